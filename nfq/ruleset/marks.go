@@ -1,0 +1,71 @@
+package ruleset
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// State is what the kernel does with a flow's packets without asking us. It
+// travels in the packet mark of a verdict and stays in the conntrack mark.
+// The zero value looks at everything.
+type State uint8
+
+// The states of a governed flow.
+const (
+	See      State = iota // every packet but pure ACKs is queued
+	Up                    // the client's packets pass, the server's are queued
+	Both                  // all packets pass but those with SYN, FIN or RST
+	Deferred              // the session goes to the local responder
+	Cut                   // every packet is answered with a reset
+	states                // how many there are
+)
+
+var stateNames = [states]string{"see", "up", "both", "deferred", "cut"}
+
+func (s State) String() string {
+	if s < states {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state%d", uint8(s))
+}
+
+// DefaultMask is the part of the packet and the conntrack mark that is ours
+// when nobody says otherwise.
+const DefaultMask = 0x0f000000
+
+// Marks says which bits of the packet mark and of the conntrack mark are ours.
+// Bits outside Mask belong to others and keep their value. A mark whose bits
+// under Mask are all zero is that of a flow that we have never seen.
+type Marks struct {
+	Mask uint32 // at least four contiguous bits
+}
+
+// Validate says why Mask cannot be used.
+func (m Marks) Validate() error {
+	low := m.Mask >> m.shift()
+	if m.Mask == 0 || low&(low+1) != 0 {
+		return fmt.Errorf("mark mask %#x: the bits must be contiguous", m.Mask)
+	}
+	if bits.OnesCount32(m.Mask) < 4 {
+		return fmt.Errorf("mark mask %#x: at least four bits are needed", m.Mask)
+	}
+	return nil
+}
+
+// Value is s in place: the state shifted up by one, with the lowest bit set so
+// that no state is zero.
+func (m Marks) Value(s State) uint32 { return (uint32(s)<<1 | 1) << m.shift() }
+
+// Apply puts s into old and leaves the bits of others alone.
+func (m Marks) Apply(old uint32, s State) uint32 { return old&^m.Mask | m.Value(s) }
+
+// State reads a mark back; governed is false when our bits hold no state.
+func (m Marks) State(mark uint32) (s State, governed bool) {
+	v := (mark & m.Mask) >> m.shift()
+	if v&1 == 0 || v>>1 >= uint32(states) {
+		return See, false
+	}
+	return State(v >> 1), true
+}
+
+func (m Marks) shift() int { return bits.TrailingZeros32(m.Mask) }
