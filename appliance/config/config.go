@@ -1,0 +1,196 @@
+// Package config reads mailweir.yaml: typed, with every default stated, and refusing what it does not understand.
+//
+// A file is read twice. First its YAML nodes are held against the Go types below: this finds unknown and repeated
+// keys, nulls, missing units, values out of range, and knows the line of each. Only a file without such problems
+// reaches viper, which fills the structs with UnmarshalExact and without weak typing. Then come the rules that
+// concern several keys. All problems of a file are reported, not only the first.
+//
+// The struct tags are the schema: `mapstructure` is the key, `allowed` the words that a value may take,
+// `range` the inclusive bounds in the value's own unit.
+package config
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// The words of keys that take one of a few.
+const (
+	Observe  = "observe"  // mode
+	Enforce  = "enforce"  // mode
+	Bridge   = "bridge"   // network.topology
+	Routed   = "routed"   // network.topology
+	Open     = "open"     // network.on_failure
+	Closed   = "closed"   // network.on_failure
+	Fast     = "fast"     // queue.reader
+	Portable = "portable" // queue.reader
+	Auto     = "auto"     // queue.fast_lane
+	Off      = "off"      // queue.fast_lane
+)
+
+// Config is a whole configuration, defaults filled in. It is not changed after Load, so it may be shared.
+type Config struct {
+	Mode      string    `mapstructure:"mode" allowed:"observe enforce"`
+	Network   Network   `mapstructure:"network"`
+	Queue     Queue     `mapstructure:"queue"`
+	Identity  Identity  `mapstructure:"identity"`
+	Plans     []Plan    `mapstructure:"plans"`
+	Defer     Defer     `mapstructure:"defer"`
+	Syslog    Syslog    `mapstructure:"syslog"`
+	Admin     Admin     `mapstructure:"admin"`
+	Retention Retention `mapstructure:"retention"`
+	Fleet     Fleet     `mapstructure:"fleet"`
+
+	path     string
+	warnings Problems
+}
+
+// Network says where the subscribers are and which ports are governed.
+type Network struct {
+	Topology             string   `mapstructure:"topology" allowed:"bridge routed"`
+	SubscriberInterfaces []string `mapstructure:"subscriber_interfaces"`
+	UpstreamInterfaces   []string `mapstructure:"upstream_interfaces"`
+	LimitedPorts         []uint16 `mapstructure:"limited_ports" range:"1..65535"`
+	CountedPorts         []uint16 `mapstructure:"counted_ports" range:"1..65535"` // seen and counted, never limited
+	OnFailure            string   `mapstructure:"on_failure" allowed:"open closed"`
+	MarkMask             Mask     `mapstructure:"mark_mask"` // bits of the packet and conntrack mark that are ours
+}
+
+// FailOpen reports whether mail passes unjudged while we are dead or overrun.
+func (n Network) FailOpen() bool { return n.OnFailure == Open }
+
+// Ports returns the limited and the counted ports, the limited ones first.
+func (n Network) Ports() []uint16 {
+	return append(append(make([]uint16, 0, len(n.LimitedPorts)+len(n.CountedPorts)), n.LimitedPorts...), n.CountedPorts...)
+}
+
+// Queue says how packets come to us: NFQUEUE numbers First .. First+Count-1. Count 0 means one per CPU.
+type Queue struct {
+	First    uint16 `mapstructure:"first" range:"0..65535"`
+	Count    uint16 `mapstructure:"count" range:"0..256"`
+	Reader   string `mapstructure:"reader" allowed:"fast portable"`
+	FastLane string `mapstructure:"fast_lane" allowed:"auto off"`
+	Length   uint32 `mapstructure:"length" range:"64..1048576"` // packets per queue
+}
+
+// Identity says whose an address is.
+type Identity struct {
+	IPv4Prefix            int         `mapstructure:"ipv4_prefix" range:"8..32"`
+	IPv6Prefix            int         `mapstructure:"ipv6_prefix" range:"16..128"`
+	DestinationIPv4Prefix int         `mapstructure:"destination_ipv4_prefix" range:"8..32"`
+	DestinationIPv6Prefix int         `mapstructure:"destination_ipv6_prefix" range:"16..128"`
+	SubscribersFile       string      `mapstructure:"subscribers_file"` // as written; see Config.SubscribersPath
+	UnmappedPlan          string      `mapstructure:"unmapped_plan"`
+	RADIUS                RADIUS      `mapstructure:"radius"`
+	LeaseFiles            []LeaseFile `mapstructure:"lease_files"`
+}
+
+// RADIUS is the accounting listener; off while Listen is empty.
+type RADIUS struct {
+	Listen     string `mapstructure:"listen"`
+	SecretFile string `mapstructure:"secret_file"`
+}
+
+// LeaseFile is a DHCP server's list of leases.
+type LeaseFile struct {
+	Path   string `mapstructure:"path"`
+	Format string `mapstructure:"format" allowed:"dnsmasq kea-csv"`
+}
+
+// Plan is what a kind of subscriber may do.
+type Plan struct {
+	Name         string   `mapstructure:"name"`
+	HighestStage string   `mapstructure:"highest_stage" allowed:"observe warn pace defer cut"`
+	Budgets      []Budget `mapstructure:"budgets"`
+	Ladder       Ladder   `mapstructure:"ladder"`
+}
+
+// Budget is Limit of something per window, Burst of them at once. Per is zero for concurrent_sessions, which has no window.
+type Budget struct {
+	Of    string        `mapstructure:"of" allowed:"sessions tls_handshakes tls_failures concurrent_sessions destinations messages recipients rejected"`
+	Limit int           `mapstructure:"limit" range:"1..1000000"`
+	Per   time.Duration `mapstructure:"per" range:"1s..31d"`
+	Burst int           `mapstructure:"burst" range:"1..1000000"` // defaults to Limit
+}
+
+// Ladder says at which per cent of a budget which stage begins. A key left out has the value of DefaultLadder.
+type Ladder struct {
+	WarnAt       int           `mapstructure:"warn_at" range:"1..10000"`
+	PaceAt       int           `mapstructure:"pace_at" range:"1..10000"`
+	PaceMax      time.Duration `mapstructure:"pace_max" range:"0s..240s"` // the longest a reply is held
+	DeferAt      int           `mapstructure:"defer_at" range:"1..10000"`
+	CutAt        int           `mapstructure:"cut_at" range:"1..10000"`
+	CutFor       time.Duration `mapstructure:"cut_for" range:"1s..31d"`
+	ReleaseAfter time.Duration `mapstructure:"release_after" range:"0s..31d"`
+}
+
+// Defer is what a deferred client is told, after "421 4.7.0 ".
+type Defer struct {
+	Text string `mapstructure:"text"`
+}
+
+// Syslog says where records go.
+type Syslog struct {
+	Targets    []Target `mapstructure:"targets"`
+	Facility   string   `mapstructure:"facility" allowed:"kern user mail daemon auth syslog lpr news uucp cron authpriv ftp ntp audit alert clock local0 local1 local2 local3 local4 local5 local6 local7"`
+	SpoolBytes Size     `mapstructure:"spool_bytes" range:"1MiB..64GiB"`
+}
+
+// Target is one collector: udp://HOST:PORT, tcp://, tls:// or relp://. Ports default to 514, 514, 6514 and 2514.
+type Target struct {
+	URL    string `mapstructure:"url"`
+	CAFile string `mapstructure:"ca_file"`
+}
+
+// Admin is the web admin, its API and /metrics.
+type Admin struct {
+	Listen        string `mapstructure:"listen"`
+	TLS           TLS    `mapstructure:"tls"`
+	Metrics       bool   `mapstructure:"metrics"`
+	MetricsPublic bool   `mapstructure:"metrics_public"`
+}
+
+// TLS names a certificate and its key; both empty: a self-signed pair is made once and kept.
+type TLS struct {
+	CertFile string `mapstructure:"cert_file"`
+	KeyFile  string `mapstructure:"key_file"`
+}
+
+// Retention says how long kinds of data are kept.
+type Retention struct {
+	Sessions time.Duration `mapstructure:"sessions" range:"1h..3660d"`
+	Records  time.Duration `mapstructure:"records" range:"1h..3660d"`
+	Series   time.Duration `mapstructure:"series" range:"1h..3660d"`
+}
+
+// Fleet is how boxes share budgets; off while NATSURL is empty.
+type Fleet struct {
+	NATSURL         string `mapstructure:"nats_url"`
+	CredentialsFile string `mapstructure:"credentials_file"`
+}
+
+// Path is the file this was loaded from, empty for Default.
+func (c *Config) Path() string { return c.path }
+
+// Warnings are things that are valid but do not do yet, or hardly do, what one may expect of them.
+func (c *Config) Warnings() Problems { return c.warnings }
+
+// Resolve makes a path of the file absolute: relative ones count from the file's own directory. Empty stays empty.
+func (c *Config) Resolve(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(filepath.Dir(c.path), p)
+}
+
+// SubscribersPath is where the subscriber list is, empty when there is none.
+func (c *Config) SubscribersPath() string { return c.Resolve(c.Identity.SubscribersFile) }
+
+// PlanNames lists the plans in the file's order.
+func (c *Config) PlanNames() []string {
+	names := make([]string, len(c.Plans))
+	for i, p := range c.Plans {
+		names[i] = p.Name
+	}
+	return names
+}
