@@ -1,0 +1,287 @@
+package webadmin
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// Time is a moment as the API writes it: RFC 3339, UTC, milliseconds; the zero Time is null.
+type Time struct{ time.Time }
+
+// At wraps t for the API.
+func At(t time.Time) Time { return Time{t} }
+
+// MarshalJSON writes RFC 3339 in UTC with milliseconds, or null.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z07:00"`), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*t = Time{}
+		return nil
+	}
+	return json.Unmarshal(b, &t.Time)
+}
+
+// Seconds is a duration as the API writes it: a number of seconds in a key that ends in _s.
+type Seconds time.Duration
+
+// MarshalJSON writes seconds with at most millisecond precision.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(time.Duration(s).Milliseconds())/1000, 'f', -1, 64), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil {
+		return err
+	}
+	*s = Seconds(f * float64(time.Second))
+	return nil
+}
+
+// Status is the box as a whole: GET /api/v1/status.
+type Status struct {
+	Version string  `json:"version"`
+	Box     string  `json:"box"`  // the box's name or id in its records
+	Mode    string  `json:"mode"` // observe | enforce
+	Since   Time    `json:"mode_since"`
+	Ready   bool    `json:"ready"` // packets are being judged
+	Uptime  Seconds `json:"uptime_s"`
+	Ports   []int   `json:"limited_ports"`
+	Lanes   Lanes   `json:"lanes"`
+	// Sessions counts TCP sessions on governed ports since the start.
+	Sessions Sessions `json:"sessions"`
+	// Actions counts decisions about sessions since the start, as decided; in observe mode none of them was carried out.
+	Actions Actions `json:"actions"`
+	// Acted counts decisions that were carried out; 0 in observe mode.
+	Acted int64 `json:"acted"`
+	// WouldHaveActed counts decisions that observe mode turned into a pass.
+	WouldHaveActed int64    `json:"would_have_acted"`
+	Stages         Stages   `json:"stages"` // subscribers per stage, now
+	Syslog         []Syslog `json:"syslog"`
+	Clock          Clock    `json:"clock"`
+	Store          Store    `json:"store"`
+	// Problems are faults that the fields above do not show; the pages add those that they do show.
+	Problems []Problem `json:"problems"`
+}
+
+// Lanes says how packets reach a decision.
+type Lanes struct {
+	Fast  FastLane  `json:"fast"`
+	Queue QueueLane `json:"queue"`
+}
+
+// FastLane is the lane whose packets do not wait; Why says why it is off.
+type FastLane struct {
+	On  bool   `json:"on"`
+	Why string `json:"why,omitempty"`
+}
+
+// QueueLane is the kernel's packet queue, summed over the queue numbers.
+type QueueLane struct {
+	Depth       int64  `json:"depth"`        // packets that wait for a verdict now, without those held on purpose
+	Dropped     int64  `json:"dropped"`      // packets the kernel dropped because the queue was full (0 when failing open)
+	UserDropped int64  `json:"user_dropped"` // packets the kernel could not hand to us
+	Held        int64  `json:"held"`         // packets held on purpose now: replies of paced sessions
+	Packets     int64  `json:"packets"`      // judged since the start
+	Form        string `json:"form,omitempty"`
+	Reader      string `json:"reader,omitempty"`
+}
+
+// Sessions counts TCP sessions.
+type Sessions struct {
+	Open  int64 `json:"open"`
+	Total int64 `json:"total"`
+}
+
+// Actions counts decisions by what was decided; FailedOpen counts packets that passed unjudged although they should have been judged.
+type Actions struct {
+	Passed     int64 `json:"passed"`
+	Paced      int64 `json:"paced"`
+	Deferred   int64 `json:"deferred"`
+	Cut        int64 `json:"cut"`
+	FailedOpen int64 `json:"failed_open"`
+}
+
+// Stages counts subscribers by stage.
+type Stages struct {
+	Observe int `json:"observe"`
+	Warn    int `json:"warn"`
+	Pace    int `json:"pace"`
+	Defer   int `json:"defer"`
+	Cut     int `json:"cut"`
+}
+
+// Syslog is one collector.
+type Syslog struct {
+	URL       string `json:"url"`
+	Up        bool   `json:"up"`
+	Since     Time   `json:"since"` // when Up last changed
+	Behind    int64  `json:"behind"`
+	Dropped   int64  `json:"dropped"`
+	LastError string `json:"last_error"`
+}
+
+// Clock says whether the wall clock can be trusted. Known is false when nobody told us, and then nothing is claimed on the pages.
+type Clock struct {
+	Known  bool    `json:"known"`
+	Synced bool    `json:"synced"`
+	Offset Seconds `json:"offset_s"`
+}
+
+// Store is the database of budgets and stages.
+type Store struct {
+	OK           bool   `json:"ok"`
+	Why          string `json:"why,omitempty"` // what is wrong when not OK
+	WrittenToday int64  `json:"written_bytes_today"`
+}
+
+// Problem is something that somebody should look at. All three sentences are for people.
+type Problem struct {
+	What    string `json:"what"`    // what happened: "Records cannot be sent to udp://192.0.2.1:514"
+	Meaning string `json:"meaning"` // what it means for mail: "Mail is not affected."
+	Do      string `json:"do"`      // what to do about it
+	Since   Time   `json:"since"`
+}
+
+// Traffic is the last hour in equal steps, oldest first; the last point may be incomplete.
+type Traffic struct {
+	Step   Seconds        `json:"step_s"`
+	Points []TrafficPoint `json:"points"`
+}
+
+// TrafficPoint counts what happened in one step.
+type TrafficPoint struct {
+	Start   Time `json:"start"`
+	Started int  `json:"started"` // sessions that started in this step
+	// Sessions that ended in this step, by how they were protected. Other is what cannot be said (mid-air, nothing was sent).
+	Clear    int `json:"clear"`
+	StartTLS int `json:"starttls"`
+	Implicit int `json:"implicit"`
+	Other    int `json:"other"`
+}
+
+// Subscriber is one customer line: GET /api/v1/subscribers and /api/v1/subscribers/{id}.
+type Subscriber struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Plan     string   `json:"plan"`
+	Prefixes []string `json:"prefixes"`
+	Unmapped bool     `json:"unmapped"` // no line of the subscribers file has this source
+	Stage    string   `json:"stage"`    // observe | warn | pace | defer | cut
+	Since    Time     `json:"since"`    // when the stage was entered
+	Until    Time     `json:"until"`    // when it ends if it stops now; null when not known
+	Reason   string   `json:"reason"`   // "sessions 21/20 per 1h (105%)"
+	Case     string   `json:"case"`
+	Open     int      `json:"open"` // sessions that run now
+	// Budgets in the plan's order.
+	Budgets   []Budget   `json:"budgets"`
+	Exemption *Exemption `json:"exemption"`
+	// Sentence is what to tell the customer; the web admin fills it.
+	Sentence  string     `json:"sentence"`
+	Decisions []Decision `json:"decisions"`
+}
+
+// Budget is one budget of a subscriber, now.
+type Budget struct {
+	Of        string  `json:"of"`       // sessions, tls_handshakes, …
+	Window    Seconds `json:"window_s"` // 0: none (concurrent_sessions)
+	Limit     int     `json:"limit"`    // per window
+	Burst     int     `json:"burst"`    // at once; equal to Limit unless the plan says otherwise
+	Value     int     `json:"value"`    // used, attempts included; compare with Burst
+	Ratio     float64 `json:"ratio"`    // 1 is full
+	RefillsAt Time    `json:"refills_at"`
+}
+
+// Exemption lets a subscriber pass for a while.
+type Exemption struct {
+	Until  Time   `json:"until"`
+	Reason string `json:"reason"`
+}
+
+// Decision is one decision about one subscriber.
+type Decision struct {
+	At     Time    `json:"at"`
+	Action string  `json:"action"` // pass | warn | pace | defer | cut
+	Acted  bool    `json:"acted"`  // carried out
+	Stage  string  `json:"stage"`  // after it
+	Before string  `json:"before"` // the stage before it
+	Of     string  `json:"of"`
+	Window Seconds `json:"window_s"`
+	Limit  int     `json:"limit"`
+	Burst  int     `json:"burst"`
+	Value  int     `json:"value"`
+	Ratio  float64 `json:"ratio"`
+	Reason string  `json:"reason"`
+	Wait   Seconds `json:"wait_s"` // paced: how long the reply was held
+	Until  Time    `json:"until"`
+	Case   string  `json:"case"`
+}
+
+// Record is one record as it went to the collectors: GET /api/v1/records.
+type Record struct {
+	Seq        uint64  `json:"seq"`
+	At         Time    `json:"time"`
+	Kind       string  `json:"kind"` // SESSION, DECISION, STAGE, AUDIT, CONFIG, HEALTH, …
+	Subscriber string  `json:"subscriber"`
+	Params     []Param `json:"-"`
+	Line       string  `json:"line"` // the whole RFC 5424 line
+}
+
+// Param is one parameter of a record. Params keep the record's order.
+type Param struct{ Name, Value string }
+
+// MarshalJSON writes the record with its parameters as one object, "params", in the record's order.
+func (r Record) MarshalJSON() ([]byte, error) {
+	var params bytes.Buffer
+	params.WriteByte('{')
+	for i, p := range r.Params {
+		if i > 0 {
+			params.WriteByte(',')
+		}
+		name, err := json.Marshal(p.Name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(p.Value)
+		if err != nil {
+			return nil, err
+		}
+		params.Write(name)
+		params.WriteByte(':')
+		params.Write(value)
+	}
+	params.WriteByte('}')
+	type plain Record
+	return json.Marshal(struct {
+		plain
+		Params json.RawMessage `json:"params"`
+	}{plain(r), params.Bytes()})
+}
+
+// Query selects subscribers. The zero Query is the first page of all.
+type Query struct {
+	Stages []string // any of these; empty: all
+	Text   string   // part of an id, a name, a prefix or address, a plan, or a case number; without regard to case
+	Limit  int      // 1..1000
+	Cursor string   // from the page before
+}
+
+// RecordQuery selects records. The zero RecordQuery is the newest page of all.
+type RecordQuery struct {
+	Kind       string
+	Subscriber string
+	From, To   time.Time // zero: no bound; From is included, To is not
+	After      uint64    // only records with a greater seq
+	Limit      int       // 1..1000
+	Cursor     string
+}
