@@ -115,10 +115,10 @@ type Budget struct {
 
 // Ladder says at which per cent of a budget which stage begins. A key left out has the value of DefaultLadder.
 type Ladder struct {
-	WarnAt       int           `mapstructure:"warn_at" range:"1..10000"`
-	PaceAt       int           `mapstructure:"pace_at" range:"1..10000"`
+	WarnAt       int           `mapstructure:"warn_at" range:"1..1000"`
+	PaceAt       int           `mapstructure:"pace_at" range:"1..1000"`
 	PaceMax      time.Duration `mapstructure:"pace_max" range:"0s..240s"` // the longest a reply is held
-	DeferAt      int           `mapstructure:"defer_at" range:"1..10000"`
+	DeferAt      int           `mapstructure:"defer_at" range:"1..1000"`
 	CutAt        int           `mapstructure:"cut_at" range:"1..10000"`
 	CutFor       time.Duration `mapstructure:"cut_for" range:"1s..31d"`
 	ReleaseAfter time.Duration `mapstructure:"release_after" range:"0s..31d"`

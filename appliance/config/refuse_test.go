@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestContractMutations changes one thing in the contract's file per row and expects it to be refused by line and key.
+func TestContractMutations(t *testing.T) {
+	t.Parallel()
+	contract := contract(t)
+	rows := []struct {
+		why, old, new string // the first old in the contract becomes new
+		at            string // text on the line that must be named; "" means new's own
+		key, message  string
+	}{
+		{"a word that mode does not know", "mode: observe ", "mode: obsrve ", "", "mode", `"obsrve" is not known (did you mean observe?); allowed: observe, enforce`},
+		{"mode in capitals", "mode: observe ", "mode: Observe ", "", "mode", `did you mean observe`},
+		{"mode key in capitals, which viper alone would take", "mode: observe ", "Mode: observe ", "", "Mode", "did you mean mode?"},
+		{"mode as a boolean", "mode: observe ", "mode: true ", "", "mode", "must be a word or text, not true"},
+		{"mode as null", "mode: observe ", "mode: ~ ", "", "mode", "has no value"},
+		{"mode with nothing", "mode: observe ", "mode:        ", "", "mode", "has no value"},
+		{"a group as null", "fleet:", "fleet: null\nxfleet:", "fleet: null", "fleet", "has no value"},
+		{"unknown top-level key", "queue:", "turbo: on\nqueue:", "turbo", "turbo", "is not a key we know; allowed here: mode, network,"},
+		{"mistyped key", "limited_ports:", "limitted_ports:", "", "network.limitted_ports", "did you mean limited_ports?"},
+		{"unknown key within a budget", "{of: tls_failures,         limit: 10,  per: 1h}", "{of: tls_failures,         limit: 10,  every: 1h}", "", "plans[0].budgets[3].every", "allowed here: of, limit, per, burst"},
+		{"key set twice", "  reader: fast ", "  reader: portable\n  reader: fast ", "  reader: fast ", "queue.reader", "is already set on line"},
+		{"group set twice", "retention:", "queue: {first: 1}\nretention:", "queue: {first: 1}", "queue", "is already set on line"},
+		{"window without a unit", "limit: 100, per: 24h}", "limit: 100, per: 24}", "", "plans[0].budgets[1].per", `"24" has no unit; write a number and a unit: 90s, 15m, 1h, 7d`},
+		{"window in words", "limit: 100, per: 24h}", `limit: 100, per: "1 hour"}`, "", "plans[0].budgets[1].per", `"1 hour" has no unit we know; write a number and a unit`},
+		{"negative window", "limit: 100, per: 24h}", "limit: 100, per: -1h}", "", "plans[0].budgets[1].per", "does not begin with a number"},
+		{"window of nothing", "limit: 100, per: 24h}", "limit: 100, per: 0s}", "", "plans[0].budgets[1].per", "out of range; allowed: 1s to 31d"},
+		{"window too long", "limit: 100, per: 24h}", "limit: 100, per: 32d}", "", "plans[0].budgets[1].per", "out of range"},
+		{"window beyond counting", "limit: 100, per: 24h}", "limit: 100, per: 99999999999999d}", "", "plans[0].budgets[1].per", "is too large"},
+		{"no window", "limit: 100, per: 24h}", "limit: 100}", "", "plans[0].budgets[1].per", "is missing; a limit needs a window"},
+		{"a window for what has none", "limit: 3}", "limit: 3, per: 1h}", "", "plans[0].budgets[4].per", "remove per"},
+		{"a burst for what has none", "limit: 3}", "limit: 3, burst: 3}", "", "plans[0].budgets[4].burst", "remove it"},
+		{"limit as text", "limit: 20, ", `limit: "20", `, "", "plans[0].budgets[0].limit", `must be a whole number, not the text "20"`},
+		{"limit with a fraction", "limit: 20, ", "limit: 2.5, ", "", "plans[0].budgets[0].limit", "must be a whole number, not the number 2.5"},
+		{"limit zero", "limit: 20, ", "limit: 0, ", "", "plans[0].budgets[0].limit", "0 is out of range; allowed: 1 to 1000000"},
+		{"limit negative", "limit: 20, ", "limit: -1, ", "", "plans[0].budgets[0].limit", "out of range"},
+		{"limit beyond int64", "limit: 20, ", "limit: 18446744073709551615, ", "", "plans[0].budgets[0].limit", "out of range"},
+		{"limit missing", "limit: 20, ", "", "{of: sessions,              per: 1h, burst: 5}", "plans[0].budgets[0].limit", "is missing"},
+		{"limit null, which viper alone would read as none", "limit: 20, ", "limit: , ", "", "plans[0].budgets[0].limit", "has no value"},
+		{"burst far above the limit", "burst: 5}", "burst: 201}", "", "plans[0].budgets[0].burst", "more than ten times the limit of 20; allowed: 1 to 200"},
+		{"burst zero", "burst: 5}", "burst: 0}", "", "plans[0].budgets[0].burst", "out of range"},
+		{"unknown kind", "of: tls_failures", "of: tls_failure", "", "plans[0].budgets[3].of", "did you mean tls_failures?"},
+		{"kind missing", "of: tls_failures, ", "", "{        limit: 10,  per: 1h}", "plans[0].budgets[3].of", "is missing"},
+		{"the same budget twice", "limit: 100, per: 24h}", "limit: 100, per: 60m}", "", "plans[0].budgets[1]", "sessions per 1h is budgets[0] of this plan already"},
+		{"unknown stage", "highest_stage: cut ", "highest_stage: block ", "", "plans[0].highest_stage", "allowed: observe, warn, pace, defer, cut"},
+		{"stage missing", "    highest_stage: cut ", "    # ", "name: residential", "plans[0].highest_stage", "is missing"},
+		{"two plans of one name", "name: office", "name: residential", "name: residential\n    highest_stage: defer", "plans[1].name", "is the name of plans[0] already"},
+		{"no name", "name: office", `name: ""`, "", "plans[1].name", "is missing"},
+		{"name with a comma", "name: office", `name: "a,b"`, "", "plans[1].name", "is not a plan name"},
+		{"name that is a number", "name: office", "name: 7", "", "plans[1].name", "put it in quotes"},
+		{"unmapped plan gone", "name: unmapped", "name: others", "unmapped_plan: unmapped", "identity.unmapped_plan", "plans of this file: residential, office, mailserver, others"},
+		{"pace before warn", "pace_at: 80", "pace_at: 40", "", "plans[0].ladder.pace_at", "pace_at 40 is below warn_at 50; the order is"},
+		{"defer before pace", "defer_at: 100", "defer_at: 79", "", "plans[0].ladder.defer_at", "below pace_at 80"},
+		{"cut before defer", "cut_at: 300", "cut_at: 99", "", "plans[0].ladder.cut_at", "below defer_at 100"},
+		{"percentage with a sign", "warn_at: 50 ", "warn_at: 50% ", "", "plans[0].ladder.warn_at", "must be a whole number"},
+		{"reply held longer than clients wait", "pace_max: 60s", "pace_max: 10m", "", "plans[0].ladder.pace_max", "allowed: 0s to 240s"},
+		{"plans as a map", "plans:                             # a list", "plans: {residential: {}}\nxplans: # a list", "plans: {", "plans", "must be a list, not a group of keys"},
+		{"budgets as a word", "    budgets:\n", "    budgets: none\n    xbudgets:\n", "budgets: none", "plans[0].budgets", "must be a list"},
+		{"port 0", "limited_ports: [25]", "limited_ports: [0]", "", "network.limited_ports[0]", "allowed: 1 to 65535"},
+		{"port too large", "limited_ports: [25]", "limited_ports: [25, 65536]", "", "network.limited_ports[1]", "allowed: 1 to 65535"},
+		{"one port without brackets", "limited_ports: [25]", "limited_ports: 25", "", "network.limited_ports", "must be a list, not the number 25"},
+		{"port limited and counted", "counted_ports: []", "counted_ports: [25]", "", "network.counted_ports[0]", "already network.limited_ports[0]"},
+		{"no port at all", "limited_ports: [25]", "limited_ports: []", "", "network.limited_ports", "nothing to do"},
+		{"interface name too long", "[lan0]", "[averylonginterface0]", "", "network.subscriber_interfaces[0]", "longer than the 15 characters"},
+		{"interface name with a space", "[lan0]", `["lan 0"]`, "", "network.subscriber_interfaces[0]", "is not an interface name"},
+		{"interface pattern", "[lan0]", `["ppp*"]`, "", "network.subscriber_interfaces[0]", "looks like a pattern"},
+		{"no subscriber interface", "[lan0]", "[]", "", "network.subscriber_interfaces", "nobody would be governed"},
+		{"one interface on both sides", "[wan0]", "[lan0]", "upstream_interfaces", "network.upstream_interfaces[0]", "already network.subscriber_interfaces[0]"},
+		{"failure mode unknown", "on_failure: open", "on_failure: pass", "", "network.on_failure", "allowed: open, closed"},
+		{"mask with holes", "on_failure: open", "mark_mask: 0x0f0f0000\n  on_failure: open", "mark_mask", "network.mark_mask", "not one run of at least 4 set bits"},
+		{"mask too narrow", "on_failure: open", "mark_mask: 7\n  on_failure: open", "mark_mask", "network.mark_mask", "0x00000007 is not one run"},
+		{"mask too wide", "on_failure: open", "mark_mask: 0x1f0000000\n  on_failure: open", "mark_mask", "network.mark_mask", "out of range"},
+		{"queue beyond the last", "first: 0                         # NFQUEUE numbers first .. first+count-1\n  count: 0", "first: 65535\n  count: 2", "count: 2", "queue.count", "may be at most 65536"},
+		{"queue of no length", "length: 16384", "length: 0", "", "queue.length", "allowed: 64 to 1048576"},
+		{"IPv4 prefix too long", "  ipv4_prefix: 32", "  ipv4_prefix: 33", "", "identity.ipv4_prefix", "allowed: 8 to 32"},
+		{"RADIUS without a secret", `listen: ""                     # ":1813"`, `listen: ":1813"`, `secret_file: ""`, "identity.radius.secret_file", "is missing"},
+		{"lease format unknown", "lease_files: []", "lease_files: [{path: /l, format: isc}]", "", "identity.lease_files[0].format", "allowed: dnsmasq, kea-csv"},
+		{"lease format missing", "lease_files: []", "lease_files: [{path: /l}]", "", "identity.lease_files[0].format", "is missing"},
+		{"placeholder unknown", "case {case}", "case {number}", "", "defer.text", "unknown placeholder {number}"},
+		{"placeholder open", "case {case};", "case {case;", "", "defer.text", "unknown placeholder {case;"},
+		{"text not ASCII", "help: ", "Hilfe für Sie: ", "", "defer.text", "contains 'ü'"},
+		{"text of two lines", `text: "{budget}`, `text: "two\nlines {budget}`, "", "defer.text", "on one line"},
+		{"text too long", "help: ", strings.Repeat("help ", 80), "", "defer.text", "at most 350"},
+		{"target without a scheme", "targets: []", `targets: [{url: "192.0.2.1:514"}]`, "", "syslog.targets[0].url", "write udp://192.0.2.1:514"},
+		{"target with another scheme", "targets: []", `targets: [{url: "http://192.0.2.1"}]`, "", "syslog.targets[0].url", "has none of the schemes udp, tcp, tls, relp"},
+		{"target without a host", "targets: []", `targets: [{url: "udp://:514"}]`, "", "syslog.targets[0].url", "has no valid host"},
+		{"target with port 0", "targets: []", `targets: [{url: "udp://c.example:0"}]`, "", "syslog.targets[0].url", "has a port outside 1 to 65535"},
+		{"target with a path", "targets: []", `targets: [{url: "udp://c.example/x"}]`, "", "syslog.targets[0].url", "more than a scheme, a host and a port"},
+		{"target twice", "targets: []", `targets: [{url: "udp://c.example"}, {url: "udp://c.example"}]`, "", "syslog.targets[1].url", "is already syslog.targets[0]"},
+		{"CA for plain TCP", "targets: []", `targets: [{url: "tcp://c.example", ca_file: ca.pem}]`, "", "syslog.targets[0].ca_file", "only tls:// checks certificates"},
+		{"target as a word", "targets: []", "targets: [udp://c.example]", "", "syslog.targets[0]", "must be a group of keys (url, ca_file)"},
+		{"facility unknown", "facility: local4", "facility: local8", "", "syslog.facility", "did you mean"},
+		{"size without a unit", "spool_bytes: 64MiB", "spool_bytes: 67108864", "", "syslog.spool_bytes", "has no unit; write a number and a unit: 512KiB"},
+		{"size with a bad unit", "spool_bytes: 64MiB", "spool_bytes: 64M", "", "syslog.spool_bytes", "has no unit we know"},
+		{"size out of range", "spool_bytes: 64MiB", "spool_bytes: 1KiB", "", "syslog.spool_bytes", "allowed: 1MiB to 64GiB"},
+		{"listen without a port", `listen: ":8443"`, `listen: "8443"`, "", "admin.listen", "has no port"},
+		{"listen on port 70000", `listen: ":8443"`, `listen: ":70000"`, "", "admin.listen", "allowed: 1 to 65535"},
+		{"listen on bare IPv6", `listen: ":8443"`, `listen: "2001:db8::1:8443"`, "", "admin.listen", "stands in brackets"},
+		{"listen on half an address", `listen: ":8443"`, `listen: "192.0.2:8443"`, "", "admin.listen", "is not an IPv4 address"},
+		{"certificate without a key", `cert_file: ""`, `cert_file: c.pem`, "", "admin.tls.key_file", "is missing although cert_file is set"},
+		{"boolean as a number, which viper alone would take", "metrics: true", "metrics: 1", "", "admin.metrics", "must be true or false, not the number 1"},
+		{"boolean as yes", "metrics: true", "metrics: yes", "", "admin.metrics", `not the text "yes"`},
+		{"retention in weeks", "sessions: 30d", "sessions: 4w", "", "retention.sessions", "has no unit we know"},
+		{"retention as a list", "sessions: 30d", "sessions: [30d]", "", "retention.sessions", "must be a duration such as 15m, not a list"},
+		{"fleet over http", `nats_url: ""`, `nats_url: "http://n.example"`, "", "fleet.nats_url", "is not the URL of a NATS server"},
+		{"a tab", "  first: 0 ", "\tfirst: 0 ", "", "", "begins with a tab"},
+		{"an alias to nothing", "ladder: *ladder", "ladder: *lader", "", "", "unknown anchor 'lader'"},
+		{"a bracket left open", "limited_ports: [25]", "limited_ports: [25", "", "", "is not valid YAML"},
+		{"a second document", "fleet:", "---\nfleet:", "", "", "second document"},
+		{"not UTF-8", "name: office", "name: b\xfcro", "", "", "is not UTF-8"},
+		{"a control character", "name: office", "name: \"\x1b[31m\"", "", "", "control character U+001B"},
+		{"a tag of one's own", "mode: observe ", "mode: !!binary b2JzZXJ2ZQ== ", "", "mode", "a value tagged !!binary"},
+	}
+	for _, row := range rows {
+		t.Run(row.why, func(t *testing.T) {
+			t.Parallel()
+			if !strings.Contains(contract, row.old) {
+				t.Fatalf("the contract has no %q", row.old)
+			}
+			file := strings.Replace(contract, row.old, row.new, 1)
+			at := row.at
+			if at == "" {
+				at = row.new
+			}
+			before, _, ok := strings.Cut(file, at)
+			if !ok {
+				t.Fatalf("no %q in the changed file", at)
+			}
+			line := strings.Count(before, "\n") + 1
+			_, err := Parse("mailweir.yaml", []byte(file))
+			var ps Problems
+			if !errors.As(err, &ps) {
+				t.Fatalf("accepted, or another error: %v", err)
+			}
+			prefix := fmt.Sprintf("mailweir.yaml:%d: ", line)
+			if row.key != "" {
+				prefix += row.key + ": "
+			}
+			for _, p := range ps {
+				if s := p.Error(); strings.HasPrefix(s, prefix) && strings.Contains(s, row.message) && !strings.Contains(s, "\n") {
+					return
+				}
+			}
+			t.Errorf("want %s...%s\ngot  %v", prefix, row.message, err)
+		})
+	}
+	t.Logf("%d mutations", len(rows))
+}
+
+func TestAllProblemsAreReportedInOrder(t *testing.T) {
+	t.Parallel()
+	_, err := Parse("f.yaml", []byte("queue: {length: 1}\nmode: x\nadmin: {metrics: 2, speed: 3}\n"))
+	var ps Problems
+	if !errors.As(err, &ps) || len(ps) != 4 {
+		t.Fatalf("%v", err)
+	}
+	for i, key := range []string{"queue.length", "mode", "admin.metrics", "admin.speed"} {
+		if ps[i].Key != key {
+			t.Errorf("problem %d is %v, want %s", i, ps[i], key)
+		}
+	}
+	if want := "f.yaml:1: queue.length: 1 is out of range; allowed: 64 to 1048576 (and 3 more)"; ps.First() != want {
+		t.Errorf("First: %s", ps.First())
+	}
+}

@@ -1,0 +1,289 @@
+package config
+
+import (
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// rules are what a configuration must obey beyond the types and bounds of single keys.
+type rules struct {
+	*schema
+	c        *Config
+	warnings Problems
+}
+
+func (r *rules) bad(key, format string, args ...any) {
+	r.problem(r.line(key), key, format, args...)
+}
+
+func (r *rules) warn(key, format string, args ...any) {
+	r.warnings = append(r.warnings, Problem{File: r.file, Line: r.line(key), Key: key, Message: fmt.Sprintf(format, args...)})
+}
+
+func (r *rules) check() {
+	r.network()
+	if q := r.c.Queue; int(q.First)+int(q.Count) > 65536 {
+		r.bad("queue.count", "queues %d to %d do not exist; first + count may be at most 65536", q.First, int(q.First)+int(q.Count)-1)
+	}
+	r.identity()
+	r.plans()
+	r.deferText()
+	r.syslog()
+	r.admin()
+	r.fleet()
+}
+
+func (r *rules) network() {
+	n := r.c.Network
+	if len(n.SubscriberInterfaces) == 0 {
+		r.bad("network.subscriber_interfaces", "is empty, so nobody would be governed; name the interfaces where subscribers are")
+	}
+	seen := make(map[string]string)
+	r.interfaces("network.subscriber_interfaces", n.SubscriberInterfaces, seen)
+	r.interfaces("network.upstream_interfaces", n.UpstreamInterfaces, seen)
+
+	if len(n.Ports()) == 0 {
+		r.bad("network.limited_ports", "is empty and so is counted_ports: there would be nothing to do; write [25]")
+	}
+	ports := make(map[uint16]string)
+	r.ports("network.limited_ports", n.LimitedPorts, ports)
+	r.ports("network.counted_ports", n.CountedPorts, ports)
+
+	run := n.MarkMask >> bits.TrailingZeros32(uint32(n.MarkMask))
+	if run&(run+1) != 0 || bits.OnesCount32(uint32(n.MarkMask)) < 4 {
+		r.bad("network.mark_mask", "%v is not one run of at least 4 set bits; 0x0f000000 is one", n.MarkMask)
+	}
+	if n.Topology == Bridge {
+		r.warn("network.topology", "bridge is not active yet: only routed traffic is governed")
+	}
+}
+
+func (r *rules) interfaces(key string, names []string, seen map[string]string) {
+	for i, name := range names {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if why := interfaceName(name); why != "" {
+			r.bad(at, "%q %s", name, why)
+		} else if first, twice := seen[name]; twice {
+			r.bad(at, "%q is already %s; an interface is listed once", name, first)
+		}
+		seen[name] = at
+	}
+}
+
+// interfaceName says what is wrong with a name, as the kernel's dev_valid_name sees it; besides, a star would look
+// like a pattern and match nothing.
+func interfaceName(name string) string {
+	switch {
+	case name == "":
+		return "is not an interface name; ip link lists them"
+	case len(name) > 15:
+		return "is longer than the 15 characters that Linux allows"
+	case name == "." || name == "..", strings.ContainsFunc(name, func(c rune) bool {
+		return c == '/' || c == ':' || unicode.IsSpace(c)
+	}):
+		return "is not an interface name; no spaces, slashes or colons"
+	case strings.ContainsAny(name, "*+"):
+		return "looks like a pattern; list every interface by its name"
+	}
+	return ""
+}
+
+func (r *rules) ports(key string, ports []uint16, seen map[uint16]string) {
+	for i, p := range ports {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if first, twice := seen[p]; twice {
+			r.bad(at, "port %d is already %s; a port is either limited or counted, and listed once", p, first)
+		}
+		seen[p] = at
+	}
+}
+
+func (r *rules) identity() {
+	id := r.c.Identity
+	if names := r.c.PlanNames(); !slices.Contains(names, id.UnmappedPlan) {
+		r.bad("identity.unmapped_plan", "there is no plan %q; plans of this file: %s", id.UnmappedPlan, strings.Join(names, ", "))
+	}
+	if id.RADIUS.Listen != "" {
+		r.listen("identity.radius.listen", id.RADIUS.Listen)
+		if id.RADIUS.SecretFile == "" {
+			r.bad("identity.radius.secret_file", "is missing; a RADIUS listener needs the file with the shared secret")
+		}
+		r.warn("identity.radius.listen", "RADIUS accounting is not active yet")
+	}
+	for i, l := range id.LeaseFiles {
+		at := fmt.Sprintf("identity.lease_files[%d]", i)
+		if l.Path == "" {
+			r.bad(at+".path", "is missing; name the DHCP server's lease file")
+		}
+		if l.Format == "" {
+			r.bad(at+".format", "is missing; allowed: dnsmasq, kea-csv")
+		}
+	}
+	if len(id.LeaseFiles) > 0 {
+		r.warn("identity.lease_files", "lease files are not active yet")
+	}
+}
+
+func (r *rules) deferText() {
+	text := r.c.Defer.Text
+	if text == "" {
+		r.bad("defer.text", "is empty; say why and when to retry, for example: {budget} exceeded; retry in {retry}; case {case}")
+	}
+	// RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets. Code, line end and what replaces the placeholders take the rest.
+	if len(text) > 350 {
+		r.bad("defer.text", "has %d characters; at most 350 fit into one reply line", len(text))
+	}
+	for _, c := range text {
+		if c > unicode.MaxASCII {
+			r.bad("defer.text", "contains %q; SMTP replies are plain ASCII", c)
+			break
+		}
+	}
+	rest := text
+	for {
+		_, after, ok := strings.Cut(rest, "{")
+		if !ok {
+			break
+		}
+		name, after, closed := strings.Cut(after, "}")
+		if !closed || !slices.Contains([]string{"budget", "retry", "case"}, name) {
+			r.bad("defer.text", "has an unknown placeholder {%s; allowed: {budget}, {retry}, {case}", strings.TrimSpace(firstWord(name, closed)))
+			break
+		}
+		rest = after
+	}
+}
+
+// firstWord shortens an unclosed placeholder to what was probably meant as its name.
+func firstWord(name string, closed bool) string {
+	if closed {
+		return name + "}"
+	}
+	first, _, _ := strings.Cut(name, " ")
+	return first
+}
+
+func (r *rules) syslog() {
+	seen := make(map[string]int)
+	if n := len(r.c.Syslog.Targets); n > 16 {
+		r.bad("syslog.targets", "has %d targets; at most 16", n)
+	}
+	for i, t := range r.c.Syslog.Targets {
+		at := fmt.Sprintf("syslog.targets[%d].url", i)
+		u, why := targetURL(t.URL)
+		if why != "" {
+			r.bad(at, "%q %s; write udp://192.0.2.1:514 or tcp://collector.example:514", t.URL, why)
+			continue
+		}
+		if first, twice := seen[u.String()]; twice {
+			r.bad(at, "%q is already syslog.targets[%d]; every record would arrive twice", t.URL, first)
+		}
+		seen[u.String()] = i
+		switch u.Scheme {
+		case "tls", "relp":
+			r.warn(at, "%s:// is not active yet: nothing is sent to %s", u.Scheme, u.Host)
+		}
+		if t.CAFile != "" && u.Scheme != "tls" {
+			r.bad(fmt.Sprintf("syslog.targets[%d].ca_file", i), "only tls:// checks certificates; remove it, or use tls://%s", u.Host)
+		}
+	}
+}
+
+// targetURL splits the URL of a syslog target and says what is wrong with it.
+func targetURL(s string) (*url.URL, string) {
+	if s == "" {
+		return nil, "is not a URL"
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, "is not a URL"
+	}
+	if !slices.Contains([]string{"udp", "tcp", "tls", "relp"}, u.Scheme) {
+		return nil, "has none of the schemes udp, tcp, tls, relp"
+	}
+	if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.ForceQuery {
+		return nil, "has more than a scheme, a host and a port"
+	}
+	if why := hostName(u.Hostname()); why != "" || u.Hostname() == "" {
+		return nil, "has no valid host"
+	}
+	if u.Port() != "" || strings.HasSuffix(u.Host, ":") {
+		if n, err := strconv.Atoi(u.Port()); err != nil || n < 1 || n > 65535 {
+			return nil, "has a port outside 1 to 65535"
+		}
+	}
+	return u, ""
+}
+
+func (r *rules) admin() {
+	a := r.c.Admin
+	r.listen("admin.listen", a.Listen)
+	if (a.TLS.CertFile == "") != (a.TLS.KeyFile == "") {
+		missing, present := "cert_file", "key_file"
+		if a.TLS.KeyFile == "" {
+			missing, present = present, missing
+		}
+		r.bad("admin.tls."+missing, "is missing although %s is set; set both, or neither for a self-signed pair", present)
+	}
+	if a.MetricsPublic && !a.Metrics {
+		r.warn("admin.metrics_public", "has no effect while admin.metrics is false")
+	}
+}
+
+func (r *rules) fleet() {
+	f := r.c.Fleet
+	if f.NATSURL == "" {
+		return
+	}
+	u, err := url.Parse(f.NATSURL)
+	if err != nil || !slices.Contains([]string{"nats", "tls"}, u.Scheme) || u.Hostname() == "" {
+		r.bad("fleet.nats_url", "%q is not the URL of a NATS server; write nats://HOST:4222 or tls://HOST:4222", f.NATSURL)
+		return
+	}
+	r.warn("fleet.nats_url", "the fleet is not active yet: this box decides alone")
+}
+
+// listen checks HOST:PORT, the host left out or in brackets where it is IPv6.
+func (r *rules) listen(key, s string) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		r.bad(key, "%q has no port; write :8443 or 192.0.2.1:8443", s)
+		return
+	}
+	host := s[:i]
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		host = host[1 : len(host)-1]
+	} else if strings.Contains(host, ":") {
+		r.bad(key, "%q: an IPv6 address stands in brackets: [2001:db8::1]:8443", s)
+		return
+	}
+	if why := hostName(host); why != "" {
+		r.bad(key, "%q %s", s, why)
+	}
+	if n, err := strconv.Atoi(s[i+1:]); err != nil || n < 1 || n > 65535 || s[i+1] == '+' {
+		r.bad(key, "%q is not a port; allowed: 1 to 65535", s[i+1:])
+	}
+}
+
+// hostName accepts an IP address, a host name or nothing.
+func hostName(h string) string {
+	if _, err := netip.ParseAddr(h); err == nil || h == "" {
+		return ""
+	}
+	allowed := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_'
+	}
+	if len(h) > 253 || strings.ContainsFunc(h, func(c rune) bool { return !allowed(c) }) {
+		return "is not an address or a host name"
+	}
+	if last := h[strings.LastIndexByte(h, '.')+1:]; last != "" && strings.Trim(last, "0123456789") == "" {
+		return "is not an IPv4 address" // nor a name: no top-level domain is a number
+	}
+	return ""
+}
