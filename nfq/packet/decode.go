@@ -139,7 +139,7 @@ func jumboLength(options []byte) int {
 			return 0
 		}
 		if options[0] == 0xc2 && options[1] == 4 {
-			if n := binary.BigEndian.Uint32(options[2:]); n > 0xffff && n < 1<<31 {
+			if n := binary.BigEndian.Uint32(options[2:]); n > 0xffff && n < 1<<30 {
 				return int(n)
 			}
 			return 0
