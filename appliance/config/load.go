@@ -226,7 +226,7 @@ func fillDefaults(from, to reflect.Type, data any) (any, error) {
 	}
 	switch to {
 	case reflect.TypeFor[Plan]():
-		return with(m, map[string]any{"ladder": map[string]any{}}), nil
+		return with(m, map[string]any{"budgets": []any{}, "ladder": map[string]any{}}), nil
 	case reflect.TypeFor[Ladder]():
 		l := DefaultLadder()
 		return with(m, map[string]any{

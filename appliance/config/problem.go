@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Problem is one thing wrong with a file. Line is 0 when it concerns the whole file.
@@ -13,7 +14,8 @@ type Problem struct {
 	Message string // what is wrong and what to write instead
 }
 
-// Error is one line: FILE:LINE: KEY: MESSAGE, without the parts that are not known.
+// Error is one line: FILE:LINE: KEY: MESSAGE, without the parts that are not known. What the file may have smuggled into a
+// key or a value to move the terminal's cursor is shown as U+FFFD.
 func (p Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -25,7 +27,12 @@ func (p Problem) Error() string {
 		b.WriteString(p.Key + ": ")
 	}
 	b.WriteString(p.Message)
-	return b.String()
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, b.String())
 }
 
 // Problems are all things wrong with a file, in the file's order. Load returns them as its error.
