@@ -1,73 +1,249 @@
 // Package ruleset writes mailweir's nftables table: which packets are queued,
 // which pass in the kernel, and who is cut.
+//
+// # The way of a packet
+//
+// The table is "inet mailweir". All chains but one sit in prerouting:
+//
+//	-300  cut    sources in the sets cut4/cut6 (IPv6 by /64) and the answers to them get a reset
+//	-200         (conntrack)
+//	-150  steer  governed ports only: released flows and pure ACKs pass, the rest is queued
+//	-140  apply  a mark in the verdict becomes the connection's state; Cut gets a reset
+//	-100  defer  a mark Deferred on a SYN redirects the connection to the responder
+//	 -90  clean  our bits are taken out of the packet's mark
+//
+// and "responder" (input, 0) drops what comes to the responder's port without
+// having been deferred.
+//
+// A packet is governed when it comes from a subscriber interface to a governed
+// port, or from a governed port on a connection that bears our mark. So nothing
+// that subscribers serve themselves is looked at, and answers come to us on
+// whatever interface they arrive.
+//
+// # Marks
+//
+// A verdict cannot set a conntrack mark on every kernel (without
+// CONFIG_NETFILTER_NETLINK_GLUE_CT it is ignored without an error), but it can
+// set the packet's mark everywhere. Chain apply copies it, at a later priority
+// of the same hook because a verdict skips the rest of its own chain. Put a mark
+// on a verdict only when the state changes; later packets are then judged by
+// the connection's mark. Deferred works on the packet that makes the connection
+// (its SYN): addresses are chosen once.
+//
+// # What must hold around us
+//
+// Nobody else translates the source address of governed connections on this box:
+// answers would be seen with the translated address. The subscriber interface
+// needs an address of each family (IPv6: of global scope) for its connections to be
+// redirected; without one the kernel drops the SYN of a deferred session.
+// An operator's own input filter must let the responder's port in.
 package ruleset
 
 import (
 	"errors"
-	"net/netip"
-	"time"
+	"fmt"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
 )
 
-var errSkeleton = errors.New("ruleset: skeleton, not built yet")
+// TableName is our table's; its family is inet.
+const TableName = "mailweir"
 
 // Options is what the table depends on.
 type Options struct {
 	Marks
-	SubscriberIfs          []string // interfaces behind which the subscribers are
+	SubscriberIfs          []string // interfaces behind which the subscribers are; they need not exist yet
 	Ports                  []uint16 // governed TCP ports of the servers
 	QueueFirst, QueueCount uint16   // NFQUEUE numbers QueueFirst .. QueueFirst+QueueCount-1
 	FailOpen               bool     // a queue without a reader lets packets pass
 	ResponderPort          uint16   // local port that answers deferred sessions; 0: no defer rules
 }
 
-// Kernel is what Probe found out by doing.
-type Kernel struct {
-	QueueForm QueueForm
+// Validate says what cannot work in o.
+func (o Options) Validate() error {
+	if err := o.Marks.Validate(); err != nil {
+		return err
+	}
+	if len(o.SubscriberIfs) == 0 {
+		return errors.New("no subscriber interface")
+	}
+	for _, name := range o.SubscriberIfs {
+		if len(name) == 0 || len(name) >= unix.IFNAMSIZ {
+			return fmt.Errorf("subscriber interface %q: 1 to %d bytes", name, unix.IFNAMSIZ-1)
+		}
+	}
+	if len(o.Ports) == 0 {
+		return errors.New("no governed port")
+	}
+	for _, port := range o.Ports {
+		if port == 0 {
+			return errors.New("governed port 0: 1 to 65535")
+		}
+		if port == o.ResponderPort {
+			return fmt.Errorf("port %d cannot be both governed and the responder's", port)
+		}
+	}
+	if o.QueueCount == 0 || int(o.QueueFirst)+int(o.QueueCount) > 1<<16 {
+		return fmt.Errorf("%d queues from %d on: at least one, numbers up to 65535", o.QueueCount, o.QueueFirst)
+	}
+	return nil
 }
 
-// QueueForm is the way in which this kernel lets a rule queue a packet.
-type QueueForm string
+// Ruleset is our table in the kernel. It belongs to the network namespace in
+// which Apply was called. Safe for concurrent use.
+type Ruleset struct {
+	table *nftables.Table
 
-// The forms; the zero value is not known.
-const (
-	QueueExpression QueueForm = "expression" // nft queue (CONFIG_NFT_QUEUE)
-	QueueXT         QueueForm = "xt"         // xt NFQUEUE through nft compat
-)
-
-// Ruleset is our table in the kernel. Safe for concurrent use.
-type Ruleset struct{}
-
-// Counter is what one named rule has seen.
-type Counter struct{ Packets, Bytes uint64 }
-
-// Counters are the counters of our rules since Apply.
-type Counters struct {
-	CutReset, PureACK, Released, QueuedUp, QueuedDown, Deferred Counter
+	mu   sync.Mutex
+	conn *conn // nil after a failure; guarded by mu
 }
 
-// Probe tries out what the kernel can do and leaves nothing behind.
-func Probe() (Kernel, error) { return Kernel{}, errSkeleton }
+func ourTable() *nftables.Table {
+	return &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
+}
 
-// Apply writes the table.
-func Apply(o Options, k Kernel) (*Ruleset, error) { return nil, errSkeleton }
+// Apply writes the table in one transaction: every packet sees either what was
+// there before or all of the new. It may be called at any time and repeatedly.
+// The new table cuts nobody and its counters start at zero; marks of running
+// connections stay.
+//
+// When our chains are already there, in the shape that they shall have, only what
+// is in them is replaced and packets waiting in the queues stay there. Otherwise
+// (another version's table, one made dormant, ...) the old table goes with its
+// hooks, and the kernel then drops whatever the queues hold.
+func Apply(o Options, k Kernel) (*Ruleset, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
+	}
+	if k.QueueForm != QueueExpression && k.QueueForm != QueueXT {
+		return nil, fmt.Errorf("apply table %s: queue form %q: not one of Probe's", TableName, k.QueueForm)
+	}
+	if err := write(o, k); err != nil {
+		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
+	}
+	c, err := dial()
+	if err != nil {
+		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
+	}
+	return &Ruleset{table: ourTable(), conn: c}, nil
+}
 
-// Remove deletes the table; it is no error when there is none.
-func Remove() error { return errSkeleton }
+func write(o Options, k Kernel) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	t := ourTable()
+	chains := design(o, k)
+	now, err := c.inventory(t)
+	if err != nil {
+		return err
+	}
+	keep := now.matches(chains)
+	switch {
+	case keep:
+		c.FlushTable(t)
+		for _, s := range now.sets {
+			c.DelSet(s)
+		}
+		for _, o := range now.counters {
+			c.DeleteObject(o)
+		}
+	case now.table != nil:
+		c.DelTable(t)
+		fallthrough
+	default:
+		c.AddTable(t)
+	}
+	for _, name := range counterNames {
+		c.AddObj(&nftables.CounterObj{Table: t, Name: name})
+	}
+	for _, s := range sets(t, o) {
+		if err := c.AddSet(s.Set, s.elements); err != nil {
+			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+	}
+	if !keep {
+		for _, ch := range chains {
+			c.AddChain(ch.nft(t))
+		}
+	}
+	for _, ch := range chains {
+		for _, r := range ch.rules {
+			c.AddRule(r.nft(t, ch.name))
+		}
+	}
+	return c.flush()
+}
 
-// Present says whether the table is there.
-func Present() (bool, error) { return false, errSkeleton }
+func (ch chain) nft(t *nftables.Table) *nftables.Chain {
+	if ch.hook == nil {
+		return &nftables.Chain{Table: t, Name: ch.name}
+	}
+	policy := nftables.ChainPolicyAccept
+	return &nftables.Chain{Table: t, Name: ch.name, Hooknum: ch.hook, Priority: &ch.priority, Type: ch.kind, Policy: &policy}
+}
 
-// Cut resets everything from addr (IPv6: from its /64) on the governed ports for d.
-func (r *Ruleset) Cut(addr netip.Addr, d time.Duration) error { return errSkeleton }
+func (r rule) nft(t *nftables.Table, chain string) *nftables.Rule {
+	n := &nftables.Rule{Table: t, Chain: &nftables.Chain{Name: chain}, Exprs: r.exprs}
+	if r.why != "" {
+		n.UserData = userdata.AppendString(nil, userdata.TypeComment, r.why)
+	}
+	return n
+}
 
-// Uncut ends a Cut early.
-func (r *Ruleset) Uncut(addr netip.Addr) error { return errSkeleton }
+// Disarm takes all rules out in one transaction, so that nothing is steered,
+// cut or deferred any more, and leaves the chains. Packets that wait in a queue
+// stay there for their verdicts. It is the first step of a clean stop; Remove,
+// which makes the kernel drop what is still queued, is the last.
+func (r *Ruleset) Disarm() error {
+	err := r.do(func(c *conn) error {
+		c.FlushTable(r.table)
+		return c.flush()
+	})
+	if err != nil {
+		return fmt.Errorf("disarm table %s: %w", TableName, err)
+	}
+	return nil
+}
 
-// UncutAll ends every Cut.
-func (r *Ruleset) UncutAll() error { return errSkeleton }
+// Remove deletes the table, also one of an earlier life; it is no error when
+// there is none. Packets still queued are dropped by the kernel.
+func Remove() error {
+	if err := remove(ourTable()); err != nil {
+		return fmt.Errorf("remove table %s: %w", TableName, err)
+	}
+	return nil
+}
 
-// Counters reads the counters.
-func (r *Ruleset) Counters() (Counters, error) { return Counters{}, errSkeleton }
+func remove(t *nftables.Table) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	c.DelTable(t)
+	if err := c.flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
 
-// Close ends the connection to the kernel; the table stays.
-func (r *Ruleset) Close() error { return errSkeleton }
+// Present says whether the table is there. Somebody's `nft flush ruleset` takes
+// it away without telling us: ask now and then, and Apply again.
+func Present() (bool, error) {
+	c, err := dial()
+	if err != nil {
+		return false, fmt.Errorf("look for table %s: %w", TableName, err)
+	}
+	defer c.close()
+	now, err := c.inventory(ourTable())
+	if err != nil {
+		return false, fmt.Errorf("look for table %s: %w", TableName, err)
+	}
+	return now.table != nil, nil
+}

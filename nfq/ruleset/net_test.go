@@ -1,0 +1,202 @@
+package ruleset
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// space is a network namespace without a name: it goes when its last handle
+// and its last socket are closed, also when the test is killed.
+type space struct {
+	t      *testing.T
+	handle netns.NsHandle
+}
+
+// do runs f in the namespace, on a thread that is never used for anything else:
+// the goroutine ends without unlocking it. f must not end the test (t.Fatal).
+func (s space) do(f func()) {
+	s.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(s.handle); err != nil {
+			done <- err
+			return
+		}
+		f()
+		done <- nil
+	}()
+	if err := <-done; err != nil {
+		s.t.Fatalf("enter network namespace: %v", err)
+	}
+}
+
+// must is do for what has to succeed.
+func (s space) must(f func() error) {
+	s.t.Helper()
+	var err error
+	s.do(func() { err = f() })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func newSpace(t *testing.T) space {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("kernel tests make network namespaces: run them as root (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
+	}
+	s := space{t: t}
+	made := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread stays in the new namespace and ends with the goroutine
+		var err error
+		s.handle, err = netns.New()
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		t.Fatalf("new network namespace: %v", err)
+	}
+	t.Cleanup(func() { _ = s.handle.Close() })
+	s.must(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+	return s
+}
+
+// rig is subscribers - box - internet, routed, IPv4 and IPv6.
+type rig struct {
+	t               *testing.T
+	sub, box, inter space
+}
+
+// The addresses of the rig. Neighbour shares its /64 with sub, Other does not.
+const (
+	subIP4, otherIP4, boxIP4, interIP4             = "10.0.1.2", "10.0.1.3", "10.0.1.1", "10.0.2.2"
+	subIP6, neighbourIP6, otherIP6, boxIP6, intIP6 = "fd00:1::2", "fd00:1::3", "fd00:3::2", "fd00:1::1", "fd00:2::2"
+)
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, sub: newSpace(t), box: newSpace(t), inter: newSpace(t)}
+	r.box.must(func() error {
+		for _, veth := range []struct {
+			near, far string
+			peer      space
+		}{{"lan0", "sub0", r.sub}, {"wan0", "int0", r.inter}} {
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name = veth.near
+			if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: veth.far, PeerNamespace: netlink.NsFd(int(veth.peer.handle))}); err != nil {
+				return fmt.Errorf("veth %s: %w", veth.near, err)
+			}
+		}
+		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := os.WriteFile("/proc/sys/net/"+key, []byte("1"), 0); err != nil {
+				return err
+			}
+		}
+		return errors.Join(address("lan0", boxIP4+"/24", boxIP6+"/64"), address("wan0", "10.0.2.1/24", "fd00:2::1/64"), route("fd00:3::/64", subIP6))
+	})
+	r.sub.must(func() error {
+		return errors.Join(address("sub0", subIP4+"/24", otherIP4+"/24", subIP6+"/64", neighbourIP6+"/64"), address("lo", otherIP6+"/128"),
+			route("0.0.0.0/0", boxIP4), route("::/0", boxIP6))
+	})
+	r.inter.must(func() error {
+		return errors.Join(address("int0", interIP4+"/24", intIP6+"/64"), route("0.0.0.0/0", "10.0.2.1"), route("::/0", "fd00:2::1"))
+	})
+	return r
+}
+
+func address(link string, addrs ...string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		parsed, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		if parsed.IP.To4() == nil {
+			parsed.Flags = unix.IFA_F_NODAD // usable at once
+		}
+		if err := netlink.AddrAdd(l, parsed); err != nil {
+			return fmt.Errorf("address %s on %s: %w", a, link, err)
+		}
+	}
+	return netlink.LinkSetUp(l)
+}
+
+func route(to, via string) error {
+	_, dst, err := net.ParseCIDR(to)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(via)}); err != nil {
+		return fmt.Errorf("route %s via %s: %w", to, via, err)
+	}
+	return nil
+}
+
+// options is what most tests apply.
+func options() Options {
+	return Options{
+		Marks:         Marks{Mask: DefaultMask},
+		SubscriberIfs: []string{"lan0"},
+		Ports:         []uint16{25},
+		QueueFirst:    10,
+		QueueCount:    1,
+		FailOpen:      true,
+		ResponderPort: 2525,
+	}
+}
+
+// apply probes and applies in the box.
+func (r *rig) apply(o Options) *Ruleset {
+	r.t.Helper()
+	var rs *Ruleset
+	r.box.must(func() error {
+		k, err := Probe()
+		if err != nil {
+			return err
+		}
+		rs, err = Apply(o, k)
+		return err
+	})
+	r.t.Cleanup(func() { _ = rs.Close() })
+	return rs
+}
+
+// nft runs the command of Debian's package nftables in s. Only tests do.
+func (s space) nft(input string, args ...string) string {
+	s.t.Helper()
+	path, err := exec.LookPath("nft")
+	if err != nil {
+		s.t.Fatal("the command nft is missing: install the Debian package nftables")
+	}
+	var out, errs bytes.Buffer
+	s.must(func() error {
+		cmd := exec.Command(path, args...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("nft %s: %w: %s", strings.Join(args, " "), err, errs.String())
+		}
+		return nil
+	})
+	return out.String()
+}

@@ -1,0 +1,264 @@
+package ruleset
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// The names of the sets.
+const (
+	setSubscribers = "subscribers"
+	setPorts       = "ports"
+	setCut4        = "cut4"
+	setCut6        = "cut6"
+	setPureACK4    = "pure_ack4"
+	setPureACK6    = "pure_ack6"
+)
+
+// The names of the counters.
+const (
+	counterCutReset   = "cut_reset"
+	counterPureACK    = "pure_ack"
+	counterReleased   = "released"
+	counterQueuedUp   = "queued_up"
+	counterQueuedDown = "queued_down"
+	counterDeferred   = "deferred"
+	counterResponder  = "responder_drop"
+)
+
+var counterNames = []string{
+	counterCutReset, counterPureACK, counterReleased, counterQueuedUp, counterQueuedDown, counterDeferred, counterResponder,
+}
+
+// Priorities in prerouting. Conntrack is at -200 and the kernel rewrites
+// addresses at -100, whatever the priority of a nat chain: that only orders
+// nat chains among themselves, and ours goes before other people's.
+const (
+	priorityCut   = -300
+	prioritySteer = -150
+	priorityApply = -140 // later than steer: a verdict of the queue goes on with the next chain
+	priorityDefer = -101
+	priorityClean = -90
+)
+
+// cutMax bounds each cut set; more addresses are refused with ENFILE.
+const cutMax = 1 << 18
+
+// pureACK is the value of the two bytes that hold data offset and flags, under
+// pureACKMask, less the data offset: ACK and none of SYN, FIN and RST.
+const (
+	pureACKMask = 0xf000 | flagACK | flagRST | flagSYN | flagFIN
+	pureACK     = flagACK
+)
+
+// A chain is one of ours as it ought to be; hook nil: only jumped to.
+type chain struct {
+	name     string
+	hook     *nftables.ChainHook
+	priority nftables.ChainPriority
+	kind     nftables.ChainType
+	rules    []rule
+}
+
+// A rule carries its reason into the kernel, as the comment that nft shows.
+type rule struct {
+	why   string
+	exprs exprs
+}
+
+// design lists the chains in an order in which a rule only names chains that
+// stand above it.
+func design(o Options, k Kernel) []chain {
+	m := o.Marks
+	sendToQueue := queue(k.QueueForm, o.QueueFirst, o.QueueCount, o.FailOpen)
+	quietFlags := flagsAre(flagFIN|flagSYN|flagRST, 0)
+	first := []rule{
+		{"conntrack leads it to the responder", join(m.ctIs(Deferred), accept())},
+		{"cut; a fresh SYN on the same ports is judged anew", join(m.ctIs(Cut), flagsAreNot(flagSYN|flagACK, flagSYN), goTo("reset"))},
+		{"neither opens nor ends", join(quietFlags, jump("quiet"))},
+	}
+	chains := []chain{
+		{name: "reset", rules: []rule{
+			{"a reset passes: it cleans up the other end", join(flagsAre(flagRST, flagRST), accept())},
+			{"", join(count(counterCutReset), tcpReset())},
+		}},
+		{name: "quiet", rules: []rule{
+			{"released both ways", join(m.ctIs(Both), count(counterReleased), accept())},
+			{"no payload; IPv4 options make it go the long way", join(ipv4PureACK(), count(counterPureACK), accept())},
+			{"no payload; extension headers make it go the long way", join(ipv6PureACK(), count(counterPureACK), accept())},
+		}},
+		{name: "up", rules: append(slices.Clone(first),
+			rule{"the client's bulk", join(quietFlags, m.ctIs(Up), count(counterReleased), accept())},
+			rule{"", join(count(counterQueuedUp), sendToQueue)},
+		)},
+		{name: "down", rules: append(slices.Clone(first),
+			rule{"", join(count(counterQueuedDown), sendToQueue)},
+		)},
+		{name: "cut", hook: nftables.ChainHookPrerouting, priority: priorityCut, kind: nftables.ChainTypeFilter, rules: []rule{
+			{"", join(tcp(), dportGoverned(), fromSubscribers(), ipv4Cut(ipv4Source), goTo("reset"))},
+			{"", join(tcp(), dportGoverned(), fromSubscribers(), ipv6Cut(ipv6Source), goTo("reset"))},
+			{"the answers to them", join(tcp(), sportGoverned(), ipv4Cut(ipv4Destination), goTo("reset"))},
+			{"the answers to them", join(tcp(), sportGoverned(), ipv6Cut(ipv6Destination), goTo("reset"))},
+		}},
+		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: []rule{
+			{"subscribers' sessions", join(tcp(), dportGoverned(), fromSubscribers(), goTo("up"))},
+			{"the answers to them, on whatever interface", join(tcp(), sportGoverned(), m.ctGoverned(), goTo("down"))},
+		}},
+		{name: "apply", hook: nftables.ChainHookPrerouting, priority: priorityApply, kind: nftables.ChainTypeFilter, rules: applyRules(m)},
+	}
+	if o.ResponderPort != 0 {
+		chains = append(chains, chain{
+			name: "defer", hook: nftables.ChainHookPrerouting, priority: priorityDefer, kind: nftables.ChainTypeNAT, rules: []rule{
+				{"", join(m.packetIs(Deferred), tcp(), count(counterDeferred), redirect(o.ResponderPort))},
+			},
+		})
+	}
+	chains = append(chains, chain{
+		name: "clean", hook: nftables.ChainHookPrerouting, priority: priorityClean, kind: nftables.ChainTypeFilter, rules: []rule{
+			{"our bits do not go further than here", join(m.packetMarked(), m.clearPacket())},
+		},
+	})
+	if o.ResponderPort != 0 {
+		chains = append(chains, chain{
+			name: "responder", hook: nftables.ChainHookInput, priority: 0, kind: nftables.ChainTypeFilter, rules: []rule{
+				{"", join(tcp(), dportIs(o.ResponderPort), m.ctIs(Deferred), accept())},
+				{"nobody reaches the responder but by being deferred", join(tcp(), dportIs(o.ResponderPort), count(counterResponder), drop())},
+			},
+		})
+	}
+	return chains
+}
+
+// applyRules turn the mark of a verdict into the mark of the connection.
+func applyRules(m Marks) []rule {
+	rules := []rule{{"no verdict on it", join(m.packetUnmarked(), accept())}}
+	for s := See; s < states; s++ {
+		rules = append(rules, rule{"state " + s.String(), join(m.packetIs(s), m.setCT(s))})
+	}
+	return append(rules, rule{"", join(m.packetIs(Cut), goTo("reset"))})
+}
+
+// Where the addresses stand in the IP header.
+const (
+	ipv4Source, ipv4Destination = 12, 16
+	ipv6Source, ipv6Destination = 8, 24
+)
+
+func ipv4Cut(offset uint32) exprs {
+	return join(family(unix.NFPROTO_IPV4), exprs{load(expr.PayloadBaseNetworkHeader, offset, 4), lookup(setCut4)})
+}
+
+func ipv6Cut(offset uint32) exprs {
+	return join(family(unix.NFPROTO_IPV6), exprs{load(expr.PayloadBaseNetworkHeader, offset, 16), mask(ipv6CutMask()), lookup(setCut6)})
+}
+
+// ipv6CutBits is the prefix length by which IPv6 sources are cut: a host has
+// the whole /64 to choose its next address from.
+const ipv6CutBits = 64
+
+func ipv6CutMask() []byte {
+	b := make([]byte, 16)
+	for i := range ipv6CutBits / 8 {
+		b[i] = 0xff
+	}
+	return b
+}
+
+func cutKey(addr netip.Addr) (set string, key []byte) {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return setCut4, addr.AsSlice()
+	}
+	return setCut6, netip.PrefixFrom(addr, ipv6CutBits).Masked().Addr().AsSlice()
+}
+
+// ipv4PureACK matches TCP segments without payload, exactly: the total length
+// is 20 bytes of IP header plus what the data offset says. (GSO packets of
+// more than 64 KiB carry length 0, which no pure ACK has.)
+func ipv4PureACK() exprs {
+	return join(family(unix.NFPROTO_IPV4),
+		exprs{load(expr.PayloadBaseNetworkHeader, 0, 1), mask([]byte{0x0f}), equal([]byte{5})},
+		lengthAndOffset(2, setPureACK4))
+}
+
+// ipv6PureACK does the same; the payload length does not count the IP header.
+func ipv6PureACK() exprs {
+	return join(family(unix.NFPROTO_IPV6),
+		exprs{load(expr.PayloadBaseNetworkHeader, 6, 1), equal([]byte{unix.IPPROTO_TCP})},
+		lengthAndOffset(4, setPureACK6))
+}
+
+// lengthAndOffset looks up the IP length together with the TCP data offset and
+// flags. nft has no arithmetic; there are only eleven data offsets.
+func lengthAndOffset(lengthAt uint32, set string) exprs {
+	return exprs{
+		&expr.Payload{DestRegister: reg32, Base: expr.PayloadBaseNetworkHeader, Offset: lengthAt, Len: 2},
+		&expr.Payload{DestRegister: reg32 + 1, Base: expr.PayloadBaseTransportHeader, Offset: 12, Len: 2},
+		&expr.Bitwise{SourceRegister: reg32 + 1, DestRegister: reg32 + 1, Len: 2, Mask: net16(pureACKMask), Xor: net16(0)},
+		&expr.Lookup{SourceRegister: reg32, SetName: set},
+	}
+}
+
+func pureACKElements(ipHeader int) []nftables.SetElement {
+	var elements []nftables.SetElement
+	for words := 5; words <= 15; words++ {
+		key := make([]byte, 8) // each part is padded to a register
+		binary.BigEndian.PutUint16(key[0:], uint16(ipHeader+4*words))
+		binary.BigEndian.PutUint16(key[4:], uint16(words<<12|pureACK))
+		elements = append(elements, nftables.SetElement{Key: key})
+	}
+	return elements
+}
+
+// A set of ours with what it holds at the start.
+type set struct {
+	*nftables.Set
+	elements []nftables.SetElement
+}
+
+// cutSet describes one of the two sets that change after Apply.
+func cutSet(t *nftables.Table, name string) *nftables.Set {
+	s := &nftables.Set{Table: t, Name: name, KeyType: nftables.TypeIPAddr, HasTimeout: true, KeyByteOrder: binaryutil.BigEndian, Size: cutMax}
+	if name == setCut6 {
+		s.KeyType = nftables.TypeIP6Addr
+	}
+	return s
+}
+
+func sets(t *nftables.Table, o Options) []set {
+	lengthOffset := nftables.MustConcatSetType(nftables.TypeInetService, nftables.TypeInetService)
+	all := []set{
+		{&nftables.Set{Name: setSubscribers, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}, nil},
+		{&nftables.Set{Name: setPorts, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian}, nil},
+		{cutSet(t, setCut4), nil},
+		{cutSet(t, setCut6), nil},
+		{&nftables.Set{Name: setPureACK4, KeyType: lengthOffset, Concatenation: true, Size: 11, Comment: "IPv4 length . data offset and flags"}, pureACKElements(20)},
+		{&nftables.Set{Name: setPureACK6, KeyType: lengthOffset, Concatenation: true, Size: 11, Comment: "IPv6 length . data offset and flags"}, pureACKElements(0)},
+	}
+	for _, name := range sortedSet(o.SubscriberIfs) {
+		all[0].elements = append(all[0].elements, nftables.SetElement{Key: append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...)})
+	}
+	for _, port := range sortedSet(o.Ports) {
+		all[1].elements = append(all[1].elements, nftables.SetElement{Key: net16(port)})
+	}
+	for i, s := range all {
+		s.Table = t
+		if s.Size == 0 {
+			s.Size = uint32(len(s.elements))
+		}
+		s.ID = uint32(i + 1) // the library would count up a global, which is a race between two of us
+	}
+	return all
+}
+
+func sortedSet[T interface{ ~string | ~uint16 }](in []T) []T {
+	out := slices.Clone(in)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
