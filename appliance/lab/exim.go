@@ -1,0 +1,177 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// exim runs the daemon in the foreground, with queue runs of its own.
+type exim struct{}
+
+func (exim) log() string { return "var/log/exim_main.log" }
+
+func (exim) daemon() []string {
+	return []string{"/usr/sbin/exim4", "-bdf", "-q1s"}
+}
+
+func (exim) files(s *MailServer, routes []Route) []file {
+	return []file{
+		{path: "etc/exim4/", mode: 0o755},
+		{path: "etc/exim4/exim4.conf", mode: 0o644, text: eximConf(s, routes)},
+		{path: "var/spool/exim4/", mode: 0o750, uid: uidMail, gid: uidMail},
+	}
+}
+
+const eximTop = `primary_hostname = %[1]s
+domainlist local_domains = %[2]s
+hostlist own = <; 127.0.0.1 ; ::1
+acl_smtp_rcpt = rcpt
+spool_directory = /var/spool/exim4
+log_file_path = /var/log/exim_%%s.log
+log_selector = +smtp_confirmation +outgoing_port +tls_certificate_verified
+keep_environment =
+host_lookup =
+rfc1413_hosts =
+rfc1413_query_timeout = 0s
+smtp_accept_max = 500
+smtp_accept_queue_per_connection = 0
+queue_run_max = 3
+timeout_frozen_after = 1d
+`
+
+const eximTLS = `tls_advertise_hosts = *
+tls_certificate = /etc/lab/cert.pem
+tls_privatekey = /etc/lab/key.pem
+`
+
+const eximACL = `begin acl
+rcpt:
+  accept hosts = +own
+  accept domains = +local_domains
+  deny message = relay not permitted
+
+# Runs for the other end's own certificate; what it denies ends the session.
+# $acl_arg1 is the fingerprint asked for, "any" if none was.
+certificate:
+  warn logwrite = PEER [$sending_ip_address] [$host_address]:$host_port $acl_arg1 ${lc:${sha256:$tls_out_peercert}} ${tls_out_ver}
+  accept condition = ${if or{{eq{$acl_arg1}{any}}{eq{$acl_arg1}{${lc:${sha256:$tls_out_peercert}}}}}}
+  deny message = not the certificate asked for
+
+`
+
+func eximConf(s *MailServer, routes []Route) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, eximTop, s.Host(), strings.Join(s.Options.Domains, " : "))
+	if s.Options.StartTLS {
+		b.WriteString(eximTLS)
+	} else {
+		b.WriteString("tls_advertise_hosts =\n")
+	}
+	b.WriteString(eximACL)
+	b.WriteString("begin routers\nlocal:\n  driver = accept\n  domains = +local_domains\n  transport = mailbox\n")
+	for i, r := range routes {
+		fmt.Fprintf(&b, "route%d:\n  driver = accept\n  domains = %s\n  transport = route%d\n", i, r.Domain, i)
+	}
+	b.WriteString("none:\n  driver = redirect\n  allow_defer\n  data = :defer: the lab has no route for this domain\n")
+	fmt.Fprintf(&b, "begin transports\nmailbox:\n  driver = appendfile\n  maildir_format\n  directory = /%s\n  user = mailbox\n  group = mailbox\n", mailboxPath)
+	for i, r := range routes {
+		fmt.Fprintf(&b, "route%d:\n  driver = smtp\n  hosts = <; %s\n  hosts_override\n  port = %d\n  connection_max_messages = 1\n  hosts_try_dane =\n",
+			i, r.To.Addr(), r.To.Port())
+		if n := s.Options.Concurrency; n > 0 {
+			fmt.Fprintf(&b, "  max_parallel = %d\n", n)
+		}
+		switch r.TLS {
+		case TLSNever:
+			b.WriteString("  hosts_avoid_tls = *\n")
+		case TLSMay:
+			b.WriteString(peerEvent("any"))
+		case TLSPinned:
+			b.WriteString("  hosts_require_tls = *\n" + peerEvent(r.Fingerprint))
+		}
+	}
+	fmt.Fprintf(&b, "begin retry\n* * F,4d,%ds\n", int(s.Options.RetryAfter.Seconds()))
+	return b.String()
+}
+
+// peerEvent has Exim verify against the lab's CA and run the ACL above with
+// the leaf certificate (depth 0).
+func peerEvent(want string) string {
+	verify := "tls_verify_hosts = *\n"
+	if want == "any" {
+		verify = "tls_try_verify_hosts = *\n"
+	}
+	return "  tls_verify_certificates = /etc/lab/ca.pem\n  tls_verify_cert_hostnames =\n  " + verify +
+		"  event_action = ${if and{{eq{$event_name}{tls:cert}}{eq{$event_data}{0}}}{${acl{certificate}{" + want + "}}}}\n"
+}
+
+var (
+	eximHeading   = regexp.MustCompile(`^\s*\S+\s+\S+\s+(\S+-\S+-\S+) <([^>]*)>`)
+	eximRecipient = regexp.MustCompile(`^\s{8,}(\S+@\S+)\s*$`)
+)
+
+func (exim) queue(ctx context.Context, s *MailServer) ([]QueueEntry, error) {
+	out, err := s.inst.run(ctx, "/usr/sbin/exim4", "-bp")
+	if err != nil {
+		return nil, err
+	}
+	log, err := s.Log()
+	if err != nil {
+		return nil, err
+	}
+	var entries []QueueEntry
+	var id, sender string
+	for line := range strings.SplitSeq(out, "\n") {
+		if m := eximHeading.FindStringSubmatch(line); m != nil {
+			id, sender = m[1], m[2]
+		} else if m := eximRecipient.FindStringSubmatch(line); m != nil { // a D before it means delivered
+			entries = append(entries, QueueEntry{ID: id, Sender: sender, Recipient: m[1], Reason: eximReason(log, id)})
+		}
+	}
+	return entries, nil
+}
+
+// eximReason is what the log last said about a message that waits: Exim's
+// queue listing has no reasons.
+func eximReason(log, id string) string {
+	var reason string
+	for line := range strings.SplitSeq(log, "\n") {
+		if _, rest, ok := strings.Cut(line, " "+id+" "); ok {
+			if strings.HasPrefix(rest, "== ") || strings.HasPrefix(rest, "H=") {
+				// "retry time not reached" says when, not why.
+				if reason == "" || !strings.Contains(rest, "retry time not reached") {
+					reason = rest
+				}
+			}
+		}
+	}
+	return reason
+}
+
+func (exim) flush(ctx context.Context, s *MailServer) error {
+	_, err := s.inst.run(ctx, "/usr/sbin/exim4", "-qff")
+	return err
+}
+
+var eximPeer = regexp.MustCompile(`PEER \[\S*\] (\[\S+\]:\d+) (\S+) ([0-9a-f]+) (\S+)`)
+
+func (exim) peers(log string) []TLSPeer {
+	var out []TLSPeer
+	for line := range strings.SplitSeq(log, "\n") {
+		m := eximPeer.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		to, err := netip.ParseAddrPort(m[1])
+		if err != nil { // [a.b.c.d]:25
+			to, err = netip.ParseAddrPort(strings.NewReplacer("[", "", "]", "").Replace(m[1]))
+		}
+		if err != nil {
+			continue
+		}
+		out = append(out, TLSPeer{To: to, Version: m[4], Fingerprint: m[3], Pinned: m[2] == m[3]})
+	}
+	return out
+}

@@ -1,0 +1,246 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The address plan. Each machine has a fixed link-local address, fe80::NUMBER,
+// and the box is fe80::1 on both sides; IPv6 routes go by those.
+var (
+	boxLAN4  = netip.MustParsePrefix("100.64.0.1/16")
+	boxLAN6  = netip.MustParsePrefix("2001:db8:1000::1/64")
+	boxWAN4a = netip.MustParsePrefix("198.51.100.1/24")
+	boxWAN4b = netip.MustParsePrefix("203.0.113.1/24")
+	boxWAN6  = netip.MustParsePrefix("2001:db8:f000::1/64")
+	boxLink  = netip.MustParsePrefix("fe80::1/64")
+)
+
+// maxLines bounds each side: the internet has two /24s.
+const maxLines = 400
+
+// network is the switch, the box and the backbone, and what hangs on them.
+type network struct {
+	lab           string
+	access, inet  *Namespace // one bridge each
+	box           *Namespace
+	mu            sync.Mutex
+	lines         []*Namespace
+	subs, servers int // how many there are, which is the next one's number
+}
+
+func newNetwork(lab string) (_ *network, err error) {
+	n := &network{lab: lab}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	for _, x := range []struct {
+		name string
+		to   **Namespace
+	}{{"switch", &n.access}, {"box", &n.box}, {"backbone", &n.inet}} {
+		if *x.to, err = newNamespace(lab, x.name); err != nil {
+			return nil, err
+		}
+	}
+	for _, sw := range []*Namespace{n.access, n.inet} {
+		if err := addBridge(sw); err != nil {
+			return nil, fmt.Errorf("bridge in %s: %w", sw.Name, err)
+		}
+	}
+	// Sysctls come before the interfaces, which inherit them.
+	if err := sysctls(n.box,
+		"ipv4/ip_forward", "1", "ipv6/conf/all/forwarding", "1", "ipv6/conf/default/forwarding", "1",
+		"ipv4/conf/all/rp_filter", "1", "ipv4/conf/default/rp_filter", "1"); err != nil {
+		return nil, err
+	}
+	if err := n.plug(n.box, "lan0", n.access, "box", boxLink, boxLAN4, boxLAN6); err != nil {
+		return nil, err
+	}
+	if err := n.plug(n.box, "wan0", n.inet, "box", boxLink, boxWAN4a, boxWAN4b, boxWAN6); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// sysctls sets the pairs, after those that every machine gets: no
+// autoconfiguration, no duplicate address detection (an address answers at
+// once), and neither redirects nor filters that the lab did not ask for.
+func sysctls(ns *Namespace, pairs ...string) error {
+	common := []string{
+		"ipv6/conf/all/disable_ipv6", "0", "ipv6/conf/default/disable_ipv6", "0",
+		"ipv6/conf/default/accept_dad", "0", "ipv6/conf/default/accept_ra", "0", "ipv6/conf/default/addr_gen_mode", "1",
+		"ipv4/conf/all/rp_filter", "0", "ipv4/conf/default/rp_filter", "0",
+		"ipv4/conf/all/send_redirects", "0", "ipv4/conf/default/send_redirects", "0",
+	}
+	for p := range slices.Chunk(append(common, pairs...), 2) {
+		if err := ns.Sysctl(p[0], p[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addBridge(ns *Namespace) error {
+	h, err := ns.netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	off := false
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}, MulticastSnooping: &off}
+	if err := h.LinkAdd(br); err != nil {
+		return err
+	}
+	return h.LinkSetUp(br)
+}
+
+// plug makes interface dev in ns, its other end a port of the bridge in sw,
+// and gives it the addresses.
+func (n *network) plug(ns *Namespace, dev string, sw *Namespace, port string, addrs ...netip.Prefix) error {
+	hs, err := sw.netlink()
+	if err != nil {
+		return err
+	}
+	defer hs.Close()
+	hn, err := ns.netlink()
+	if err != nil {
+		return err
+	}
+	defer hn.Close()
+	br, err := hs.LinkByName("br0")
+	if err != nil {
+		return err
+	}
+	veth := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: port, MasterIndex: br.Attrs().Index},
+		PeerName:  dev, PeerNamespace: netlink.NsFd(ns.handle),
+	}
+	if err := hs.LinkAdd(veth); err != nil {
+		return fmt.Errorf("veth %s-%s: %w", port, dev, err)
+	}
+	if err := hs.LinkSetUp(veth); err != nil {
+		return err
+	}
+	link, err := hn.LinkByName(dev)
+	if err != nil {
+		return err
+	}
+	if err := hn.LinkSetUp(link); err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if err := hn.AddrAdd(link, &netlink.Addr{IPNet: ipNet(a), Flags: addrFlags(a)}); err != nil {
+			return fmt.Errorf("address %s on %s: %w", a, dev, err)
+		}
+	}
+	return nil
+}
+
+func addrFlags(p netip.Prefix) int {
+	if p.Addr().Is6() {
+		return unix.IFA_F_NODAD
+	}
+	return 0
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// plan gives the addresses of the number-th machine (from 1) of a side.
+func plan(side Side, number int) (v4 netip.Prefix, v6 netip.Addr, routed netip.Prefix, link netip.Prefix) {
+	link = netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 14: byte((number + 1) >> 8), 15: byte(number + 1)}), 64)
+	six := [16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: 0x25}
+	if side == Subscribers {
+		v4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte((number + 10) / 250), byte((number+10)%250 + 1)}), 16)
+		six[4], six[5] = 0x10|byte(number>>8), byte(number)
+		v6 = netip.AddrFrom16(six)
+		return v4, v6, netip.PrefixFrom(v6, 56).Masked(), link
+	}
+	// Odd ones in one /24, even ones in the other: two networks to talk to.
+	v4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + number/2)}), 24)
+	if number%2 == 0 {
+		v4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + number/2)}), 24)
+	}
+	six[4], six[5] = 0xf0|byte(number>>8), byte(number)
+	v6 = netip.AddrFrom16(six)
+	return v4, v6, netip.PrefixFrom(v6, 48).Masked(), link
+}
+
+// addLine puts one more machine behind the box's lan0 or wan0.
+func (n *network) addLine(name string, side Side) (Line, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	count, sw, dev, gw4 := &n.servers, n.inet, "wan0", boxWAN4a
+	if side == Subscribers {
+		count, sw, dev, gw4 = &n.subs, n.access, "lan0", boxLAN4
+	}
+	if *count == maxLines {
+		return Line{}, fmt.Errorf("no more than %d machines a side", maxLines)
+	}
+	*count++
+	v4, v6, routed, link := plan(side, *count)
+	if boxWAN4b.Masked().Contains(v4.Addr()) {
+		gw4 = boxWAN4b
+	}
+	ns, err := newNamespace(n.lab, name)
+	if err != nil {
+		return Line{}, err
+	}
+	n.lines = append(n.lines, ns)
+	if err := sysctls(ns); err != nil {
+		return Line{}, err
+	}
+	if err := n.plug(ns, "eth0", sw, fmt.Sprintf("port%d", *count), link, v4, netip.PrefixFrom(v6, 128)); err != nil {
+		return Line{}, err
+	}
+	err = errors.Join(
+		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv4Unspecified(), 0), gw4.Addr()),
+		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv6Unspecified(), 0), boxLink.Addr()),
+		addRoute(n.box, dev, routed, link.Addr()))
+	return Line{Name: name, Namespace: ns, IPv4: v4.Addr(), IPv6: v6, Prefix6: routed}, err
+}
+
+func addRoute(ns *Namespace, dev string, to netip.Prefix, via netip.Addr) error {
+	h, err := ns.netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(dev)
+	if err != nil {
+		return err
+	}
+	if err := h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice()}); err != nil {
+		return fmt.Errorf("route %s via %s in %s: %w", to, via, ns.Name, err)
+	}
+	return nil
+}
+
+// all gives every namespace there is so far.
+func (n *network) all() []*Namespace {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]*Namespace, 0, 3+len(n.lines))
+	for _, ns := range append([]*Namespace{n.access, n.box, n.inet}, n.lines...) {
+		if ns != nil {
+			out = append(out, ns)
+		}
+	}
+	return out
+}
+
+func (n *network) close() {
+	for _, ns := range n.all() {
+		ns.close()
+	}
+}
