@@ -1,0 +1,214 @@
+// Package nfq reads packets from the kernel's queues, follows the flows in
+// them, asks a Policy, and answers every packet with exactly one verdict.
+//
+// # The life of a queue
+//
+// Open binds the queues; only after it should rules steer packets into them,
+// since a queue without a reader drops or (with bypass) passes them. Binding
+// while an earlier life's rules still steer is fine too: packets that come
+// between the kernel's acknowledgements are judged like all others.
+//
+// Run starts one worker per queue. A worker owns its flow table: the kernel
+// spreads packets over the queues by address pair, equal for both directions,
+// so a flow never changes its worker. Beside each worker a keeper lets go of
+// held packets when their time has come and expires flows; both take the
+// worker's mutex, which is held for one batch at a time.
+//
+// When ctx ends, the kernel is told to take no more packets into the queue
+// (they pass with Config.FailOpen, else they are dropped by the kernel), all
+// that is held or still under way is accepted, and the queue is unbound.
+//
+// # Holding
+//
+// A held packet simply has no verdict yet. This works because no verdict here
+// is a batch verdict, which would let go of everything before it too. The
+// server's retransmissions of held bytes are dropped; a FIN or RST from either
+// side, Unhold or the end of Run let a held packet go early.
+//
+// # Marks
+//
+// A verdict carries a packet mark only when the kernel's idea of the flow must
+// change; a later rule copies it into the conntrack mark (package ruleset). A
+// conntrack mark in the verdict itself is silently ignored by many kernels.
+package nfq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailweir/mailweir/nfq/ruleset"
+)
+
+// Config says what to read and whom to ask. Only Policy and Ports must be set.
+type Config struct {
+	First, Count uint16 // queue numbers First..First+Count-1; Count 0: one
+	Reader       string // "fast" (default) or "portable" (go-nfqueue)
+	Length       uint32 // packets in each kernel queue; 0: 16384
+	FailOpen     bool   // a full or closing queue passes packets instead of dropping them
+	Marks        ruleset.Marks
+	Ports        []uint16 // governed TCP ports of servers
+
+	MaxHeld          int // packets held at once, all queues; 0: a quarter of Length; at most half of it
+	MaxHeldPerClient int // of these by one client address (IPv6: one /64); 0: 32
+	MaxFlows         int // flows known at once, all queues; 0: 131072
+
+	Policy Policy
+	Log    *slog.Logger     // nil: none. Never used per packet.
+	Now    func() time.Time // nil: time.Now
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Count == 0 {
+		c.Count = 1
+	}
+	if c.Reader == "" {
+		c.Reader = "fast"
+	}
+	if c.Length == 0 {
+		c.Length = 16384
+	}
+	if c.Marks.Mask == 0 {
+		c.Marks.Mask = ruleset.DefaultMask
+	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = int(c.Length / 4)
+	}
+	if c.MaxHeldPerClient == 0 {
+		c.MaxHeldPerClient = 32
+	}
+	if c.MaxFlows == 0 {
+		c.MaxFlows = 1 << 17
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	switch {
+	case c.Policy == nil:
+		return c, errors.New("nfq: no policy")
+	case len(c.Ports) == 0:
+		return c, errors.New("nfq: no governed port")
+	case int(c.First)+int(c.Count) > 1<<16:
+		return c, fmt.Errorf("nfq: queues %d..%d: numbers end at 65535", c.First, int(c.First)+int(c.Count)-1)
+	case c.MaxHeld < 0 || uint64(c.MaxHeld) > uint64(c.Length/2):
+		return c, fmt.Errorf("nfq: %d held packets: at most half of the queue's length %d, or holding would fill it", c.MaxHeld, c.Length)
+	case c.MaxHeldPerClient < 0 || c.MaxFlows < 0:
+		return c, errors.New("nfq: negative bound")
+	}
+	return c, c.Marks.Validate()
+}
+
+// Queues are bound kernel queues and the flows seen in them.
+type Queues struct {
+	cfg     Config
+	workers []*worker
+	kernel  *kernelTable
+	holding *holding
+	flows   atomic.Int64 // in all tables, against cfg.MaxFlows
+	ran     atomic.Bool
+}
+
+// Open binds the queues in the network namespace of the calling thread. It
+// needs CAP_NET_ADMIN there. EPERM in the error means that somebody else has
+// bound one of them.
+func Open(cfg Config) (*Queues, error) {
+	var bind func(uint16, readerOptions) (reader, error)
+	switch cfg.Reader {
+	case "", "fast":
+		bind = bindFast
+	case "portable":
+		bind = bindPortable
+	default:
+		return nil, fmt.Errorf("nfq: reader %q: allowed: fast, portable", cfg.Reader)
+	}
+	return open(cfg, bind)
+}
+
+func open(cfg Config, bind func(uint16, readerOptions) (reader, error)) (*Queues, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	q := &Queues{cfg: cfg, kernel: openKernelTable(), holding: newHolding(cfg.MaxHeld, cfg.MaxHeldPerClient)}
+	for i := range cfg.Count {
+		n := cfg.First + i
+		r, err := bind(n, readerOptions{length: cfg.Length, failOpen: cfg.FailOpen, log: cfg.Log})
+		if err != nil {
+			q.Close()
+			return nil, fmt.Errorf("bind queue %d: %w", n, err)
+		}
+		q.workers = append(q.workers, newWorker(q, n, r))
+	}
+	cfg.Log.Info("queues bound", "first", cfg.First, "count", cfg.Count, "reader", cfg.Reader)
+	return q, nil
+}
+
+// Run judges packets until ctx ends or a queue breaks; then it answers all
+// packets that were taken, closes all flows, unbinds the queues and returns
+// what broke, nil when it was only ctx. It can be called once.
+func (q *Queues) Run(ctx context.Context) error {
+	if q.ran.Swap(true) {
+		return errors.New("nfq: Run was called before")
+	}
+	defer q.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, w := range q.workers {
+		group.Go(func() error {
+			if err := w.run(ctx); err != nil {
+				return fmt.Errorf("queue %d: %w", w.number, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// Close unbinds the queues. It is for those who do not come to call Run, which
+// closes by itself. Calling it again does nothing.
+func (q *Queues) Close() {
+	for _, w := range q.workers {
+		w.reader.close()
+	}
+	q.kernel.close()
+}
+
+// Reset ends the flows that match: the policy's Close is called with EndCut,
+// and each further packet that reaches the queue, from whichever side, is
+// answered with a reset. Packets that the kernel passes without us need
+// ruleset.Cut. It returns before it is done and may be called from a Policy.
+// match is called from the workers' goroutines.
+func (q *Queues) Reset(match func(f Flow, handle any) bool) {
+	for _, w := range q.workers {
+		w.ask(match)
+	}
+}
+
+// Unhold lets go of the matching flows' held packets at once, also of replies
+// that were to be held but did not come yet. It returns how many packets were
+// let go. It must not be called from a Policy.
+func (q *Queues) Unhold(match func(f Flow, handle any) bool) int {
+	n := 0
+	for _, w := range q.workers {
+		n += w.unhold(match)
+	}
+	return n
+}
+
+// holdingClient is the address by which holding is bounded.
+func holdingClient(f Flow) netip.Addr {
+	a := f.Client.Addr()
+	if a.Is6() && !a.Is4In6() {
+		p, _ := a.Prefix(64) // 64 is a valid length for IPv6
+		return p.Addr()
+	}
+	return a
+}
