@@ -1,0 +1,440 @@
+package nfq
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/nfq/packet"
+	"github.com/mailweir/mailweir/nfq/ruleset"
+	"github.com/mailweir/mailweir/nfq/session"
+)
+
+// worker judges the packets of one queue. Its goroutines are the one that
+// calls run, and the keeper, which run starts and waits for.
+type worker struct {
+	q      *Queues
+	number uint16
+	reader reader
+	wake   chan struct{} // to the keeper; holds one, more say nothing new
+
+	mu       sync.Mutex
+	table    table
+	timeouts timeouts
+	holds    holdHeap
+	count    counters
+	out      []verdict // given, not sent yet
+	segment  packet.Segment
+	events   []session.Event
+	current  *flow // of the packet in hand, for the one who cleans up after a panic
+	answered bool  // the packet in hand has its verdict, or is held
+	broken   error // sending failed
+	panicked time.Time
+
+	asking sync.Mutex
+	asks   []func(Flow, any) bool // Reset's, for the keeper
+}
+
+func newWorker(q *Queues, number uint16, r reader) *worker {
+	w := &worker{q: q, number: number, reader: r, timeouts: defaultTimeouts, wake: make(chan struct{}, 1)}
+	w.table.init()
+	return w
+}
+
+// run judges until ctx ends or the queue breaks, and leaves no packet without
+// a verdict that the kernel still wants one for.
+func (w *worker) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, w.reader.interrupt)()
+	done, kept := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(kept)
+		w.keep(done)
+	}()
+	err := w.judgeAll(ctx)
+	close(done)
+	<-kept
+	return errors.Join(err, w.settle(err == nil))
+}
+
+func (w *worker) judgeAll(ctx context.Context) error {
+	var out []verdict
+	for ctx.Err() == nil {
+		packets, err := w.reader.read()
+		if errors.Is(err, errInterrupted) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		out = w.batch(packets, w.q.cfg.Now(), out)
+		w.send(out)
+	}
+	return w.failure()
+}
+
+// failure is what broke sending.
+func (w *worker) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken
+}
+
+// batch judges packets and returns their verdicts and those of packets that
+// were let go because of them. It gives back the caller's last slice.
+func (w *worker) batch(packets []queued, now time.Time, out []verdict) []verdict {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count.batches++
+	w.count.packets += uint64(len(packets))
+	for i := range packets {
+		w.judgeSafely(&packets[i], now)
+	}
+	return w.swap(out)
+}
+
+// swap takes the verdicts to be sent and leaves an empty slice for the next.
+func (w *worker) swap(empty []verdict) []verdict {
+	out := w.out
+	w.out = empty[:0]
+	return out
+}
+
+// send is called without the lock, since verdicts carry packets through the
+// rest of the kernel's way, inside the system call. After an error nothing more
+// can be sent: the worker ends, and the kernel clears its queue.
+func (w *worker) send(out []verdict) {
+	if len(out) == 0 {
+		return
+	}
+	if err := w.reader.send(out); err != nil {
+		w.mu.Lock()
+		if w.broken == nil {
+			w.broken = err
+		}
+		w.mu.Unlock()
+		w.reader.interrupt()
+	}
+}
+
+// judgeSafely gives p a verdict even when judging it panics: it passes, and
+// its flow is closed, since nobody knows in what state it was left.
+func (w *worker) judgeSafely(p *queued, now time.Time) {
+	w.current, w.answered = nil, false
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		w.caught(cause, now)
+		if f := w.current; f != nil && f.tracker != nil {
+			f.wanted, f.marked = ruleset.Both, false // the kernel alone, from now on
+			w.end(f, session.EndUnknown, ended(session.EndUnknown), now)
+		}
+		if !w.answered {
+			w.pass(p, passPanic)
+		}
+	}()
+	w.judge(p, now)
+}
+
+// caught counts a panic, and logs at most once a minute.
+func (w *worker) caught(cause any, now time.Time) {
+	w.count.panics++
+	if w.panicked.IsZero() || now.Sub(w.panicked) >= time.Minute {
+		w.panicked = now
+		w.q.cfg.Log.Error("panic on a packet, it passes", "queue", w.number, "panic", cause, "stack", string(debug.Stack()))
+	}
+}
+
+func (w *worker) judge(p *queued, now time.Time) {
+	s := &w.segment
+	if why := packet.Decode(p.ip, s); why != packet.OK {
+		w.pass(p, passReason(why))
+		return
+	}
+	// Above 64 KiB the header has no length, and only the kernel knows.
+	s.Missing = max(s.Missing, p.length-len(p.ip))
+
+	key, dir, ok := w.orient(s)
+	if !ok {
+		w.pass(p, passNotGoverned)
+		return
+	}
+	f := w.table.flows[key]
+	w.current = f
+	const kind = packet.SYN | packet.ACK | packet.FIN | packet.RST
+	switch {
+	case dir == session.Up && s.Flags&kind == packet.SYN:
+		w.start(p, f, key, now)
+	case f != nil:
+		w.follow(p, f, dir, false, now)
+	case s.Flags.Any(packet.SYN | packet.FIN | packet.RST):
+		w.pass(p, passStray)
+	case !w.room(now):
+		w.pass(p, passFlowTableFull)
+	default:
+		f = w.add(key, now)
+		w.current = f
+		f.midAir = true
+		f.tracker = session.New(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
+		w.table.touch(f, running, now)
+		w.count.midAir++
+		w.follow(p, f, dir, false, now)
+	}
+}
+
+// portSMTPS is where TLS starts without being asked for (RFC 8314).
+const portSMTPS = 465
+
+// orient finds out who is the client. The governed port is the server's; where
+// both are governed, a known flow tells, then who sends SYN and who SYN+ACK.
+func (w *worker) orient(s *packet.Segment) (key Flow, dir session.Direction, ok bool) {
+	up, down := Flow{s.Src, s.Dst}, Flow{s.Dst, s.Src}
+	toServer, fromServer := slices.Contains(w.q.cfg.Ports, s.Dst.Port()), slices.Contains(w.q.cfg.Ports, s.Src.Port())
+	switch {
+	case toServer && fromServer:
+		if w.table.flows[up] == nil && (w.table.flows[down] != nil || s.Flags.Has(packet.SYN|packet.ACK)) {
+			return down, session.Down, true
+		}
+		return up, session.Up, true
+	case toServer:
+		return up, session.Up, true
+	case fromServer:
+		return down, session.Down, true
+	}
+	return Flow{}, 0, false
+}
+
+// start handles a client's SYN. The same initial sequence number means the same
+// session. Only a session that we turned away keeps that answer after its end:
+// else a reset, forged or not, would be a way to go on unjudged.
+func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
+	s := &w.segment
+	if f != nil {
+		again := !f.midAir && f.isn == s.Seq
+		switch {
+		case again && f.tracker != nil:
+			w.follow(p, f, session.Up, true, now)
+			return
+		case again && (f.wanted == ruleset.Deferred || f.wanted == ruleset.Cut):
+			w.table.touch(f, over, now)
+			w.accept(p, f, true)
+			return
+		}
+		w.end(f, session.EndUnknown, ended(session.EndUnknown), now)
+		w.current = nil
+		w.forget(f)
+	}
+	if !w.room(now) {
+		w.pass(p, passFlowTableFull)
+		return
+	}
+	w.count.opened++
+	opening := w.q.cfg.Policy.Open(key, now)
+	f = w.add(key, now)
+	w.current = f
+	f.isn, f.handle = s.Seq, opening.Handle
+	switch opening.Action {
+	case Defer:
+		w.turnAway(p, f, ruleset.Deferred, session.EndUnknown, now)
+		return
+	case Reset:
+		w.turnAway(p, f, ruleset.Cut, session.EndCut, now)
+		return
+	case Hold:
+		f.hold = opening.Hold
+	}
+	f.tracker = session.New(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
+	w.follow(p, f, session.Up, true, now)
+}
+
+// turnAway closes a session that goes on without us.
+func (w *worker) turnAway(p *queued, f *flow, state ruleset.State, why session.EndReason, now time.Time) {
+	f.wanted = state
+	w.table.touch(f, over, now)
+	w.accept(p, f, true)
+	w.count.ended[why]++
+	w.close(f, nil, session.Facts{Start: now, End: now, EndReason: why}, now)
+}
+
+// follow gives the segment in hand to its flow.
+func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now time.Time) {
+	s := &w.segment
+	closing := s.Flags.Any(packet.FIN | packet.RST)
+	if f.tracker == nil {
+		w.count.passed[passAfterEnd]++
+		w.accept(p, f, syn)
+		return
+	}
+	reply := dir == session.Down && len(s.Payload) > 0 && !closing && !s.Flags.Any(packet.SYN)
+	if reply && f.held != nil && f.held.overlaps(s) {
+		w.drop(p, f)
+		return
+	}
+	if closing {
+		w.letGo(f, now) // before the packet in hand, as it was sent
+	}
+	var wait time.Duration
+	last := false
+	w.events = f.tracker.Segment(dir, s, now, w.events[:0])
+	for i := range w.events {
+		e := &w.events[i]
+		last = last || e.Kind == session.Ended
+		if !f.midAir {
+			wait = max(wait, w.q.cfg.Policy.Event(f.Flow, f.handle, *e, now))
+		}
+	}
+	clear(w.events)
+
+	w.table.touch(f, f.classAfter(s, dir), now)
+	switch {
+	case f.midAir:
+		w.count.passed[passMidAir]++
+	case len(s.Payload) == 0 && !closing && !s.Flags.Any(packet.SYN):
+		w.count.passed[passEmpty]++
+	}
+	if last {
+		why := f.tracker.Facts().EndReason
+		w.end(f, why, ended(why), now)
+		w.accept(p, f, syn)
+		return
+	}
+	if reply {
+		wait = max(wait, f.hold)
+		f.hold = 0
+	} else {
+		f.hold = max(f.hold, wait)
+		wait = 0
+	}
+	switch {
+	case wait <= 0:
+	case f.held != nil:
+		w.prolong(f, wait, now) // what is in hand comes behind it, and waits with it
+	case w.hold(f, p, wait, now):
+		return
+	default:
+		w.count.passed[passHoldBound]++
+	}
+	w.accept(p, f, syn)
+}
+
+// classAfter is where f belongs after s.
+func (f *flow) classAfter(s *packet.Segment, dir session.Direction) class {
+	switch {
+	case f.state() != ruleset.See:
+		return released
+	case len(s.Payload) > 0, f.class == released:
+		return running
+	case f.class == halfOpen && dir == session.Down:
+		return answered
+	}
+	return f.class
+}
+
+// accept lets the packet in hand pass.
+func (w *worker) accept(p *queued, f *flow, syn bool) {
+	w.give(f, p.id, p.mark, syn)
+	w.answered = true
+}
+
+// give is a verdict that accepts a packet of f, with a mark if the kernel must
+// learn something: also with every SYN, since the kernel keeps what it was told
+// only if the packet gets through.
+func (w *worker) give(f *flow, id, mark uint32, syn bool) {
+	state := f.state()
+	v := verdict{id: id}
+	if syn || !f.marked || f.told != state || state == ruleset.Deferred || state == ruleset.Cut {
+		v.mark, v.marked = w.q.cfg.Marks.Apply(mark, state), true
+		f.told, f.marked = state, true
+		w.count.marked[state]++
+	} else {
+		w.count.accepted++
+	}
+	w.out = append(w.out, v)
+}
+
+// pass accepts a packet of no flow.
+func (w *worker) pass(p *queued, why passReason) {
+	w.count.passed[why]++
+	w.count.accepted++
+	w.out = append(w.out, verdict{id: p.id})
+	w.answered = true
+}
+
+// drop drops a retransmission of what f holds.
+func (w *worker) drop(p *queued, f *flow) {
+	f.dropped++
+	w.count.retransmissions++
+	w.count.dropped++
+	w.out = append(w.out, verdict{id: p.id, drop: true})
+	w.answered = true
+}
+
+// room makes sure that a flow can be added. When the table is full those that
+// are over go first, then the oldest whose server never answered: a flood of
+// SYNs displaces itself. Workers that find the last place at the same moment
+// all take it, so the bound may be passed by one flow per worker.
+func (w *worker) room(now time.Time) bool {
+	if w.q.flows.Load() < int64(w.q.cfg.MaxFlows) {
+		return true
+	}
+	for _, c := range [...]class{over, halfOpen} {
+		if f := w.table.oldest(c); f != nil {
+			w.end(f, session.EndTimeout, endedEvicted, now)
+			w.forget(f)
+			return true
+		}
+	}
+	return false
+}
+
+func (w *worker) add(key Flow, now time.Time) *flow {
+	w.q.flows.Add(1)
+	return w.table.add(key, now)
+}
+
+func (w *worker) forget(f *flow) {
+	w.table.remove(f)
+	w.q.flows.Add(-1)
+}
+
+// end closes f, if it is open: what it holds goes on and the policy hears of it.
+// f stays in the table for its stragglers.
+func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
+	t := f.tracker
+	if t == nil {
+		return
+	}
+	switch {
+	case why == session.EndCut:
+		f.wanted = ruleset.Cut
+	case f.wanted == ruleset.See:
+		f.wanted = f.state()
+	}
+	f.tracker = nil
+	f.hold = 0
+	w.letGo(f, now)
+	w.table.touch(f, over, now)
+	w.count.ended[as]++
+	w.close(f, t, session.Facts{EndReason: why}, now)
+}
+
+// close tells the policy. Whatever goes wrong in there, f is closed. Without a
+// tracker the facts are those given.
+func (w *worker) close(f *flow, t *session.Tracker, facts session.Facts, now time.Time) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			w.caught(cause, now)
+		}
+	}()
+	handle := f.handle
+	f.handle = nil
+	if t != nil {
+		t.End(facts.EndReason, now)
+		facts = t.Facts()
+	}
+	w.q.cfg.Policy.Close(f.Flow, handle, Summary{Facts: facts, Held: f.heldFor, DroppedPackets: f.dropped})
+}
