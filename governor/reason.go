@@ -32,3 +32,47 @@ func short(d time.Duration) string {
 	}
 	return s
 }
+
+func (c Cause) reason() string { return reason(c.Of, c.Value, c.Limit, c.Burst, c.Window) }
+
+func (c Cause) ratio() float64 {
+	if c.Burst <= 0 {
+		return 0
+	}
+	return float64(c.Value) / float64(c.Burst)
+}
+
+func (o offer) cause() Cause {
+	return Cause{Of: o.l.Of, Value: o.value, Limit: o.l.Limit, Burst: o.l.Burst, Window: o.l.Per}
+}
+
+func (d *Decision) blame(c Cause) {
+	d.Of, d.Value, d.Limit, d.Burst, d.Window, d.Ratio = c.Of, c.Value, c.Limit, c.Burst, c.Window, c.ratio()
+}
+
+func (s *StageChange) blame(c Cause) {
+	s.Of, s.Value, s.Limit, s.Burst, s.Window, s.Ratio = c.Of, c.Value, c.Limit, c.Burst, c.Window, c.ratio()
+}
+
+// take writes the offer that decided into the decision.
+func (d *Decision) take(o offer, c *clock, now time.Time) {
+	d.Action = o.action
+	if o.l == nil {
+		return
+	}
+	d.blame(o.cause())
+	d.Wait = time.Duration(o.wait)
+	d.Until = c.time(o.until, now)
+}
+
+// caseNumber writes n in Crockford's base 32: no I, L, O or U to be misread over the telephone. It starts over after
+// 33 million cases.
+func caseNumber(n uint64) string {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	var b [5]byte
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = digits[n%32]
+		n /= 32
+	}
+	return string(b[:])
+}

@@ -1,0 +1,123 @@
+package governor
+
+// offer is what one budget says to one attempt. It is computed for each budget of the plan on its own; stricter picks.
+type offer struct {
+	l      *limit
+	fits   bool
+	action Action
+	level  Stage // the stage these numbers stand for
+	wait   int64 // of pace, defer and cut
+	value  int   // tokens used, this attempt included
+	until  int64 // when the action ends by waiting; forever if not by waiting alone; 0 for pass
+}
+
+// open is what the budget says to a new session. running counts those that run already.
+func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, running int, now int64) offer {
+	if l.Of == ConcurrentSessions {
+		return l.openConcurrent(calmAt, running, now)
+	}
+	u := used(wholeAt, now)
+	if room := l.full - u; room < l.token {
+		o := offer{l: l, action: ActionDefer, level: StageDefer, wait: l.token - room}
+		o.value = l.tokens(u) + 1 + l.tokens(used(calmAt, now))
+		o.until = now + o.wait
+		if o.value >= l.cutMin && highest == StageCut {
+			o.action, o.level, o.wait = ActionCut, StageCut, int64(ladder.CutFor)
+			o.until = now + o.wait
+		}
+		return o
+	}
+	if l.Of == Sessions {
+		u += l.token
+	}
+	return l.fitting(ladder, u, now, true)
+}
+
+// openConcurrent defers at most: sessions that run are within the budget, and a cut would end them.
+func (l *limit) openConcurrent(calmAt int64, running int, now int64) offer {
+	o := offer{l: l, fits: true, value: running + 1}
+	switch {
+	case running >= l.Limit:
+		o.fits, o.action, o.level, o.wait = false, ActionDefer, StageDefer, int64(retryConcurrent)
+		o.value += l.tokens(used(calmAt, now))
+		o.until = now + o.wait
+	case o.value > l.warnMax:
+		o.action, o.level, o.until = ActionWarn, StageWarn, forever
+	}
+	return o
+}
+
+// spend is what the budget says to cost that a running session has caused: never more than a wait.
+func (l *limit) spend(ladder *Ladder, wholeAt int64, cost int, now int64) (offer, int64) {
+	u := used(wholeAt, now)
+	after := u + int64(cost)*l.token
+	owed := min(after, max(u, l.debt))
+	holds := l.Of == Messages || l.Of == Recipients || l.Of == Rejected // in clear: there is a reply to hold
+	o := l.fitting(ladder, owed, now, holds)
+	o.value = l.tokens(after)
+	if after > l.full {
+		o.level = StageDefer
+	}
+	return o, now + owed
+}
+
+// fitting is the offer when u is used and nothing is refused.
+func (l *limit) fitting(ladder *Ladder, u, now int64, holds bool) offer {
+	o := offer{l: l, fits: true, value: l.tokens(u)}
+	if o.value <= l.warnMax {
+		return o
+	}
+	o.action, o.level, o.until = ActionWarn, StageWarn, now+u-int64(l.warnMax)*l.token
+	if o.value > l.paceMax {
+		o.level = StagePace
+		if over := u - l.paceFrom; over > 0 && holds {
+			if o.wait = min(over, int64(ladder.PaceMax)); o.wait > 0 {
+				o.action, o.until = ActionPace, now+over
+			}
+		}
+	}
+	return o
+}
+
+// stricter picks the offer that decides: the harder action, then the longer wait, then the fuller budget, then the
+// first in the plan.
+func stricter(a, b offer) offer {
+	switch {
+	case a.l == nil:
+		return b
+	case a.action != b.action:
+		if b.action > a.action {
+			return b
+		}
+		return a
+	case a.wait != b.wait:
+		if b.wait > a.wait {
+			return b
+		}
+		return a
+	}
+	if int64(b.value)*int64(a.l.Burst) > int64(a.value)*int64(b.l.Burst) {
+		return b
+	}
+	return a
+}
+
+// capped is the offer under a plan whose highest stage is lower than what the offer asks for.
+func (o offer) capped(p *plan, now int64) offer {
+	o.level = min(o.level, p.highest)
+	if o.action <= Action(p.highest) {
+		return o
+	}
+	o.action = Action(p.highest)
+	switch o.action {
+	case ActionPace:
+		if o.wait = min(o.wait, int64(p.ladder.PaceMax)); o.wait == 0 {
+			o.action = ActionWarn
+		}
+	case ActionWarn:
+		o.wait = 0
+	case ActionPass:
+		o.wait, o.until = 0, 0
+	}
+	return o
+}

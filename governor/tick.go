@@ -1,0 +1,141 @@
+package governor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// chunk is how many subscribers are walked over before others get their turn at the mutex.
+const chunk = 256
+
+// Tick moves subscribers down the ladder as time passes, and forgets those of whom nothing is left; call it about once
+// a second. A change's time is when it was due, not when it was noticed: how often Tick is called decides nothing.
+func (g *Governor) Tick(now time.Time) []StageChange {
+	changes := g.settle(now)
+	g.forget(now)
+	return changes
+}
+
+// SetPolicy replaces the policy. What has been used stays used, as many tokens by kind and window, and at most what the
+// new budget holds; stages above the new highest one come down. From mode observe to enforce the pressure that mode
+// observe only imagined is forgotten and its cuts end, since nobody had told those senders to stop. The other way, it is
+// the caller who lets go of what is cut.
+func (g *Governor) SetPolicy(p Policy, now time.Time) []StageChange {
+	g.mu.Lock()
+	g.use(p)
+	g.mu.Unlock()
+	return g.settle(now)
+}
+
+// settle brings those above observe to the stage that is theirs now, oldest change first.
+func (g *Governor) settle(now time.Time) []StageChange {
+	var changes []StageChange
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := len(g.watch); i > 0; { // downwards: who leaves the list is replaced by one that has been seen
+		g.rest(i)
+		t := g.clock.at(now)
+		if i = min(i, len(g.watch)); i == 0 {
+			break
+		}
+		i--
+		e := g.watch[i]
+		if c, ok := g.descend(e, t, now); ok {
+			changes = append(changes, c)
+		}
+	}
+	slices.SortFunc(changes, func(a, b StageChange) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subscriber, b.Subscriber))
+	})
+	return changes
+}
+
+// rest gives the mutex to others once in a chunk.
+func (g *Governor) rest(i int) {
+	if i%chunk == 0 {
+		g.mu.Unlock()
+		g.mu.Lock()
+	}
+}
+
+func (g *Governor) descend(e *entry, t int64, now time.Time) (StageChange, bool) {
+	lifted := e.stage == StageCut && e.mode != g.mode && g.mode == ModeEnforce
+	g.current(e, t)
+	capped := e.stage > e.plan.highest
+	stage, since, _ := e.settled(t)
+	if stage == e.stage {
+		return StageChange{}, false
+	}
+	from := e.stage
+	c := g.move(e, stage, since, now)
+	l := &e.plan.ladder
+	switch {
+	case capped:
+		c.Why = fmt.Sprintf("the plan's highest stage is %s now", e.plan.highest)
+	case lifted:
+		c.Why = "mode enforce begins: a cut of mode observe ends"
+	case from == StageCut:
+		c.Why = fmt.Sprintf("the cut of %s is over", short(l.CutFor))
+	case stage == StageObserve:
+		c.Why = fmt.Sprintf("below %d%% for %s", l.WarnAt, short(l.ReleaseAfter))
+	case stage == StageWarn:
+		c.Why = fmt.Sprintf("below %d%%", l.WarnAt)
+	default:
+		c.Why = fmt.Sprintf("below %d%%", l.PaceAt)
+	}
+	g.mark(e)
+	return c, true
+}
+
+// current brings e to the policy in force. A plan that the policy no longer has stays as it was until the next attempt
+// names another.
+func (g *Governor) current(e *entry, t int64) {
+	if p := g.plans[e.plan.name]; p != nil {
+		e.adopt(p, t)
+	}
+	e.enforced(g.mode, t)
+}
+
+// forget drops idle subscribers, some at each call, so that all are looked at within minutes.
+func (g *Governor) forget(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for n := len(g.all)/256 + 64; n > 0 && len(g.all) > 0; n-- {
+		g.rest(n)
+		t := g.clock.at(now)
+		keep := keepDecided
+		if len(g.all) > g.most/4*3 {
+			keep = -1
+		}
+		if g.sweep >= len(g.all) {
+			g.sweep = 0
+			if len(g.all) == 0 {
+				return
+			}
+		}
+		if e := g.all[g.sweep]; e.idle(t, keep) {
+			g.drop(e)
+		} else {
+			g.sweep++
+		}
+	}
+}
+
+func (g *Governor) drop(e *entry) {
+	last := len(g.all) - 1
+	g.all[e.at] = g.all[last]
+	g.all[e.at].at = e.at
+	g.all[last] = nil
+	g.all = g.all[:last]
+	delete(g.subs, e.id)
+	g.stages[e.stage]--
+	if e.t != nil {
+		g.decided -= len(e.t.decided)
+	}
+	if e.stored {
+		g.gone[e.id] = struct{}{}
+	}
+	e.at = -1
+}
