@@ -2,8 +2,8 @@ package governor
 
 import "time"
 
-// clock is the governor's own time. It only goes forward, whatever the caller's does: times with a monotonic reading
-// (time.Now) never step, and for times without one (a capture, a test) a step back stops it for a minute at most.
+// clock is the governor's own time. It only goes forward, whatever the caller's does. Times with a monotonic reading
+// (time.Now) never step; for times without one (a capture, a test) a step back stops it until the next Tick.
 type clock struct {
 	t    int64 // nanoseconds since the box was new
 	last time.Time
@@ -15,17 +15,22 @@ const (
 	maxStep = MaxPer      // a longer step forward than any budget needs to refill changes nothing
 )
 
+// at is the clock at the caller's now. An older now than the last one, as of a session that ended some time ago, is
+// the last one.
 func (c *clock) at(now time.Time) int64 {
-	d := now.Sub(c.last)
-	switch {
-	case d >= 0:
+	if d := now.Sub(c.last); d > 0 {
 		c.t += int64(min(d, maxStep))
 		c.last = now
-	case d < -jitter:
+	}
+	return c.t
+}
+
+// step notices that the caller's time has been set back, and goes on from there.
+func (c *clock) step(now time.Time) {
+	if now.Sub(c.last) < -jitter {
 		c.last = now
 		c.back++
 	}
-	return c.t
 }
 
 // time is the caller's time for a moment of the clock, given that it is now.

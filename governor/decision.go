@@ -45,7 +45,7 @@ func (d Decision) Notable() bool { return d.Action != ActionPass }
 // `sessions 6/5 at once, 20 per 1h (120%)`. It is empty when the plan has no budget.
 func (d Decision) Reason() string { return reason(d.Of, d.Value, d.Limit, d.Burst, d.Window) }
 
-// StageChange is one step of a subscriber up or down the ladder. Value, Limit, Burst, Window and Ratio are those of the
+// StageChange is one step of a subscriber up or down the ladder, or from cut to cut where a cut is renewed as it ends. Value, Limit, Burst, Window and Ratio are those of the
 // budget Of; on the way down, of the fullest one.
 type StageChange struct {
 	Subscriber, Plan string
@@ -91,7 +91,7 @@ type Stats struct {
 	Untracked    uint64 // sessions passed uncounted because the table was full
 	UnknownPlan  uint64 // attempts under a plan the policy does not have: passed
 	StrayCloses  uint64 // Close without a running session
-	ClockBack    uint64 // times the given now stepped back by more than a minute
+	ClockBack    uint64 // ticks whose time was more than a minute before the last one
 	Cases        uint64 // case numbers given out since the box was new
 	DecisionsCut uint64 // decisions not kept for Explain because the store of them was full
 }

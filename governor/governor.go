@@ -245,7 +245,7 @@ func (g *Governor) climb(e *entry, settled Stage, since int64, best offer, now t
 		tr.until = best.until
 		clear(tr.calmAt)
 	}
-	if best.level == e.stage { // down and up again between two ticks: nobody was told of either
+	if best.level == e.stage && best.level != StageCut { // down and up again between two ticks: nobody was told of either
 		tr.since = since
 		return nil
 	}

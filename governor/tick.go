@@ -13,6 +13,9 @@ const chunk = 256
 // Tick moves subscribers down the ladder as time passes, and forgets those of whom nothing is left; call it about once
 // a second. A change's time is when it was due, not when it was noticed: how often Tick is called decides nothing.
 func (g *Governor) Tick(now time.Time) []StageChange {
+	g.mu.Lock()
+	g.clock.step(now)
+	g.mu.Unlock()
 	changes := g.settle(now)
 	g.forget(now)
 	return changes
