@@ -1,4 +1,3 @@
-// Package session follows one SMTP session from TCP segments to events: pure, no clock, no IO.
 package session
 
 import (
@@ -13,39 +12,168 @@ type Options struct {
 	MidAir      bool // found after its SYN went by: nothing is invented about what came before
 }
 
+// mode is what the session speaks.
+type mode uint8
+
+const (
+	undecided mode = iota // no reply of the server yet
+	clear                 // SMTP in clear
+	inTLS                 // a TLS handshake is under way
+	opaque                // nothing more to learn: encrypted, not SMTP, or lost track
+)
+
 // Tracker follows one TCP session. It is not safe for concurrent use.
+//
+// It is about 2 KiB by itself. On top of that it may hold, taken from pools
+// and given back as soon as possible, a reorder window of 16 KiB per direction,
+// 8 KiB of bytes whose meaning the server decides, and during a TLS handshake
+// a ClientHello of up to 16 KiB and 2 KiB of a ServerHello: 60 KiB at the very
+// worst, whatever the peers send.
 type Tracker struct {
 	opt   Options
 	facts Facts
+	mode  mode
+	ev    []Event // the caller's, during Segment
+
+	up, down stream
+	acked    int64   // the highest client offset that the server acknowledged
+	rel      Release // what Release said after the last segment
+	passing  bool    // after ReleaseUp: what was in flight may still be missing
+	resyn    uint32  // ISN of a client SYN in the middle of the session
+	reused   bool    // resyn is meaningful
+	began    bool    // Established was told
+	ended    bool
+
+	client client
+	server server
+	tls    *handshake
 }
 
 // New makes the tracker of one session.
-func New(opt Options) *Tracker { return &Tracker{opt: opt, facts: Facts{Unknown: opt.MidAir}} }
+func New(opt Options) *Tracker {
+	t := &Tracker{opt: opt}
+	t.up.fin, t.down.fin = -1, -1
+	switch {
+	case opt.MidAir:
+		t.midAir()
+	case opt.ImplicitTLS:
+		t.beginTLS(TLSImplicit)
+	default:
+		t.server.waiting.push(greeting, 0)
+	}
+	return t
+}
 
 // Segment takes one segment in the order of arrival and appends what it told
-// to ev. It copies what it must keep of s.
+// to ev. It copies what it must keep of s. Segments after the end tell nothing.
 func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []Event) []Event {
+	if t.ended {
+		return ev
+	}
 	if t.facts.Start.IsZero() {
 		t.facts.Start = now
 	}
 	t.facts.End = now
+	t.ev = ev
+	t.take(dir, s)
+	if !t.ended && t.up.closed() && t.down.closed() {
+		t.finish(EndFIN)
+	}
+	rel := t.Release()
+	if rel == ReleaseUp {
+		t.passing = true
+	}
+	t.rel = rel
+	ev, t.ev = t.ev, nil
 	return ev
 }
 
-// Release says what may pass without us from now on.
-func (t *Tracker) Release() Release { return SeeAll }
+// Release says what may pass without us from now on. It changes only in Segment.
+func (t *Tracker) Release() Release {
+	switch {
+	case t.ended || t.mode == opaque:
+		return ReleaseBoth
+	case t.mode == inTLS:
+		return SeeAll
+	case t.server.content && t.client.state == inContent:
+		return ReleaseUp
+	case t.client.state == inChunk && t.client.chunkEnd-t.up.off >= releaseChunk && t.server.waiting.chunks():
+		return ReleaseUp
+	}
+	return SeeAll
+}
 
-// Ended reports whether the session is over: RST, or FIN from both sides acknowledged.
-func (t *Tracker) Ended() bool { return t.facts.EndReason != EndUnknown }
+// Ended reports whether the session is over.
+func (t *Tracker) Ended() bool { return t.ended }
 
 // End closes the session for a reason that is not in its segments, and gives
-// its buffers back. Later segments tell nothing.
+// its buffers back. If both sides had closed it already, EndFIN stays the reason.
 func (t *Tracker) End(reason EndReason, now time.Time) {
-	if t.Ended() {
+	if t.ended {
 		return
 	}
-	t.facts.EndReason, t.facts.End = reason, now
+	t.facts.End = now
+	if t.facts.Start.IsZero() {
+		t.facts.Start = now
+	}
+	if t.up.fin >= 0 && t.down.fin >= 0 {
+		reason = EndFIN
+	}
+	t.finish(reason)
+	t.ev = nil
 }
 
 // Facts gives what is known so far.
-func (t *Tracker) Facts() Facts { return t.facts }
+func (t *Tracker) Facts() Facts {
+	f := t.facts
+	f.BytesUp, f.BytesDown = t.up.off, t.down.off
+	f.MessagesLo = f.Messages
+	f.MessagesHi = f.Messages + t.server.maybe + t.server.waiting.finals()
+	if t.server.content && !t.server.blob && t.server.waiting.find(endOfData) < 0 {
+		f.MessagesHi++
+	}
+	encrypted := f.TLS != TLSNone && f.Handshake != Failed && f.Handshake != Abandoned
+	if f.Unknown || encrypted {
+		f.MessagesHi = -1
+	}
+	return f
+}
+
+func (t *Tracker) emit(e Event) { t.ev = append(t.ev, e) }
+
+func (t *Tracker) stream(dir Direction) *stream {
+	if dir == Up {
+		return &t.up
+	}
+	return &t.down
+}
+
+// midAir drops all assumptions about what was said before.
+func (t *Tracker) midAir() {
+	t.facts.Unknown = true
+	t.server.waiting = queue{}
+	t.client.state = lost
+	t.client.blind = true
+}
+
+// giveUp stops following payload.
+func (t *Tracker) giveUp() {
+	t.mode = opaque
+	t.client.dropHold()
+	t.up.drop()
+	t.down.drop()
+}
+
+// finish ends the session: what waits behind a hole is read, then no more.
+func (t *Tracker) finish(reason EndReason) {
+	t.catchUp(Up, t.up.high())
+	t.catchUp(Down, t.down.high())
+	if t.mode == inTLS && t.facts.TLS != TLSNone && t.down.seen {
+		t.facts.Handshake = Abandoned
+	}
+	t.giveUp()
+	t.tls = nil
+	t.ended = true
+	t.facts.EndReason = reason
+	t.emit(Event{Kind: Ended, Text: reason.String()})
+}

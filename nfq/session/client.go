@@ -1,0 +1,277 @@
+package session
+
+import (
+	"bytes"
+	"sync"
+)
+
+const (
+	// releaseChunk is how much of a BDAT chunk must be to come for the kernel to
+	// pass it without us.
+	releaseChunk = 64 << 10
+	// holdSize bounds the bytes kept while the server has yet to say what they mean.
+	holdSize = 8 << 10
+)
+
+// clientState is what the client's next byte is part of.
+type clientState uint8
+
+const (
+	atCommand clientState = iota
+	inAuthLine
+	inContent // after DATA, until CRLF.CRLF
+	inChunk   // of BDAT, or a counted blob
+	onHold    // after DATA, AUTH or STARTTLS: the reply decides what follows
+	lost      // mid-air or after lost replies: not known until the server speaks
+)
+
+// dot is how much of CRLF.CRLF came by.
+type dot uint8
+
+const (
+	dotText dot = iota
+	dotCR
+	dotStart // at the start of a line
+	dotDot
+	dotDotCR
+)
+
+// client is the dialogue's client side.
+type client struct {
+	state    clientState
+	line     line
+	lineAt   int64 // offset of the line's first byte
+	pos      int64 // offset of the byte to read next
+	partial  bool  // the line began in a hole
+	blind    bool  // commands went by unseen since the last MAIL that we saw answered
+	dot      dot
+	chunkEnd int64 // offset behind the chunk
+	blob     int64 // size of the blob that XEXCH50 announced
+	mayTLS   bool  // a 220 came that may answer a STARTTLS we did not see
+	hold     *[holdSize]byte
+	held     int   // bytes in hold
+	holdAt   int64 // offset of the first
+	holdLost bool  // more came than hold keeps
+}
+
+var holds = sync.Pool{New: func() any { return new([holdSize]byte) }}
+
+func (c *client) dropHold() {
+	if c.hold != nil {
+		holds.Put(c.hold)
+		c.hold = nil
+	}
+	c.held, c.holdLost = 0, false
+}
+
+// keep holds p back for the server's answer.
+func (c *client) keep(p []byte) {
+	if c.hold == nil {
+		c.hold = holds.Get().(*[holdSize]byte)
+		c.held, c.holdAt = 0, c.pos
+	}
+	n := copy(c.hold[c.held:], p)
+	c.held += n
+	c.holdLost = c.holdLost || n < len(p)
+}
+
+// clientBytes reads bytes of the client from offset client.pos on.
+func (t *Tracker) clientBytes(p []byte) {
+	c := &t.client
+	for len(p) > 0 {
+		n := len(p)
+		switch {
+		case t.mode == opaque:
+		case t.mode == inTLS:
+			t.tlsBytes(Up, p)
+		case c.state == atCommand:
+			n = t.commandBytes(p)
+		case c.state == inAuthLine:
+			var whole bool
+			if n, whole = c.line.feed(p); whole {
+				c.line.reset()
+				c.state = onHold
+			}
+		case c.state == inContent:
+			n = t.contentBytes(p)
+		case c.state == inChunk:
+			n = int(min(int64(n), c.chunkEnd-c.pos))
+			if c.pos+int64(n) >= c.chunkEnd {
+				c.state = atCommand
+			}
+		case c.state == onHold:
+			c.keep(p)
+		}
+		p = p[n:]
+		c.pos += int64(n)
+	}
+}
+
+// commandBytes reads towards the end of a command line.
+func (t *Tracker) commandBytes(p []byte) int {
+	c := &t.client
+	if c.line.size == 0 && !c.partial {
+		c.lineAt = c.pos
+	}
+	if c.line.size == 0 && p[0] == recordHandshake {
+		switch {
+		case c.mayTLS:
+			t.facts.StartTLS = Accepted
+			t.beginTLS(TLSStartTLS)
+		case c.pos == 0 && !t.down.seen && t.up.syn:
+			t.beginTLS(TLSImplicit)
+		}
+		if t.mode == inTLS {
+			t.tlsBytes(Up, p)
+			return len(p)
+		}
+	}
+	n, whole := c.line.feed(p)
+	if whole {
+		v, args := command(c.line.text())
+		whole := c.line.size <= linePrefix
+		if !c.partial || v != other && v != empty {
+			t.clientCommand(v, args, whole, c.pos+int64(n))
+		}
+		c.partial = false
+		c.line.reset()
+	}
+	return n
+}
+
+// clientCommand takes a whole command; next is the offset behind its line.
+func (t *Tracker) clientCommand(v verb, args []byte, whole bool, next int64) {
+	c := &t.client
+	c.mayTLS = false
+	heard := t.down.seen // without the server's side we assume that it agrees
+	switch v {
+	case data:
+		c.state = onHold
+		if !heard {
+			c.state, c.dot = inContent, dotStart
+		}
+	case startTLS:
+		t.facts.StartTLS = Asked
+		t.emit(Event{Kind: StartTLSAsked})
+		if heard {
+			c.state = onHold
+		} else {
+			c.mayTLS = true
+		}
+	case auth:
+		if heard {
+			c.state = onHold
+		}
+	case bdat:
+		size, last, ok := chunkSize(args)
+		if ok && whole {
+			if last {
+				v = bdatLast
+			}
+			if size > 0 {
+				c.state, c.chunkEnd = inChunk, next+size
+			}
+		}
+	case xexch50:
+		c.blob, _, _ = chunkSize(firstWord(args))
+		c.state = onHold
+	}
+	t.expect(v, c.lineAt)
+}
+
+// contentBytes looks for the end of the content (RFC 5321, section 4.1.1.4).
+func (t *Tracker) contentBytes(p []byte) int {
+	c := &t.client
+	for i := 0; i < len(p); i++ {
+		switch b := p[i]; {
+		case b == '\r' && c.dot == dotDot:
+			c.dot = dotDotCR
+		case b == '\r':
+			c.dot = dotCR
+		case b == '\n' && c.dot == dotDotCR:
+			c.state = atCommand
+			t.expect(endOfData, c.pos+int64(i))
+			return i + 1
+		case b == '\n' && c.dot == dotCR:
+			c.dot = dotStart
+		case b == '.' && c.dot == dotStart:
+			c.dot = dotDot
+		default:
+			c.dot = dotText
+			next := bytes.IndexByte(p[i:], '\r')
+			if next < 0 {
+				return len(p)
+			}
+			i += max(next-1, 0)
+		}
+	}
+	return len(p)
+}
+
+// clientHole: n bytes up to offset to were not seen.
+func (t *Tracker) clientHole(n, to int64) {
+	c := &t.client
+	c.pos = to
+	if t.mode == inTLS {
+		t.tlsHole(Up, n)
+		return
+	}
+	switch c.state {
+	case inContent:
+		c.dot = dotText
+	case onHold:
+		c.holdLost = true
+	case lost:
+	case inChunk:
+		if to < c.chunkEnd {
+			return
+		}
+		c.state = atCommand
+		if to > c.chunkEnd {
+			t.unseen()
+		}
+	default:
+		t.unseen()
+	}
+}
+
+// unseen: commands may have gone by. The next line counts only if it starts
+// with a verb that we know.
+func (t *Tracker) unseen() {
+	c := &t.client
+	c.state, c.partial, c.blind = atCommand, true, true
+	c.line.reset()
+	c.lineAt = c.pos
+}
+
+// resume reads on in the given state, first what was held back.
+func (t *Tracker) resume(state clientState) {
+	c := &t.client
+	held, n, lostSome := c.hold, c.held, c.holdLost
+	c.hold, c.held, c.holdLost = nil, 0, false
+	c.state = state
+	if held != nil {
+		c.pos = c.holdAt
+		t.clientBytes(held[:n])
+		holds.Put(held)
+	}
+	switch {
+	case !lostSome:
+	case c.state == inContent:
+		c.dot = dotText
+	case c.state == onHold:
+		c.holdLost = true
+	default:
+		c.pos = t.up.off
+		t.unseen()
+	}
+}
+
+func firstWord(p []byte) []byte {
+	for i, b := range p {
+		if b == ' ' || b == '\t' {
+			return p[:i]
+		}
+	}
+	return p
+}

@@ -1,0 +1,171 @@
+package session
+
+import "bytes"
+
+// linePrefix is how much of a line is kept: enough for "BDAT" with a 20-digit
+// size and LAST, and for an EHLO keyword.
+const linePrefix = 64
+
+// line collects one line; what lies beyond linePrefix is counted, not kept.
+type line struct {
+	buf  [linePrefix]byte
+	n    int // bytes in buf
+	size int // bytes of the line, its LF not counted
+}
+
+// feed takes p up to and including the first LF, says how many bytes that was,
+// and whether the line is whole.
+func (l *line) feed(p []byte) (int, bool) {
+	i := bytes.IndexByte(p, '\n')
+	body := p
+	if i >= 0 {
+		body = p[:i]
+	}
+	l.n += copy(l.buf[l.n:], body)
+	l.size += len(body)
+	if i < 0 {
+		return len(p), false
+	}
+	return i + 1, true
+}
+
+// text is the kept part without a CR at its end.
+func (l *line) text() []byte { return bytes.TrimSuffix(l.buf[:l.n], []byte{'\r'}) }
+
+func (l *line) reset() { l.n, l.size = 0, 0 }
+
+// verb is a client's command, as far as its replies differ.
+type verb uint8
+
+const (
+	other    verb = iota // NOOP, VRFY, HELP, what we do not know: any final reply will do
+	empty                // an empty line: a server answers 5xx or not at all
+	greeting             // no command: the server speaks first
+	ehlo
+	mail
+	rcpt
+	data
+	endOfData // no command: the end of the content
+	bdat
+	bdatLast
+	rset
+	startTLS
+	auth
+	quit
+	xexch50 // Exchange's binary blob: 354, a counted blob, a final reply
+)
+
+// final reports whether a 2xx to v means that a message was taken.
+func (v verb) final() bool { return v == endOfData || v == bdatLast }
+
+// envelope reports whether a 4xx or 5xx to v counts as rejected.
+func (v verb) envelope() bool {
+	switch v {
+	case mail, rcpt, data, endOfData, bdat, bdatLast:
+		return true
+	}
+	return false
+}
+
+// command reads the verb of a command line and what follows it. Servers forgive
+// blanks around a verb and lower case, so do we.
+func command(text []byte) (verb, []byte) {
+	text = bytes.TrimLeft(text, " \t")
+	end := bytes.IndexAny(text, " \t")
+	if end < 0 {
+		end = len(text)
+	}
+	word, rest := text[:end], bytes.Trim(text[end:], " \t\r")
+	switch {
+	case len(word) == 0:
+		return empty, nil
+	case is(word, "RCPT"):
+		return rcpt, rest
+	case is(word, "MAIL"):
+		return mail, rest
+	case is(word, "DATA"):
+		return data, rest
+	case is(word, "EHLO"), is(word, "HELO"):
+		return ehlo, rest
+	case is(word, "RSET"):
+		return rset, rest
+	case is(word, "QUIT"):
+		return quit, rest
+	case is(word, "BDAT"):
+		return bdat, rest
+	case is(word, "STARTTLS"):
+		return startTLS, rest
+	case is(word, "AUTH"):
+		return auth, rest
+	case is(word, "XEXCH50"):
+		return xexch50, rest
+	}
+	return other, rest
+}
+
+func is(word []byte, upper string) bool {
+	return len(word) == len(upper) && bytes.EqualFold(word, []byte(upper))
+}
+
+// maxChunk is the largest BDAT chunk that is followed by its size; nobody
+// accepts one so large.
+const maxChunk = 1 << 40
+
+// chunkSize reads the arguments of BDAT: a size and perhaps LAST (RFC 3030,
+// section 2). Anything else, negative and too large sizes too, is not ok: a
+// server refuses such a command and reads no chunk.
+func chunkSize(args []byte) (size int64, last, ok bool) {
+	i := 0
+	for ; i < len(args) && args[i] >= '0' && args[i] <= '9'; i++ {
+		if size = size*10 + int64(args[i]-'0'); size > maxChunk {
+			return 0, false, false
+		}
+	}
+	if i == 0 {
+		return 0, false, false
+	}
+	rest := bytes.Trim(args[i:], " \t")
+	switch {
+	case len(rest) == 0:
+		return size, false, true
+	case i < len(args) && (args[i] == ' ' || args[i] == '\t') && is(rest, "LAST"):
+		return size, true, true
+	}
+	return 0, false, false
+}
+
+// replyLine reads a line of the server: "250-text", "250 text" or "250"
+// (RFC 5321, section 4.2). more says that the reply goes on.
+func replyLine(text []byte) (code int, more, ok bool) {
+	if len(text) < 3 {
+		return 0, false, false
+	}
+	for _, c := range text[:3] {
+		if c < '0' || c > '9' {
+			return 0, false, false
+		}
+		code = code*10 + int(c-'0')
+	}
+	if code < 100 || code > 599 {
+		return 0, false, false
+	}
+	if len(text) == 3 {
+		return code, false, true
+	}
+	switch text[3] {
+	case '-':
+		return code, true, true
+	case ' ', '\t':
+		return code, false, true
+	}
+	return 0, false, false
+}
+
+// offersStartTLS reports whether a line of an EHLO reply has the STARTTLS keyword.
+func offersStartTLS(text []byte) bool {
+	if len(text) < 4 {
+		return false
+	}
+	word, _, _ := bytes.Cut(text[4:], []byte{' '})
+	return is(word, "STARTTLS")
+}

@@ -1,0 +1,266 @@
+package session
+
+import "github.com/mailweir/mailweir/nfq/packet"
+
+// resetWindow is how far from the expected position a RST is believed. A client
+// could otherwise make us close a session that its server still has open
+// (RFC 5961, section 3).
+const resetWindow = 1 << 20
+
+// closed reports whether all bytes up to the FIN came by or were given up.
+func (s *stream) closed() bool { return s.fin >= 0 && s.off >= s.fin }
+
+// take is the TCP side of one segment.
+func (t *Tracker) take(dir Direction, s *packet.Segment) {
+	me := t.stream(dir)
+	if s.Flags.Has(packet.RST) {
+		t.reset(me, s.Seq)
+		return
+	}
+	seq := s.Seq
+	if s.Flags.Has(packet.SYN) {
+		if !t.opened(dir, s) {
+			return
+		}
+		seq++
+	} else if !me.known {
+		if !t.up.syn && !t.down.syn && !t.facts.Unknown {
+			t.midAir()
+		}
+		me.begin(seq)
+	}
+	if s.Flags.Has(packet.ACK) {
+		t.acknowledge(dir, s.Ack)
+	}
+	t.payload(dir, me, seq, s)
+}
+
+// reset ends the session if the RST can be genuine.
+func (t *Tracker) reset(me *stream, seq uint32) {
+	if me.known && t.rel == SeeAll {
+		if d := me.at(seq) - me.off; d < -resetWindow || d > resetWindow {
+			return
+		}
+	}
+	if me.known && t.rel == ReleaseBoth {
+		if end := me.beyond(seq); end > me.off && end < me.off+1<<30 {
+			me.advance(end)
+		}
+	}
+	t.finish(EndRST)
+}
+
+// opened takes a SYN and says whether the segment goes on from there.
+func (t *Tracker) opened(dir Direction, s *packet.Segment) bool {
+	if dir == Up {
+		if t.down.syn || t.down.seen || t.up.seen { // the session runs
+			if s.Seq != t.up.isn || !t.up.syn {
+				t.resyn, t.reused = s.Seq, true
+			}
+			return false
+		}
+		if !t.up.syn || t.up.isn != s.Seq { // the first, or another try from the same port
+			t.up.begin(s.Seq + 1)
+			t.up.syn, t.up.isn = true, s.Seq
+		}
+		return true
+	}
+	acks := s.Flags.Has(packet.ACK)
+	if t.down.syn || t.down.seen {
+		if t.reused && acks && s.Ack == t.resyn+1 { // the server agreed to a new session on the same ports
+			t.finish(EndUnknown)
+		}
+		return false
+	}
+	if acks && t.up.syn && s.Ack != t.up.isn+1 {
+		return false // an answer to a SYN of before
+	}
+	if acks && !t.up.known {
+		t.up.begin(s.Ack)
+	}
+	t.down.begin(s.Seq + 1)
+	t.down.syn, t.down.isn = true, s.Seq
+	t.established()
+	return true
+}
+
+func (t *Tracker) established() {
+	if !t.began && !t.facts.Unknown {
+		t.began = true
+		t.emit(Event{Kind: Established})
+	}
+}
+
+// acknowledge takes what the sender of a segment says it received. A server's
+// word moves us on over bytes that we did not see. A client's word is believed
+// only about bytes that came by, or it could make us blind for the server.
+func (t *Tracker) acknowledge(dir Direction, ack uint32) {
+	if dir == Up {
+		if !t.down.known {
+			return
+		}
+		if t.rel == ReleaseBoth {
+			if a := t.down.clamp(t.down.beyond(ack)); a > t.down.off {
+				t.down.advance(a)
+			}
+			return
+		}
+		t.catchUp(Down, min(t.down.at(ack), t.down.high()))
+		return
+	}
+	if !t.up.known {
+		t.up.begin(ack)
+		return
+	}
+	a := t.up.at(ack)
+	if t.rel != SeeAll {
+		a = t.up.beyond(ack)
+	} else if a > t.up.off+maxAhead {
+		return
+	}
+	a = t.up.clamp(a)
+	t.acked = max(t.acked, a)
+	if t.rel == ReleaseBoth {
+		if a > t.up.off {
+			t.up.advance(a)
+		}
+		return
+	}
+	t.catchUp(Up, a)
+}
+
+// clamp takes the FIN's own sequence number off an acknowledgement.
+func (s *stream) clamp(off int64) int64 {
+	if s.fin >= 0 {
+		return min(off, s.fin)
+	}
+	return off
+}
+
+// payload puts the bytes of a segment where they belong.
+func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segment) {
+	p := s.Payload
+	off := me.at(seq)
+	if t.rel == ReleaseBoth || t.rel == ReleaseUp && dir == Up {
+		off = me.beyond(seq)
+	}
+	end := off + int64(len(p)) + int64(max(s.Missing, 0))
+	if end > off {
+		me.seen = true
+		if dir == Down {
+			t.established()
+		}
+	}
+	fin := s.Flags.Has(packet.FIN) && me.fin < 0 && end >= me.off
+	switch {
+	case t.rel == ReleaseBoth:
+		if end > me.off {
+			me.advance(end)
+		}
+	case off > me.off+maxAhead && t.rel == SeeAll:
+		return
+	case off > me.off && dir == Up && t.rel == ReleaseUp && fin: // what lies before it went by in the kernel
+		t.skip(dir, off)
+		t.inOrder(dir, me, off, p)
+	case off > me.off:
+		t.ahead(dir, me, off, p)
+	default:
+		t.inOrder(dir, me, off, p)
+		if s.Missing > 0 && end > me.off && !t.ended {
+			t.skip(dir, end)
+		}
+	}
+	if fin {
+		me.fin = end
+	}
+}
+
+// ahead keeps bytes that came before their turn. Where the window has no room
+// the hole is given up; not for a client whose server we hear, since a client
+// could desynchronise us that way: there the server's acknowledgement will tell.
+func (t *Tracker) ahead(dir Direction, me *stream, off int64, p []byte) {
+	for !me.store(off, p) && len(p) > 0 {
+		if dir == Up && t.down.seen {
+			return
+		}
+		to := off
+		if me.n > 0 {
+			to = min(to, me.island[0].start)
+		}
+		t.skip(dir, to)
+		if off <= me.off {
+			t.inOrder(dir, me, off, p)
+			return
+		}
+	}
+}
+
+// inOrder reads p, which starts at offset off at or before what was read last,
+// and what waited behind it.
+func (t *Tracker) inOrder(dir Direction, me *stream, off int64, p []byte) {
+	for end := off + int64(len(p)); me.off < end; {
+		rest := p[me.off-off:]
+		if me.n > 0 {
+			rest = rest[:min(int64(len(rest)), me.island[0].start-me.off)]
+		}
+		if len(rest) > 0 {
+			t.passing = t.passing && (dir == Down || t.rel == ReleaseUp)
+			t.read(dir, me.off, rest)
+			me.advance(me.off + int64(len(rest)))
+		}
+		t.drain(dir, me)
+	}
+	t.drain(dir, me)
+}
+
+// drain reads what lies in order in the window.
+func (t *Tracker) drain(dir Direction, me *stream) {
+	for p := me.ready(); p != nil; p = me.ready() {
+		t.read(dir, me.off, p)
+		me.advance(me.off + int64(len(p)))
+	}
+}
+
+// catchUp gives up the holes below offset to and reads what lies between them.
+func (t *Tracker) catchUp(dir Direction, to int64) {
+	me := t.stream(dir)
+	for me.off < to {
+		next := to
+		if me.n > 0 {
+			next = min(next, me.island[0].start)
+		}
+		t.skip(dir, next)
+	}
+}
+
+// skip gives up the bytes before offset to, and reads on behind them.
+func (t *Tracker) skip(dir Direction, to int64) {
+	me := t.stream(dir)
+	n := to - me.off
+	if n <= 0 {
+		return
+	}
+	if dir == Up && t.passing { // the kernel passed them: no gap
+		t.passing = t.rel == ReleaseUp
+	} else {
+		t.facts.Gaps++
+		t.emit(Event{Kind: Gap, Text: dir.String()})
+	}
+	if dir == Up {
+		t.clientHole(n, to)
+	} else {
+		t.serverHole(n)
+	}
+	me.advance(to)
+	t.drain(dir, me)
+}
+
+// read hands bytes in order to the dialogue; off is the offset of the first.
+func (t *Tracker) read(dir Direction, off int64, p []byte) {
+	if dir == Up {
+		t.client.pos = off
+		t.clientBytes(p)
+	} else {
+		t.serverBytes(p)
+	}
+}

@@ -1,0 +1,347 @@
+package session
+
+// server is the dialogue's server side.
+type server struct {
+	line     line
+	partial  bool // the line began in a hole
+	startTLS bool // the reply being read lists STARTTLS
+	waiting  queue
+	content  bool // 354 was said: the next reply ends the content
+	blob     bool // ... which is a blob, not a message
+	inMail   bool // a MAIL was accepted and its message not yet ended
+	rcpts    int  // accepted RCPT since
+	maybe    int  // message ends whose replies we did not see
+}
+
+// expect notes a command that will be answered.
+func (t *Tracker) expect(v verb, at int64) {
+	if dropped := t.server.waiting.push(v, at); dropped.verb.final() {
+		t.server.maybe++
+	}
+}
+
+// serverBytes reads bytes of the server.
+func (t *Tracker) serverBytes(p []byte) {
+	l := &t.server.line
+	for len(p) > 0 {
+		switch t.mode {
+		case opaque:
+			return
+		case inTLS:
+			if t.tls.implicit() && p[0] >= '2' && p[0] <= '5' { // a greeting in clear where TLS was expected
+				t.mode, t.tls, t.facts.TLS = undecided, nil, TLSNone
+				t.server.waiting.push(greeting, 0)
+				continue
+			}
+			t.tlsBytes(Down, p)
+			return
+		}
+		n, whole := l.feed(p)
+		p = p[n:]
+		if t.mode == undecided && !t.server.partial && (whole || l.n >= 3) {
+			if _, _, ok := replyLine(l.text()); !ok {
+				t.facts.Unknown = true
+				t.giveUp()
+				return
+			}
+		}
+		if !whole {
+			continue
+		}
+		t.serverLine(l.text())
+		l.reset()
+		if t.mode == inTLS && len(p) > 0 && !recordType(p[0]) {
+			return // said in clear behind the answer to STARTTLS: not ours to believe (RFC 3207, section 6)
+		}
+	}
+}
+
+// serverLine takes a whole line of a reply. Lines that are none are passed over.
+func (t *Tracker) serverLine(text []byte) {
+	s := &t.server
+	if s.partial {
+		s.partial = false
+		return
+	}
+	code, more, ok := replyLine(text)
+	if !ok {
+		return
+	}
+	t.mode = clear
+	s.startTLS = s.startTLS || code == 250 && offersStartTLS(text)
+	if more {
+		return
+	}
+	if s.startTLS && t.facts.StartTLS == StartTLSNone {
+		t.facts.StartTLS = Offered
+		t.emit(Event{Kind: StartTLSOffered})
+	}
+	s.startTLS = false
+	if code >= 200 {
+		t.reply(code)
+	}
+}
+
+// reply finds the command that a reply answers. Replies come in the order of
+// the commands (RFC 2920, section 3.1); where commands went by unseen, the
+// codes that only one command can have, and the server's acknowledgements, put
+// the two sides together again.
+func (t *Tracker) reply(code int) {
+	s := &t.server
+	if t.client.state == lost {
+		t.unseen()
+	}
+	if s.content {
+		if code >= 400 || code < 300 {
+			t.contentAnswered(code)
+		}
+		return
+	}
+	for {
+		e, ok := s.waiting.first()
+		if !ok || e.verb != greeting && e.at >= t.acked { // the server cannot have read it yet
+			t.unmatched(code)
+			return
+		}
+		switch {
+		case e.verb == empty && code < 500:
+			s.waiting.pop()
+			continue
+		case code == 354 && e.verb != data && e.verb != xexch50:
+			i := s.waiting.find(data)
+			if i < 0 || s.waiting.entry(i).at >= t.acked {
+				t.unmatched(code)
+				return
+			}
+			s.maybe += s.waiting.skip(i)
+			continue
+		case code == 221 && e.verb != quit:
+			i := s.waiting.find(quit)
+			if i < 0 {
+				t.unmatched(code)
+				return
+			}
+			s.maybe += s.waiting.skip(i)
+			continue
+		case e.verb == data && code < 300:
+			t.unmatched(code)
+			return
+		case code >= 300 && code < 400 && !(code == 334 && e.verb == auth) && code != 354:
+			return
+		case code == 334:
+			if t.client.state == onHold {
+				t.resume(inAuthLine)
+			}
+			return
+		}
+		s.waiting.pop()
+		t.answered(e.verb, code)
+		return
+	}
+}
+
+// answered takes the reply to a command that we saw.
+func (t *Tracker) answered(v verb, code int) {
+	s, c := &t.server, &t.client
+	if code >= 400 && v.envelope() {
+		t.rejected(code)
+	}
+	ok := code < 300
+	switch v {
+	case greeting:
+		t.emit(Event{Kind: Greeting, Code: code})
+	case ehlo, rset:
+		if ok {
+			t.forget()
+		}
+	case mail:
+		if ok {
+			s.inMail, s.rcpts, c.blind = true, 0, false
+		}
+	case rcpt:
+		switch {
+		case !ok:
+		case !s.inMail && c.blind: // the MAIL that we did not see
+			s.inMail, s.rcpts = true, 0
+		default:
+			s.rcpts++
+		}
+	case data, xexch50:
+		t.dataAnswered(v, code)
+	case endOfData, bdatLast:
+		if ok {
+			t.message(code)
+		}
+		t.chunkAnswered(code)
+		t.forget()
+	case bdat:
+		t.chunkAnswered(code)
+	case startTLS:
+		t.startTLSAnswered(code)
+	case auth:
+		if c.state == onHold {
+			t.resume(atCommand)
+		}
+	}
+}
+
+// unmatched takes a reply to a command that we did not see.
+func (t *Tracker) unmatched(code int) {
+	s, c := &t.server, &t.client
+	switch {
+	case code == 354:
+		s.maybe += s.waiting.finals()
+		s.waiting = queue{}
+		s.content, s.blob = true, false
+		c.dropHold()
+		c.state, c.dot = inContent, dotText
+		if t.up.off == t.acked {
+			c.dot = dotStart
+		}
+		c.line.reset()
+	case code == 220:
+		c.mayTLS = c.state == atCommand
+	case code == 221 || code == 421 || !c.blind:
+	case code >= 400:
+		t.rejected(code)
+	case code < 300 && !s.inMail: // commands in flight with content are an envelope
+		s.inMail, s.rcpts = true, 0
+	case code < 300:
+		s.rcpts++
+	}
+}
+
+// dataAnswered takes the reply to DATA.
+func (t *Tracker) dataAnswered(v verb, code int) {
+	s, c := &t.server, &t.client
+	if code == 354 {
+		s.content, s.blob = true, v == xexch50
+		switch {
+		case s.blob && c.state == onHold:
+			c.chunkEnd = t.up.off
+			if c.hold != nil {
+				c.chunkEnd = c.holdAt
+			}
+			c.chunkEnd += c.blob
+			state := inChunk
+			if c.blob == 0 {
+				state = atCommand
+			}
+			t.resume(state)
+		case c.state == onHold:
+			c.dot = dotStart
+			t.resume(inContent)
+		case c.state != inContent && s.waiting.find(endOfData) < 0:
+			c.state, c.dot = inContent, dotText
+		}
+		return
+	}
+	if e, ok := s.waiting.first(); ok && e.verb == endOfData { // what we took for content were commands
+		s.waiting.pop()
+		c.blind = true
+	}
+	switch c.state {
+	case onHold:
+		t.resume(atCommand)
+	case inContent:
+		t.unseen()
+	}
+}
+
+// contentAnswered takes the reply that ends the content, whether we saw the
+// end of it or not.
+func (t *Tracker) contentAnswered(code int) {
+	s, c := &t.server, &t.client
+	s.content = false
+	if s.blob {
+		s.blob = false
+		return
+	}
+	if i := s.waiting.find(endOfData); i >= 0 {
+		s.maybe += s.waiting.skip(i)
+		s.waiting.pop()
+	} else if c.state == inContent {
+		line := c.dot == dotStart
+		t.unseen()
+		c.partial = !line
+	} else {
+		c.blind = true
+	}
+	t.answered(endOfData, code)
+}
+
+// chunkAnswered: a server that knows no BDAT reads what we took for a chunk as commands.
+func (t *Tracker) chunkAnswered(code int) {
+	if t.client.state == inChunk && (code == 500 || code == 502) {
+		t.unseen()
+	}
+}
+
+// startTLSAnswered takes the reply to STARTTLS. Of what the client sent before
+// it had that reply, only the start of a handshake counts (RFC 3207, section 4.2
+// and 6); refused, it was commands.
+func (t *Tracker) startTLSAnswered(code int) {
+	c := &t.client
+	if code != 220 {
+		t.facts.StartTLS = Refused
+		t.emit(Event{Kind: StartTLSRefused, Code: code})
+		if c.state == onHold {
+			t.resume(atCommand)
+		}
+		return
+	}
+	t.facts.StartTLS = Accepted
+	t.emit(Event{Kind: StartTLSAccepted})
+	held, n := c.hold, c.held
+	c.hold = nil
+	c.dropHold()
+	t.beginTLS(TLSStartTLS)
+	if held == nil {
+		return
+	}
+	early := held[:n]
+	if early[0] != recordHandshake {
+		early = early[min(max(t.acked-c.holdAt, 0), int64(n)):]
+	}
+	t.tlsBytes(Up, early)
+	holds.Put(held)
+}
+
+func (t *Tracker) message(code int) {
+	t.facts.Messages++
+	t.facts.Recipients += t.server.rcpts
+	t.emit(Event{Kind: Message, Code: code, Recipients: t.server.rcpts})
+}
+
+func (t *Tracker) rejected(code int) {
+	t.facts.Rejected++
+	t.emit(Event{Kind: Rejected, Code: code})
+}
+
+// forget clears the envelope.
+func (t *Tracker) forget() { t.server.inMail, t.server.rcpts = false, 0 }
+
+// serverHole: replies may have gone by. Which commands they answered is not
+// known, so none is taken as answered; message ends among them may have been.
+func (t *Tracker) serverHole(n int64) {
+	s, c := &t.server, &t.client
+	if t.mode == inTLS {
+		t.tlsHole(Down, n)
+		return
+	}
+	s.partial, s.startTLS = true, false
+	s.line.reset()
+	s.maybe += s.waiting.finals()
+	sent := s.waiting.find(endOfData) >= 0
+	s.waiting = queue{}
+	if s.content && !sent && c.state == inContent && t.rel == SeeAll {
+		return // the content still runs: no reply to it can be in the hole
+	}
+	if s.content && !sent {
+		s.maybe++
+	}
+	s.content, s.blob = false, false
+	t.forget()
+	c.dropHold()
+	c.state, c.blind = lost, true
+}

@@ -1,0 +1,245 @@
+package session
+
+import "github.com/mailweir/mailweir/nfq/tlshello"
+
+// TLS record types (RFC 8446, section 5.1; RFC 5246, section 6.2.1).
+const (
+	recordChangeCipher = 20
+	recordAlert        = 21
+	recordHandshake    = 22
+	recordData         = 23
+	recordHeartbeat    = 24 // RFC 6520
+)
+
+const (
+	recordHeader = 5
+	// maxRecord is the longest record body: 2^14 and what TLS 1.2 lets encryption add.
+	maxRecord = 1<<14 + 2048
+	// maxServerHello is how much of a server's handshake record is read for its
+	// ServerHello; one with an X25519MLKEM768 key share is below 1300 bytes.
+	maxServerHello = 2 << 10
+	// maxHandshake is how many bytes a handshake may have before we stop following it.
+	maxHandshake = 256 << 10
+)
+
+// recordType reports whether b can start a TLS record.
+func recordType(b byte) bool { return b >= recordChangeCipher && b <= recordHeartbeat }
+
+// records follows the record headers of one direction.
+type records struct {
+	head  [recordHeader]byte
+	have  int // bytes of head
+	left  int // bytes of the body to come
+	size  int // of the body
+	alert [2]byte
+	ccs   bool // ChangeCipherSpec came by
+	crypt bool // ... and a record that can be the encrypted end of the handshake
+}
+
+func (r *records) kind() byte { return r.head[0] }
+
+// handshake follows a TLS handshake until it is decided.
+type handshake struct {
+	hello   tlshello.Assembler
+	said    tlshello.Status // of hello
+	side    [2]records
+	begun   bool   // the client sent something
+	version uint16 // the server's choice, 0: not known yet
+	message []byte // start of the server's handshake record
+}
+
+// implicit reports whether TLS was only expected: nobody asked for it, and the
+// client sent nothing yet.
+func (h *handshake) implicit() bool { return !h.begun }
+
+// beginTLS: what comes next in both directions are TLS records. Where nobody
+// asked for them the session counts as TLS only once the client speaks.
+func (t *Tracker) beginTLS(how TLS) {
+	t.mode = inTLS
+	t.tls = &handshake{begun: how == TLSStartTLS}
+	if how == TLSStartTLS {
+		t.facts.TLS = how
+	}
+	t.client.dropHold()
+}
+
+// tlsBytes reads record bytes in order.
+func (t *Tracker) tlsBytes(dir Direction, p []byte) {
+	h := t.tls
+	if dir == Up && !h.begun {
+		h.begun = true
+		t.facts.TLS = TLSImplicit
+	}
+	r := &h.side[dir]
+	for len(p) > 0 && t.mode == inTLS {
+		n := min(r.left, len(p))
+		if r.left == 0 {
+			n = copy(r.head[r.have:], p)
+		}
+		part := p[:n]
+		p = p[n:]
+		t.facts.HandshakeBytes += int64(n)
+		if dir == Up && h.said == tlshello.NeedMore {
+			t.clientHello(part)
+		}
+		if r.left == 0 {
+			r.have += n
+			t.recordHead(dir, r)
+		} else {
+			t.recordBody(dir, r, part)
+		}
+	}
+	if t.mode == inTLS && t.facts.HandshakeBytes > maxHandshake {
+		t.giveUp()
+	}
+}
+
+// clientHello gives the client's bytes to the assembler.
+func (t *Tracker) clientHello(p []byte) {
+	h := t.tls
+	switch h.said = h.hello.Write(p); h.said {
+	case tlshello.Done:
+		hello := h.hello.Hello()
+		t.facts.SNI, t.facts.JA4 = hello.SNI, hello.JA4
+		if h.version == 0 {
+			t.facts.TLSVersion = tlshello.VersionName(hello.Version)
+		}
+		t.emit(Event{Kind: ClientHello, Hello: hello})
+	case tlshello.NotTLS:
+		if t.tls.side[Up].kind() != recordAlert { // an alert instead of a hello is read as such
+			t.failed("")
+		}
+	}
+}
+
+// recordHead judges a record's header as far as it came.
+func (t *Tracker) recordHead(dir Direction, r *records) {
+	if !recordType(r.head[0]) || r.have > 1 && r.head[1] != 3 {
+		t.failed("")
+		return
+	}
+	if r.have < recordHeader {
+		return
+	}
+	r.have = 0
+	r.left = int(r.head[3])<<8 | int(r.head[4])
+	r.size = r.left
+	switch {
+	case r.left > maxRecord:
+		t.failed("")
+	case r.left == 0:
+		t.recordEnd(dir, r)
+	}
+}
+
+// recordBody takes the next part of a record's body.
+func (t *Tracker) recordBody(dir Direction, r *records, p []byte) {
+	h := t.tls
+	switch {
+	case r.kind() == recordAlert && r.size == len(r.alert):
+		copy(r.alert[r.size-r.left:], p)
+	case r.kind() == recordHandshake && dir == Down && h.version == 0:
+		if r.left == r.size {
+			h.message = h.message[:0]
+		}
+		h.message = append(h.message, p[:min(len(p), maxServerHello-len(h.message))]...)
+	}
+	r.left -= len(p)
+	if r.left == 0 {
+		t.recordEnd(dir, r)
+	}
+}
+
+// recordEnd takes a whole record and decides the handshake if it can.
+//
+// Up to TLS 1.2 a side is done with ChangeCipherSpec and a handshake record
+// after it. In TLS 1.3 the server is done with its first encrypted record and
+// the client with its first after that; a record that can only hold an alert
+// means that it refused instead (RFC 8446, section 5.2: content, one byte of type, tag).
+func (t *Tracker) recordEnd(dir Direction, r *records) {
+	h := t.tls
+	old := h.version != 0 && h.version < 0x0304
+	switch r.kind() {
+	case recordChangeCipher:
+		r.ccs = true
+	case recordHandshake:
+		if dir == Down && h.version == 0 {
+			if v, ok := serverVersion(h.message); ok {
+				h.version, h.message = v, nil
+				t.facts.TLSVersion = tlshello.VersionName(v)
+			}
+		} else if old && r.ccs {
+			r.crypt = true
+		}
+	case recordAlert:
+		t.alert(r, old)
+	case recordData:
+		switch {
+		case old:
+			r.crypt = r.ccs
+		case r.size == alertSize || r.size == alertSizeCCM8:
+			if dir == Down || h.side[Down].crypt {
+				t.failed("")
+				return
+			}
+		case dir == Down || h.side[Down].crypt: // else it is early data
+			r.crypt = true
+		}
+	}
+	if t.mode == inTLS && h.side[Up].crypt && h.side[Down].crypt {
+		t.facts.Handshake = Complete
+		t.giveUp()
+		t.tls = nil
+		t.emit(Event{Kind: HandshakeComplete})
+	}
+}
+
+// Sizes of an encrypted TLS 1.3 record that holds nothing but an alert. No
+// handshake message has them: Finished is 53 bytes and more (45 with CCM_8), an
+// empty Certificate 25 (17), EndOfEarlyData 21 (13).
+const (
+	alertSize     = 2 + 1 + 16
+	alertSizeCCM8 = 2 + 1 + 8
+)
+
+// alert takes an alert record.
+func (t *Tracker) alert(r *records, old bool) {
+	const fatal = 2
+	level, code := r.alert[0], r.alert[1]
+	switch {
+	case r.size != len(r.alert) || old && r.ccs:
+		t.failed("") // encrypted
+	case code == closeNotify:
+		t.facts.Alert = alertName(code) // the one who said it is about to close
+	case level == fatal || t.tls.version == 0x0304 && code != userCanceled:
+		t.failed(alertName(code))
+	}
+}
+
+// failed decides the handshake.
+func (t *Tracker) failed(alert string) {
+	if alert != "" {
+		t.facts.Alert = alert
+	}
+	t.facts.Handshake = Failed
+	t.giveUp()
+	t.tls = nil
+	t.emit(Event{Kind: HandshakeFailed, Text: alert})
+}
+
+// tlsHole: n bytes of records were not seen. That does no harm inside the body
+// of a record that we do not read.
+func (t *Tracker) tlsHole(dir Direction, n int64) {
+	h := t.tls
+	r := &h.side[dir]
+	needed := dir == Up && h.said == tlshello.NeedMore ||
+		dir == Down && h.version == 0 && r.kind() == recordHandshake || r.kind() == recordAlert
+	if needed || int64(r.left) < n {
+		t.giveUp()
+		return
+	}
+	t.facts.HandshakeBytes += n
+	if r.left -= int(n); r.left == 0 {
+		t.recordEnd(dir, r)
+	}
+}
