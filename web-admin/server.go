@@ -2,25 +2,49 @@ package webadmin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"html/template"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 )
 
-// Server is the web admin. New binds its addresses, Run serves them until its context ends.
+const (
+	drainFor       = 2 * time.Second
+	maxConnections = 512
+	maxHeaderBytes = 16 << 10
+	maxBodyBytes   = 16 << 10
+	maxStreams     = 64 // event streams at once; more get 503
+)
+
+// Server is the web admin. New binds its addresses, Run serves them until its context ends. Run waits for what it started.
 type Server struct {
-	opt    Options
-	tcp    net.Listener // nil when Options.Listen is empty
-	socket net.Listener
-	ready  chan struct{}
+	opt     Options
+	token   token
+	keeper  *keeper
+	logins  *logins
+	bearers *throttle // apart from doors, so that a script with an old token does not lock a person out
+	doors   *throttle
+	pages   map[string]*template.Template
+	assets  map[string]asset
+	streams chan struct{} // one slot per running event stream
+	tcp     net.Listener  // nil when Options.Listen is empty
+	socket  *net.UnixListener
+	path    string // of the socket
+	ready   chan struct{}
 }
 
 // New prepares the token and the certificate pair (making them at the first start) and binds the addresses, so that an address in
 // use is told before anything else starts. Whoever does not call Run afterwards calls Close.
 func New(o Options) (*Server, error) {
 	if o.Source == nil || o.DataDir == "" {
-		return nil, errors.New("webadmin: Source and DataDir are required")
+		return nil, errors.New("web admin: Source and DataDir are required")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -31,25 +55,132 @@ func New(o Options) (*Server, error) {
 	if o.Location == nil {
 		o.Location = time.Local
 	}
-	s := &Server{opt: o, ready: make(chan struct{})}
+	if o.Audit == nil {
+		o.Audit = func(AuditEvent) {}
+	}
+	s := &Server{
+		opt:     o,
+		logins:  &logins{now: o.Now},
+		bearers: &throttle{now: o.Now},
+		doors:   &throttle{now: o.Now},
+		streams: make(chan struct{}, maxStreams),
+		path:    filepath.Join(o.DataDir, "mailweir.sock"),
+		ready:   make(chan struct{}),
+	}
+	var err error
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if s.pages, err = parsePages(s.assets); err != nil {
+		return nil, err
+	}
+	if s.token, err = loadToken(s.TokenFile()); err != nil {
+		return nil, err
+	}
+	if o.CertFile != "" || o.KeyFile != "" {
+		s.keeper, err = operatorsPair(o.CertFile, o.KeyFile)
+	} else {
+		s.keeper, err = selfSigned(filepath.Join(o.DataDir, "tls"), o.Now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.socket, err = listenOwnerOnly(s.path); err != nil {
+		return nil, err
+	}
+	if o.Listen != "" {
+		l, err := net.Listen("tcp", o.Listen)
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("admin.listen %s: %w", o.Listen, err)
+		}
+		s.tcp = &frontDoor{Listener: l}
+	}
 	return s, nil
 }
 
 // Run serves until ctx ends, then lets running requests finish for at most two seconds. It returns nil when ctx ended it.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.Close()
+	// Requests live in ctx, so that event streams end with it and Shutdown has nothing to wait for.
+	base := func(net.Listener) context.Context { return ctx }
+	server := func(h http.Handler) *http.Server {
+		return &http.Server{
+			Handler: h, BaseContext: base, MaxHeaderBytes: maxHeaderBytes,
+			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+			ErrorLog: slog.NewLogLogger(s.opt.Log.Handler(), slog.LevelDebug), // mostly browsers that do not know the certificate yet
+		}
+	}
+	local := server(s.localHandler())
+	servers := []*http.Server{local}
+	ended := make(chan error, 2)
+	go func() { ended <- local.Serve(s.socket) }()
+	if s.tcp != nil {
+		public := server(s.handler())
+		public.TLSConfig = &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.keeper.current() },
+		}
+		servers = append(servers, public)
+		go func() { ended <- public.ServeTLS(s.tcp, "", "") }()
+		s.opt.Log.Info("web admin answers", "url", s.URL(), "certificate_sha256", s.keeper.fingerprint(), "token_file", s.TokenFile())
+	}
 	close(s.ready)
-	<-ctx.Done()
+
+	var first error
+	left := len(servers)
+	select {
+	case <-ctx.Done():
+	case first = <-ended: // a listener broke: this is not survivable in place, the caller decides
+		left--
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	for _, h := range servers {
+		if h.Shutdown(grace) != nil {
+			h.Close()
+		}
+	}
+	for range left {
+		<-ended
+	}
+	if first != nil && !errors.Is(first, http.ErrServerClosed) {
+		return fmt.Errorf("web admin: %w", first)
+	}
 	return nil
 }
 
 // Ready is closed once requests are answered.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Close gives the addresses back without having run.
-func (s *Server) Close() error { return nil }
+// Close gives the addresses back without having run. It may be called again.
+func (s *Server) Close() error {
+	if s.tcp != nil {
+		s.tcp.Close()
+	}
+	if s.socket != nil && s.socket.Close() == nil { // the first Close only: later the path may be somebody else's
+		os.Remove(s.path)
+	}
+	return nil
+}
 
-// URL is where the pages are, for a person to open: "https://HOST:PORT/"; empty without a TCP address.
-func (s *Server) URL() string { return "" }
+// URL is where the pages are, for a person to open: "https://HOST:PORT/"; empty without a TCP address. An address that stands for
+// all of them is shown as localhost.
+func (s *Server) URL() string {
+	if s.tcp == nil {
+		return ""
+	}
+	addr := s.tcp.Addr().(*net.TCPAddr)
+	host := "localhost"
+	if !addr.IP.IsUnspecified() {
+		host = addr.IP.String()
+	}
+	u := url.URL{Scheme: "https", Host: net.JoinHostPort(host, fmt.Sprint(addr.Port)), Path: "/"}
+	return u.String()
+}
 
 // TokenFile is the path of the file that holds the admin token.
-func (s *Server) TokenFile() string { return "" }
+func (s *Server) TokenFile() string { return filepath.Join(s.opt.DataDir, "admin.token") }
+
+// Fingerprint is the SHA-256 of the certificate in use, as browsers show it.
+func (s *Server) Fingerprint() string { return s.keeper.fingerprint() }

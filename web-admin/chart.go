@@ -1,0 +1,154 @@
+package webadmin
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	chartMinutes = 60
+	chartWide    = 600 // the SVG's own units; it stretches to its place
+	chartHigh    = 100
+	shareColumns = 12
+)
+
+// trafficChart is the line of sessions per second over the last hour.
+type trafficChart struct {
+	Empty           bool
+	Line, Area      string  // SVG paths
+	MeanY           float64 // the height of the mean, in SVG units
+	Now, Mean, Peak string  // sessions per second
+	Label           string  // the chart in one sentence, for those who do not see it
+	Rows            []trafficRow
+	Minutes         string // how much of the hour there is, when it is not all of it
+}
+
+type trafficRow struct {
+	From  moment
+	Count string
+	Rate  string
+}
+
+// chartTraffic draws tr as of now. The last step is drawn only when at least a quarter of it has passed: a step that has just begun
+// says nothing.
+func chartTraffic(tr Traffic, z zone) trafficChart {
+	step := time.Duration(tr.Step)
+	type at struct{ x, v float64 }
+	var line []at
+	var sum, peak, seconds float64
+	var rows []trafficRow
+	from := z.now.Add(-chartMinutes * time.Minute)
+	for _, p := range tr.Points {
+		took := min(step, z.now.Sub(p.Start.Time))
+		if step <= 0 || took < step/4 || p.Start.Before(from.Add(-step)) {
+			continue
+		}
+		v := float64(p.Started) / took.Seconds()
+		x := chartWide * float64(p.Start.Add(took).Sub(from)) / float64(chartMinutes*time.Minute)
+		line = append(line, at{max(0, x), v})
+		sum, seconds, peak = sum+float64(p.Started), seconds+took.Seconds(), max(peak, v)
+		rows = append(rows, trafficRow{z.clock(p.Start.Time), number(p.Started), rate(v)})
+	}
+	if len(line) < 2 {
+		return trafficChart{Empty: true}
+	}
+	high := peak * 1.1
+	if high == 0 {
+		high = 1
+	}
+	y := func(v float64) float64 { return chartHigh * (1 - v/high) }
+	var path strings.Builder
+	for i, p := range line {
+		fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(i, 1)], p.x, y(p.v))
+	}
+	mean, last := sum/seconds, line[len(line)-1]
+	c := trafficChart{
+		Line: path.String(), Area: fmt.Sprintf("%sL%.1f %dL%.1f %dZ", path.String(), last.x, chartHigh, line[0].x, chartHigh),
+		MeanY: y(mean), Now: rate(last.v), Mean: rate(mean), Peak: rate(peak), Rows: rows,
+	}
+	if had := time.Duration(seconds) * time.Second; had < (chartMinutes-2)*time.Minute {
+		c.Minutes = span(had)
+	}
+	c.Label = fmt.Sprintf("Sessions per second over the last hour: %s now, %s on average, %s at most.", c.Now, c.Mean, c.Peak)
+	return c
+}
+
+// shareChart is how sessions were protected, in twelve columns of five minutes.
+type shareChart struct {
+	Empty   bool
+	Hour    string // per cent encrypted in the last hour
+	Recent  string // and in the last ten minutes; empty when nothing ended in them
+	Columns []shareColumn
+	Parts   []sharePart // the same in numbers, for the hour
+	Unknown string      // sessions of which it cannot be said; empty when none
+	Label   string
+}
+
+// shareColumn is one column; Y and High are in SVG units from the top.
+type shareColumn struct {
+	X, Wide                                          float64
+	ImplicitY, ImplicitHigh, StartTLSY, StartTLSHigh float64
+	ClearY, ClearHigh                                float64
+	From                                             moment
+	Clear, StartTLS, Implicit, Share                 string
+}
+
+type sharePart struct{ Name, Class, Count string }
+
+// chartShare draws how sessions that ended in the last hour were protected.
+func chartShare(tr Traffic, z zone) shareChart {
+	type sums struct{ clear, start, implicit int }
+	var hour, recent sums
+	var columns [shareColumns]sums
+	unknown := 0
+	from := z.now.Add(-chartMinutes * time.Minute)
+	const wide = chartMinutes * time.Minute / shareColumns
+	for _, p := range tr.Points {
+		i := int(p.Start.Sub(from) / wide)
+		if p.Start.Before(from) || i >= shareColumns {
+			continue
+		}
+		for _, s := range []*sums{&hour, &columns[i]} {
+			s.clear, s.start, s.implicit = s.clear+p.Clear, s.start+p.StartTLS, s.implicit+p.Implicit
+		}
+		if z.now.Sub(p.Start.Time) <= 10*time.Minute {
+			recent.clear, recent.start, recent.implicit = recent.clear+p.Clear, recent.start+p.StartTLS, recent.implicit+p.Implicit
+		}
+		unknown += p.Other
+	}
+	all := func(s sums) int { return s.clear + s.start + s.implicit }
+	share := func(s sums) string { return percent(float64(s.start+s.implicit) / float64(all(s))) }
+	c := shareChart{Empty: all(hour) == 0}
+	if unknown > 0 {
+		c.Unknown = number(unknown)
+	}
+	if c.Empty {
+		return c
+	}
+	c.Hour = share(hour)
+	if all(recent) > 0 {
+		c.Recent = share(recent)
+	}
+	c.Parts = []sharePart{{"STARTTLS", "starttls", number(hour.start)}, {"in clear", "clear", number(hour.clear)}}
+	if hour.implicit > 0 {
+		c.Parts = append(c.Parts, sharePart{"TLS from the first byte", "implicit", number(hour.implicit)})
+	}
+	const slot = chartWide / shareColumns
+	for i, s := range columns {
+		if all(s) == 0 {
+			continue
+		}
+		part := func(n int) float64 { return chartHigh * float64(n) / float64(all(s)) }
+		c.Columns = append(c.Columns, shareColumn{
+			X: float64(i * slot), Wide: slot - 4,
+			ImplicitY: 0, ImplicitHigh: part(s.implicit),
+			StartTLSY: part(s.implicit), StartTLSHigh: part(s.start),
+			ClearY: part(s.implicit) + part(s.start), ClearHigh: part(s.clear),
+			From:  z.clock(from.Add(time.Duration(i) * wide)),
+			Clear: number(s.clear), StartTLS: number(s.start), Implicit: number(s.implicit), Share: share(s),
+		})
+	}
+	c.Label = fmt.Sprintf("Share of sessions that were encrypted, per five minutes: %s over the last hour.", c.Hour)
+	return c
+}

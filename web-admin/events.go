@@ -1,0 +1,94 @@
+package webadmin
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const eventEvery = time.Second
+
+// apiEvents streams until the caller goes, its session ends or the server stops: "counters" each second, "stage" for every STAGE
+// record, "health" at the start and whenever the problems change. A stage event's id is its seq, so a client that reconnects
+// (Last-Event-ID) misses none that the box still remembers.
+func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		problem(w, http.StatusServiceUnavailable, "Too many event streams", "At most 64 run at once. Close one and try again.")
+		return
+	}
+	st := stream{s: s, w: w, ctl: http.NewResponseController(w)}
+	if last, err := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
+		st.seq = last
+	} else if newest, _ := s.opt.Source.Records(RecordQuery{Limit: 1}); len(newest) > 0 {
+		st.seq = newest[0].Seq
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	tick := time.NewTicker(eventEvery)
+	defer tick.Stop()
+	for {
+		if st.send() != nil {
+			return // the caller has gone
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-tick.C:
+		}
+		if cookie := actorOf(r).cookie; cookie != "" && !s.logins.valid(cookie, false) {
+			return // logged out, or too old: the next request says so
+		}
+	}
+}
+
+// stream is one caller's event stream; only its handler touches it.
+type stream struct {
+	s      *Server
+	w      http.ResponseWriter
+	ctl    *http.ResponseController
+	seq    uint64 // the last record looked at
+	health []byte // the last problems sent
+}
+
+// send writes one second's events.
+func (st *stream) send() error {
+	src := st.s.opt.Source
+	var out bytes.Buffer
+	status := whole(src.Status())
+	health, err := json.Marshal(problemsOf(status, st.s.opt.Now()))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(health, st.health) {
+		st.health = health
+		fmt.Fprintf(&out, "event: health\ndata: %s\n\n", health)
+	}
+	stages, _ := src.Records(RecordQuery{Kind: "STAGE", After: st.seq, Limit: defaultLimit})
+	for i := len(stages) - 1; i >= 0; i-- { // oldest first
+		data, err := json.Marshal(stages[i])
+		if err != nil {
+			return err
+		}
+		st.seq = max(st.seq, stages[i].Seq)
+		fmt.Fprintf(&out, "event: stage\nid: %d\ndata: %s\n\n", stages[i].Seq, data)
+	}
+	counters, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&out, "event: counters\ndata: %s\n\n", counters)
+	// The server's write timeout is for whole answers; a stream gets it anew each second.
+	if err := st.ctl.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := st.w.Write(out.Bytes()); err != nil {
+		return err
+	}
+	return st.ctl.Flush()
+}

@@ -1,0 +1,218 @@
+package webadmin
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// noon is the time of every test: a Wednesday, in a zone that is not UTC.
+var (
+	vienna = time.FixedZone("CET", 3600)
+	noon   = time.Date(2026, 11, 18, 12, 4, 40, 0, vienna)
+)
+
+// fakeBox is a Source with a box full of life. Its fields may be changed under mu while a server reads from it.
+type fakeBox struct {
+	mu      sync.Mutex
+	status  Status
+	traffic Traffic
+	subs    []Subscriber
+	records []Record // newest first
+	by      []string // who released
+}
+
+func (f *fakeBox) Status() Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+func (f *fakeBox) Traffic() Traffic {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.traffic
+}
+
+func (f *fakeBox) Subscribers(q Query) ([]Subscriber, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	addr, addrErr := netip.ParseAddr(q.Text)
+	var all []Subscriber
+	for _, s := range f.subs {
+		if len(q.Stages) > 0 && !slices.Contains(q.Stages, s.Stage) {
+			continue
+		}
+		hay := strings.ToLower(strings.Join(append([]string{s.ID, s.Name, s.Plan, s.Case}, s.Prefixes...), "\n"))
+		match := strings.Contains(hay, strings.ToLower(q.Text))
+		if addrErr == nil {
+			match = slices.ContainsFunc(s.Prefixes, func(p string) bool { n, err := netip.ParsePrefix(p); return err == nil && n.Contains(addr) })
+		}
+		if match {
+			all = append(all, s)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Subscriber) int { return stageRank(b.Stage) - stageRank(a.Stage) })
+	return pageOf(all, q.Cursor, q.Limit)
+}
+
+func pageOf[T any](all []T, cursor string, limit int) ([]T, string) {
+	from, _ := strconv.Atoi(cursor)
+	from = min(from, len(all))
+	to := min(len(all), from+limit)
+	if to < len(all) {
+		return slices.Clone(all[from:to]), strconv.Itoa(to)
+	}
+	return slices.Clone(all[from:to]), ""
+}
+
+func (f *fakeBox) Subscriber(id string) (Subscriber, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.subs {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return Subscriber{}, false
+}
+
+func (f *fakeBox) Records(q RecordQuery) ([]Record, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []Record
+	for _, r := range f.records {
+		if (q.Kind == "" || r.Kind == q.Kind) && (q.Subscriber == "" || r.Subscriber == q.Subscriber) && r.Seq > q.After &&
+			(q.From.IsZero() || !r.At.Before(q.From)) && (q.To.IsZero() || r.At.Before(q.To)) {
+			all = append(all, r)
+		}
+	}
+	return pageOf(all, q.Cursor, q.Limit)
+}
+
+func (f *fakeBox) Release(id, who string) (Subscriber, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.subs {
+		if f.subs[i].ID == id {
+			f.by = append(f.by, who)
+			f.subs[i].Stage, f.subs[i].Case, f.subs[i].Since, f.subs[i].Until = "observe", "", At(noon), Time{}
+			return f.subs[i], nil
+		}
+	}
+	return Subscriber{}, ErrUnknownSubscriber
+}
+
+func ago(d time.Duration) Time { return At(noon.Add(-d)) }
+
+// busyBox is a box in enforce mode with subscribers in every stage, a collector that is down, and an hour of traffic.
+func busyBox() *fakeBox {
+	f := &fakeBox{status: Status{
+		Version: "0.1.0-12-g9a75f80", Box: "edge-1", Mode: "enforce", Since: ago(76 * time.Hour), Ready: true, Uptime: Seconds(76*time.Hour + 12*time.Minute), Ports: []int{25},
+		Lanes:    Lanes{Fast: FastLane{Why: "not in this version"}, Queue: QueueLane{Depth: 3, Held: 12, Packets: 48_201_338, Form: "nftables, xt NFQUEUE", Reader: "fast"}},
+		Sessions: Sessions{Open: 41, Total: 182_314},
+		Actions:  Actions{Passed: 181_020, Paced: 920, Deferred: 361, Cut: 13, FailedOpen: 0},
+		Acted:    1_294, WouldHaveActed: 0,
+		Stages: Stages{Observe: 1181, Warn: 9, Pace: 12, Defer: 3, Cut: 1},
+		Syslog: []Syslog{
+			{URL: "udp://192.0.2.1:514", Up: true, Since: ago(76 * time.Hour)},
+			{URL: "tcp://syslog-2.isp.example:6514", Since: ago(4*time.Minute + 12*time.Second), Behind: 1204, LastError: "dial tcp 198.51.100.9:6514: connect: connection refused"},
+		},
+		Clock: Clock{Known: true, Synced: true}, Store: Store{OK: true, WrittenToday: 12_400_000},
+	}}
+	f.traffic.Step = Seconds(time.Minute)
+	for i := range 60 {
+		n := 42 + (i*i*7+i*13)%23 + i/3
+		if i > 47 {
+			n += 20 + (i*29)%31
+		}
+		t := noon.Truncate(time.Minute).Add(time.Duration(i-59) * time.Minute)
+		if i == 59 {
+			n = n * 40 / 60
+		}
+		f.traffic.Points = append(f.traffic.Points, TrafficPoint{Start: At(t), Started: n, Clear: n / 4, StartTLS: n * 2 / 3, Implicit: n / 30, Other: n / 40})
+	}
+	budgets := func(value, handshakes int) []Budget {
+		over := func(v, n int) float64 { return float64(v) / float64(n) }
+		return []Budget{
+			{Of: "sessions", Window: Seconds(time.Hour), Limit: 20, Burst: 5, Value: value, Ratio: over(value, 5), RefillsAt: At(noon.Add(51 * time.Minute))},
+			{Of: "sessions", Window: Seconds(24 * time.Hour), Limit: 100, Burst: 100, Value: value + 31, Ratio: over(value+31, 100), RefillsAt: At(noon.Add(14 * time.Hour))},
+			{Of: "tls_handshakes", Window: Seconds(time.Hour), Limit: 20, Burst: 20, Value: handshakes, Ratio: over(handshakes, 20), RefillsAt: At(noon.Add(51 * time.Minute))},
+			{Of: "concurrent_sessions", Limit: 3, Burst: 3, Value: 1, Ratio: over(1, 3)},
+			{Of: "messages", Window: Seconds(time.Hour), Limit: 60, Burst: 60, Value: 12, Ratio: 0.2, RefillsAt: At(noon.Add(12 * time.Minute))},
+		}
+	}
+	add := func(id, name, plan, stage, cs string, since time.Duration, value, handshakes int, prefixes ...string) {
+		s := Subscriber{ID: id, Name: name, Plan: plan, Stage: stage, Case: cs, Prefixes: prefixes, Budgets: budgets(value, handshakes), Open: len(stage) % 3}
+		if since > 0 {
+			s.Since, s.Until = ago(since), At(noon.Add(51*time.Minute))
+		}
+		top := fullest(s.Budgets)
+		s.Reason = fmt.Sprintf("%s %s (%d%%)", top.Of, limitText(*top), int(top.Ratio*100))
+		f.subs = append(f.subs, s)
+	}
+	add("S-1044", "Elm Street 12", "residential", "cut", "K7Q2X", 9*time.Hour+48*time.Minute, 4, 412, "100.64.3.7/32", "2001:db8:34::/56")
+	add("S-1102", "Mill Lane 3, 2nd floor", "residential", "defer", "K7Q4M", 31*time.Minute, 9, 12, "100.64.3.9/32")
+	add("S-0871", "Bakery Novak & Sons", "office", "defer", "K7Q6A", 2*time.Hour, 6, 3, "100.64.9.0/29", "2001:db8:91::/56")
+	add("100.64.77.15/32", "", "unmapped", "defer", "K7Q9D", 8*time.Minute, 7, 7, "100.64.77.15/32")
+	f.subs[3].Unmapped = true
+	for i := range 12 {
+		add(fmt.Sprintf("S-12%02d", i), fmt.Sprintf("Station Road %d", 4+i*3), "residential", "pace", fmt.Sprintf("K7R%dB", i%10), time.Duration(40+i*37)*time.Minute, 4, 17+i%3, fmt.Sprintf("100.64.12.%d/32", i))
+	}
+	for i := range 9 {
+		add(fmt.Sprintf("S-13%02d", i), fmt.Sprintf("Harbour Street %d", 2+i), "residential", "warn", "", time.Duration(10+i*7)*time.Minute, 3, 11, fmt.Sprintf("100.64.13.%d/32", i))
+	}
+	for i := range 60 {
+		add(fmt.Sprintf("S-20%02d", i), fmt.Sprintf("Orchard Park %d", 1+i), "residential", "observe", "", 0, i%3, i%5, fmt.Sprintf("100.64.20.%d/32", i), fmt.Sprintf("2001:db8:20%02d::/56", i))
+	}
+	for i, d := range []Decision{
+		{Action: "cut", Acted: true, Before: "defer", Stage: "cut", Of: "tls_handshakes", Wait: Seconds(time.Hour)},
+		{Action: "defer", Acted: true, Before: "defer", Stage: "defer", Of: "tls_handshakes", Wait: Seconds(3 * time.Minute)},
+		{Action: "defer", Acted: true, Before: "pace", Stage: "defer", Of: "tls_handshakes", Wait: Seconds(170 * time.Second)},
+		{Action: "pace", Acted: true, Before: "warn", Stage: "pace", Of: "tls_handshakes", Wait: Seconds(2100 * time.Millisecond)},
+		{Action: "warn", Before: "observe", Stage: "warn", Of: "tls_handshakes"},
+	} {
+		d.At, d.Case = ago(9*time.Hour+time.Duration(48+i)*time.Minute), "K7Q2X"
+		d.Reason = fmt.Sprintf("tls_handshakes %d/20 per 1h (%d%%)", 61-i*13, (61-i*13)*5)
+		f.subs[0].Decisions = append(f.subs[0].Decisions, d)
+	}
+	f.addRecords()
+	return f
+}
+
+func (f *fakeBox) addRecords() {
+	seq := uint64(182_400)
+	record := func(kind, sub string, since time.Duration, params ...string) {
+		r := Record{Seq: seq, At: ago(since), Kind: kind, Subscriber: sub}
+		line := fmt.Sprintf(`<165>1 %s edge-1 mailweir 812 %s [mailweir@32473 seq="%d" prev="9f86d081884c7d65" box="edge-1"`, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), kind, seq)
+		r.Params = append(r.Params, Param{"seq", fmt.Sprint(seq)}, Param{"prev", "9f86d081884c7d65"}, Param{"box", "edge-1"}, Param{"mode", "enforce"})
+		for i := 0; i < len(params); i += 2 {
+			r.Params = append(r.Params, Param{params[i], params[i+1]})
+			line += fmt.Sprintf(` %s="%s"`, params[i], params[i+1])
+		}
+		r.Line = line + "]"
+		f.records = append(f.records, r)
+		seq--
+	}
+	record("SESSION", "S-0871", 9*time.Second, "subscriber", "S-0871", "src", "100.64.9.2", "dst", "203.0.113.25", "dport", "25", "dur_ms", "4210", "bytes_up", "18211", "bytes_down", "5120",
+		"starttls", "accepted", "tls", "starttls", "tls_version", "TLS1.3", "ja4", "t13d1516h2_8daaf6152771_02713d6af862", "sni", "mx.example.net", "handshake", "complete", "handshake_bytes", "4096", "end_reason", "fin")
+	record("DECISION", "S-1102", 14*time.Second, "subscriber", "S-1102", "action", "defer", "acted", "1", "stage", "defer", "reason", "sessions 9/5 at once, 20 per 1h (180%)", "wait_ms", "182000", "case", "K7Q4M")
+	record("SESSION", "S-2004", 21*time.Second, "subscriber", "S-2004", "src", "2001:db8:2004::25", "dst", "2001:db8:ffff::19", "dport", "25", "dur_ms", "812", "bytes_up", "2311", "bytes_down", "1022", "tls", "none", "messages", "1", "recipients", "2", "end_reason", "fin")
+	record("STAGE", "S-1102", 40*time.Second, "subscriber", "S-1102", "from", "pace", "to", "defer", "reason", "sessions 6/5 at once, 20 per 1h (120%)", "case", "K7Q4M")
+	record("HEALTH", "", 252*time.Second, "event", "collector_down", "url", "tcp://syslog-2.isp.example:6514", "error", "connection refused")
+	record("AUDIT", "", 20*time.Minute, "who", "admin 192.0.2.7", "what", "login")
+	for i := range 70 {
+		record("SESSION", fmt.Sprintf("S-20%02d", i%60), time.Duration(21+i)*time.Minute, "src", fmt.Sprintf("100.64.20.%d", i%60), "dst", "203.0.113.25", "dur_ms", "900", "bytes_up", "2000", "bytes_down", "900", "tls", "none", "messages", "1", "end_reason", "fin")
+	}
+	record("SESSION", "S-1044", 10*time.Hour, "subscriber", "S-1044", "src", "100.64.3.7", "dst", "203.0.113.77", "dur_ms", "1311", "bytes_up", "3100", "bytes_down", "4100", "tls", "starttls", "tls_version", "TLS1.2", "handshake", "failed", "alert", "unknown_ca", "end_reason", "rst")
+}
+
+// quietBox is a box in observe mode that has just started.
+func quietBox() *fakeBox {
+	return &fakeBox{status: Status{Version: "0.1.0", Box: "edge-1", Mode: "observe", Since: ago(40 * time.Second), Ready: true, Uptime: Seconds(40 * time.Second),
+		Ports: []int{25}, Store: Store{OK: true}}}
+}

@@ -1,0 +1,107 @@
+package webadmin
+
+import (
+	"net/http"
+	"time"
+)
+
+const shownOnOverview = 12
+
+// overviewView answers: is mail flowing, and who is not behaving?
+type overviewView struct {
+	Enforce  bool
+	Traffic  trafficChart
+	Open     string // sessions that run now
+	Total    string // since the start
+	Share    shareChart
+	Now      []nowRow
+	Unjudged string // packets that passed unjudged
+	Problems []problemView
+	Lines    []lineView
+	More     string // how many more lines need a look; empty when all are shown
+	Lanes    lanesView
+	Syslog   []syslogView
+}
+
+type nowRow struct {
+	Stage, Count, Text, Link string
+	Some                     bool
+}
+
+type problemView struct {
+	What, Meaning, Do string
+	Since             moment
+}
+
+type lanesView struct {
+	Judged, Waiting, Held, Lost, Unjudged string
+	Fast                                  string
+	Form                                  string // how packets are steered and read
+	Uptime                                string
+}
+
+type syslogView struct {
+	URL             string
+	Up              bool
+	Waiting, Lost   string
+	Since           moment
+	Error           string
+	HasLost, Behind bool
+}
+
+func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
+	now := s.opt.Now()
+	z := zone{now, s.opt.Location}
+	st, traffic := s.opt.Source.Status(), s.opt.Source.Traffic()
+	lines, _ := s.opt.Source.Subscribers(Query{Stages: []string{"pace", "defer", "cut"}, Limit: shownOnOverview})
+	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, overviewOf(st, traffic, lines, z))
+}
+
+func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overviewView {
+	v := overviewView{
+		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, z), Share: chartShare(traffic, z),
+		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen),
+	}
+	for _, n := range []struct {
+		stage string
+		count int
+	}{{"cut", st.Stages.Cut}, {"defer", st.Stages.Defer}, {"pace", st.Stages.Pace}} {
+		text := past[n.stage]
+		if !v.Enforce {
+			text = "would be " + text
+		}
+		v.Now = append(v.Now, nowRow{n.stage, number(n.count), text, "/subscribers?stage=" + n.stage, n.count > 0})
+	}
+	for _, p := range problemsOf(st, z.now) {
+		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.ago(p.Since.Time)})
+	}
+	for _, sub := range lines {
+		v.Lines = append(v.Lines, lineOf(sub, z))
+	}
+	if all := st.Stages.Cut + st.Stages.Defer + st.Stages.Pace; all > len(lines) && len(lines) == shownOnOverview {
+		v.More = number(all - len(lines))
+	}
+	q := st.Lanes.Queue
+	v.Lanes = lanesView{Judged: number(q.Packets), Waiting: number(q.Depth), Held: number(q.Held), Lost: number(q.Dropped + q.UserDropped),
+		Unjudged: number(st.Actions.FailedOpen), Uptime: span(time.Duration(st.Uptime)), Fast: "on"}
+	if !st.Lanes.Fast.On {
+		v.Lanes.Fast = "off"
+		if why := inert(st.Lanes.Fast.Why); why != "" {
+			v.Lanes.Fast += ": " + why
+		}
+	}
+	if q.Form != "" || q.Reader != "" {
+		v.Lanes.Form = inert(q.Form)
+		if q.Reader != "" {
+			if v.Lanes.Form != "" {
+				v.Lanes.Form += ", "
+			}
+			v.Lanes.Form += inert(q.Reader) + " reader"
+		}
+	}
+	for _, t := range st.Syslog {
+		v.Syslog = append(v.Syslog, syslogView{URL: inert(t.URL), Up: t.Up, Waiting: number(t.Behind), Lost: number(t.Dropped),
+			Since: z.ago(t.Since.Time), Error: inert(t.LastError), HasLost: t.Dropped > 0, Behind: t.Behind > 0})
+	}
+	return v
+}

@@ -1,0 +1,202 @@
+package webadmin
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const recordsPerPage = 50
+
+// recordKinds are the kinds that the box writes, in the order of the filter.
+var recordKinds = []string{"SESSION", "DECISION", "STAGE", "AUDIT", "CONFIG", "HEALTH"}
+
+// recordsView answers: what did the box say, and when?
+type recordsView struct {
+	Kind, Subscriber string
+	Kinds            []kindTab
+	Records          []recordView
+	Next             string
+	First            bool
+	Filtered         bool
+}
+
+type kindTab struct {
+	Name, Link string
+	Here       bool
+}
+
+// recordView is a record as a row that explains itself, with all its parameters behind it.
+type recordView struct {
+	Seq, Kind        string
+	At               moment
+	Subscriber, Link string
+	What             string
+	Stage            string // whose tone the row's shape takes; empty: none
+	Params           []Param
+	Line             string
+}
+
+func (s *Server) recordsPage(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	q := RecordQuery{Kind: strings.ToUpper(in.text("kind")), Subscriber: in.text("subscriber"), Limit: recordsPerPage, Cursor: in.text("cursor")}
+	if len(in.errors) > 0 {
+		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of records.")
+		return
+	}
+	items, next := s.opt.Source.Records(q)
+	z := zone{s.opt.Now(), s.opt.Location}
+	v := recordsView{Kind: inert(q.Kind), Subscriber: q.Subscriber, First: q.Cursor == "", Filtered: q.Kind != "" || q.Subscriber != ""}
+	for _, rec := range items {
+		v.Records = append(v.Records, recordOf(rec, z))
+	}
+	if next != "" {
+		v.Next = recordsLink(q.Kind, q.Subscriber, next)
+	}
+	v.Kinds = []kindTab{{"all", recordsLink("", q.Subscriber, ""), q.Kind == ""}}
+	for _, k := range recordKinds {
+		v.Kinds = append(v.Kinds, kindTab{k, recordsLink(k, q.Subscriber, ""), q.Kind == k})
+	}
+	s.render(w, r, http.StatusOK, "records", frame{Title: "Records", Here: "/records", Live: v.First}, v)
+}
+
+func recordsLink(kind, subscriber, cursor string) string {
+	q := url.Values{}
+	for name, value := range map[string]string{"kind": kind, "subscriber": subscriber, "cursor": cursor} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(q) == 0 {
+		return "/records"
+	}
+	return "/records?" + q.Encode()
+}
+
+func recordOf(rec Record, z zone) recordView {
+	p := map[string]string{}
+	v := recordView{Seq: number(rec.Seq), Kind: inert(rec.Kind), At: z.second(rec.At.Time), Subscriber: inert(rec.Subscriber), Line: rec.Line}
+	for _, param := range rec.Params {
+		p[param.Name] = inert(param.Value)
+		v.Params = append(v.Params, Param{inert(param.Name), inert(param.Value)})
+	}
+	if rec.Subscriber != "" {
+		v.Link = subscriberLink(rec.Subscriber)
+	}
+	v.Line = visible(rec.Line)
+	switch rec.Kind {
+	case "SESSION":
+		v.What = sessionLine(p)
+	case "DECISION":
+		v.What, v.Stage = decisionLine(p), p["action"]
+	case "STAGE":
+		v.What, v.Stage = stageLine(p), p["to"]
+	default:
+		v.What = restLine(rec.Params)
+	}
+	return v
+}
+
+// visible is inert without its bound on length: a record's line is shown whole.
+func visible(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		n := min(len(s), longestText)
+		for n < len(s) && s[n]&0xc0 == 0x80 { // not in the middle of a character
+			n++
+		}
+		b.WriteString(inert(s[:n]))
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// joined puts the parts that there are into one line.
+func joined(parts ...string) string {
+	var out []string
+	for _, p := range parts {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return strings.Join(out, " · ")
+}
+
+// sessionLine is one session: from whom to whom, how it was protected, what went through, how it ended.
+func sessionLine(p map[string]string) string {
+	tls := "in clear"
+	switch {
+	case p["tls"] == "starttls" || p["tls"] == "implicit":
+		tls = strings.TrimSpace(p["tls_version"] + " handshake " + p["handshake"])
+		if p["handshake"] == "" {
+			tls = "encrypted"
+		}
+	case p["starttls"] == "refused":
+		tls = "STARTTLS refused, in clear"
+	}
+	messages := ""
+	if n, err := strconv.Atoi(p["messages"]); err == nil && n > 0 {
+		messages = count(n, "message", "messages")
+	}
+	bytes := ""
+	up, err1 := strconv.ParseInt(p["bytes_up"], 10, 64)
+	down, err2 := strconv.ParseInt(p["bytes_down"], 10, 64)
+	if err1 == nil && err2 == nil {
+		bytes = size(up+down) + " in all"
+	}
+	took := ""
+	if ms, err := strconv.ParseInt(p["dur_ms"], 10, 64); err == nil {
+		took = span(time.Duration(ms) * time.Millisecond)
+	}
+	end := ""
+	if p["end_reason"] != "" {
+		end = "ended: " + p["end_reason"]
+	}
+	way := ""
+	if p["src"] != "" || p["dst"] != "" {
+		way = p["src"] + " → " + p["dst"]
+	}
+	return joined(way, tls, messages, bytes, took, end)
+}
+
+func decisionLine(p map[string]string) string {
+	action := past[p["action"]]
+	if action == "" {
+		action = p["action"]
+	}
+	if p["acted"] == "0" && stageRank(p["action"]) >= stageRank("pace") {
+		action = "would be " + action
+	}
+	wait := ""
+	if ms, err := strconv.ParseInt(p["wait_ms"], 10, 64); err == nil && ms > 0 {
+		wait = waitText(p["action"], time.Duration(ms)*time.Millisecond)
+	}
+	return joined(action, p["reason"], wait, caseText(p["case"]))
+}
+
+func stageLine(p map[string]string) string {
+	return joined(fmt.Sprintf("%s → %s", p["from"], p["to"]), p["reason"], caseText(p["case"]))
+}
+
+func caseText(c string) string {
+	if c == "" {
+		return ""
+	}
+	return "case " + c
+}
+
+// common parameters stand in every record and explain nothing about one.
+var common = map[string]bool{"seq": true, "prev": true, "box": true, "event": true, "mode": true, "policy": true}
+
+func restLine(params []Param) string {
+	var parts []string
+	for _, p := range params {
+		if !common[p.Name] {
+			parts = append(parts, inert(p.Name)+" "+inert(p.Value))
+		}
+	}
+	return strings.Join(parts, " · ")
+}

@@ -1,0 +1,131 @@
+package webadmin
+
+import (
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+const subscribersPerPage = 50
+
+// lineView is a subscriber as one row of a table.
+type lineView struct {
+	ID, Name, Link, Plan string
+	Prefixes             string
+	Unmapped             bool
+	Stage                string
+	Since, Until         moment
+	Case                 string
+	Open                 string
+	Top                  *budgetView // the fullest budget
+}
+
+// budgetView is one budget as a bar with its text.
+type budgetView struct {
+	Of, Text, Percent string
+	Fill              string // width of the bar in per cent of its place, in which the limit stands at limitAt
+	Tone              string // good, near, over
+	Beyond            bool   // fuller than the bar can show
+	Refills           moment
+}
+
+// limitAt is where on a bar the limit stands, in per cent: bars show up to 150 % of a budget, all on one scale.
+const limitAt = 100.0 / 1.5
+
+func budgetOf(b Budget, z zone) budgetView {
+	v := budgetView{Of: inert(b.Of), Text: limitText(b), Percent: percent(b.Ratio), Refills: z.clock(b.RefillsAt.Time), Tone: "good"}
+	ratio := b.Ratio
+	if math.IsNaN(ratio) || ratio < 0 {
+		ratio = 0
+	}
+	switch {
+	case ratio > 1:
+		v.Tone = "over"
+	case ratio >= 0.8:
+		v.Tone = "near"
+	}
+	fill := ratio * limitAt
+	if fill > 100 {
+		fill, v.Beyond = 100, true
+	}
+	v.Fill = strconv.FormatFloat(fill, 'f', 1, 64)
+	return v
+}
+
+func lineOf(sub Subscriber, z zone) lineView {
+	v := lineView{ID: inert(sub.ID), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
+		Prefixes: inert(strings.Join(sub.Prefixes, ", ")),
+		Stage:    inert(sub.Stage), Since: z.clock(sub.Since.Time), Until: z.clock(sub.Until.Time), Case: inert(sub.Case), Open: number(sub.Open)}
+	if v.Name == "" {
+		v.Name = v.ID
+	}
+	if top := fullest(sub.Budgets); top != nil {
+		b := budgetOf(*top, z)
+		v.Top = &b
+	}
+	return v
+}
+
+// subscribersView answers: who is on this box, and in which stage?
+type subscribersView struct {
+	Text, Stage string
+	Stages      []stageTab
+	Lines       []lineView
+	Next        string // link to the following page
+	First       bool   // this is the first page
+	Filtered    bool
+}
+
+type stageTab struct {
+	Stage, Count, Link string
+	Here               bool
+}
+
+func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: subscribersPerPage, Cursor: in.text("cursor")}
+	if len(in.errors) > 0 {
+		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of subscribers.")
+		return
+	}
+	items, next := s.opt.Source.Subscribers(q)
+	// A search that means one line opens it: that is what somebody with a caller on the line wants.
+	if q.Text != "" && q.Cursor == "" && next == "" && len(q.Stages) == 0 && len(items) == 1 {
+		http.Redirect(w, r, subscriberLink(items[0].ID), http.StatusSeeOther)
+		return
+	}
+	z := zone{s.opt.Now(), s.opt.Location}
+	v := subscribersView{Text: q.Text, Stage: strings.Join(q.Stages, ","), First: q.Cursor == "", Filtered: q.Text != "" || len(q.Stages) > 0}
+	for _, sub := range items {
+		v.Lines = append(v.Lines, lineOf(sub, z))
+	}
+	if next != "" {
+		v.Next = v.link(v.Stage, next)
+	}
+	st := s.opt.Source.Status().Stages
+	all := st.Observe + st.Warn + st.Pace + st.Defer + st.Cut
+	v.Stages = []stageTab{{"", number(all), v.link("", ""), v.Stage == ""}}
+	for _, t := range []struct {
+		stage string
+		n     int
+	}{{"cut", st.Cut}, {"defer", st.Defer}, {"pace", st.Pace}, {"warn", st.Warn}, {"observe", st.Observe}} {
+		v.Stages = append(v.Stages, stageTab{t.stage, number(t.n), v.link(t.stage, ""), v.Stage == t.stage})
+	}
+	s.render(w, r, http.StatusOK, "subscribers", frame{Title: "Subscribers", Here: "/subscribers", Live: v.First, Search: q.Text}, v)
+}
+
+// link is this page with another stage or a cursor.
+func (v subscribersView) link(stage, cursor string) string {
+	q := url.Values{}
+	for name, value := range map[string]string{"q": v.Text, "stage": stage, "cursor": cursor} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if len(q) == 0 {
+		return "/subscribers"
+	}
+	return "/subscribers?" + q.Encode()
+}

@@ -1,0 +1,176 @@
+package webadmin
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// frame is what every page has around it. Handlers set Title, Here and Live; render fills the rest.
+type frame struct {
+	Title string // the question's subject; also the heading
+	Here  string // the navigation entry that is the current one
+	Live  bool   // the page asks for itself again each second where there is JavaScript
+
+	LoggedIn bool
+	Search   string
+	Mode     modeView
+	Health   healthView
+	Box      string
+	Version  string
+	At       moment // when the page was made
+	Page     any
+}
+
+// modeView is the banner: what the box does with its decisions.
+type modeView struct {
+	Enforce bool
+	Since   moment
+	Line    string // "would have acted on 14 of 2,314 decisions · acted on 0"
+}
+
+// healthView is the light at the top.
+type healthView struct {
+	OK   bool
+	Text string // "healthy", "2 problems"
+}
+
+// parsePages parses every page once, at the start.
+func parsePages(assets map[string]asset) (map[string]*template.Template, error) {
+	funcs := template.FuncMap{
+		"asset": func(name string) (string, error) {
+			a, ok := assets[name]
+			if !ok {
+				return "", fmt.Errorf("no asset %q", name)
+			}
+			return "/static/" + name + "?v=" + a.version, nil
+		},
+		"shape": shape,
+		"past":  func(stage string) string { return past[stage] },
+	}
+	names, err := files.ReadDir("templates/pages")
+	if err != nil {
+		return nil, err
+	}
+	pages := map[string]*template.Template{}
+	for _, n := range names {
+		t, err := template.New("layout.html").Funcs(funcs).ParseFS(files, "templates/layout.html", "templates/parts.html", "templates/pages/"+n.Name())
+		if err != nil {
+			return nil, fmt.Errorf("web admin: %w", err)
+		}
+		pages[strings.TrimSuffix(n.Name(), ".html")] = t
+	}
+	return pages, nil
+}
+
+// shapes are the stages' shapes and those of good and bad health, so that none of them is told by colour alone.
+var shapes = map[string]template.HTML{
+	"observe": `<circle cx="8" cy="8" r="5.5" fill="none" stroke="currentColor" stroke-width="2"/>`,
+	"warn":    `<path d="M8 2.2 14.6 14H1.4Z" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round"/>`,
+	"pace":    `<path d="M3 2.5h3.5v11H3zM9.5 2.5H13v11H9.5z" fill="currentColor"/>`,
+	"defer":   `<path d="M8 .8 15.2 8 8 15.2.8 8Z" fill="currentColor"/>`,
+	"cut":     `<path d="m3 3 10 10M13 3 3 13" fill="none" stroke="currentColor" stroke-width="3"/>`,
+	"pass":    `<path d="M2 8h10M8.5 4 12.5 8l-4 4" fill="none" stroke="currentColor" stroke-width="2"/>`,
+	"good":    `<circle cx="8" cy="8" r="6" fill="currentColor"/>`,
+	"bad":     `<path d="M8 .8 15.6 15H.4Z" fill="currentColor"/>`,
+}
+
+// shape draws one of shapes; an unknown word gets none, and stays a word.
+func shape(word string) template.HTML {
+	inside, ok := shapes[word]
+	if !ok {
+		return ""
+	}
+	return `<svg class="shape" viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">` + inside + `</svg>`
+}
+
+// render fills f, executes the page into a buffer and writes it then, so that a page is whole or an error.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name string, f frame, page any) {
+	now := s.opt.Now()
+	z := zone{now, s.opt.Location}
+	f.Page = page
+	f.At = z.second(now)
+	if f.LoggedIn = s.logins.valid(cookieOf(r), false); f.LoggedIn {
+		st := s.opt.Source.Status()
+		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st, now))
+		f.Box, f.Version = inert(st.Box), inert(st.Version)
+	}
+	var out bytes.Buffer
+	if err := s.pages[name].Execute(&out, f); err != nil {
+		s.opt.Log.Error("web admin: page", "page", name, "err", err)
+		http.Error(w, "This page broke. Mail is not affected. The log has the details.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(out.Bytes())
+}
+
+func modeOf(st Status, z zone) modeView {
+	a := st.Actions
+	decided := a.Passed + a.Paced + a.Deferred + a.Cut
+	m := modeView{Enforce: st.Mode == "enforce", Since: z.ago(st.Since.Time)}
+	if m.Enforce {
+		m.Line = fmt.Sprintf("acted on %s of %s", number(st.Acted), count(decided, "decision", "decisions"))
+	} else {
+		m.Line = fmt.Sprintf("acted %s · would have acted on %s of %s", number(st.Acted), number(st.WouldHaveActed), count(decided, "decision", "decisions"))
+	}
+	return m
+}
+
+func healthOf(problems []Problem) healthView {
+	if len(problems) == 0 {
+		return healthView{OK: true, Text: "healthy"}
+	}
+	return healthView{Text: count(len(problems), "problem", "problems")}
+}
+
+// asset is one file of static/, served for ever under its version.
+type asset struct {
+	body    []byte
+	kind    string
+	version string
+}
+
+var assetKinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+func loadAssets() (map[string]asset, error) {
+	names, err := files.ReadDir("static")
+	if err != nil {
+		return nil, err
+	}
+	assets := map[string]asset{}
+	for _, n := range names {
+		body, err := files.ReadFile("static/" + n.Name())
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(body)
+		assets[n.Name()] = asset{body, assetKinds[path.Ext(n.Name())], hex.EncodeToString(sum[:6])}
+	}
+	return assets, nil
+}
+
+// static serves an asset. Under its current version it may be kept for a year; under any other it is not kept at all.
+func (s *Server) static(w http.ResponseWriter, r *http.Request) {
+	a, ok := s.assets[r.PathValue("file")]
+	if !ok {
+		s.refuse(w, r, http.StatusNotFound, "There is nothing at this address", "The link may be old, or mistyped.")
+		return
+	}
+	if r.URL.Query().Get("v") == a.version {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	w.Header().Set("Content-Type", a.kind)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.body))
+}

@@ -1,0 +1,120 @@
+// What the pages do beyond plain HTML: stay current, and copy. Without this file a reload does the same.
+// Every word comes from the server: on each event the page asks for itself and takes over what changed.
+"use strict";
+
+const QUIET_MS = 4000; // no event for so long: the numbers are old
+
+// take makes the old element's content that of the new one, touching only what differs, so that focus, selection and opened
+// details stay. Children with an id are found again wherever they moved.
+function take(before, after) {
+  const fresh = [...after.childNodes];
+  const staying = new Set([...after.children].map(child => child.id).filter(Boolean));
+  fresh.forEach((node, i) => {
+    let here = before.childNodes[i];
+    const kept = node.id && [...before.children].find(child => child.id === node.id);
+    if (kept && kept !== here) {
+      before.insertBefore(kept, here);
+      here = kept;
+    }
+    if (!here) {
+      before.append(node);
+    } else if (here.nodeName !== node.nodeName || (here.id || "") !== (node.id || "")) {
+      if (staying.has(here.id)) before.insertBefore(node, here);
+      else here.replaceWith(node);
+    } else if (here.nodeType !== Node.ELEMENT_NODE) {
+      if (here.data !== node.data) here.data = node.data;
+    } else if (!here.isEqualNode(node) && !here.matches("[data-copy]")) {
+      for (const a of [...here.attributes]) {
+        if (!node.hasAttribute(a.name) && !(here.nodeName === "DETAILS" && a.name === "open")) here.removeAttribute(a.name);
+      }
+      for (const a of node.attributes) {
+        if (here.getAttribute(a.name) !== a.value) here.setAttribute(a.name, a.value);
+      }
+      take(here, node);
+    }
+  });
+  while (before.childNodes.length > fresh.length) before.lastChild.remove();
+}
+
+let running = false;
+
+// refresh asks for this page again and takes over what is live in it.
+async function refresh() {
+  if (running || document.hidden) return;
+  running = true;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(QUIET_MS) });
+    if (answer.redirected && new URL(answer.url).pathname === "/login") {
+      location.reload(); // logged out meanwhile
+      return;
+    }
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of ["main", "mode", "health"]) {
+      const here = document.getElementById(part), there = page.getElementById(part);
+      if (!here || !there) continue;
+      here.className = there.className;
+      take(here, there);
+    }
+    const asOf = document.querySelector("footer"), fresh = page.querySelector("footer");
+    if (asOf && fresh) take(asOf, fresh);
+    current();
+  } catch {
+    // The box cannot be reached; the stale line says so when it has lasted.
+  } finally {
+    running = false;
+  }
+}
+
+let last = Date.now();
+
+function current() {
+  last = Date.now();
+  document.body.classList.remove("old");
+  document.getElementById("stale").hidden = true;
+}
+
+function watchAge() {
+  if (document.hidden || Date.now() - last < QUIET_MS) return;
+  const line = document.getElementById("stale");
+  if (!line.hidden) return;
+  document.body.classList.add("old");
+  line.textContent = "The web admin has not answered since " + new Date(last).toLocaleTimeString() +
+    "; the numbers below are from then. Mail does not depend on it. This page keeps trying.";
+  line.hidden = false;
+}
+
+// live listens for the box's events. The browser reconnects by itself, except after an error answer.
+function live() {
+  const events = new EventSource("/api/v1/events");
+  for (const kind of ["counters", "stage", "health"]) events.addEventListener(kind, refresh);
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => { refresh(); live(); }, 5000);
+  });
+  addEventListener("pagehide", () => events.close(), { once: true });
+}
+
+if (document.body.hasAttribute("data-live")) {
+  live();
+  setInterval(watchAge, 1000);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refresh();
+  });
+}
+// Back from the browser's page cache, the numbers would be those of then, with nobody listening.
+addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Select the text to copy it";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}
