@@ -9,6 +9,8 @@ import (
 // Extension types (IANA TLS ExtensionType Values) that are looked into.
 const (
 	extServerName          = 0
+	extSupportedGroups     = 10
+	extPointFormats        = 11
 	extSignatureAlgorithms = 13
 	extALPN                = 16
 	extSupportedVersions   = 43
@@ -59,7 +61,7 @@ func Parse(handshake []byte) (*Hello, error) {
 			return nil, ErrTruncated
 		}
 	}
-	h.JA4 = h.ja4()
+	h.JA4, h.JA3 = h.ja4(), h.ja3()
 	return h, nil
 }
 
@@ -79,9 +81,13 @@ func (h *Hello) readExtensions(extensions cryptobyte.String) bool {
 			h.alpn = firstProtocol(data)
 			h.ALPN = safeName(h.alpn)
 		case extSignatureAlgorithms:
+			h.Signatures = list16(data)
+		case extSupportedGroups:
+			h.Groups = list16(data)
+		case extPointFormats:
 			var list cryptobyte.String
-			if data.ReadUint16LengthPrefixed(&list) && len(list)%2 == 0 {
-				h.Signatures = uint16s(list)
+			if data.ReadUint8LengthPrefixed(&list) {
+				h.points = append([]byte(nil), list...)
 			}
 		case extSupportedVersions:
 			var list cryptobyte.String
@@ -137,6 +143,15 @@ func highest(versions []uint16, otherwise uint16) uint16 {
 
 // grease reports whether v is one of the reserved values 0x0a0a, 0x1a1a, ... 0xfafa (RFC 8701).
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
+
+// list16 reads an extension that is one list of 16-bit values behind its length, nil if it is not.
+func list16(data cryptobyte.String) []uint16 {
+	var list cryptobyte.String
+	if !data.ReadUint16LengthPrefixed(&list) || len(list)%2 != 0 {
+		return nil
+	}
+	return uint16s(list)
+}
 
 // uint16s reads a list of an even number of bytes.
 func uint16s(list cryptobyte.String) []uint16 {
