@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -56,7 +57,7 @@ rcpt:
 # Runs for the other end's own certificate; what it denies ends the session.
 # $acl_arg1 is the fingerprint asked for, "any" if none was.
 certificate:
-  warn logwrite = PEER [$sending_ip_address] [$host_address]:$host_port $acl_arg1 ${lc:${sha256:$tls_out_peercert}} ${tls_out_ver}
+  warn logwrite = PEER [$host_address]:$host_port $acl_arg1 ${lc:${sha256:$tls_out_peercert}}
   accept condition = ${if or{{eq{$acl_arg1}{any}}{eq{$acl_arg1}{${lc:${sha256:$tls_out_peercert}}}}}}
   deny message = not the certificate asked for
 
@@ -155,23 +156,39 @@ func (exim) flush(ctx context.Context, s *MailServer) error {
 	return err
 }
 
-var eximPeer = regexp.MustCompile(`PEER \[\S*\] (\[\S+\]:\d+) (\S+) ([0-9a-f]+) (\S+)`)
+var (
+	eximPeer    = regexp.MustCompile(` (\S+) PEER (\[\S+\]:\d+) (\S+) ([0-9a-f]+)$`)
+	eximVersion = regexp.MustCompile(` (\S+) [=-]> .* X=([^:]+):`)
+)
 
+// peers reads what the ACL wrote; the version stands in the delivery's own
+// line, so a session that delivered nothing has none.
 func (exim) peers(log string) []TLSPeer {
 	var out []TLSPeer
+	last := map[string]int{} // a message's last session in out
 	for line := range strings.SplitSeq(log, "\n") {
-		m := eximPeer.FindStringSubmatch(line)
-		if m == nil {
-			continue
+		if m := eximVersion.FindStringSubmatch(line); m != nil {
+			if i, ok := last[m[1]]; ok {
+				out[i].Version = m[2]
+			}
 		}
-		to, err := netip.ParseAddrPort(m[1])
-		if err != nil { // [a.b.c.d]:25
-			to, err = netip.ParseAddrPort(strings.NewReplacer("[", "", "]", "").Replace(m[1]))
+		if m := eximPeer.FindStringSubmatch(line); m != nil {
+			to, err := parseHostPort(m[2])
+			if err != nil {
+				continue
+			}
+			last[m[1]] = len(out)
+			out = append(out, TLSPeer{To: to, Fingerprint: m[4], Pinned: m[3] == m[4]})
 		}
-		if err != nil {
-			continue
-		}
-		out = append(out, TLSPeer{To: to, Version: m[4], Fingerprint: m[3], Pinned: m[2] == m[3]})
 	}
 	return out
+}
+
+// parseHostPort reads [ADDRESS]:PORT, as both mail servers write it also for IPv4.
+func parseHostPort(s string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.ParseAddrPort(net.JoinHostPort(host, port))
 }

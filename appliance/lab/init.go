@@ -41,6 +41,8 @@ type initReply struct {
 	Err    string `json:"err,omitempty"`
 }
 
+const maxFiles = 4096
+
 // ownDirs are the instance's own directories, in Dir and in the tree alike.
 var ownDirs = []string{"etc", "var/spool", "var/lib", "var/log", "var/mail"}
 
@@ -86,6 +88,11 @@ func (j *jail) start(in *bufio.Reader) error {
 	}
 	if err := unix.Sethostname([]byte(spec.Host)); err != nil {
 		return fmt.Errorf("host name: %w", err)
+	}
+	// Postfix closes every number that a file could have, one by one: with a
+	// limit of a million each of its processes takes a second to start.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: maxFiles, Max: maxFiles}); err != nil {
+		return fmt.Errorf("limit open files: %w", err)
 	}
 	j.root = spec.Root
 	if j.console, err = os.OpenFile(filepath.Join(spec.Dir, "console.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
@@ -144,7 +151,9 @@ func (j *jail) fork(argv []string, out *os.File) (int, error) {
 		Dir:   "/",
 		Env:   []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", "MAIL_CONFIG=/etc/postfix"},
 		Files: []uintptr{null.Fd(), out.Fd(), out.Fd()},
-		Sys:   &syscall.SysProcAttr{Chroot: j.root, Setsid: true},
+		// No session of its own: master(8) makes one, and waits 2 s when it
+		// finds that it already leads one.
+		Sys: &syscall.SysProcAttr{Chroot: j.root},
 	})
 }
 

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -56,13 +57,31 @@ func newNamespace(lab, name string) (*Namespace, error) {
 	return n, nil
 }
 
-// onThread runs f on a thread of its own that ends with it: whatever f does to
-// the thread's namespaces, nothing else ever runs there.
+// onThread runs f on a thread of its own and takes the thread back to the
+// network namespace it came from. The thread must not end instead, as is
+// usual: the runtime may have started a child from it before, and the kernel
+// would take its end for the death of the child's parent (prctl(2),
+// PR_SET_PDEATHSIG) and kill the child. A thread that cannot go back stays
+// locked and idle for good.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		done <- f()
+		runtime.LockOSThread()
+		home, err := netns.Get()
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("look up own namespace: %w", err)
+			return
+		}
+		err = f()
+		back := netns.Set(home)
+		_ = home.Close()
+		if back != nil {
+			done <- errors.Join(err, fmt.Errorf("leave namespace: %w", back))
+			select {}
+		}
+		runtime.UnlockOSThread()
+		done <- err
 	}()
 	return <-done
 }
@@ -119,8 +138,9 @@ func (n *Namespace) ListenPacket(network, address string) (c net.PacketConn, err
 // Command is exec.CommandContext for a program that runs inside: same user,
 // same files, other network. The process is the program itself (its pid may be
 // signalled), it is killed when the lab's process dies, and at Close at the
-// latest. Start it from an ordinary goroutine, not from one that is locked to
-// a thread: the kernel takes the end of that thread for the end of the lab.
+// latest. In a program that starts commands no goroutine may end while locked
+// to its thread (runtime.LockOSThread without Unlock): the kernel takes the end
+// of a thread for the death of what it started.
 func (n *Namespace) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = append([]string{argExec, n.path(), strconv.Itoa(os.Getpid()), name}, args...)

@@ -21,6 +21,9 @@ import (
 // roots are the Debian packages the lab runs; libraries come along.
 var roots = []string{"postfix", "exim4-daemon-light"}
 
+// layout is the number of the way packages are unpacked; a change makes new trees.
+const layout = 1
+
 // packageTree is a directory with the packages unpacked: programs and every
 // library they need, down to libc, so that nothing of the host is used.
 type packageTree struct {
@@ -74,27 +77,51 @@ func openTree(ctx context.Context, cache string, log *slog.Logger) (*packageTree
 	return t, err
 }
 
-// currentTree is openTree without second chances.
+// currentTree is openTree without second chances. Following dependencies
+// takes apt seconds, so the answer is kept with a stamp of what apt knows.
 func currentTree(ctx context.Context, cache string, log *slog.Logger) (*packageTree, error) {
+	stamp := aptStamp()
+	noted := filepath.Join(cache, "current")
+	if b, err := os.ReadFile(noted); err == nil {
+		if was, name, ok := strings.Cut(string(b), " "); ok && was == stamp {
+			t := &packageTree{path: filepath.Join(cache, name)}
+			if _, err := os.Stat(t.path); err == nil {
+				return t, nil
+			}
+		}
+	}
 	pkgs, err := resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
 	t := &packageTree{path: filepath.Join(cache, "tree-"+key(pkgs))}
-	if _, err := os.Stat(t.path); err == nil {
-		return t, nil
+	if _, err := os.Stat(t.path); os.IsNotExist(err) {
+		log.Info("lab: unpacking Debian's postfix and exim4, installing nothing", "packages", len(pkgs), "into", t.path)
+		if err := unpack(ctx, pkgs, t.path); err != nil {
+			return nil, err
+		}
 	}
-	log.Info("lab: unpacking Debian's postfix and exim4, installing nothing", "packages", len(pkgs), "into", t.path)
-	if err := unpack(ctx, pkgs, t.path); err != nil {
-		return nil, err
+	return t, replace(noted, stamp+" "+filepath.Base(t.path))
+}
+
+// aptStamp changes when apt's package lists or its configuration do.
+func aptStamp() string {
+	h := sha256.New()
+	for _, dir := range []string{"/var/lib/apt/lists", "/etc/apt", "/etc/apt/sources.list.d", "/etc/apt/preferences.d"} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if st, err := e.Info(); err == nil && st.Mode().IsRegular() {
+				fmt.Fprintln(h, dir, e.Name(), st.Size(), st.ModTime().UnixNano())
+			}
+		}
 	}
-	return t, nil
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // key names a set of packages by their versions and by how they are unpacked.
 func key(pkgs []debianPackage) string {
 	h := sha256.New()
-	fmt.Fprintln(h, "layout 1")
+	fmt.Fprintln(h, "layout", layout)
 	for _, p := range pkgs {
 		fmt.Fprintln(h, p.name, p.version)
 	}

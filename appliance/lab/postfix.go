@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -44,9 +43,12 @@ func (postfix) files(s *MailServer, routes []Route) []file {
 
 func mainCF(s *MailServer, routes []Route) string {
 	retry := fmt.Sprintf("%ds", int(s.Options.RetryAfter.Seconds()))
-	var transports strings.Builder
+	var transports string
 	for i, r := range routes {
-		fmt.Fprintf(&transports, " { %s = route%d:[%s]:%d }", r.Domain, i, r.To.Addr(), r.To.Port())
+		transports += fmt.Sprintf(" { %s = route%d:[%s]:%d }", r.Domain, i, r.To.Addr(), r.To.Port())
+	}
+	if transports != "" {
+		transports = "inline:{" + transports + " }"
 	}
 	set := [][2]string{
 		{"compatibility_level", "3.6"},
@@ -81,7 +83,7 @@ func mainCF(s *MailServer, routes []Route) string {
 		{"virtual_uid_maps", fmt.Sprintf("static:%d", uidMailbox)},
 		{"virtual_gid_maps", fmt.Sprintf("static:%d", uidMailbox)},
 		{"default_transport", "retry:the lab has no route for this domain"},
-		{"transport_maps", "inline:{" + transports.String() + " }"},
+		{"transport_maps", transports},
 		{"smtp_tls_CAfile", "/etc/lab/ca.pem"},
 		{"smtp_tls_fingerprint_digest", "sha256"},
 		{"smtp_tls_loglevel", "1, peercert"},
@@ -90,9 +92,6 @@ func mainCF(s *MailServer, routes []Route) string {
 		{"minimal_backoff_time", retry},
 		{"maximal_backoff_time", retry},
 		{"queue_run_delay", retry},
-	}
-	if len(routes) == 0 {
-		set = append(set, [2]string{"transport_maps", ""})
 	}
 	if s.Options.StartTLS {
 		set = append(set, [2]string{"smtpd_tls_security_level", "may"},
@@ -200,8 +199,8 @@ func (postfix) flush(ctx context.Context, s *MailServer) error {
 }
 
 var (
-	postfixPeer = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): \S*\[([0-9a-f.:]+)\]:(\d+): .*subject_CN=.*, fingerprint=([0-9A-F:]+)`)
-	postfixDone = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): (\w+) TLS connection established to \S*\[([0-9a-f.:]+)\]:(\d+): (\S+) with`)
+	postfixPeer = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): .*subject_CN=.*, fingerprint=([0-9A-F:]+)`)
+	postfixDone = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): (\w+) TLS connection established to [^\[\s]*(\[[0-9a-f.:]+\]:\d+): (\S+) with`)
 )
 
 // peers joins the two lines that the log has per session: the certificate's,
@@ -211,20 +210,17 @@ func (postfix) peers(log string) []TLSPeer {
 	seen := map[string]string{} // fingerprint by process
 	for line := range strings.SplitSeq(log, "\n") {
 		if m := postfixPeer.FindStringSubmatch(line); m != nil {
-			seen[m[1]] = strings.ToLower(strings.ReplaceAll(m[4], ":", ""))
+			seen[m[1]] = strings.ToLower(strings.ReplaceAll(m[2], ":", ""))
 		}
 		m := postfixDone.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
-		to, err := netip.ParseAddrPort("[" + m[3] + "]:" + m[4])
-		if err != nil {
-			to, err = netip.ParseAddrPort(m[3] + ":" + m[4])
-		}
+		to, err := parseHostPort(m[3])
 		if err != nil {
 			continue
 		}
-		out = append(out, TLSPeer{To: to, Version: m[5], Fingerprint: seen[m[1]], Pinned: m[2] == "Verified"})
+		out = append(out, TLSPeer{To: to, Version: m[4], Fingerprint: seen[m[1]], Pinned: m[2] == "Verified"})
 		delete(seen, m[1])
 	}
 	return out

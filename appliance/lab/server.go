@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -211,13 +212,18 @@ func (s *MailServer) greets(ctx context.Context) error {
 			return err
 		}
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		line, err := bufio.NewReader(c).ReadString('\n')
+		r := bufio.NewReader(c)
+		line, err := r.ReadString('\n')
+		if err == nil && !strings.HasPrefix(line, "220") {
+			err = fmt.Errorf("greeting %q", line)
+		}
+		if err == nil {
+			_, err = io.WriteString(c, "QUIT\r\n")
+			_, _ = r.ReadString('\n')
+		}
 		_ = c.Close()
 		if err != nil {
 			return err
-		}
-		if !strings.HasPrefix(line, "220") {
-			return fmt.Errorf("greeting %q", line)
 		}
 	}
 	return nil
@@ -337,7 +343,7 @@ func (s *MailServer) Log() (string, error) {
 	return string(b), nil
 }
 
-// Run runs a program of the server's packages inside it, for example
+// RunInside runs a program of the server's packages inside it, for example
 // "/usr/sbin/postconf", and returns its output.
 func (s *MailServer) RunInside(ctx context.Context, argv ...string) (string, error) {
 	return s.inst.run(ctx, argv...)
