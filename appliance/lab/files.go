@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // The users of a mail server's own passwd. The numbers lie where no
@@ -67,8 +68,14 @@ func write(dir string, files []file) error {
 }
 
 // replace writes a file in one step: a running mail server may read it now.
+// The file looks a minute old: Postfix reads one that changed just now again
+// and again for two seconds, in case somebody is still writing.
 func replace(path, text string) error {
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		return err
+	}
+	old := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(path+".new", old, old); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

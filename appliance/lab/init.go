@@ -151,9 +151,7 @@ func (j *jail) fork(argv []string, out *os.File) (int, error) {
 		Dir:   "/",
 		Env:   []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TZ=UTC", "MAIL_CONFIG=/etc/postfix"},
 		Files: []uintptr{null.Fd(), out.Fd(), out.Fd()},
-		// No session of its own: master(8) makes one, and waits 2 s when it
-		// finds that it already leads one.
-		Sys: &syscall.SysProcAttr{Chroot: j.root},
+		Sys:   &syscall.SysProcAttr{Chroot: j.root, Setsid: true},
 	})
 }
 
