@@ -10,6 +10,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Reexec()
+	if os.Args[0] == argVictim {
+		victim()
+	}
 	os.Exit(m.Run())
 }
 

@@ -46,11 +46,17 @@ func register(id, dir string) (*registration, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(registryDir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(registryFile(id), b, 0o600); err != nil {
-		return nil, err
+	for {
+		if err := os.MkdirAll(registryDir, 0o700); err != nil {
+			return nil, err
+		}
+		err := replace(registryFile(id), string(b))
+		if err == nil {
+			break
+		}
+		if !os.IsNotExist(err) { // otherwise the last other lab took the directory with it just now
+			return nil, err
+		}
 	}
 	r := &registration{id: id, dir: dir}
 	r.keeper = exec.Command("/proc/self/exe")
