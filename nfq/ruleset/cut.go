@@ -9,7 +9,7 @@ import (
 )
 
 // Cut answers everything from addr (IPv6: from its /64) to the governed ports,
-// and the answers to it, with a reset for the next d; milliseconds count. A
+// and the answers to it, with a reset for the next d, to a tick of the kernel. A
 // second Cut of the same address replaces the time of the first. New sessions
 // are refused at once; of a running one each end learns with its next packet.
 //

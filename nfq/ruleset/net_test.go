@@ -70,6 +70,10 @@ func newSpace(t *testing.T) space {
 	}
 	t.Cleanup(func() { _ = s.handle.Close() })
 	s.must(func() error {
+		// Link-local addresses would be tentative for a second.
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil {
+			return err
+		}
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
 			return err
@@ -95,15 +99,8 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, sub: newSpace(t), box: newSpace(t), inter: newSpace(t)}
 	r.box.must(func() error {
-		for _, veth := range []struct {
-			near, far string
-			peer      space
-		}{{"lan0", "sub0", r.sub}, {"wan0", "int0", r.inter}} {
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name = veth.near
-			if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: veth.far, PeerNamespace: netlink.NsFd(int(veth.peer.handle))}); err != nil {
-				return fmt.Errorf("veth %s: %w", veth.near, err)
-			}
+		if err := errors.Join(veth("lan0", "sub0", r.sub), veth("wan0", "int0", r.inter)); err != nil {
+			return err
 		}
 		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile("/proc/sys/net/"+key, []byte("1"), 0); err != nil {
@@ -119,9 +116,36 @@ func newRig(t *testing.T) *rig {
 	r.inter.must(func() error {
 		return errors.Join(address("int0", interIP4+"/24", intIP6+"/64"), route("0.0.0.0/0", "10.0.2.1"), route("::/0", "fd00:2::1"))
 	})
+	r.sub.waitFor("sub0")
+	r.box.waitFor("lan0", "wan0")
+	r.inter.waitFor("int0")
 	return r
 }
 
+// waitFor waits until the links take part in IPv6; the kernel tells a link
+// about its carrier up to a second late.
+func (s space) waitFor(links ...string) {
+	s.t.Helper()
+	for _, name := range links {
+		eventually(s.t, name+" is up", func() bool {
+			var l netlink.Link
+			s.must(func() (err error) { l, err = netlink.LinkByName(name); return err })
+			return l.Attrs().OperState == netlink.OperUp
+		})
+	}
+}
+
+// veth makes a pair between this namespace and another.
+func veth(near, far string, peer space) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = near
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: far, PeerNamespace: netlink.NsFd(int(peer.handle))}); err != nil {
+		return fmt.Errorf("veth %s: %w", near, err)
+	}
+	return nil
+}
+
+// address gives a link its addresses and takes it up.
 func address(link string, addrs ...string) error {
 	l, err := netlink.LinkByName(link)
 	if err != nil {
@@ -142,6 +166,18 @@ func address(link string, addrs ...string) error {
 	return netlink.LinkSetUp(l)
 }
 
+func withoutAddress(link, addr string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	parsed, err := netlink.ParseAddr(addr)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrDel(l, parsed)
+}
+
 func route(to, via string) error {
 	_, dst, err := net.ParseCIDR(to)
 	if err != nil {
@@ -151,6 +187,30 @@ func route(to, via string) error {
 		return fmt.Errorf("route %s via %s: %w", to, via, err)
 	}
 	return nil
+}
+
+func routeDev(to, link string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	_, dst, err := net.ParseCIDR(to)
+	if err != nil {
+		return err
+	}
+	return netlink.RouteReplace(&netlink.Route{Dst: dst, LinkIndex: l.Attrs().Index})
+}
+
+func replaceDefault6(via, link string) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	_, dst, err := net.ParseCIDR("::/0")
+	if err != nil {
+		return err
+	}
+	return netlink.RouteReplace(&netlink.Route{Dst: dst, LinkIndex: l.Attrs().Index, Gw: net.ParseIP(via)})
 }
 
 // options is what most tests apply.
