@@ -137,6 +137,7 @@ func nodes(path string, data []byte) (*yaml.Node, *Problem) {
 		case line == 0:
 			line = lineOfAnchor(data, message)
 		}
+		line = min(line, 1+bytes.Count(bytes.TrimRight(data, " \t\r\n"), []byte("\n"))) // what is missing at the end is missed on the last line
 		return nil, &Problem{File: path, Line: line, Message: message}
 	}
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {

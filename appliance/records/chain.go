@@ -1,0 +1,216 @@
+package records
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Found says what a Chain found of its earlier life.
+type Found uint8
+
+// What can be found. Unknown is the zero value and never returned.
+const (
+	FoundUnknown  Found = iota
+	FoundNothing        // the first start on this data directory
+	FoundClosed         // a clean stop
+	FoundKilled         // the process died and the machine did not: nothing is missing
+	FoundPowerCut       // the machine died: numbers of the last seconds may be given out a second time
+	FoundDamaged        // the state was unreadable and was put aside: numbers begin at 1 again
+)
+
+// Health is the entry that tells the collectors, false where there is nothing to tell.
+func (f Found) Health(now time.Time) (Entry, bool) {
+	detail := map[Found]string{
+		FoundKilled:   "the process before this one did not stop cleanly; the chain goes on without a gap",
+		FoundPowerCut: "the machine stopped without warning; numbers of its last half minute may occur twice, and the chain goes on from the last one that reached the disk",
+		FoundDamaged:  "the state of the chain was unreadable and was put aside; numbers begin at 1 again",
+	}[f]
+	return Health(HealthFacts{Time: now, What: "chain_restart", Good: f == FoundKilled, Detail: detail}), detail != ""
+}
+
+// Chain numbers records and links each to the one before. It is safe for concurrent use.
+//
+// Number and hash are written to the state file with one pwrite per record, without waiting for the disk: that survives
+// kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s; then numbers
+// occur twice, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
+type Chain struct {
+	box   string
+	boot  string
+	found Found
+
+	mu     sync.Mutex // guards all below
+	file   *os.File
+	seq    uint64
+	prev   string // hash of record seq, "" before the first
+	mode   string
+	policy string
+	failed uint64
+	err    error // the last one of writing the state, nil while it works
+}
+
+const (
+	stateMagic = "mailweir-records-1"
+	stateSize  = 256 // one write, within one page and one sector pair
+	stateOpen  = "open"
+	stateClean = "clean"
+)
+
+// OpenChain opens or makes the state file at path. box is the id of the box, as every record carries it.
+func OpenChain(path, box string) (*Chain, error) {
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it every unclean stop counts as a power cut
+	return openChain(path, box, strings.TrimSpace(string(boot)))
+}
+
+func openChain(path, box, boot string) (*Chain, error) {
+	c := &Chain{box: box, boot: boot, found: FoundNothing}
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("read the state of the record chain: %w", err)
+	default:
+		seq, prev, how, then, ok := parseState(string(data))
+		switch {
+		case !ok:
+			c.found = FoundDamaged
+			if err := os.Rename(path, path+".damaged-"+time.Now().UTC().Format("20060102T150405Z")); err != nil {
+				return nil, fmt.Errorf("put the damaged state of the record chain aside: %w", err)
+			}
+		case how == stateClean:
+			c.found = FoundClosed
+		case boot != "" && then == boot:
+			c.found = FoundKilled
+		default:
+			c.found = FoundPowerCut
+		}
+		if ok {
+			c.seq, c.prev = seq, prev
+		}
+	}
+	c.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the state of the record chain: %w", err)
+	}
+	if err := c.save(stateOpen); err != nil {
+		c.file.Close()
+		return nil, fmt.Errorf("write the state of the record chain: %w", err)
+	}
+	return c, nil
+}
+
+// Found says what the chain found when it was opened.
+func (c *Chain) Found() Found { return c.found }
+
+// SetPolicy sets what every following record carries as mode and policy.
+func (c *Chain) SetPolicy(mode, policy string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mode, c.policy = mode, policy
+}
+
+// Append makes the next record of e. An entry without a time gets now. When the state cannot be written the record is made all the
+// same, since telling matters more than numbering after a crash; Err tells.
+func (c *Chain) Append(e Entry, now time.Time) Record {
+	if e.Time.IsZero() {
+		e.Time = now
+	}
+	event, err := uuid.NewV7()
+	if err != nil {
+		panic("records: no random numbers: " + err.Error())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: c.seq, Box: c.box, Text: e.Text}
+	mode := e.Mode
+	if mode == "" {
+		mode = c.mode
+	}
+	r.Params = cleaned(make([]Param, 0, len(e.Params)+6), []Param{
+		{"seq", strconv.FormatUint(c.seq, 10)},
+		{"prev", c.prev},
+		{"box", c.box},
+		{"event", event.String()},
+		{"mode", mode},
+		{"policy", c.policy},
+	})
+	r.Params = cleaned(r.Params, e.Params)
+	c.prev = r.Hash()
+	if c.err = c.save(stateOpen); c.err != nil {
+		c.failed++
+	}
+	return r
+}
+
+// Err is the last error of writing the state, nil while writing works, and how many writes failed so far.
+func (c *Chain) Err() (error, uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err, c.failed
+}
+
+// Seq is the number of the last record, 0 before the first.
+func (c *Chain) Seq() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seq
+}
+
+// Close notes a clean stop and waits for the disk. The chain is not used afterwards.
+func (c *Chain) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := errors.Join(c.save(stateClean), c.file.Sync(), c.file.Close())
+	if err != nil {
+		return fmt.Errorf("close the record chain: %w", err)
+	}
+	return nil
+}
+
+// save overwrites the state in place. The file never grows, so a full disk does not stop it.
+func (c *Chain) save(how string) error {
+	prev, boot := c.prev, c.boot
+	if prev == "" {
+		prev = "-"
+	}
+	if boot == "" {
+		boot = "-"
+	}
+	b := make([]byte, 0, stateSize)
+	b = fmt.Appendf(b, "%s %d %s %s %s ", stateMagic, c.seq, prev, how, boot)
+	b = fmt.Appendf(b, "%08x", crc32.ChecksumIEEE(b))
+	for len(b) < stateSize-1 {
+		b = append(b, ' ')
+	}
+	_, err := c.file.WriteAt(append(b, '\n'), 0)
+	return err
+}
+
+func parseState(s string) (seq uint64, prev, how, boot string, ok bool) {
+	f := strings.Fields(s)
+	if len(s) != stateSize || len(f) != 6 || f[0] != stateMagic {
+		return 0, "", "", "", false
+	}
+	body := strings.Join(f[:5], " ") + " "
+	if fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) != f[5] {
+		return 0, "", "", "", false
+	}
+	seq, err := strconv.ParseUint(f[1], 10, 64)
+	if hash, herr := hex.DecodeString(f[2]); err != nil || (f[2] == "-") != (seq == 0) || seq > 0 && (herr != nil || len(hash) != 32) {
+		return 0, "", "", "", false
+	}
+	if seq > 0 {
+		prev = f[2]
+	}
+	return seq, prev, f[3], f[4], true
+}

@@ -1,0 +1,225 @@
+package records
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// linked checks that records follow each other: numbers without a gap, and each with the hash of the one before, computed from
+// the line as a collector has it.
+func linked(t *testing.T, rs []Record) {
+	t.Helper()
+	for i := 1; i < len(rs); i++ {
+		before := string(rs[i-1].AppendLine(nil, localFour))
+		msg, params := parsed(t, []byte(before))
+		data := before[strings.Index(before, "["):]
+		if msg.Message != nil {
+			data = strings.TrimSuffix(data, " "+*msg.Message)
+		}
+		sum := sha256.Sum256([]byte(*msg.MsgID + " " + strings.Fields(before)[1] + " " + data))
+		if want := hex.EncodeToString(sum[:]); rs[i].Value("prev") != want {
+			t.Fatalf("record %d: prev %s, want %s of\n%s", rs[i].Seq, rs[i].Value("prev"), want, before)
+		}
+		if rs[i].Seq != rs[i-1].Seq+1 || params["event"] == rs[i].Value("event") {
+			t.Fatalf("record %d follows %d", rs[i].Seq, rs[i-1].Seq)
+		}
+	}
+}
+
+func TestChainGoesOnAfterEveryKindOfStop(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "records.state")
+	var all []Record
+	e := samples()["decision"]
+	for _, step := range []struct {
+		why   string
+		boot  string
+		found Found
+		close bool
+	}{
+		{"the first start", "boot-1", FoundNothing, true},
+		{"after a clean stop", "boot-1", FoundClosed, false},
+		{"after kill -9", "boot-1", FoundKilled, false},
+		{"after a power cut that lost nothing", "boot-2", FoundPowerCut, true},
+		{"after a clean stop and a reboot", "boot-3", FoundClosed, false},
+		{"where boots cannot be told apart", "", FoundPowerCut, true},
+	} {
+		c, err := openChain(path, "box-1", step.boot)
+		if err != nil {
+			t.Fatalf("%s: %v", step.why, err)
+		}
+		if c.Found() != step.found {
+			t.Errorf("%s: found %v, want %v", step.why, c.Found(), step.found)
+		}
+		for range 3 {
+			all = append(all, c.Append(e, at))
+		}
+		if step.close {
+			if err := c.Close(); err != nil {
+				t.Errorf("%s: %v", step.why, err)
+			}
+		}
+	}
+	linked(t, all)
+	if len(all) != 18 || all[17].Seq != 18 || all[0].Value("prev") != "" {
+		t.Errorf("%d records, the last is %d", len(all), all[17].Seq)
+	}
+}
+
+func TestDamagedStateIsPutAside(t *testing.T) {
+	t.Parallel()
+	good := func() []byte {
+		path := filepath.Join(t.TempDir(), "records.state")
+		c, err := OpenChain(path, "box-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Append(samples()["audit"], at)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}()
+	flipped := []byte(string(good))
+	flipped[20] ^= 1
+	for why, data := range map[string][]byte{"empty": {}, "cut short": good[:100], "one bit flipped": flipped, "zeroes": make([]byte, stateSize)} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "records.state")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := OpenChain(path, "box-1")
+		if err != nil || c.Found() != FoundDamaged {
+			t.Fatalf("%s: %v, %v", why, c.Found(), err)
+		}
+		if r := c.Append(samples()["audit"], at); r.Seq != 1 {
+			t.Errorf("%s: first number %d", why, r.Seq)
+		}
+		if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) != 1 {
+			t.Errorf("%s: put aside: %v", why, aside)
+		}
+		if e, tell := c.Found().Health(at); !tell || e.Kind != KindHealth {
+			t.Errorf("%s: nothing to tell", why)
+		}
+	}
+}
+
+func TestRecordsAreMadeWhenTheStateCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	c := newChain(t)
+	c.file.Close()
+	a, b := c.Append(samples()["audit"], at), c.Append(samples()["audit"], at)
+	linked(t, []Record{a, b})
+	if err, n := c.Err(); err == nil || n != 2 {
+		t.Errorf("%v, %d failures", err, n)
+	}
+}
+
+func TestWriterTellsWhatItHadToDrop(t *testing.T) {
+	t.Parallel()
+	var got []Record
+	w := NewWriter(newChain(t), 4, func() time.Time { return at }, func(r Record) { got = append(got, r) })
+	for i := range 10 {
+		if ok := w.Say(samples()["audit"]); ok != (i < 4) {
+			t.Errorf("entry %d: %v", i, ok)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := w.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	linked(t, got)
+	if len(got) != 5 || got[4].Value("what") != "record_loss" || got[4].Value("count") != "6" || !strings.Contains(got[4].Value("detail"), "AUDIT 6") || w.Lost() != 6 {
+		t.Errorf("%d records, lost %d, the last: %+v", len(got), w.Lost(), got[len(got)-1])
+	}
+}
+
+func TestWriterKeepsTheOrderOfManySpeakers(t *testing.T) {
+	t.Parallel()
+	ring := NewRing(1000)
+	w := NewWriter(newChain(t), 1000, func() time.Time { return at }, ring.Add)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running, speakers sync.WaitGroup
+	running.Go(func() {
+		if err := w.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 8 {
+		speakers.Go(func() {
+			for range 50 {
+				w.Say(samples()["health"])
+			}
+		})
+	}
+	speakers.Wait()
+	cancel()
+	running.Wait()
+	all := ring.Select(1000, nil)
+	for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
+		all[i], all[j] = all[j], all[i]
+	}
+	if len(all) != 400 {
+		t.Errorf("%d records", len(all))
+	}
+	linked(t, all)
+}
+
+func TestRingKeepsTheNewest(t *testing.T) {
+	t.Parallel()
+	g := NewRing(3)
+	if got := g.Select(10, nil); len(got) != 0 {
+		t.Errorf("an empty ring has %d", len(got))
+	}
+	for seq := range uint64(5) {
+		g.Add(Record{Seq: seq + 1})
+	}
+	for _, row := range []struct {
+		why   string
+		limit int
+		keep  func(*Record) bool
+		want  []uint64
+	}{
+		{"all", 10, nil, []uint64{5, 4, 3}},
+		{"two", 2, nil, []uint64{5, 4}},
+		{"the page after 4", 10, func(r *Record) bool { return r.Seq < 4 }, []uint64{3}},
+	} {
+		got := g.Select(row.limit, row.keep)
+		var seqs []uint64
+		for _, r := range got {
+			seqs = append(seqs, r.Seq)
+		}
+		if len(seqs) != len(row.want) {
+			t.Errorf("%s: %v", row.why, seqs)
+			continue
+		}
+		for i := range seqs {
+			if seqs[i] != row.want[i] {
+				t.Errorf("%s: %v", row.why, seqs)
+			}
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	c, err := OpenChain(b.TempDir()+"/records.state", "box-1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := samples()["session"]
+	b.ReportAllocs()
+	var line []byte
+	for b.Loop() {
+		r := c.Append(e, at)
+		line = r.AppendLine(line[:0], localFour)
+	}
+}

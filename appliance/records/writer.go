@@ -1,0 +1,106 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Writer takes entries from anywhere, the packet path included, and makes records of them in one goroutine: whoever calls Run.
+//
+// Between the two is a bounded queue. When it is full the newest entry is dropped and counted by kind; as soon as half of the
+// queue is free again a HEALTH record says how many were lost. Those never had a number, so seq has no gap.
+type Writer struct {
+	chain *Chain
+	now   func() time.Time
+	sinks []func(Record)
+	queue chan Entry
+
+	mu    sync.Mutex // guards lost and total
+	lost  map[Kind]uint64
+	total uint64
+}
+
+// NewWriter makes a writer whose queue holds capacity entries. Each record goes to all sinks in turn, in the order of seq;
+// a sink must not block, and must not call Say and wait.
+func NewWriter(c *Chain, capacity int, now func() time.Time, sinks ...func(Record)) *Writer {
+	return &Writer{chain: c, now: now, sinks: sinks, queue: make(chan Entry, capacity), lost: make(map[Kind]uint64)}
+}
+
+// Say hands over an entry and never blocks; false when it had to be dropped.
+func (w *Writer) Say(e Entry) bool {
+	select {
+	case w.queue <- e:
+		return true
+	default:
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost[e.Kind]++
+	w.total++
+	return false
+}
+
+// Lost is how many entries were dropped since the start.
+func (w *Writer) Lost() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.total
+}
+
+// Waiting is how many entries are in the queue.
+func (w *Writer) Waiting() int { return len(w.queue) }
+
+// Run makes records until ctx ends, then of everything still in the queue, and returns nil.
+func (w *Writer) Run(ctx context.Context) error {
+	for {
+		select {
+		case e := <-w.queue:
+			w.write(e)
+			if len(w.queue) <= cap(w.queue)/2 {
+				w.tellLoss()
+			}
+		case <-ctx.Done():
+			for {
+				select {
+				case e := <-w.queue:
+					w.write(e)
+				default:
+					w.tellLoss()
+					return nil
+				}
+			}
+		}
+	}
+}
+
+func (w *Writer) write(e Entry) {
+	r := w.chain.Append(e, w.now())
+	for _, sink := range w.sinks {
+		sink(r)
+	}
+}
+
+func (w *Writer) tellLoss() {
+	w.mu.Lock()
+	lost := w.lost
+	if len(lost) > 0 {
+		w.lost = make(map[Kind]uint64)
+	}
+	w.mu.Unlock()
+	if len(lost) == 0 {
+		return
+	}
+	var n uint64
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(lost)) {
+		n += lost[kind]
+		parts = append(parts, fmt.Sprintf("%s %d", kind, lost[kind]))
+	}
+	w.write(Health(HealthFacts{Time: w.now(), What: "record_loss", Target: "writer", Count: n,
+		Detail: "more happened at once than could be recorded: " + strings.Join(parts, ", ")}))
+}
