@@ -20,9 +20,10 @@ func (h *Hello) ja4() string {
 		destination = 'd'
 	}
 
+	var room [512]byte // what today's lists need
 	third := "000000000000"
 	if len(extensions) > 0 {
-		list := hexList(nil, extensions)
+		list := hexList(room[:0], extensions)
 		if signatures := withoutGREASE(h.Signatures); len(signatures) > 0 {
 			list = hexList(append(list, '_'), signatures)
 		}
@@ -30,7 +31,7 @@ func (h *Hello) ja4() string {
 	}
 	second := "000000000000"
 	if len(ciphers) > 0 {
-		second = hash12(hexList(nil, ciphers))
+		second = hash12(hexList(room[:0], ciphers))
 	}
 	return fmt.Sprintf("t%s%c%02d%02d%s_%s_%s", ja4Version(h.Version), destination,
 		min(len(ciphers), 99), min(count, 99), ja4ALPN(h.alpn), second, third)
