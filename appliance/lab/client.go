@@ -23,6 +23,9 @@ type Traffic struct {
 	Linger time.Duration
 	// Timeout bounds one reply; 0 means 60 s.
 	Timeout time.Duration
+	// Stop, when closed, keeps new sessions from starting; running ones go on
+	// to their end. nil: only the context stops anything.
+	Stop <-chan struct{}
 }
 
 // Result is how a light client's session ended.

@@ -32,7 +32,7 @@ hostlist own = <; 127.0.0.1 ; ::1
 acl_smtp_rcpt = rcpt
 spool_directory = /var/spool/exim4
 log_file_path = /var/log/exim_%%s.log
-log_selector = +smtp_confirmation +outgoing_port +tls_certificate_verified
+log_selector = +smtp_confirmation +outgoing_port +tls_certificate_verified +deliver_time +millisec
 keep_environment =
 host_lookup =
 rfc1413_hosts =
@@ -191,4 +191,32 @@ func parseHostPort(s string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	return netip.ParseAddrPort(net.JoinHostPort(host, port))
+}
+
+var (
+	eximAttempt = regexp.MustCompile(` \S+ (=>|->|==|\*\*) (\S+) R=\S+ T=\S+ (.*)$`)
+	eximHost    = regexp.MustCompile(`H=\S+ (\[[0-9a-f.:]+\]:\d+)`)
+	eximTook    = regexp.MustCompile(` DT=([\d.]+)s`)
+	eximStatus  = map[string]string{"=>": "sent", "->": "sent", "==": "deferred", "**": "bounced"}
+)
+
+func (exim) attempts(log string) []Attempt {
+	var out []Attempt
+	for line := range strings.SplitSeq(log, "\n") {
+		m := eximAttempt.FindStringSubmatch(line)
+		if m == nil || strings.Contains(m[3], "retry time not reached") { // that one was no attempt
+			continue
+		}
+		a := Attempt{Recipient: m[2], Status: eximStatus[m[1]], Text: m[3]}
+		if h := eximHost.FindStringSubmatch(m[3]); h != nil {
+			if to, err := parseHostPort(h[1]); err == nil {
+				a.To = to
+			}
+		}
+		if d := eximTook.FindStringSubmatch(m[3]); d != nil {
+			a.Took = seconds(d[1])
+		}
+		out = append(out, a)
+	}
+	return out
 }

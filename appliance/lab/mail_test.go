@@ -60,7 +60,9 @@ func TestMailServersThroughThePlainBox(t *testing.T) {
 				awaitDelivered(t, ctx, from, w.to, w.domain, w.ids)
 			}
 			t.Logf("%d messages, %d ways, %v", each*len(ways), len(ways), time.Since(begin).Round(time.Millisecond))
+			awaitEmptyQueue(t, ctx, from) // the log is complete then
 			checkPeers(t, from, routes, each)
+			checkAttempts(t, from, routes, each)
 		})
 	}
 }
@@ -104,6 +106,24 @@ func awaitDelivered(t *testing.T, ctx context.Context, from, to *MailServer, dom
 	}
 }
 
+func awaitEmptyQueue(t *testing.T, ctx context.Context, s *MailServer) {
+	t.Helper()
+	for {
+		q, err := s.Queue(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(q) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("still queued: %+v", q)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // checkPeers holds what the sender saw over TLS against the routes.
 func checkPeers(t *testing.T, from *MailServer, routes []Route, each int) {
 	t.Helper()
@@ -125,6 +145,27 @@ func checkPeers(t *testing.T, from *MailServer, routes []Route, each int) {
 		}
 		if got := seen[fmt.Sprint(r.To, r.Fingerprint)]; got != want {
 			t.Errorf("%s at %v: %d TLS sessions with its own certificate, want %d\n%v", r.Domain, r.To, got, want, peers)
+		}
+	}
+}
+
+// checkAttempts holds the sender's log against the routes: sent, first try.
+func checkAttempts(t *testing.T, from *MailServer, routes []Route, each int) {
+	t.Helper()
+	attempts, err := from.Attempts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := map[string]int{}
+	for _, a := range attempts {
+		if a.Status != "sent" || a.Took <= 0 || a.Took > 30*time.Second {
+			t.Errorf("attempt %+v", a)
+		}
+		sent[fmt.Sprint(a.Recipient, a.To)]++
+	}
+	for _, r := range routes {
+		if got := sent[fmt.Sprint("you@"+r.Domain, r.To)]; got != each {
+			t.Errorf("%s at %v: log shows %d messages sent, want %d", r.Domain, r.To, got, each)
 		}
 	}
 }

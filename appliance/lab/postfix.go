@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // postfix runs master(8) in the foreground with maps that need no compiling.
@@ -77,6 +79,7 @@ func mainCF(s *MailServer, routes []Route) string {
 		{"smtpd_client_connection_count_limit", "0"},
 		{"smtpd_error_sleep_time", "0"},
 		{"in_flow_delay", "0"},
+		{"delay_logging_resolution_limit", "6"},
 		{"virtual_mailbox_domains", strings.Join(s.Options.Domains, " ")},
 		{"virtual_mailbox_base", "/var/mail"},
 		{"virtual_mailbox_maps", "static:inbox/"},
@@ -224,4 +227,33 @@ func (postfix) peers(log string) []TLSPeer {
 		delete(seen, m[1])
 	}
 	return out
+}
+
+var postfixAttempt = regexp.MustCompile(`: to=<([^>]*)>, .*?relay=([^,]*), .*?delays=[\d.e-]+/[\d.e-]+/([\d.e-]+)/([\d.e-]+), dsn=[\d.]+, status=(\w+) \((.*)\)$`)
+
+func (postfix) attempts(log string) []Attempt {
+	var out []Attempt
+	for line := range strings.SplitSeq(log, "\n") {
+		m := postfixAttempt.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		a := Attempt{Recipient: m[1], Status: m[5], Text: m[6], Setup: seconds(m[3]), Took: seconds(m[3]) + seconds(m[4])}
+		if i := strings.IndexByte(m[2], '['); i >= 0 { // host[address]:port
+			if to, err := parseHostPort(m[2][i:]); err == nil {
+				a.To = to
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// seconds reads a number of seconds; what is none counts as 0.
+func seconds(s string) time.Duration {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(f * float64(time.Second))
 }

@@ -84,6 +84,20 @@ type TLSPeer struct {
 	Pinned      bool   // it was compared with the one asked for, and equal
 }
 
+// Attempt is one try of a sending mail server to deliver to one recipient,
+// as its log has it.
+type Attempt struct {
+	Recipient string
+	To        netip.AddrPort // zero when it got no connection, or delivered into its own mailbox
+	Status    string         // sent, deferred or bounced
+	// Setup is how long connection, greeting, EHLO and STARTTLS took together;
+	// Exim does not log it apart, then it is 0.
+	Setup time.Duration
+	// Took is Setup and the message's transmission.
+	Took time.Duration
+	Text string // what the other end said, or why it failed
+}
+
 // MailServer is a real Postfix or Exim at a line of its own.
 type MailServer struct {
 	Line
@@ -106,6 +120,7 @@ type mta interface {
 	queue(ctx context.Context, s *MailServer) ([]QueueEntry, error)
 	flush(ctx context.Context, s *MailServer) error
 	peers(log string) []TLSPeer
+	attempts(log string) []Attempt
 	log() string // the main log, relative to the instance's directory
 }
 
@@ -332,6 +347,15 @@ func (s *MailServer) TLSPeers() ([]TLSPeer, error) {
 		return nil, err
 	}
 	return s.mta.peers(text), nil
+}
+
+// Attempts is every try to deliver that the server's log has, in order.
+func (s *MailServer) Attempts() ([]Attempt, error) {
+	text, err := s.Log()
+	if err != nil {
+		return nil, err
+	}
+	return s.mta.attempts(text), nil
 }
 
 // Log is the mail server's main log so far.

@@ -36,13 +36,15 @@ func (l Line) Run(ctx context.Context, t Traffic, report func(Session)) {
 			select {
 			case <-time.After(time.Until(due)):
 			case <-ctx.Done():
+			case <-t.Stop:
 			}
 		}
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
+		case <-t.Stop:
 		}
-		if ctx.Err() != nil {
+		if t.stopped(ctx) {
 			break
 		}
 		wg.Go(func() {
@@ -54,6 +56,15 @@ func (l Line) Run(ctx context.Context, t Traffic, report func(Session)) {
 		})
 	}
 	wg.Wait()
+}
+
+func (t Traffic) stopped(ctx context.Context) bool {
+	select {
+	case <-t.Stop:
+		return true
+	default:
+		return ctx.Err() != nil
+	}
 }
 
 // Send is Run for a number of sessions, with the reports in a slice.
