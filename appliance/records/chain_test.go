@@ -138,8 +138,14 @@ func TestWriterTellsWhatItHadToDrop(t *testing.T) {
 		t.Fatal(err)
 	}
 	linked(t, got)
-	if len(got) != 5 || got[4].Value("what") != "record_loss" || got[4].Value("count") != "6" || !strings.Contains(got[4].Value("detail"), "AUDIT 6") || w.Lost() != 6 {
-		t.Errorf("%d records, lost %d, the last: %+v", len(got), w.Lost(), got[len(got)-1])
+	told := 0
+	for _, r := range got {
+		if r.Value("what") == "record_loss" && r.Value("count") == "6" && strings.Contains(r.Value("detail"), "AUDIT 6") {
+			told++
+		}
+	}
+	if len(got) != 5 || told != 1 || w.Lost() != 6 {
+		t.Errorf("%d records, lost %d, told %d times", len(got), w.Lost(), told)
 	}
 }
 
