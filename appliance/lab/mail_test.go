@@ -60,7 +60,7 @@ func TestMailServersThroughThePlainBox(t *testing.T) {
 				awaitDelivered(t, ctx, from, w.to, w.domain, w.ids)
 			}
 			t.Logf("%d messages, %d ways, %v", each*len(ways), len(ways), time.Since(begin).Round(time.Millisecond))
-			awaitEmptyQueue(t, ctx, from) // the log is complete then
+			awaitLogged(t, ctx, from, each*len(ways))
 			checkPeers(t, from, routes, each)
 			checkAttempts(t, from, routes, each)
 		})
@@ -106,19 +106,26 @@ func awaitDelivered(t *testing.T, ctx context.Context, from, to *MailServer, dom
 	}
 }
 
-func awaitEmptyQueue(t *testing.T, ctx context.Context, s *MailServer) {
+// awaitLogged waits until the sender's log has so many attempts: it writes
+// them a moment after the other end has the message. Its queue is empty soon
+// after.
+func awaitLogged(t *testing.T, ctx context.Context, s *MailServer, n int) {
 	t.Helper()
 	for {
+		attempts, err := s.Attempts()
+		if err != nil {
+			t.Fatal(err)
+		}
 		q, err := s.Queue(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(q) == 0 {
+		if len(attempts) >= n && len(q) == 0 {
 			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("still queued: %+v", q)
+			t.Fatalf("%d attempts logged, want %d; queue %+v", len(attempts), n, q)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -165,7 +172,8 @@ func checkAttempts(t *testing.T, from *MailServer, routes []Route, each int) {
 	}
 	for _, r := range routes {
 		if got := sent[fmt.Sprint("you@"+r.Domain, r.To)]; got != each {
-			t.Errorf("%s at %v: log shows %d messages sent, want %d", r.Domain, r.To, got, each)
+			log, _ := from.Log()
+			t.Errorf("%s at %v: log shows %d messages sent, want %d\n%s", r.Domain, r.To, got, each, log)
 		}
 	}
 }
