@@ -1,0 +1,352 @@
+// Package appliance puts the parts together and runs them: packets from nfq meet
+// budgets from governor, what was decided goes out as records, and people look at
+// all of it through webadmin. Nobody else knows that these parts exist together.
+package appliance
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/responder"
+	"github.com/mailweir/mailweir/appliance/syslog"
+	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/governor/store"
+	"github.com/mailweir/mailweir/governor/subscriber"
+	"github.com/mailweir/mailweir/nfq"
+	"github.com/mailweir/mailweir/nfq/ruleset"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// Times that are promised in the manual.
+const (
+	recordQueue   = 16384 // events that wait to become records; over it the newest are lost and counted
+	recentRecords = 4096  // kept in memory for the pages and the API
+
+	saveEvery  = time.Second     // changed budgets go to disk; what a crash may forget
+	drainLimit = 5 * time.Second // for records on their way when we stop
+)
+
+// Options says what to run.
+type Options struct {
+	ConfigFile, DataDir string
+	Version             string
+	Log                 *slog.Logger
+	Reload              <-chan os.Signal // each value: read the configuration again
+	Ready               func()           // called once packets are judged and the web admin answers
+	Now                 func() time.Time // nil: time.Now
+}
+
+// Appliance is one running box.
+type Appliance struct {
+	opt   Options
+	now   func() time.Time
+	log   *slog.Logger
+	box   string
+	start time.Time
+
+	cfg     atomic.Pointer[config.Config]
+	kernel  ruleset.Kernel
+	who     *identity
+	gov     *governor.Governor
+	store   *store.Store
+	saver   *saver
+	chain   *records.Chain
+	writer  *records.Writer
+	recent  *records.Ring
+	syslog  *syslog.Exporter
+	answers *responder.Responder
+	cutter  *cutter
+	judge   *judge
+	queues  *nfq.Queues
+	rules   atomic.Pointer[ruleset.Ruleset]
+	web     *webadmin.Server
+	health  *health
+	traffic *traffic
+
+	since atomic.Pointer[time.Time] // of the mode
+	ready atomic.Bool
+}
+
+// Run governs until ctx ends. A configuration that is not good is a
+// config.Problems error, before anything has been touched.
+func Run(ctx context.Context, opt Options) error {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	cfg, table, err := LoadConfig(opt.ConfigFile)
+	if err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings() {
+		opt.Log.Warn(w.Error())
+	}
+	if cfg.Network.Topology != config.Routed {
+		return fmt.Errorf("%s: network.topology: %s is not built yet in this version; use routed", cfg.Path(), cfg.Network.Topology)
+	}
+	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), who: &identity{}, traffic: &traffic{}}
+	a.since.Store(&a.start)
+	defer a.close()
+	if err := a.open(cfg, table); err != nil {
+		return err
+	}
+	return a.run(ctx)
+}
+
+// open brings up everything that can fail, in an order in which nothing is
+// steered to us before somebody is there to judge it.
+func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
+	a.cfg.Store(cfg)
+	a.who.set(cfg, table)
+	now := a.now()
+
+	var err error
+	if a.store, err = store.Open(filepath.Join(a.opt.DataDir, "mailweir.db"), store.Options{Timeout: 5 * time.Second}); err != nil {
+		return err
+	}
+	if a.box, err = boxID(a.store); err != nil {
+		return err
+	}
+	if a.chain, err = records.OpenChain(filepath.Join(a.opt.DataDir, "records.state"), a.box); err != nil {
+		return err
+	}
+	policy := cfg.Policy()
+	a.chain.SetPolicy(cfg.Mode, policy.Hash)
+	a.recent = records.NewRing(recentRecords)
+	if a.syslog, err = syslog.New(a.syslogConfig(cfg)); err != nil {
+		return err
+	}
+	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.syslog.Send)
+	a.health = &health{say: a.writer.Say, now: a.now}
+	if e, tell := a.chain.Found().Health(now); tell {
+		a.writer.Say(e)
+	}
+	if aside, why := a.store.Damaged(); aside != "" {
+		a.log.Error("the database was damaged and was put aside; budgets and stages begin anew", "aside", aside, "why", why)
+		a.health.tell(records.HealthFacts{What: "store", Target: aside, Detail: "the database was damaged and was put aside, budgets and stages begin anew: " + why.Error()})
+	}
+
+	a.gov = governor.New(policy, now)
+	if err := a.restore(now); err != nil {
+		return err
+	}
+	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
+	if a.answers, err = responder.Listen(a.now); err != nil {
+		return err
+	}
+	a.cutter = newCutter(a.who.alone, a.isCut, a.log)
+	a.judge = &judge{gov: a.gov, who: a.who, answers: a.answers, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
+	a.judge.reset = func(id string) {
+		a.queues.Reset(ofSubscriber(id))
+	}
+	a.judge.rules.Store(rulesOf(cfg))
+
+	if a.kernel, err = ruleset.Probe(); err != nil {
+		return fmt.Errorf("find out what the kernel can do: %w", err)
+	}
+	// Before the first rule, so that a queue never steers to nobody.
+	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
+		return err
+	}
+	if a.web, err = webadmin.New(a.webOptions(cfg)); err != nil {
+		return err
+	}
+	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "started", File: cfg.Path()}))
+	return nil
+}
+
+func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
+	return nfq.Config{
+		First: cfg.Queue.First, Count: queueCount(cfg), Reader: cfg.Queue.Reader, Length: cfg.Queue.Length,
+		FailOpen: cfg.Network.FailOpen(), Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, Ports: cfg.Network.Ports(),
+		Policy: a.judge, Log: a.log, Now: a.now,
+	}
+}
+
+// queueCount is how many queues a configuration asks for: 0 is one per CPU.
+func queueCount(cfg *config.Config) uint16 {
+	return cmp.Or(cfg.Queue.Count, uint16(min(runtime.NumCPU(), 256)))
+}
+
+func (a *Appliance) syslogConfig(cfg *config.Config) syslog.Config {
+	c := syslog.Config{
+		Facility: facility(cfg), Log: a.log, Now: a.now, Drain: drainLimit,
+		OnEvent: func(e syslog.Event) { a.writer.Say(e.Health()) },
+	}
+	for _, t := range cfg.Syslog.Targets {
+		c.Targets = append(c.Targets, t.URL)
+	}
+	return c
+}
+
+func facility(cfg *config.Config) int {
+	n, _ := records.ParseFacility(cfg.Syslog.Facility) // the configuration knows no other words
+	return n
+}
+
+func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
+	return ruleset.Options{
+		Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, SubscriberIfs: cfg.Network.SubscriberInterfaces,
+		Ports: cfg.Network.Ports(), QueueFirst: cfg.Queue.First, QueueCount: queueCount(cfg),
+		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
+	}
+}
+
+func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
+	o := webadmin.Options{
+		Listen: cfg.Admin.Listen, DataDir: a.opt.DataDir,
+		CertFile: cfg.Resolve(cfg.Admin.TLS.CertFile), KeyFile: cfg.Resolve(cfg.Admin.TLS.KeyFile),
+		MetricsPublic: cfg.Admin.MetricsPublic,
+		Source:        &source{a}, Log: a.log, Now: a.now,
+		Audit: func(e webadmin.AuditEvent) {
+			a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: "admin", From: e.From, What: e.What, After: e.Why}))
+		},
+	}
+	if cfg.Admin.Metrics {
+		o.Metrics = metricsHandler(a)
+	}
+	return o
+}
+
+// run has three parts, ended one after the other: what handles packets, what
+// makes records of it, and what sends them, so that the last decision still gets out.
+func (a *Appliance) run(ctx context.Context) error {
+	endWriter := background(ctx, a.writer.Run)
+	endSyslog := background(ctx, a.syslog.Run)
+
+	work, workCtx := errgroup.WithContext(ctx)
+	work.Go(func() error { return a.queues.Run(workCtx) })
+	work.Go(func() error { return a.answers.Run(workCtx) })
+	work.Go(func() error { return a.cutter.Run(workCtx) })
+	work.Go(func() error { return a.web.Run(workCtx) })
+	work.Go(func() error { return a.saver.Run(workCtx) })
+	work.Go(func() error { return a.tick(workCtx) })
+	work.Go(func() error { return a.reloads(workCtx) })
+	work.Go(func() error {
+		if err := a.steer(a.cfg.Load()); err != nil {
+			return err
+		}
+		a.ready.Store(true)
+		select {
+		case <-a.web.Ready():
+		case <-workCtx.Done():
+			return nil
+		}
+		if a.opt.Ready != nil {
+			a.opt.Ready()
+		}
+		return nil
+	})
+	err := work.Wait()
+	a.ready.Store(false)
+	// The queues have answered every packet they took and are unbound; only now
+	// may the table go, since the kernel drops what waits in a queue whose hook
+	// is removed.
+	if e := a.unsteer(); e != nil {
+		a.log.Error("remove the ruleset", "err", e)
+		err = errors.Join(err, e)
+	}
+	if e := a.saver.save(); e != nil {
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, endWriter(), endSyslog())
+}
+
+// background runs a part that outlives ctx and returns what ends it and waits for it.
+func background(ctx context.Context, run func(context.Context) error) (end func() error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	return func() error {
+		cancel()
+		return <-done
+	}
+}
+
+// steer writes the ruleset; from here on packets come to us.
+func (a *Appliance) steer(cfg *config.Config) error {
+	rs, err := ruleset.Apply(a.rulesetOptions(cfg), a.kernel)
+	if err != nil {
+		return fmt.Errorf("steer packets into the queue: %w", err)
+	}
+	if old := a.rules.Swap(rs); old != nil {
+		old.Close()
+	}
+	a.cutter.use(rs)
+	return nil
+}
+
+func (a *Appliance) unsteer() error {
+	if rs := a.rules.Swap(nil); rs != nil {
+		rs.Close()
+	}
+	return ruleset.Remove()
+}
+
+// close gives back what open took; every part may be missing.
+func (a *Appliance) close() {
+	if a.web != nil {
+		a.web.Close()
+	}
+	if a.queues != nil {
+		a.queues.Close()
+	}
+	if a.chain != nil {
+		if err := a.chain.Close(); err != nil {
+			a.log.Error("stop", "err", err)
+		}
+	}
+	if a.store != nil {
+		if err := a.store.Close(); err != nil {
+			a.log.Error("stop", "err", err)
+		}
+	}
+}
+
+// isCut tells whether a subscriber is to be cut in the kernel now.
+func (a *Appliance) isCut(id string) bool {
+	r, ok := a.gov.Explain(id, a.now())
+	return ok && r.Stage == governor.StageCut && r.Mode == governor.ModeEnforce
+}
+
+// ofSubscriber selects the sessions of one subscriber.
+func ofSubscriber(id string) func(nfq.Flow, any) bool {
+	return func(_ nfq.Flow, handle any) bool {
+		v, ok := handle.(*visit)
+		return ok && v.id == id
+	}
+}
+
+// tick lets time release subscribers.
+func (a *Appliance) tick(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			for _, c := range a.gov.Tick(a.now()) {
+				a.judge.changed(c, c.Mode)
+				if c.From == governor.StageCut {
+					a.cutter.release(c.Subscriber)
+				}
+			}
+			a.health.watch(a.queues.Stats())
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package appliance
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/nfq"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// health turns faults into HEALTH records, once when they begin and once when
+// they end, and keeps what stands for the pages.
+type health struct {
+	say func(records.Entry) bool
+	now func() time.Time
+
+	mu       sync.Mutex
+	standing map[string]webadmin.Problem
+	last     nfq.Stats
+}
+
+// tell says one thing that happened.
+func (h *health) tell(f records.HealthFacts) {
+	f.Time = h.now()
+	h.say(records.Health(f))
+}
+
+// begin says that a fault stands, unless it was said already.
+func (h *health) begin(f records.HealthFacts, p webadmin.Problem) {
+	key := f.What + " " + f.Target
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.standing[key]; known {
+		return
+	}
+	if h.standing == nil {
+		h.standing = map[string]webadmin.Problem{}
+	}
+	p.Since = webadmin.At(h.now())
+	h.standing[key] = p
+	h.tell(f)
+}
+
+// end says that a fault is over, if it stood.
+func (h *health) end(what, target string) {
+	key := what + " " + target
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.standing[key]; !known {
+		return
+	}
+	delete(h.standing, key)
+	h.tell(records.HealthFacts{What: what, Target: target, Good: true})
+}
+
+// problems is what stands now.
+func (h *health) problems() []webadmin.Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []webadmin.Problem
+	for _, p := range h.standing {
+		all = append(all, p)
+	}
+	return all
+}
+
+// watch compares the queues' figures with those of a second ago and says what
+// the kernel dropped or passed without us meanwhile.
+func (h *health) watch(now nfq.Stats) {
+	h.mu.Lock()
+	last := h.last
+	h.last = now
+	h.mu.Unlock()
+	for i, q := range now.Queues {
+		var before nfq.QueueStats
+		if i < len(last.Queues) {
+			before = last.Queues[i]
+		}
+		queue := fmt.Sprintf("queue %d", q.Number)
+		if n := q.Kernel.QueueDropped - before.Kernel.QueueDropped; n > 0 {
+			h.tell(records.HealthFacts{What: "queue_overflow", Target: queue, Count: n, Detail: "the queue was full; these packets were dropped and their senders repeat them"})
+		}
+		if n := q.Kernel.UserDropped - before.Kernel.UserDropped; n > 0 {
+			h.tell(records.HealthFacts{What: "queue_overflow", Target: queue, Count: n, Detail: "the socket was full; these packets were dropped and their senders repeat them"})
+		}
+		if n := q.Panics - before.Panics; n > 0 {
+			h.tell(records.HealthFacts{What: "panic", Target: queue, Count: n, Detail: "a packet was not understood and passed; please report this"})
+		}
+		if n := q.Passed["flow_table_full"] - before.Passed["flow_table_full"]; n > 0 {
+			h.tell(records.HealthFacts{What: "flow_table_full", Target: queue, Count: n, Detail: "more sessions than are followed at once; these packets passed unjudged"})
+		}
+	}
+}

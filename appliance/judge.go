@@ -1,0 +1,202 @@
+package appliance
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/responder"
+	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/nfq"
+	"github.com/mailweir/mailweir/nfq/session"
+)
+
+// judge is where a session meets its budgets: it answers the workers of package
+// nfq with what the governor decides, and tells what was decided. It is called
+// under a worker's lock, so everything in it is memory: what needs the kernel,
+// the disk or the network is handed over.
+type judge struct {
+	gov     *governor.Governor
+	who     *identity
+	answers *responder.Responder
+	cutter  *cutter
+	say     func(records.Entry) bool
+	traffic *traffic
+	now     func() time.Time
+
+	rules atomic.Pointer[rules]
+	// reset ends the running sessions of a subscriber; set before the first packet.
+	reset func(subscriber string)
+
+	open, total         atomic.Int64
+	passed, paced       atomic.Int64
+	deferred, cut       atomic.Int64
+	acted, wouldHave    atomic.Int64
+	counted, handshakes atomic.Int64
+	messages            atomic.Int64
+}
+
+// rules are the parts of a configuration that the judge reads per session.
+type rules struct {
+	limited   []uint16
+	deferText string
+}
+
+// visit is one session of one subscriber, kept by nfq as the flow's handle.
+type visit struct {
+	who
+	limited bool // on a limited port, so budgets apply
+	counted bool // the governor counts it as running
+	since   time.Time
+}
+
+var _ nfq.Policy = (*judge)(nil)
+
+// Open decides on a session's first SYN.
+func (j *judge) Open(f nfq.Flow, now time.Time) nfq.Opening {
+	r := j.rules.Load()
+	v := &visit{who: j.who.of(f.Client.Addr()), since: now, limited: slices.Contains(r.limited, f.Server.Port())}
+	if !v.limited {
+		j.begin(now)
+		j.counted.Add(1)
+		return nfq.Opening{Handle: v}
+	}
+	d := j.gov.Open(v.id, v.plan, now)
+	v.counted = d.LetThrough()
+	j.count(d)
+	j.told(f, v, d)
+	switch d.Effective() {
+	case governor.ActionDefer:
+		j.answers.Expect(f.Client, responder.Fill(r.deferText, d.Reason(), d.Wait, d.Case))
+		return nfq.Opening{Action: nfq.Defer, Handle: v}
+	case governor.ActionCut:
+		j.cutter.cut(v.id, f.Client.Addr(), d.Wait)
+		return nfq.Opening{Action: nfq.Reset, Handle: v}
+	}
+	j.begin(now)
+	if d.Effective() == governor.ActionPace && d.Wait > 0 {
+		return nfq.Opening{Action: nfq.Hold, Hold: d.Wait, Handle: v}
+	}
+	return nfq.Opening{Handle: v}
+}
+
+func (j *judge) begin(now time.Time) {
+	j.open.Add(1)
+	j.total.Add(1)
+	j.traffic.started(now)
+}
+
+// count adds a decision about a new session to the figures of status.
+func (j *judge) count(d governor.Decision) {
+	switch {
+	case d.Action == governor.ActionPace && d.Wait > 0:
+		j.paced.Add(1)
+	case d.Action == governor.ActionDefer:
+		j.deferred.Add(1)
+	case d.Action == governor.ActionCut:
+		j.cut.Add(1)
+	default:
+		j.passed.Add(1)
+		return
+	}
+	if d.Acted {
+		j.acted.Add(1)
+	} else {
+		j.wouldHave.Add(1)
+	}
+}
+
+// told writes the records of a decision and carries out what a new stage asks for.
+func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
+	if d.Notable() {
+		j.decided(f, v, d)
+	}
+	if d.Change != nil {
+		j.changed(*d.Change, d.Mode)
+	}
+}
+
+// changed tells a change of stage. A subscriber that is cut loses its running
+// sessions too.
+func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
+	j.say(records.Stage(c))
+	if c.To == governor.StageCut && mode == governor.ModeEnforce {
+		j.reset(c.Subscriber)
+	}
+}
+
+// Event charges what a running session does. Only a message can be answered
+// with a wait: the reply in hand is then held.
+func (j *judge) Event(f nfq.Flow, handle any, e session.Event, now time.Time) time.Duration {
+	v, ok := handle.(*visit)
+	if !ok || !v.limited {
+		return 0
+	}
+	switch e.Kind {
+	case session.ClientHello:
+		j.handshakes.Add(1)
+		j.spend(f, v, governor.TLSHandshakes, 1, now)
+	case session.HandshakeFailed:
+		j.spend(f, v, governor.TLSFailures, 1, now)
+	case session.Message:
+		j.messages.Add(1)
+		if e.Recipients > 0 {
+			j.spend(f, v, governor.Recipients, e.Recipients, now)
+		}
+		return j.spend(f, v, governor.Messages, 1, now)
+	}
+	return 0
+}
+
+// spend charges and returns how long the next reply is to be held. A charge that
+// neither waits nor changes the stage is no decision about anything, so it
+// leaves no record of its own.
+func (j *judge) spend(f nfq.Flow, v *visit, of governor.Kind, cost int, now time.Time) time.Duration {
+	d := j.gov.Spend(v.id, v.plan, of, cost, now)
+	if d.Change != nil {
+		j.changed(*d.Change, d.Mode)
+	}
+	if d.Action != governor.ActionPace || d.Wait <= 0 {
+		return 0
+	}
+	j.decided(f, v, d)
+	if d.Effective() != governor.ActionPace {
+		return 0
+	}
+	return d.Wait
+}
+
+// Close ends what Open began. A session that was deferred or cut never was one.
+func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
+	v, ok := handle.(*visit)
+	if !ok { // found in mid-air: the subscriber is known, the session's start is not
+		v = &visit{who: j.who.of(f.Client.Addr())}
+	} else if v.limited && !v.counted {
+		return
+	}
+	if v.counted {
+		j.gov.Close(v.id, j.now())
+	}
+	if ok {
+		j.open.Add(-1)
+	}
+	j.traffic.ended(s.Facts, j.now())
+	j.say(records.Session(sessionFacts(f, v, s)))
+}
+
+func (j *judge) decided(f nfq.Flow, v *visit, d governor.Decision) {
+	j.say(records.Decision(records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server}))
+}
+
+// sessionFacts are those of the SESSION record.
+func sessionFacts(f nfq.Flow, v *visit, s nfq.Summary) records.SessionFacts {
+	return records.SessionFacts{
+		Subscriber: v.id, Plan: v.plan, Binding: v.binding, Src: f.Client, Dst: f.Server, Start: s.Start, End: s.End,
+		BytesUp: s.BytesUp, BytesDown: s.BytesDown,
+		StartTLS: s.StartTLS.String(), TLS: s.TLS.String(), TLSVersion: s.TLSVersion, JA4: s.JA4, SNI: s.SNI,
+		Handshake: s.Handshake.String(), Alert: s.Alert, HandshakeBytes: s.HandshakeBytes,
+		Messages: s.Messages, MessagesLo: s.MessagesLo, MessagesHi: s.MessagesHi, Recipients: s.Recipients, Rejected: s.Rejected,
+		EndReason: s.EndReason.String(),
+	}
+}

@@ -1,0 +1,71 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/governor/subscriber"
+)
+
+// LoadConfig reads a configuration and the subscribers file it names; both must
+// be good, or the error is a config.Problems with every problem of both.
+//
+// A subscribers file that was not asked for by name is allowed to be missing:
+// everybody is unmapped then.
+func LoadConfig(path string) (*config.Config, *subscriber.Table, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	table, err := loadSubscribers(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, table, nil
+}
+
+func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
+	file := cfg.SubscribersPath()
+	if file == "" {
+		return &subscriber.Table{}, nil
+	}
+	shown := file
+	if rel, err := filepath.Rel(".", file); err == nil && len(rel) < len(file) {
+		shown = rel
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) && cfg.Identity.SubscribersFile == config.Default().Identity.SubscribersFile {
+		return &subscriber.Table{}, nil
+	}
+	if err != nil {
+		return nil, config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: err.Error()}}
+	}
+	defer f.Close()
+	table, err := subscriber.Parse(shown, f, func(plan string) bool { return slices.Contains(cfg.PlanNames(), plan) })
+	if err != nil {
+		return nil, problems(shown, err)
+	}
+	return table, nil
+}
+
+// problems says what is wrong with a subscribers file in the way in which
+// everything wrong with a configuration is said.
+func problems(file string, err error) config.Problems {
+	errs, ok := errors.AsType[*subscriber.Errors](err)
+	if !ok {
+		return config.Problems{{File: file, Message: err.Error()}}
+	}
+	var ps config.Problems
+	for _, e := range errs.List {
+		ps = append(ps, config.Problem{File: e.File, Line: e.Line, Message: e.Message})
+	}
+	if errs.More > 0 {
+		ps = append(ps, config.Problem{File: file, Message: fmt.Sprintf("%d more problems are not listed", errs.More)})
+	}
+	return ps
+}

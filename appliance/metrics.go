@@ -1,0 +1,154 @@
+package appliance
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/mailweir/mailweir/governor"
+)
+
+// metrics reads every figure from where it is kept, at the moment it is asked.
+// No label names a subscriber: their number is not bounded.
+type metrics struct{ a *Appliance }
+
+func metricsHandler(a *Appliance) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(metrics{a}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("mailweir_"+name, help, labels, nil)
+}
+
+var (
+	mInfo           = desc("info", "1, with the version, the mode and how packets reach us.", "version", "mode", "queue_form", "reader")
+	mReady          = desc("ready", "1 while packets are judged.")
+	mSessionsOpen   = desc("sessions_open", "Sessions that run now.")
+	mSessions       = desc("sessions_total", "Sessions that were let through.")
+	mDecisions      = desc("decisions_total", "Decisions about new sessions, as decided; in mode observe none is carried out.", "action")
+	mActed          = desc("acted_total", "Decisions that were carried out; 0 in mode observe.")
+	mWouldHave      = desc("would_have_acted_total", "Decisions that mode observe turned into a pass.")
+	mStage          = desc("subscribers", "Subscribers by stage.", "stage")
+	mHandshakes     = desc("tls_handshakes_total", "ClientHellos seen.")
+	mMessages       = desc("messages_total", "Messages accepted by servers, counted in clear.")
+	mQueuePackets   = desc("queue_packets_total", "Packets taken from the kernel's queue.", "queue")
+	mQueueDepth     = desc("queue_depth", "Packets in the kernel's queue, held ones included.", "queue")
+	mQueueDropped   = desc("queue_kernel_dropped_total", "Packets the kernel dropped since the queue was bound.", "queue", "why")
+	mVerdicts       = desc("verdicts_total", "Verdicts given, by kind; those with a state changed the flow's mark.", "queue", "verdict")
+	mPassed         = desc("passed_unjudged_total", "Packets that passed without judgement, by reason.", "queue", "reason")
+	mDropped        = desc("dropped_total", "Packets that we dropped, by reason.", "queue", "reason")
+	mHeldNow        = desc("held_packets", "Packets held on purpose now.")
+	mHeld           = desc("held_packets_total", "Packets that were held on purpose.", "queue")
+	mFlows          = desc("flows", "Flows followed now.")
+	mMidAir         = desc("flows_mid_air_total", "Flows whose start was not seen.", "queue")
+	mFlowsEnded     = desc("flows_ended_total", "Flows that ended, by how.", "queue", "reason")
+	mPanics         = desc("panics_total", "Panics on a packet that were caught; the packet passed.", "queue")
+	mKernel         = desc("kernel_rule_packets_total", "Packets that matched a rule of ours since the ruleset was written.", "rule")
+	mResponder      = desc("responder_total", "Deferred sessions at the responder, by what they heard.", "answer")
+	mCutFailures    = desc("cut_failures_total", "Cuts that are not in the kernel's set, by reason; user space goes on answering them.", "reason")
+	mRecords        = desc("records_total", "Number of the last record.")
+	mRecordsLost    = desc("records_lost_total", "Records lost before they had a number, because too much happened at once.")
+	mRecordsWaiting = desc("records_waiting", "Events that wait to become records.")
+	mSyslogUp       = desc("syslog_up", "1 while the collector is reached.", "url")
+	mSyslogBehind   = desc("syslog_waiting_records", "Records that wait for the collector.", "url")
+	mSyslogDropped  = desc("syslog_dropped_records_total", "Records the collector will never get.", "url")
+	mStoreOK        = desc("store_ok", "1 while budgets can be saved.")
+	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
+)
+
+// Describe sends nothing: an unchecked collector may add labels' values as they come.
+func (m metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect is called at each scrape.
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	a, cfg := m.a, m.a.cfg.Load()
+	gauge(mInfo, 1, a.opt.Version, cfg.Mode, string(a.kernel.QueueForm), cfg.Queue.Reader)
+	gauge(mReady, truth(a.ready.Load()))
+
+	j := a.judge
+	gauge(mSessionsOpen, float64(j.open.Load()))
+	counter(mSessions, float64(j.total.Load()))
+	counter(mDecisions, float64(j.passed.Load()), "pass")
+	counter(mDecisions, float64(j.paced.Load()), "pace")
+	counter(mDecisions, float64(j.deferred.Load()), "defer")
+	counter(mDecisions, float64(j.cut.Load()), "cut")
+	counter(mActed, float64(j.acted.Load()))
+	counter(mWouldHave, float64(j.wouldHave.Load()))
+	counter(mHandshakes, float64(j.handshakes.Load()))
+	counter(mMessages, float64(j.messages.Load()))
+	stages := a.gov.Stages(a.now())
+	for s := governor.StageObserve; s <= governor.StageCut; s++ {
+		gauge(mStage, float64(stages[s]), s.String())
+	}
+
+	q := a.queues.Stats()
+	gauge(mHeldNow, float64(q.Held))
+	gauge(mFlows, float64(q.Flows))
+	for _, one := range q.Queues {
+		n := strconv.Itoa(int(one.Number))
+		counter(mQueuePackets, float64(one.Packets), n)
+		gauge(mQueueDepth, float64(one.Kernel.Depth), n)
+		counter(mQueueDropped, float64(one.Kernel.QueueDropped), n, "queue_full")
+		counter(mQueueDropped, float64(one.Kernel.UserDropped), n, "socket_full")
+		each(one.Verdicts, func(k string, v uint64) { counter(mVerdicts, float64(v), n, k) })
+		each(one.Passed, func(k string, v uint64) { counter(mPassed, float64(v), n, k) })
+		each(one.Dropped, func(k string, v uint64) { counter(mDropped, float64(v), n, k) })
+		each(one.Ended, func(k string, v uint64) { counter(mFlowsEnded, float64(v), n, k) })
+		counter(mHeld, float64(one.Held), n)
+		counter(mMidAir, float64(one.MidAir), n)
+		counter(mPanics, float64(one.Panics), n)
+	}
+	if rs := a.rules.Load(); rs != nil {
+		if c, err := rs.Counters(); err == nil {
+			counter(mKernel, float64(c.CutReset.Packets), "cut_reset")
+			counter(mKernel, float64(c.PureACK.Packets), "pure_ack")
+			counter(mKernel, float64(c.Released.Packets), "released")
+			counter(mKernel, float64(c.QueuedUp.Packets), "queued_up")
+			counter(mKernel, float64(c.QueuedDown.Packets), "queued_down")
+			counter(mKernel, float64(c.Deferred.Packets), "deferred")
+		}
+	}
+	r := a.answers.Stats()
+	counter(mResponder, float64(r.Answered-r.General), "own")
+	counter(mResponder, float64(r.General), "general")
+	counter(mResponder, float64(r.Refused), "none")
+	counter(mCutFailures, float64(a.cutter.failed.Load()), "kernel")
+	counter(mCutFailures, float64(a.cutter.skipped.Load()), "busy")
+	counter(mCutFailures, float64(a.cutter.shared.Load()), "shared_prefix")
+
+	counter(mRecords, float64(a.chain.Seq()))
+	counter(mRecordsLost, float64(a.writer.Lost()))
+	gauge(mRecordsWaiting, float64(a.writer.Waiting()))
+	for _, t := range a.syslog.Status() {
+		gauge(mSyslogUp, truth(t.Up), t.URL)
+		gauge(mSyslogBehind, float64(t.Behind), t.URL)
+		counter(mSyslogDropped, float64(t.Dropped), t.URL)
+	}
+	ok, _ := a.saver.status()
+	gauge(mStoreOK, truth(ok))
+	counter(mStoreWritten, float64(a.store.WrittenBytes()))
+}
+
+func each(m map[string]uint64, f func(string, uint64)) {
+	for k, v := range m {
+		f(k, v)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,133 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/governor/store"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// saveBatch is how many subscribers one transaction holds: few enough that it
+// takes milliseconds on flash.
+const saveBatch = 1000
+
+// saver writes changed budgets to the store, in batches and off the packet path.
+type saver struct {
+	gov    *governor.Governor
+	store  *store.Store
+	now    func() time.Time
+	log    *slog.Logger
+	health *health
+
+	mu      sync.Mutex // one save at a time
+	err     error
+	savedAt time.Time
+
+	dayMu   sync.Mutex
+	day     time.Time // midnight UTC of today
+	dayBase int64     // bytes written before it
+}
+
+// heartbeat is how often the time of the last save is written although nothing
+// changed, so that a quiet week does not look like a clock that jumped.
+const heartbeat = time.Hour
+
+// Run saves once a second until ctx ends. The last save is the caller's, after
+// the packets have stopped.
+func (s *saver) Run(ctx context.Context) error {
+	t := time.NewTicker(saveEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			s.writtenToday() // so that midnight does not pass unseen
+			if err := s.save(); err != nil {
+				s.log.Error("save budgets; what was not saved stays in memory and is tried again", "err", err)
+				s.health.begin(
+					records.HealthFacts{What: "store", Detail: err.Error()},
+					webadmin.Problem{
+						What:    fmt.Sprintf("Budgets cannot be saved: %v.", err),
+						Meaning: "Mail is not affected. A restart would forget what happened since.",
+						Do:      "Check that the data partition is neither full nor read-only.",
+					})
+			} else {
+				s.health.end("store", "")
+			}
+		}
+	}
+}
+
+// save writes everything that changed since it was last written.
+func (s *saver) save() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		now := s.now()
+		batch := s.gov.Dirty(saveBatch, now)
+		if len(batch) == 0 {
+			if now.Sub(s.savedAt) < heartbeat {
+				return nil
+			}
+			batch = []governor.Saved{{}} // no subscriber: only the time
+		}
+		if err := s.store.Save(batch, now); err != nil {
+			s.gov.Redo(batch)
+			s.err = err
+			return fmt.Errorf("save budgets: %w", err)
+		}
+		s.err, s.savedAt = nil, now
+		if len(batch) < saveBatch {
+			return nil
+		}
+	}
+}
+
+// status is how saving goes.
+func (s *saver) status() (ok bool, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false, s.err.Error()
+	}
+	return true, ""
+}
+
+// writtenToday is how many bytes the store wrote since midnight UTC, or since
+// the start if that is later.
+func (s *saver) writtenToday() int64 {
+	s.dayMu.Lock()
+	defer s.dayMu.Unlock()
+	all := s.store.WrittenBytes()
+	if today := s.now().UTC().Truncate(24 * time.Hour); !today.Equal(s.day) {
+		if !s.day.IsZero() {
+			s.dayBase = all
+		}
+		s.day = today
+	}
+	return all - s.dayBase
+}
+
+// restore brings back what the last life saved.
+func (a *Appliance) restore(now time.Time) error {
+	saved, savedAt, err := a.store.Load()
+	if err != nil {
+		return err
+	}
+	verdict := a.gov.Restore(saved, savedAt, now, now)
+	switch verdict {
+	case governor.ClockBack, governor.ClockAhead:
+		a.health.tell(records.HealthFacts{What: "clock_step", Detail: fmt.Sprintf(
+			"the clock says %s and the last save was at %s: budgets go on as they were saved",
+			now.UTC().Format(time.RFC3339), savedAt.UTC().Format(time.RFC3339))})
+	}
+	a.log.Info("budgets restored", "subscribers", a.gov.Count(), "saved", savedAt, "clock", verdict)
+	return nil
+}
