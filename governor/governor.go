@@ -61,7 +61,9 @@ func (g *Governor) Open(sub, plan string, now time.Time) Decision {
 		d.Stage, d.Action = StageCut, ActionCut
 		d.blame(e.t.cause)
 		d.Wait, d.Until = time.Duration(e.t.until-t), g.clock.time(e.t.until, now)
-		return g.conclude(e, d, t)
+		d = g.conclude(e, d, t)
+		e.count(d)
+		return d
 	}
 	best, fits := e.judge(t)
 	best = best.capped(e.plan, t)
@@ -71,10 +73,15 @@ func (g *Governor) Open(sub, plan string, now time.Time) Decision {
 	d.take(best, &g.clock, now)
 	d.Stage = e.stage
 	d = g.conclude(e, d, t)
+	e.count(d)
+	return d
+}
+
+// count counts a session that runs: in mode observe every one, whatever was decided.
+func (e *entry) count(d Decision) {
 	if d.LetThrough() {
 		e.open++
 	}
-	return d
 }
 
 // judge asks every budget of e about a new session.

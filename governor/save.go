@@ -47,6 +47,9 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 		s.Since, s.Until = time.Duration(e.t.since), time.Duration(e.t.until)
 		s.Confirmed, s.Calm = time.Duration(e.t.confirmed), time.Duration(e.t.calm)
 		s.Case, s.Cause = e.t.caseNo, e.t.cause
+		if r := e.plan.running; r >= 0 && int(e.open) > e.plan.limits[r].warnMax {
+			s.Calm = time.Duration(t) // in the next life none of them runs
+		}
 	}
 	return s
 }
