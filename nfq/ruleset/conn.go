@@ -39,9 +39,10 @@ func (c *conn) extend() error { return c.socket.SetDeadline(time.Now().Add(netli
 
 func (c *conn) close() { _ = c.CloseLasting() } // nothing was buffered: nothing to lose
 
-// flush sends the batch and explains the one error that says nothing itself.
-func (c *conn) flush() error {
-	err := c.Flush()
+func (c *conn) flush() error { return explain(c.Flush()) }
+
+// explain adds what the operator can do about the one error that does not say.
+func explain(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("CAP_NET_ADMIN is missing, or the table belongs to another process: %w", err)
 	}
@@ -50,17 +51,17 @@ func (c *conn) flush() error {
 
 // inventory is what the kernel has under a table's name.
 type inventory struct {
-	table    *nftables.Table // nil: nothing
-	chains   []*nftables.Chain
-	sets     []*nftables.Set
-	counters []nftables.Obj
+	table   *nftables.Table // nil: nothing
+	chains  []*nftables.Chain
+	sets    []*nftables.Set
+	objects []nftables.Obj // counters, and what others may have put there
 }
 
 func (c *conn) inventory(t *nftables.Table) (inventory, error) {
 	var now inventory
 	tables, err := c.ListTablesOfFamily(t.Family)
 	if err != nil {
-		return now, fmt.Errorf("list tables: %w", err)
+		return now, fmt.Errorf("list tables: %w", explain(err))
 	}
 	for _, have := range tables {
 		if have.Name == t.Name {
@@ -82,8 +83,8 @@ func (c *conn) inventory(t *nftables.Table) (inventory, error) {
 	if now.sets, err = c.GetSets(t); err != nil {
 		return now, fmt.Errorf("list sets: %w", err)
 	}
-	if now.counters, err = c.GetNamedObjects(t); err != nil {
-		return now, fmt.Errorf("list counters: %w", err)
+	if now.objects, err = c.GetNamedObjects(t); err != nil {
+		return now, fmt.Errorf("list objects: %w", err)
 	}
 	return now, nil
 }

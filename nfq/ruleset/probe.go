@@ -5,7 +5,9 @@ import (
 	"fmt"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
+	"github.com/google/nftables/binaryutil"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Kernel is what Probe found out by doing.
@@ -25,8 +27,9 @@ const (
 const probeTable = "mailweir_probe"
 
 // Probe tries out, in a scratch table of this network namespace, what our table
-// needs of the kernel, and leaves nothing behind. Its rules never match. The
-// error names everything that is missing.
+// needs of the kernel, and leaves nothing behind. The table is dormant: no
+// packet meets it, and packets waiting in queues stay there (taking a hook away
+// would make the kernel drop them). The error names everything that is missing.
 func Probe() (Kernel, error) {
 	var missing []error
 	for _, n := range needs() {
@@ -74,9 +77,8 @@ func steerChain() chain {
 	return chain{name: "probe", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter}
 }
 
-// try adds one rule on its own hook and takes it away again. The rule's first
-// condition keeps every packet from the rest: a protocol number that IANA
-// reserves. Each try has its own socket, since a failed one leaves answers unread.
+// try adds one rule on its own hook and takes it away again. Each try has its
+// own socket, since a failed one may leave answers unread.
 func try(ch chain, what exprs) error {
 	t := &nftables.Table{Name: probeTable, Family: nftables.TableFamilyINet}
 	if err := remove(t); err != nil { // of a probe that was killed
@@ -87,12 +89,42 @@ func try(ch chain, what exprs) error {
 		return err
 	}
 	defer c.close()
-	never := exprs{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, equal([]byte{255})}
-	c.AddTable(t)
-	c.AddChain(ch.nft(t))
-	c.AddRule(rule{exprs: join(never, what)}.nft(t, ch.name))
-	if err := c.flush(); err != nil {
+	if err := c.addDormant(t); err != nil {
 		return err
 	}
-	return remove(t)
+	c.AddChain(ch.nft(t))
+	c.AddRule(rule{exprs: what}.nft(t, ch.name))
+	return errors.Join(c.flush(), remove(t))
+}
+
+// addDormant makes a table whose chains are checked but not hooked in; the
+// library always sends the flags 0.
+func (c *conn) addDormant(t *nftables.Table) error {
+	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.NFTA_TABLE_NAME, Data: []byte(t.Name + "\x00")},
+		{Type: unix.NFTA_TABLE_FLAGS, Data: binaryutil.BigEndian.PutUint32(unix.NFT_TABLE_F_DORMANT)},
+	})
+	if err != nil {
+		return err
+	}
+	// struct nfgenmsg: family, version, res_id (the subsystem, for a batch)
+	edge := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
+	batch := []netlink.Message{
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: edge},
+		{
+			Header: netlink.Header{
+				Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE,
+				Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl,
+			},
+			Data: append([]byte{byte(t.Family), unix.NFNETLINK_V0, 0, 0}, attributes...),
+		},
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: edge},
+	}
+	if _, err := c.socket.SendMessages(batch); err != nil {
+		return fmt.Errorf("add table %s: %w", t.Name, err)
+	}
+	if _, err := c.socket.Receive(); err != nil {
+		return fmt.Errorf("add table %s: %w", t.Name, explain(err))
+	}
+	return nil
 }

@@ -34,9 +34,16 @@
 //
 // Nobody else translates the source address of governed connections on this box:
 // answers would be seen with the translated address. The subscriber interface
-// needs an address of each family (IPv6: of global scope) for its connections to be
-// redirected; without one the kernel drops the SYN of a deferred session.
+// needs an address of each family for its connections to be redirected (IPv6:
+// link-local will do); without one the kernel drops the SYN of a deferred session.
 // An operator's own input filter must let the responder's port in.
+//
+// # What the kernel does when a hook goes
+//
+// When a chain with a hook is deleted, the kernel drops every packet that waits in
+// any queue of the network namespace; verdicts on them are answered with ENOENT.
+// So Probe hooks nothing in, Apply keeps the chains when it can, Disarm always
+// does, and a clean stop calls Disarm, gives the last verdicts, then Remove.
 package ruleset
 
 import (
@@ -92,8 +99,9 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Ruleset is our table in the kernel. It belongs to the network namespace in
-// which Apply was called. Safe for concurrent use.
+// Ruleset is our table in the kernel, in the network namespace of the thread
+// that called Apply; when its connection to the kernel failed, the next call opens
+// one in the namespace of its own thread. Safe for concurrent use.
 type Ruleset struct {
 	table *nftables.Table
 
@@ -105,10 +113,10 @@ func ourTable() *nftables.Table {
 	return &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
 }
 
-// Apply writes the table in one transaction: every packet sees either what was
-// there before or all of the new. It may be called at any time and repeatedly.
-// The new table cuts nobody and its counters start at zero; marks of running
-// connections stay.
+// Apply writes the table in one transaction: a packet meets either what was
+// there before or the new, in every chain. It may be called at any time and
+// repeatedly. The new table cuts nobody, so call Cut again for whom is still cut, and
+// its counters start at zero; marks of running connections stay.
 //
 // When our chains are already there, in the shape that they shall have, only what
 // is in them is replaced and packets waiting in the queues stay there. Otherwise
@@ -121,16 +129,19 @@ func Apply(o Options, k Kernel) (*Ruleset, error) {
 	if k.QueueForm != QueueExpression && k.QueueForm != QueueXT {
 		return nil, fmt.Errorf("apply table %s: queue form %q: not one of Probe's", TableName, k.QueueForm)
 	}
-	if err := write(o, k); err != nil {
-		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
-	}
 	c, err := dial()
 	if err != nil {
+		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
+	}
+	if err := write(o, k); err != nil {
+		c.close()
 		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
 	}
 	return &Ruleset{table: ourTable(), conn: c}, nil
 }
 
+// write has a socket of its own: the kernel echoes the rules on it, and what
+// was not read of that would be taken for the answer to something else.
 func write(o Options, k Kernel) error {
 	c, err := dial()
 	if err != nil {
@@ -144,19 +155,18 @@ func write(o Options, k Kernel) error {
 		return err
 	}
 	keep := now.matches(chains)
-	switch {
-	case keep:
+	if keep {
 		c.FlushTable(t)
 		for _, s := range now.sets {
 			c.DelSet(s)
 		}
-		for _, o := range now.counters {
+		for _, o := range now.objects {
 			c.DeleteObject(o)
 		}
-	case now.table != nil:
-		c.DelTable(t)
-		fallthrough
-	default:
+	} else {
+		if now.table != nil {
+			c.DelTable(t)
+		}
 		c.AddTable(t)
 	}
 	for _, name := range counterNames {

@@ -211,6 +211,37 @@ func TestDeferredGoesToTheResponder(t *testing.T) {
 	})
 }
 
+func TestWithoutAResponderNothingIsRedirected(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.listen([]uint16{10}, deferAll)
+	o := options()
+	o.ResponderPort = 0
+	r.apply(o)
+	r.connect(r.inter.serve(interIP4, 25), subIP4, interIP4, 25).talk("hello")
+	if l := r.listing(); strings.Contains(l, "redirect") || strings.Contains(l, "hook input") {
+		t.Errorf("rules for a responder that does not exist:\n%s", l)
+	}
+}
+
+// The answers of the responder do not come through prerouting: its end of a
+// session that is cut has to run into a time limit of its own.
+func TestCutOfADeferredSession(t *testing.T) {
+	both(t, func(t *testing.T, r *rig, a addresses) {
+		r.listen([]uint16{10}, deferAll)
+		rs := r.apply(options())
+		responder := r.box.serve("", 2525)
+		c, err := r.sub.dial(a.sub, a.inter, 25, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := session{t, c, responder.accept()}
+		s.talk("421")
+		cut(t, rs, a.sub, time.Hour)
+		s.sendsUntilReset(s.client, "the client")
+	})
+}
+
 // Routers often have nothing but a link-local address towards subscribers.
 func TestDeferredOverALinkLocalAddress(t *testing.T) {
 	t.Parallel()

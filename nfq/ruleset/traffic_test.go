@@ -46,6 +46,7 @@ type listener struct {
 	judge func(packet) answer // nil: accept
 	nfq   map[uint16]*nfqueue.Nfqueue
 	close func()
+	ctx   context.Context // ends with close
 
 	mu   sync.Mutex
 	seen []packet // guarded by mu
@@ -54,13 +55,16 @@ type listener struct {
 // listen binds the queues in the box before any rule points at them.
 func (r *rig) listen(queues []uint16, judge func(packet) answer) *listener {
 	r.t.Helper()
-	l := &listener{t: r.t, judge: judge, nfq: make(map[uint16]*nfqueue.Nfqueue)}
 	ctx, cancel := context.WithCancel(context.Background())
+	l := &listener{t: r.t, judge: judge, nfq: make(map[uint16]*nfqueue.Nfqueue), ctx: ctx}
 	for _, number := range queues {
 		r.box.must(func() error {
 			q, err := nfqueue.Open(&nfqueue.Config{NfQueue: number, MaxPacketLen: 256, MaxQueueLen: 4096, Copymode: nfqueue.NfQnlCopyPacket})
 			if err != nil {
 				return fmt.Errorf("open queue %d: %w", number, err)
+			}
+			if err := q.Con.SetReadBuffer(8 << 20); err != nil {
+				return fmt.Errorf("queue %d: %w", number, err)
 			}
 			l.nfq[number] = q
 			take := func(a nfqueue.Attribute) int { l.take(number, a); return 0 }
@@ -100,7 +104,7 @@ func (l *listener) verdict(p packet, do answer) {
 	if do.mark != nil {
 		options = append(options, nfqueue.WithMark(*do.mark))
 	}
-	if err := l.nfq[p.queue].SetVerdictWithOption(p.id, nfqueue.NfAccept, options...); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := l.nfq[p.queue].SetVerdictWithOption(p.id, nfqueue.NfAccept, options...); err != nil && l.ctx.Err() == nil {
 		l.t.Errorf("verdict on packet %d: %v", p.id, err)
 	}
 }
