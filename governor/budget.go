@@ -113,7 +113,7 @@ type plan struct {
 	ladder  Ladder
 	limits  []limit
 	missing bool // the policy has no such plan: no budget, everything passes
-	running int  // index of the first ConcurrentSessions budget, or -1
+	few     int  // with no more sessions running than this, concurrent ones are below WarnAt
 }
 
 func newPlan(p Plan) *plan {
@@ -128,15 +128,16 @@ func newPlan(p Plan) *plan {
 	l.PaceMax = clamp(l.PaceMax, 0, MaxHold)
 	l.CutFor = clamp(l.CutFor, 0, MaxRest)
 	l.ReleaseAfter = clamp(l.ReleaseAfter, 0, MaxRest)
-	c := &plan{name: p.Name, highest: min(p.HighestStage, StageCut), ladder: l, running: -1}
+	c := &plan{name: p.Name, highest: min(p.HighestStage, StageCut), ladder: l, few: math.MaxInt32}
 	for _, b := range p.Budgets {
 		if b.Of == Unknown || b.Of >= kinds {
 			continue
 		}
-		if b.Of == ConcurrentSessions && c.running < 0 {
-			c.running = len(c.limits)
+		lim := newLimit(b, l)
+		if b.Of == ConcurrentSessions {
+			c.few = min(c.few, lim.warnMax)
 		}
-		c.limits = append(c.limits, newLimit(b, l))
+		c.limits = append(c.limits, lim)
 	}
 	return c
 }

@@ -23,7 +23,8 @@ type trouble struct {
 	since     int64   // the stage's begin
 	until     int64   // the cut's end
 	confirmed int64   // the last attempt that asked for the present stage
-	calm      int64   // calm is not counted from before this: the end of a cut, a running session too many that ended
+	calm      int64   // since when every budget is below WarnAt, perhaps a moment to come; concurrent sessions apart
+	ended     int64   // the last end of a session while there were many, or of a cut: nothing calms down before
 	cause     Cause   // why the stage was entered
 	caseNo    string
 	decided   []Decision // the last notable ones, a ring once it is full
@@ -77,6 +78,12 @@ func (e *entry) adopt(p *plan, now int64) {
 				t.calmAt[i] = now + min(scale(used(calmAt[j], now), l.token, o.token), most)
 			}
 			break
+		}
+	}
+	if t != nil {
+		t.calm = min(t.calm, now)
+		if at, _ := e.belowAt(false); at > now {
+			t.calm = at
 		}
 	}
 }

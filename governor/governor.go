@@ -1,6 +1,7 @@
 package governor
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -124,8 +125,8 @@ func (g *Governor) Close(sub string, now time.Time) {
 		g.stats.StrayCloses++
 		return
 	}
-	if r := e.plan.running; r >= 0 && e.t != nil && int(e.open) > e.plan.limits[r].warnMax {
-		e.t.calm = max(e.t.calm, t)
+	if e.t != nil && int(e.open) > e.plan.few {
+		e.t.ended = max(e.t.ended, t)
 	}
 	e.open--
 }
@@ -146,6 +147,7 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 		return d
 	}
 	d.Before, d.Stage = e.stage, e.stage
+	stage, since, _ := e.settled(t) // before anything is charged
 	var best offer
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]
@@ -159,7 +161,6 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 	if best.l == nil {
 		return d
 	}
-	stage, since, _ := e.settled(t)
 	best = best.capped(e.plan, t)
 	g.mark(e)
 	d.Change = g.climb(e, stage, since, best, now)
@@ -202,7 +203,7 @@ func (g *Governor) entry(sub, name string, now int64) *entry {
 			return nil
 		}
 		if p == nil {
-			p = &plan{name: name, missing: true, running: -1}
+			p = &plan{name: name, missing: true, few: math.MaxInt32}
 		}
 		e = newEntry(sub, p, g.mode)
 		g.add(e)
@@ -210,7 +211,7 @@ func (g *Governor) entry(sub, name string, now int64) *entry {
 	}
 	if p == nil {
 		if p = e.plan; !p.missing || p.name != name {
-			p = &plan{name: name, missing: true, running: -1}
+			p = &plan{name: name, missing: true, few: math.MaxInt32}
 		}
 	}
 	e.adopt(p, now)
@@ -232,6 +233,9 @@ func (g *Governor) add(e *entry) {
 // climb moves e to where best puts it, from the stage it has settled to; nil if that is where it was last said to be.
 func (g *Governor) climb(e *entry, settled Stage, since int64, best offer, now time.Time) *StageChange {
 	t := g.clock.t
+	if best.level >= StageWarn {
+		e.stir(t)
+	}
 	if best.level < settled || best.level == StageObserve {
 		if settled == e.stage {
 			return nil
@@ -273,7 +277,7 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 	}
 	tr := e.troubled()
 	if from == StageCut {
-		tr.calm = max(tr.calm, min(tr.until, g.clock.t))
+		tr.ended = max(tr.ended, min(tr.until, g.clock.t))
 	}
 	tr.since = since
 	if to >= StagePace && tr.caseNo == "" {
@@ -290,7 +294,7 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 		g.unwatch(e)
 	} else {
 		g.watched(e)
-		c.Until = g.clock.time(e.endOf(to, tr.calm), now)
+		c.Until = g.clock.time(e.endOf(to, tr.ended), now)
 	}
 	return c
 }

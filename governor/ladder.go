@@ -8,40 +8,37 @@ const maxSettle = 30 * time.Second
 
 func (p *plan) settleFor() int64 { return int64(min(maxSettle, p.ladder.ReleaseAfter)) }
 
-// belowAt is the moment from which every budget of e is below WarnAt (or PaceAt), if nothing more is used.
-func (e *entry) belowAt(pace bool) int64 {
-	var at int64
+// belowAt is the moment from which every budget of e is below WarnAt (pace: below PaceAt) if nothing more is used;
+// tooMany, that concurrent sessions are not, for which no moment can be told.
+func (e *entry) belowAt(pace bool) (at int64, tooMany bool) {
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]
 		most := l.warnMax
 		if pace {
 			most = l.paceMax
 		}
-		if l.Of != ConcurrentSessions {
+		if l.Of == ConcurrentSessions {
+			tooMany = tooMany || int(e.open) > most
+		} else {
 			at = max(at, e.wholeAt[i]-int64(most)*l.token)
-			continue
-		}
-		if int(e.open) > most {
-			return forever
 		}
 	}
-	return at
+	return at, tooMany
 }
 
-// endOf is the moment at which stage s of e ends if nothing more is tried. floor is a moment before which it cannot.
+// endOf is the moment at which stage s of e ends if nothing more is tried; floor is one before which it cannot.
 func (e *entry) endOf(s Stage, floor int64) int64 {
 	if s == StageCut {
 		return e.t.until
 	}
-	at := e.belowAt(s == StageDefer)
-	if at == forever {
+	at, tooMany := e.belowAt(s == StageDefer)
+	if tooMany {
 		return forever
 	}
-	at = max(at, floor)
 	if s == StageWarn {
-		at += int64(e.plan.ladder.ReleaseAfter)
+		at = max(e.t.calm, floor) + int64(e.plan.ladder.ReleaseAfter)
 	}
-	return max(at, e.t.confirmed+e.plan.settleFor())
+	return max(at, floor, e.t.confirmed+e.plan.settleFor())
 }
 
 // settled is the stage of e at now given that nothing was tried since it was last set: the way down the ladder. since
@@ -51,18 +48,23 @@ func (e *entry) settled(now int64) (s Stage, since, end int64) {
 		return s, 0, 0
 	}
 	since = e.t.since
-	floor := e.t.calm
 	if s > e.plan.highest {
 		s, since = e.plan.highest, now
 	}
+	floor := e.t.ended
 	for ; s > StageObserve; s-- {
 		if end = e.endOf(s, floor); end > now {
 			return s, since, end
 		}
-		since = end
-		if s == StageCut {
+		if since = end; s == StageCut {
 			floor = max(floor, end) // calm is counted from the end of a cut
 		}
 	}
 	return s, since, 0
+}
+
+// stir notes that an attempt was at WarnAt or above: calm begins anew, when every budget is below.
+func (e *entry) stir(now int64) {
+	at, _ := e.belowAt(false)
+	e.troubled().calm = max(now, at)
 }

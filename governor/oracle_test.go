@@ -175,7 +175,7 @@ func (o *oracle) attempt() verdict {
 	}
 	for i, l := range o.budgets {
 		if refused[i] {
-			l.press += l.tok
+			l.press = min(l.press+l.tok, 100*int64(l.Burst)*l.tok)
 		}
 		if l.Of != Sessions {
 			continue
@@ -220,6 +220,9 @@ func (o *oracle) cap(v verdict) verdict {
 func (o *oracle) rise(v verdict) {
 	if v.level >= o.stage && v.level > StageObserve {
 		o.stage, o.confirmed = v.level, o.now
+	}
+	if v.level >= StageWarn { // it was told to be at WarnAt or above, so this was no calm
+		o.calmed = -1
 	}
 	if v.level == StageCut {
 		o.until = o.now + int64(o.plan.Ladder.CutFor/time.Second)

@@ -1,6 +1,9 @@
 package governor
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // caseGap is skipped at every start: as many cases may have been opened since the last save, and their numbers are not
 // to be given out again.
@@ -45,10 +48,10 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 	}
 	if e.t != nil && e.stage != StageObserve {
 		s.Since, s.Until = time.Duration(e.t.since), time.Duration(e.t.until)
-		s.Confirmed, s.Calm = time.Duration(e.t.confirmed), time.Duration(e.t.calm)
+		s.Confirmed, s.Calm, s.Ended = time.Duration(e.t.confirmed), time.Duration(e.t.calm), time.Duration(e.t.ended)
 		s.Case, s.Cause = e.t.caseNo, e.t.cause
-		if r := e.plan.running; r >= 0 && int(e.open) > e.plan.limits[r].warnMax {
-			s.Calm = time.Duration(t) // in the next life none of them runs
+		if int(e.open) > e.plan.few {
+			s.Ended = time.Duration(t) // in the next life none of them runs
 		}
 	}
 	return s
@@ -117,7 +120,7 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan) {
 	t := g.clock.t
 	p := shapes[v.Plan]
 	if !p.shaped(v.Budgets) {
-		p = &plan{name: v.Plan, highest: StageCut, ladder: DefaultLadder(), running: -1}
+		p = &plan{name: v.Plan, highest: StageCut, ladder: DefaultLadder(), few: math.MaxInt32}
 		for _, b := range v.Budgets {
 			p.limits = append(p.limits, newLimit(b.Budget, p.ladder))
 		}
@@ -128,7 +131,8 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan) {
 	}
 	e := newEntry(v.Subscriber, p, min(v.Mode, ModeEnforce))
 	for i := range v.Budgets {
-		e.wholeAt[i] = min(int64(v.Budgets[i].WholeAt), t+p.limits[i].debt)
+		l := &p.limits[i]
+		e.wholeAt[i] = min(int64(v.Budgets[i].WholeAt), t+int64(l.Burst)*l.token*(MaxPercent/100+1)) // the most of any ladder
 		if calm := int64(v.Budgets[i].CalmAt); calm > t {
 			e.troubled().calmAt[i] = calm
 		}
@@ -136,7 +140,9 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan) {
 	if e.stage = v.Stage; e.stage != StageObserve {
 		tr := e.troubled()
 		tr.since, tr.until = min(int64(v.Since), t), min(int64(v.Until), t+int64(MaxRest))
-		tr.confirmed, tr.calm = min(int64(v.Confirmed), t), min(int64(v.Calm), t)
+		tr.confirmed, tr.ended = min(int64(v.Confirmed), t), min(int64(v.Ended), t)
+		at, _ := e.belowAt(false)
+		tr.calm = min(int64(v.Calm), max(at, t))
 		tr.caseNo, tr.cause = v.Case, v.Cause
 	}
 	g.current(e, t)

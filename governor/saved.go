@@ -5,17 +5,17 @@ import "time"
 // Saved is a subscriber as it is kept on disk. All times are durations on the governor's own clock, which only goes
 // forward and goes on where it stopped after a restart, so that a wall clock that steps changes no budget.
 type Saved struct {
-	Subscriber, Plan string
-	Gone             bool          // nothing is left to keep: delete it. Clock and Cases count all the same
-	Clock            time.Duration // when this was taken
-	Cases            uint64        // case numbers given out so far, by all subscribers
-	Mode             Mode
-	Stage            Stage
-	Since, Until     time.Duration // of the stage; Until only for a cut
-	Confirmed, Calm  time.Duration // see entry
-	Case             string
-	Cause            Cause
-	Budgets          []SavedBudget
+	Subscriber, Plan       string
+	Gone                   bool          // nothing is left to keep: delete it. Clock and Cases count all the same
+	Clock                  time.Duration // when this was taken
+	Cases                  uint64        // case numbers given out so far, by all subscribers
+	Mode                   Mode
+	Stage                  Stage
+	Since, Until           time.Duration // of the stage; Until only for a cut
+	Confirmed, Calm, Ended time.Duration // the moments of these names of trouble
+	Case                   string
+	Cause                  Cause
+	Budgets                []SavedBudget
 }
 
 // Cause is the budget that brought a subscriber to its stage, as it stood then.

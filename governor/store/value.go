@@ -20,7 +20,7 @@ func encode(b []byte, s *governor.Saved) []byte {
 	b = append(b, version)
 	b = text(b, s.Plan)
 	b = append(b, byte(s.Mode), byte(s.Stage))
-	for _, d := range []time.Duration{s.Clock, s.Since, s.Until, s.Confirmed, s.Calm} {
+	for _, d := range []time.Duration{s.Clock, s.Since, s.Until, s.Confirmed, s.Calm, s.Ended} {
 		b = binary.AppendVarint(b, int64(d))
 	}
 	b = text(b, s.Case)
@@ -98,7 +98,9 @@ func decode(b []byte) (s governor.Saved, ok bool) {
 	r := &reader{b: b[1 : len(b)-4], ok: true}
 	s.Plan = r.text()
 	s.Mode, s.Stage = governor.Mode(r.byte()), governor.Stage(r.byte())
-	s.Clock, s.Since, s.Until, s.Confirmed, s.Calm = r.duration(), r.duration(), r.duration(), r.duration(), r.duration()
+	for _, d := range []*time.Duration{&s.Clock, &s.Since, &s.Until, &s.Confirmed, &s.Calm, &s.Ended} {
+		*d = r.duration()
+	}
 	s.Case = r.text()
 	s.Cause.Of = governor.Kind(r.byte())
 	s.Cause.Value, s.Cause.Limit, s.Cause.Burst = int(r.number()), int(r.number()), int(r.number())
