@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -132,5 +131,3 @@ func shotDir(t *testing.T) string {
 	}
 	return dir
 }
-
-var _ = page.CaptureScreenshot

@@ -61,7 +61,7 @@ func (st *stream) send() error {
 	src := st.s.opt.Source
 	var out bytes.Buffer
 	status := whole(src.Status())
-	health, err := json.Marshal(problemsOf(status, st.s.opt.Now()))
+	health, err := json.Marshal(problemsOf(status))
 	if err != nil {
 		return err
 	}

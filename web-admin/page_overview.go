@@ -72,8 +72,8 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		}
 		v.Now = append(v.Now, nowRow{n.stage, number(n.count), text, "/subscribers?stage=" + n.stage, n.count > 0})
 	}
-	for _, p := range problemsOf(st, z.now) {
-		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.ago(p.Since.Time)})
+	for _, p := range problemsOf(st) {
+		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time)})
 	}
 	for _, sub := range lines {
 		v.Lines = append(v.Lines, lineOf(sub, z))
@@ -101,7 +101,7 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 	}
 	for _, t := range st.Syslog {
 		v.Syslog = append(v.Syslog, syslogView{URL: inert(t.URL), Up: t.Up, Waiting: number(t.Behind), Lost: number(t.Dropped),
-			Since: z.ago(t.Since.Time), Error: inert(t.LastError), HasLost: t.Dropped > 0, Behind: t.Behind > 0})
+			Since: z.lasting(t.Since.Time), Error: inert(t.LastError), HasLost: t.Dropped > 0, Behind: t.Behind > 0})
 	}
 	return v
 }

@@ -8,12 +8,16 @@ import (
 	"strings"
 )
 
-const subscribersPerPage = 50
+const (
+	subscribersPerPage = 50
+	shownPrefixes      = 2
+)
 
 // lineView is a subscriber as one row of a table.
 type lineView struct {
 	ID, Name, Link, Plan string
-	Prefixes             string
+	Prefixes             []string // the first ones
+	MorePrefixes         string   // how many are not shown; empty: none
 	Unmapped             bool
 	Stage                string
 	Since, Until         moment
@@ -56,8 +60,17 @@ func budgetOf(b Budget, z zone) budgetView {
 
 func lineOf(sub Subscriber, z zone) lineView {
 	v := lineView{ID: inert(sub.ID), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
-		Prefixes: inert(strings.Join(sub.Prefixes, ", ")),
-		Stage:    inert(sub.Stage), Since: z.clock(sub.Since.Time), Until: z.clock(sub.Until.Time), Case: inert(sub.Case), Open: number(sub.Open)}
+		Stage: inert(sub.Stage), Since: z.clock(sub.Since.Time), Until: z.clock(sub.Until.Time), Case: inert(sub.Case), Open: number(sub.Open)}
+	for i, p := range sub.Prefixes {
+		if p == sub.ID {
+			continue // an unmapped source is called by its prefix
+		}
+		if i == shownPrefixes {
+			v.MorePrefixes = number(len(sub.Prefixes) - i)
+			break
+		}
+		v.Prefixes = append(v.Prefixes, inert(p))
+	}
 	if v.Name == "" {
 		v.Name = v.ID
 	}

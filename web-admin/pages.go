@@ -102,7 +102,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	f.At = z.second(now)
 	if f.LoggedIn = s.logins.valid(cookieOf(r), false); f.LoggedIn {
 		st := s.opt.Source.Status()
-		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st, now))
+		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
 		f.Box, f.Version = inert(st.Box), inert(st.Version)
 	}
 	var out bytes.Buffer
@@ -119,7 +119,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 func modeOf(st Status, z zone) modeView {
 	a := st.Actions
 	decided := a.Passed + a.Paced + a.Deferred + a.Cut
-	m := modeView{Enforce: st.Mode == "enforce", Since: z.ago(st.Since.Time)}
+	m := modeView{Enforce: st.Mode == "enforce", Since: z.lasting(st.Since.Time)}
 	if m.Enforce {
 		m.Line = fmt.Sprintf("acted on %s of %s", number(st.Acted), count(decided, "decision", "decisions"))
 	} else {

@@ -1,13 +1,10 @@
 package webadmin
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // problemsOf is everything about the box itself that somebody should look at: what the status shows, and what its source adds.
-// Empty means healthy.
-func problemsOf(st Status, now time.Time) []Problem {
+// Empty means healthy. Nothing in it changes with time alone, so that it can be compared with that of a second ago.
+func problemsOf(st Status) []Problem {
 	out := []Problem{}
 	add := func(since Time, what, meaning, do string) {
 		out = append(out, Problem{What: what, Meaning: meaning, Do: do, Since: since})
@@ -19,10 +16,6 @@ func problemsOf(st Status, now time.Time) []Problem {
 		if t.Up {
 			continue
 		}
-		what := "Collector " + inert(t.URL) + " unreachable"
-		if !t.Since.IsZero() {
-			what += " for " + span(now.Sub(t.Since.Time).Truncate(time.Second))
-		}
 		meaning := fmt.Sprintf("Mail is not affected; %s waiting", count(t.Behind, "record", "records"))
 		if t.Dropped > 0 {
 			meaning += fmt.Sprintf(", %s lost to this collector.", number(t.Dropped))
@@ -33,7 +26,7 @@ func problemsOf(st Status, now time.Time) []Problem {
 		if t.LastError != "" {
 			do = "Check the collector and the way to it: " + inert(t.LastError) + "."
 		}
-		add(t.Since, what, meaning, do)
+		add(t.Since, "Collector "+inert(t.URL)+" unreachable", meaning, do)
 	}
 	if !st.Store.OK {
 		meaning := "Mail is not affected; budgets and stages of the time since then would be forgotten at a restart."

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -37,6 +38,7 @@ type Server struct {
 	tcp     net.Listener  // nil when Options.Listen is empty
 	socket  *net.UnixListener
 	path    string // of the socket
+	hide    func() // removes the socket's path, once: later it may be somebody else's
 	ready   chan struct{}
 }
 
@@ -67,6 +69,7 @@ func New(o Options) (*Server, error) {
 		path:    filepath.Join(o.DataDir, "mailweir.sock"),
 		ready:   make(chan struct{}),
 	}
+	s.hide = sync.OnceFunc(func() { os.Remove(s.path) })
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
@@ -134,6 +137,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case first = <-ended: // a listener broke: this is not survivable in place, the caller decides
 		left--
 	}
+	s.hide()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
 	for _, h := range servers {
@@ -158,8 +162,9 @@ func (s *Server) Close() error {
 	if s.tcp != nil {
 		s.tcp.Close()
 	}
-	if s.socket != nil && s.socket.Close() == nil { // the first Close only: later the path may be somebody else's
-		os.Remove(s.path)
+	s.hide() // while we still answer: nobody takes the path for one left behind
+	if s.socket != nil {
+		s.socket.Close()
 	}
 	return nil
 }

@@ -182,14 +182,16 @@ func (z zone) second(t time.Time) moment {
 	return m
 }
 
-// ago is relative under an hour and a clock time beyond: "4 min ago", "02:16".
-func (z zone) ago(t time.Time) moment {
+// lasting says how long something has been so: "for 4 min" under an hour, "since 02:16" beyond.
+func (z zone) lasting(t time.Time) moment {
 	m := z.clock(t)
-	if d := z.now.Sub(t); m.Text != "" && d >= 0 && d < time.Hour {
-		m.Text = span(d.Truncate(time.Second)) + " ago"
-		if d < time.Second {
-			m.Text = "just now"
-		}
+	if m.Text == "" {
+		return m
+	}
+	if d := z.now.Sub(t); d >= 0 && d < time.Hour {
+		m.Text = "for " + span(d.Truncate(time.Second))
+	} else {
+		m.Text = "since " + m.Text
 	}
 	return m
 }

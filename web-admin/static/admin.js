@@ -12,8 +12,14 @@ function take(before, after) {
   fresh.forEach((node, i) => {
     let here = before.childNodes[i];
     const kept = node.id && [...before.children].find(child => child.id === node.id);
-    if (kept && kept !== here) {
-      before.insertBefore(kept, here);
+    if (kept) {
+      // What stands before it and goes, goes first: an element that is moved loses its focus.
+      while (here !== kept && !staying.has(here.id)) {
+        const gone = here;
+        here = here.nextSibling;
+        gone.remove();
+      }
+      if (here !== kept) before.insertBefore(kept, here);
       here = kept;
     }
     if (!here) {

@@ -1,0 +1,308 @@
+package webadmin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// complaints collects whatever the browser says on its console: scripts that fail, resources that are refused, policy violations.
+func complaints(t *testing.T, ctx context.Context) func() []string {
+	t.Helper()
+	var mu sync.Mutex
+	var said []string
+	listening := make(chan struct{})
+	go func() {
+		messages := chromedp.Console(ctx)
+		close(listening)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			said = append(said, fmt.Sprint(m))
+			mu.Unlock()
+		}
+	}()
+	<-listening
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return said
+	}
+}
+
+// Every page at every size and in both colours: nothing sticks out, nothing is refused by the content policy, and the picture is
+// kept for people to look at.
+func TestPagesFitTheirScreens(t *testing.T) {
+	ctx := browser(t)
+	busy := startServer(t, Options{Source: busyBox(), Now: func() time.Time { return noon }})
+	watching := busyBox()
+	watching.status.Mode, watching.status.Acted, watching.status.WouldHaveActed = "observe", 0, 1294
+	observe := startServer(t, Options{Source: watching, Now: func() time.Time { return noon }})
+	quiet := startServer(t, Options{Source: quietBox(), Now: func() time.Time { return noon }})
+	said := complaints(t, ctx)
+	dir := shotDir(t)
+
+	pages := []struct {
+		name   string
+		server *Server
+		path   string
+	}{
+		{"login", busy, "login"},
+		{"overview", busy, ""},
+		{"subscribers", busy, "subscribers"},
+		{"subscriber-cut", busy, "subscribers/S-1044"},
+		{"records", busy, "records"},
+		{"not-found", busy, "destinations"},
+		{"overview-observe", observe, ""},
+		{"subscriber-observe", observe, "subscribers/S-1102"},
+		{"overview-empty", quiet, ""},
+		{"subscribers-empty", quiet, "subscribers"},
+		{"records-empty", quiet, "records"},
+	}
+	var last *Server
+	for _, p := range pages {
+		if p.server != last && p.name != "login" {
+			logIn(t, ctx, p.server) // one host, one cookie: the servers share it, the last login counts
+		}
+		if p.name != "login" {
+			last = p.server
+		}
+		for _, width := range []int64{1280, 390} {
+			for _, dark := range []bool{false, true} {
+				name := fmt.Sprintf("%s-%d-%s.png", p.name, width, map[bool]string{false: "light", true: "dark"}[dark])
+				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 844), colours(dark), chromedp.Navigate(p.server.URL()+p.path)); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if over := evaluate[[]string](t, ctx, `[...document.querySelectorAll("body *")].filter(e => !e.closest("svg,.skip,thead") &&
+					e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.tagName + "." + e.className)`); len(over) > 0 {
+					t.Errorf("%s: sticks out to the right: %s", name, strings.Join(over[:min(len(over), 8)], ", "))
+				}
+				if wide := evaluate[int](t, ctx, `document.documentElement.scrollWidth`); wide > int(width) {
+					t.Errorf("%s: scrolls sideways: %d px wide", name, wide)
+				}
+				// The whole page in one picture, with the bar at the bottom where a phone has it.
+				height := evaluate[int64](t, ctx, `document.documentElement.scrollHeight`)
+				shot, err := chromedp.Run(ctx, func(ctx context.Context, tab *chromedp.Target) ([]byte, error) {
+					if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, min(max(height, 844), 4000))); err != nil {
+						return nil, err
+					}
+					return chromedp.CaptureScreenshot()(ctx, tab)
+				})
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), shot, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	for _, m := range said() {
+		if !strings.Contains(m, "404") { // the page that is not there is asked for on purpose
+			t.Errorf("the browser complains: %s", m)
+		}
+	}
+}
+
+func TestEverythingCanBeReachedByKeyboard(t *testing.T) {
+	ctx := browser(t)
+	s := startServer(t, Options{Source: busyBox(), Now: func() time.Time { return noon }})
+	logIn(t, ctx, s)
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 844), chromedp.Navigate(s.URL())); err != nil {
+		t.Fatal(err)
+	}
+	can := evaluate[int](t, ctx, `[...document.querySelectorAll("a[href],button,input:not([type=hidden]),summary,[tabindex='0']")].filter(e => e.checkVisibility()).length`)
+	reached := map[string]bool{}
+	for range can + 5 {
+		if err := chromedp.Do(ctx, chromedp.KeyEvent("\t")); err != nil {
+			t.Fatal(err)
+		}
+		// Where the focus is, and whether it can be seen there.
+		at := evaluate[string](t, ctx, `(() => { const e = document.activeElement; if (e === document.body) return "";
+			const s = getComputedStyle(e); return [e.tagName, e.textContent.trim().slice(0, 30), [...document.querySelectorAll("*")].indexOf(e), s.outlineStyle === "none" ? "unseen" : "seen"].join("|"); })()`)
+		if strings.HasSuffix(at, "unseen") {
+			t.Errorf("the focus cannot be seen on %s", at)
+		}
+		if at != "" {
+			reached[at] = true
+		}
+	}
+	if len(reached) != can {
+		t.Errorf("reached %d of %d links, fields and buttons by Tab", len(reached), can)
+	}
+	// The first one skips to the page.
+	if err := chromedp.Do(ctx, chromedp.Navigate(s.URL()), chromedp.KeyEvent("\t\r")); err != nil {
+		t.Fatal(err)
+	}
+	if at := evaluate[string](t, ctx, `document.activeElement.id`); at != "main" {
+		t.Errorf("Tab, Enter leads to %q, want the page itself", at)
+	}
+}
+
+func TestTheOverviewStaysCurrent(t *testing.T) {
+	ctx := browser(t)
+	box := busyBox()
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	logIn(t, ctx, s)
+	if err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS("#twin-share summary"))); err != nil {
+		t.Fatal(err)
+	}
+	evaluate[bool](t, ctx, `(document.querySelector("#look a").focus(), window.wasHere = true)`)
+	box.mu.Lock()
+	box.status.Stages.Defer = 77
+	box.status.Mode, box.status.WouldHaveActed = "observe", 4242
+	box.status.Syslog[1].Up = true
+	box.mu.Unlock()
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector(".now").textContent.includes("77") && document.querySelector("#mode").textContent.includes("4,242")
+		&& document.querySelector("#health").textContent.includes("healthy")`, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
+		t.Fatalf("the page did not change by itself: %v", err)
+	}
+	if !evaluate[bool](t, ctx, `window.wasHere === true && document.querySelector("#twin-share").open && document.activeElement === document.querySelector("#look a")`) {
+		t.Error("the page was loaded again, or an opened table closed, or the focus was lost")
+	}
+	evaluate[bool](t, ctx, `(document.querySelectorAll("#look a")[1].focus(), true)`)
+	box.mu.Lock()
+	box.subs = box.subs[1:]
+	box.mu.Unlock()
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`!document.querySelector("#look").textContent.includes("Elm Street")`, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
+		t.Fatalf("a row that is gone stays: %v", err)
+	}
+	if at := evaluate[string](t, ctx, `document.activeElement.textContent`); at != "Mill Lane 3, 2nd floor" {
+		t.Errorf("the focus went from Mill Lane to %q", at)
+	}
+	// Ended on the server, the session sends an open page to the login page.
+	s.logins.mu.Lock()
+	clear(s.logins.by)
+	s.logins.mu.Unlock()
+	if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#token"))); err != nil {
+		t.Fatalf("the page stays although the session has ended: %v", err)
+	}
+}
+
+func TestAPageSaysWhenItsNumbersAreOld(t *testing.T) {
+	ctx := browser(t)
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	logIn(t, ctx, s)
+	box.mu.Lock() // the box answers nothing now
+	_, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.body.classList.contains("old") && !document.querySelector("#stale").hidden`, chromedp.WithPollingTimeout(15*time.Second)))
+	box.mu.Unlock()
+	if err != nil {
+		t.Fatalf("nothing says that the numbers are old: %v", err)
+	}
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`!document.body.classList.contains("old") && document.querySelector("#stale").hidden`, chromedp.WithPollingTimeout(15*time.Second))); err != nil {
+		t.Fatalf("the page does not recover: %v", err)
+	}
+}
+
+func TestPagesWorkWithoutScript(t *testing.T) {
+	ctx := browser(t)
+	s := startServer(t, Options{Source: busyBox(), Now: func() time.Time { return noon }})
+	off := chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	})
+	var see string
+	err := chromedp.Do(ctx, off,
+		chromedp.Navigate(s.URL()+"records"), // leads to the login page, and back
+		chromedp.SendKeys(chromedp.CSS("#token"), tokenOf(t, s)+"\r"),
+		chromedp.WaitVisible(chromedp.CSS(".records")),
+		chromedp.SendKeys(chromedp.CSS(".search input"), "100.64.3.7\r"), // an address leads to its line
+		chromedp.WaitVisible(chromedp.CSS("#sentence")),
+		chromedp.Func(func(ctx context.Context, tab *chromedp.Target) (err error) {
+			see, err = chromedp.TextContent(chromedp.CSS("#main"))(ctx, tab)
+			return err
+		}),
+		chromedp.Click(chromedp.CSS(".leave button")),
+		chromedp.WaitVisible(chromedp.CSS("#token")),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Elm Street 12", "412/20 per 1h", "K7Q2X", "encrypted mail connections"} {
+		if !strings.Contains(see, want) {
+			t.Errorf("the subscriber's page lacks %q", want)
+		}
+	}
+}
+
+// Names come from customers, servers and clients on the wire. Whatever they hold, it is text.
+func TestHostileNamesAreInert(t *testing.T) {
+	ctx := browser(t)
+	box := busyBox()
+	nasty := []string{`"><script>document.title='owned'</script>`, `'"><img src=x onerror="document.title='owned'">`, "javascript:document.title='owned'",
+		"=cmd|' /C calc'!A0", "line\r\nSet-Cookie: a=b", "\u202egnp.exe\u202c", "nul\x00byte", strings.Repeat("W", 64<<10), `</details></table><h1>owned</h1>`, "{{.}}", "../../etc/passwd"}
+	box.subs, box.records = nil, nil
+	for i, n := range nasty {
+		box.subs = append(box.subs, Subscriber{ID: n, Name: n, Plan: n, Prefixes: []string{n}, Stage: "defer", Reason: n, Case: n,
+			Budgets: []Budget{{Of: n, Limit: 1, Burst: 1, Value: 2, Ratio: 2}}, Decisions: []Decision{{Action: n, Reason: n, Case: n}}, Exemption: &Exemption{Reason: n}})
+		box.records = append(box.records, Record{Seq: uint64(100 - i), Kind: "SESSION", Subscriber: n, Line: n, Params: []Param{{"src", n}, {"sni", n}, {n, n}}},
+			Record{Seq: uint64(50 - i), Kind: n, Subscriber: n, Line: n, Params: []Param{{n, n}}})
+	}
+	box.status.Box, box.status.Version, box.status.Lanes.Fast.Why = nasty[0], nasty[1], nasty[8]
+	box.status.Syslog = []Syslog{{URL: nasty[0], LastError: nasty[1]}, {URL: nasty[7], LastError: nasty[5]}}
+	box.status.Problems = []Problem{{What: nasty[0], Meaning: nasty[1], Do: nasty[7]}}
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	said := complaints(t, ctx)
+	logIn(t, ctx, s)
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{"", "subscribers", "records", "subscribers?q=%3Cscript%3Edocument.title%3D'owned'%3C%2Fscript%3E", "login?next=javascript:alert(1)", "nothing%3Cscript%3E"}
+	for _, n := range nasty[:7] {
+		paths = append(paths, strings.TrimPrefix(subscriberLink(n), "/"))
+	}
+	for _, p := range paths {
+		if err := chromedp.Do(ctx, chromedp.Navigate(s.URL()+p)); err != nil {
+			t.Fatalf("%s: %v", p, err)
+		}
+		if title := evaluate[string](t, ctx, `document.title`); strings.HasPrefix(title, "owned") {
+			t.Errorf("/%s ran a script", p)
+		}
+		if n := evaluate[int](t, ctx, `document.querySelectorAll("main script, main img, main h1 ~ h1").length`); n != 0 {
+			t.Errorf("/%s has %d elements made of names", p, n)
+		}
+		if wide := evaluate[int](t, ctx, `document.documentElement.scrollWidth`); wide > 390 {
+			t.Errorf("/%s scrolls sideways: %d px", p, wide)
+		}
+	}
+	for _, m := range said() {
+		if !strings.Contains(m, "404") {
+			t.Errorf("the browser complains: %s", m)
+		}
+	}
+}
+
+func get(t *testing.T, s *Server, path string, header ...string) *http.Response {
+	t.Helper()
+	return ask(t, s, "GET", path, "", header...)
+}
+
+// ask makes one request with header name, value pairs; the body is closed with the test.
+func ask(t *testing.T, s *Server, method, path, body string, header ...string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequest(method, strings.TrimSuffix(s.URL(), "/")+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	a, err := client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Body.Close() })
+	return a
+}

@@ -1,0 +1,151 @@
+package webadmin
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mailweir/mailweir/governor"
+)
+
+func TestStagesAreGovernorsWords(t *testing.T) {
+	t.Parallel()
+	for rank, word := range stages {
+		if got := governor.Stage(rank + int(governor.StageObserve)).String(); got != word {
+			t.Errorf("stage %d is %q here and %q in governor", rank, word, got)
+		}
+	}
+}
+
+func TestNumbersAndTimesReadWell(t *testing.T) {
+	t.Parallel()
+	z := zone{noon, vienna}
+	at := func(d time.Duration) time.Time { return noon.Add(d) }
+	for _, c := range []struct{ why, got, want string }{
+		{"thousands", number(1234567), "1,234,567"},
+		{"three digits", number(999), "999"},
+		{"negative", number(-1234), "-1,234"},
+		{"one", count(1, "packet", "packets"), "1 packet"},
+		{"many", count(2314, "packet", "packets"), "2,314 packets"},
+		{"nothing a second", rate(0), "0"},
+		{"a session a minute", rate(1.0 / 60), "0.017"},
+		{"below one", rate(0.834), "0.83"},
+		{"a few", rate(4.21), "4.2"},
+		{"many a second", rate(1204.4), "1,204"},
+		{"full is full", percent(1), "100\u00a0%"},
+		{"less is never full", percent(0.999), "99\u00a0%"},
+		{"floats do not lose one", percent(0.29), "29\u00a0%"},
+		{"far over", percent(20.6), "2,060\u00a0%"},
+		{"an hour", window(time.Hour), "1h"},
+		{"a day", window(24 * time.Hour), "24h"},
+		{"an hour and a half", window(90 * time.Minute), "1h30m"},
+		{"ten minutes", window(10 * time.Minute), "10m"},
+		{"millisecond", span(12 * time.Millisecond), "12\u00a0ms"},
+		{"a pace", span(2100 * time.Millisecond), "2.1\u00a0s"},
+		{"minutes", span(4*time.Minute + 12*time.Second), "4\u00a0min"},
+		{"hours", span(80 * time.Minute), "1\u00a0h 20\u00a0min"},
+		{"days", span(76 * time.Hour), "3\u00a0d"},
+		{"bytes", size(812), "812\u00a0B"},
+		{"kilobytes", size(23331), "23\u00a0kB"},
+		{"megabytes", size(3_400_000), "3.4\u00a0MB"},
+		{"today", z.clock(at(-time.Hour)).Text, "11:04"},
+		{"a minute past midnight in the zone of the page", z.clock(time.Date(2026, 11, 17, 23, 1, 0, 0, time.UTC)).Text, "00:01"},
+		{"yesterday", z.clock(at(-13 * time.Hour)).Text, "yesterday 23:04"},
+		{"tomorrow", z.clock(at(14 * time.Hour)).Text, "tomorrow 02:04"},
+		{"this year", z.clock(at(-76 * time.Hour)).Text, "15 Nov 08:04"},
+		{"another year", z.clock(at(-400 * 24 * time.Hour)).Text, "14 Oct 2025 12:04"},
+		{"the zone is said on hover", z.clock(noon).Full, "Wednesday, 18 November 2026, 12:04:40 CET"},
+		{"no time, no text", z.clock(time.Time{}).Text, ""},
+		{"relative under an hour", z.lasting(at(-4 * time.Minute)).Text, "for 4\u00a0min"},
+		{"a clock beyond", z.lasting(at(-2 * time.Hour)).Text, "since 10:04"},
+		{"a clock that stepped back", z.lasting(at(time.Hour)).Text, "since 13:04"},
+		{"with seconds", z.second(at(-13 * time.Hour)).Text, "yesterday 23:04:40"},
+		{"controls", inert("a\r\n\x00b\x1b"), "a\ufffd\ufffd\ufffdb\ufffd"},
+		{"direction overrides", inert("\u202egnp.exe"), "\ufffdgnp.exe"},
+		{"not UTF-8", inert("\xff\xfe"), "\ufffd\ufffd"},
+		{"long", inert(strings.Repeat("ä", 1000)), strings.Repeat("ä", longestText) + "…"},
+		{"a line of a record keeps its length", visible(strings.Repeat("ä", 1000)), strings.Repeat("ä", 1000)},
+		{"an id with a slash", subscriberLink("100.64.9.9/32"), "/subscribers/100.64.9.9%2F32"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %q, want %q", c.why, c.got, c.want)
+		}
+	}
+}
+
+func TestTheSentenceSaysOnlyWhatIsSo(t *testing.T) {
+	t.Parallel()
+	enforce := Status{Mode: "enforce", Ports: []int{25}}
+	hour := Seconds(time.Hour)
+	over := []Budget{{Of: "sessions", Window: hour, Limit: 20, Burst: 5, Value: 9, Ratio: 1.8}, {Of: "tls_handshakes", Window: hour, Limit: 20, Burst: 20, Value: 412, Ratio: 20.6}}
+	for _, c := range []struct {
+		why      string
+		sub      Subscriber
+		st       Status
+		has, not []string
+	}{
+		{"within budget", Subscriber{Stage: "warn", Budgets: over}, enforce, []string{"Nothing is being held back"}, []string{"case", "infected"}},
+		{"paced, near its limit", Subscriber{Stage: "pace", Since: ago(time.Hour), Budgets: []Budget{{Of: "messages", Window: hour, Limit: 60, Burst: 60, Value: 54, Ratio: 0.9}}}, enforce,
+			[]string{"come close", "54 of 60 messages in an hour", "since 11:04", "more slowly"}, []string{"over what", "case number"}},
+		{"deferred: the fullest budget, when it ends, and the case", Subscriber{Stage: "defer", Since: ago(time.Hour), Until: At(noon.Add(time.Hour)), Case: "K7Q2X", Budgets: over}, enforce,
+			[]string{"412 encrypted mail connections counted, 20 allowed in an hour", "wait and try again", "at about 13:04", "587", "K7Q2X"}, nil},
+		{"a burst smaller than the limit", Subscriber{Stage: "defer", Budgets: over[:1]}, enforce, []string{"9 mail connections counted, 5 allowed at once and 20 in an hour"}, nil},
+		{"at the same time: no window", Subscriber{Stage: "defer", Budgets: []Budget{{Of: "concurrent_sessions", Limit: 3, Burst: 3, Value: 4, Ratio: 4.0 / 3}}}, enforce, []string{"4 mail connections at the same time counted, 3 allowed."}, nil},
+		{"cut ends at its time, whatever happens", Subscriber{Stage: "cut", Until: At(noon.Add(time.Hour)), Budgets: over}, enforce, []string{"That ends at 13:04"}, []string{"If it stops"}},
+		{"only watching", Subscriber{Stage: "cut", Until: At(noon.Add(time.Hour)), Budgets: over}, Status{Mode: "observe", Ports: []int{25}}, []string{"neither slowed nor stopped by us"}, []string{"refuse", "ends at"}},
+		{"587 is limited too: nothing is said of it", Subscriber{Stage: "defer", Budgets: over}, Status{Mode: "enforce", Ports: []int{25, 587}}, nil, []string{"587"}},
+		{"no time in the past is promised", Subscriber{Stage: "defer", Until: ago(time.Minute), Budgets: over}, enforce, nil, []string{"ends at"}},
+		{"no budgets at all", Subscriber{Stage: "pace"}, enforce, []string{"near or over"}, nil},
+	} {
+		got := sentence(c.sub, c.st, noon, vienna)
+		for _, want := range c.has {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: lacks %q:\n%s", c.why, want, got)
+			}
+		}
+		for _, bad := range c.not {
+			if strings.Contains(got, bad) {
+				t.Errorf("%s: has %q:\n%s", c.why, bad, got)
+			}
+		}
+	}
+}
+
+func TestChartsSayWhatHappened(t *testing.T) {
+	t.Parallel()
+	z := zone{noon, vienna}
+	start := noon.Truncate(time.Minute)
+	tr := Traffic{Step: Seconds(time.Minute)}
+	for i := range 60 {
+		p := TrafficPoint{Start: At(start.Add(time.Duration(i-59) * time.Minute)), Started: 60, Clear: 1, StartTLS: 3}
+		if i == 59 {
+			p.Started = 40 // in 40 s
+		}
+		tr.Points = append(tr.Points, p)
+	}
+	if c := chartTraffic(tr, z); c.Now != "1.0" || c.Mean != "1.0" || c.Peak != "1.0" || c.Minutes != "" {
+		t.Errorf("one session a second: now %s, mean %s, peak %s, of %q", c.Now, c.Mean, c.Peak, c.Minutes)
+	}
+	if c := chartShare(tr, z); c.Hour != "75\u00a0%" || c.Recent != "75\u00a0%" || len(c.Columns) != 12 || c.Unknown != "" {
+		t.Errorf("three of four: %s, %s, %d columns", c.Hour, c.Recent, len(c.Columns))
+	}
+	// The step that has just begun says nothing.
+	if c := chartTraffic(tr, zone{start.Add(3 * time.Second), vienna}); c.Now != "1.0" {
+		t.Errorf("3 s into a minute: %s now", c.Now)
+	}
+	// A box that has just started, and one whose clock was set since.
+	if c := chartTraffic(Traffic{Step: Seconds(time.Minute), Points: tr.Points[50:]}, z); c.Minutes != "9\u00a0min" {
+		t.Errorf("ten steps are %q", c.Minutes)
+	}
+	for _, odd := range []Traffic{{}, {Points: tr.Points}, {Step: Seconds(time.Minute), Points: tr.Points[:1]}} {
+		if c := chartTraffic(odd, z); !c.Empty {
+			t.Error("drawn from nothing")
+		}
+	}
+	for _, step := range []time.Duration{-365 * 24 * time.Hour, 365 * 24 * time.Hour} {
+		chartTraffic(tr, zone{noon.Add(step), vienna})
+		if c := chartShare(tr, zone{noon.Add(step), vienna}); !c.Empty {
+			t.Errorf("a clock step of %v: a share of %s", step, c.Hour)
+		}
+	}
+}
