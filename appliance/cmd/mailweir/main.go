@@ -1,0 +1,168 @@
+// Command mailweir governs SMTP in line. `mailweir --help` lists what it can do;
+// the command-line contract is kept here and nowhere else.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+)
+
+// version is set by the linker; see the Makefile.
+var version = "unknown"
+
+// Exit codes of the contract.
+const (
+	exitFailed = 1 // the work failed
+	exitUsage  = 2 // wrong usage or configuration
+)
+
+// usageError is a mistake of whoever typed the command or wrote the configuration.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// command is one word after `mailweir`.
+type command struct {
+	name, args, does string
+	run              func(ctx context.Context, c *invocation) error
+}
+
+// invocation is a command being run: its flags and where it prints.
+type invocation struct {
+	flags          *flag.FlagSet
+	argv           []string
+	stdout, stderr io.Writer
+}
+
+// parse reads the flags, which may stand before or after the other arguments,
+// and returns the latter.
+func (c *invocation) parse() ([]string, error) {
+	var rest []string
+	argv := c.argv
+	for {
+		if err := c.flags.Parse(argv); err != nil {
+			return nil, err
+		}
+		if c.flags.NArg() == 0 {
+			return rest, nil
+		}
+		rest = append(rest, c.flags.Arg(0))
+		argv = c.flags.Args()[1:]
+	}
+}
+
+var commands = []command{
+	{"run", "--config FILE --data DIR", "govern; SIGHUP reloads the configuration, SIGTERM stops", runCommand},
+	{"check", "--config FILE [--json]", "validate a configuration and print the effective one", checkCommand},
+	{"status", "[--data DIR] [--json]", "mode, stages, counters and health of the running one", statusCommand},
+	{"subscribers", "[ID] [--data DIR] [--json]", "who is in which stage and why; with ID: everything about one", subscribersCommand},
+	{"release", "ID [--data DIR] [--json]", "let a subscriber go by hand: stage observe, budgets full", releaseCommand},
+	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
+	{"version", "[--json]", "print the version", versionCommand},
+}
+
+// later are the commands of the contract that are not built yet.
+var later = []string{"exempt", "replay", "records", "backup", "restore", "update", "reset", "init"}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Main runs one command line and returns its exit code. Errors are one line on
+// stderr: what, where, what to do.
+func Main(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
+	if len(argv) == 0 {
+		usage(stderr)
+		return exitUsage
+	}
+	name := argv[0]
+	switch name {
+	case "-h", "-help", "--help", "help":
+		usage(stdout)
+		return 0
+	case "-version", "--version":
+		name = "version"
+	}
+	for _, cmd := range commands {
+		if cmd.name != name {
+			continue
+		}
+		flags := flag.NewFlagSet(name, flag.ContinueOnError)
+		flags.SetOutput(io.Discard)
+		inv := &invocation{flags: flags, argv: argv[1:], stdout: stdout, stderr: stderr}
+		err := cmd.run(ctx, inv)
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, flag.ErrHelp):
+			fmt.Fprintf(stdout, "usage: mailweir %s %s\n%s\n", cmd.name, cmd.args, cmd.does)
+			flags.SetOutput(stdout)
+			flags.PrintDefaults()
+			return 0
+		}
+		fmt.Fprintf(stderr, "mailweir: %s\n", oneLine(err))
+		if _, parse := errors.AsType[usageError](err); parse || isFlagError(err) {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	for _, l := range later {
+		if l == name {
+			fmt.Fprintf(stderr, "mailweir: %s is not built yet in version %s; nothing was done\n", name, version)
+			return exitFailed
+		}
+	}
+	fmt.Fprintf(stderr, "mailweir: no command %q; `mailweir --help` lists them\n", name)
+	return exitUsage
+}
+
+// isFlagError tells the flag package's complaints from ours: it has no type for them.
+func isFlagError(err error) bool {
+	for _, start := range []string{"flag provided but not defined", "flag needs an argument", "invalid value", "invalid boolean", "bad flag syntax"} {
+		if strings.HasPrefix(err.Error(), start) {
+			return true
+		}
+	}
+	return false
+}
+
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "mailweir governs SMTP at the edge: it slows, defers or cuts who goes over budget, and nobody else.\n\nusage: mailweir COMMAND [flags]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-12s %s\n  %12s   %s\n", c.name, c.args, "", c.does)
+	}
+	fmt.Fprintf(w, "\nNot built yet: %s.\n", strings.Join(later, ", "))
+}
+
+func versionCommand(_ context.Context, c *invocation) error {
+	asJSON := c.flags.Bool("json", false, "print JSON")
+	if _, err := c.parse(); err != nil {
+		return err
+	}
+	goVersion := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+	}
+	if *asJSON {
+		return printJSON(c.stdout, map[string]string{"version": version, "go": goVersion})
+	}
+	fmt.Fprintf(c.stdout, "mailweir %s (%s)\n", version, goVersion)
+	return nil
+}

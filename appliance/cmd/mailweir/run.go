@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/mailweir/mailweir/appliance"
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/lab"
+)
+
+func runCommand(ctx context.Context, c *invocation) error {
+	file := c.flags.String("config", "", "configuration file (required)")
+	data := c.flags.String("data", "", "data directory, made if it is not there (required)")
+	verbose := c.flags.Bool("verbose", false, "log debug messages to stderr")
+	if rest, err := c.parse(); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return usagef("run takes no argument %q", rest[0])
+	}
+	if *file == "" || *data == "" {
+		return usagef("run needs --config FILE and --data DIR")
+	}
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	err := appliance.Run(ctx, appliance.Options{
+		ConfigFile: *file,
+		DataDir:    *data,
+		Version:    version,
+		Log:        slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
+		Reload:     reload,
+		Ready:      func() { fmt.Fprintln(c.stderr, "mailweir: ready") },
+	})
+	if _, bad := errors.AsType[config.Problems](err); bad {
+		return problems(c, err)
+	}
+	return err
+}
+
+func checkCommand(_ context.Context, c *invocation) error {
+	file := c.flags.String("config", "", "configuration file (required)")
+	asJSON := c.flags.Bool("json", false, "print JSON")
+	if rest, err := c.parse(); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return usagef("check takes no argument %q", rest[0])
+	}
+	if *file == "" {
+		return usagef("check needs --config FILE")
+	}
+	cfg, _, err := appliance.LoadConfig(*file)
+	if err != nil {
+		return problems(c, err)
+	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(c.stderr, "mailweir: warning: %v\n", w)
+	}
+	if *asJSON {
+		return printJSON(c.stdout, cfg)
+	}
+	text, err := cfg.Effective()
+	if err != nil {
+		return err
+	}
+	_, err = c.stdout.Write(text)
+	return err
+}
+
+// problems prints what is wrong with a configuration, each problem on a line of
+// its own but the last, which is left to Main.
+func problems(c *invocation, err error) error {
+	all, ok := errors.AsType[config.Problems](err)
+	if !ok {
+		return usageError{err}
+	}
+	for _, p := range all[:len(all)-1] {
+		fmt.Fprintf(c.stderr, "mailweir: %v\n", p)
+	}
+	return usageError{all[len(all)-1]}
+}
+
+func labCommand(ctx context.Context, c *invocation) error {
+	lasts := c.flags.Duration("for", 0, "stop by itself after this long, e.g. 2m; 0: run until Ctrl-C")
+	if rest, err := c.parse(); err != nil {
+		return err
+	} else if len(rest) > 0 {
+		return usagef("lab takes no argument %q", rest[0])
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the own binary: %w", err)
+	}
+	return lab.Main(ctx, lab.MainOptions{Self: self, Out: c.stdout, Duration: *lasts})
+}

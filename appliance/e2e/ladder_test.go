@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/lab"
+)
+
+// A bot that sends over STARTTLS is paced, then deferred, then cut, while its
+// neighbour on the same box is served as if nothing were; a cut ends running
+// sessions, and a release by hand undoes it at once.
+func TestTheLadder(t *testing.T) {
+	for _, reader := range []string{"fast", "portable"} {
+		t.Run(reader, func(t *testing.T) { ladder(t, reader) })
+	}
+}
+
+func ladder(t *testing.T, reader string) {
+	l, ctx := startLab(t)
+	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Exim, StartTLS: true, Domains: []string{"mx.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bot, err := l.AddHome("bot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	neighbour, err := l.AddHome("neighbour")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBox(t, ctx, l, config("enforce", `  - name: home
+    highest_stage: cut
+    budgets:
+      - {of: sessions, limit: 10, per: 20s}
+      - {of: tls_handshakes, limit: 50, per: 20s}
+    ladder: {warn_at: 50, pace_at: 70, defer_at: 100, cut_at: 200, pace_max: 1s, cut_for: 60s, release_after: 5s}
+`)+"queue: {reader: "+reader+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nbot,home,%s %s\nneighbour,home,%s %s\n", bot.IPv4, bot.Prefix6, neighbour.IPv4, neighbour.Prefix6))
+	b.start()
+
+	send := func(h *lab.Home, ipv6 bool, sessions, atOnce int, linger time.Duration) []lab.Session {
+		return h.Send(ctx, lab.Traffic{To: mx.Address(ipv6), From: "a@home.test", Rcpt: "b@mx.test", StartTLS: true,
+			Sessions: sessions, Concurrency: atOnce, Linger: linger, Timeout: 30 * time.Second})
+	}
+	results := func(all []lab.Session) (n map[lab.Result]int) {
+		n = map[lab.Result]int{}
+		for _, s := range all {
+			n[s.Result]++
+		}
+		return n
+	}
+	stages := []string{}
+	saw := func(stage string) {
+		if len(stages) == 0 || stages[len(stages)-1] != stage {
+			stages = append(stages, stage)
+		}
+	}
+	var neighbours []lab.Session
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 4 {
+			neighbours = append(neighbours, send(neighbour, false, 1, 1, 0)...)
+		}
+	})
+	// One that runs when the cut comes.
+	running := make(chan []lab.Session, 1)
+	go func() { running <- send(bot, false, 1, 1, 40*time.Second) }()
+	await(t, 10*time.Second, "the long session to run", func() bool { return b.subscriber("bot").Open > 0 })
+
+	held := time.Duration(0)
+	for range 12 {
+		for _, s := range send(bot, false, 1, 1, 0) {
+			if s.Result == lab.Sent {
+				held = max(held, s.Greeting)
+			}
+			if s.Result == lab.Deferred {
+				if text := s.Replies[0]; !strings.HasPrefix(text, "421 4.7.0 sessions ") || !strings.Contains(text, "case ") {
+					t.Errorf("the bot was told %q", text)
+				}
+			}
+		}
+		saw(b.subscriber("bot").Stage)
+	}
+	if held < 300*time.Millisecond {
+		t.Errorf("no greeting of the bot was held: the slowest came after %v", held)
+	}
+	for range 20 {
+		send(bot, false, 1, 1, 0)
+		stage := b.subscriber("bot").Stage
+		saw(stage)
+		if stage == "cut" {
+			break
+		}
+	}
+	t.Logf("%s: the bot went %s; slowest greeting %v", reader, strings.Join(stages, " -> "), held.Round(time.Millisecond))
+	order := strings.Join(stages, " ")
+	for _, want := range []string{"warn", "pace", "defer", "cut"} {
+		i := strings.Index(order, want)
+		if i < 0 {
+			t.Fatalf("the bot was never in stage %s: %s", want, order)
+		}
+		order = order[i:]
+	}
+
+	// The running session is over, and new ones get a reset, from the kernel.
+	select {
+	case s := <-running:
+		if s[0].Result != lab.Reset {
+			t.Errorf("the running session of a cut subscriber: %v, %v", s[0].Result, s[0].Err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the running session of a cut subscriber goes on")
+	}
+	if n := results(send(bot, false, 5, 1, 0)); n[lab.Reset] != 5 {
+		t.Errorf("sessions of a cut subscriber: %v", n)
+	}
+	if n := results(send(bot, true, 3, 1, 0)); n[lab.Reset] != 3 {
+		t.Errorf("sessions of a cut subscriber over IPv6: %v", n)
+	}
+	before := b.status().Actions.Cut
+	if n := results(send(bot, false, 20, 1, 0)); n[lab.Reset] != 20 {
+		t.Errorf("sessions of a cut subscriber: %v", n)
+	}
+	if after := b.status().Actions.Cut; after != before {
+		t.Errorf("%d attempts of a cut address still reached user space", after-before)
+	}
+
+	wg.Wait()
+	for _, s := range neighbours {
+		if s.Result != lab.Sent || s.Greeting > time.Second {
+			t.Errorf("the neighbour noticed: %v, greeting after %v, %v", s.Result, s.Greeting, s.Err)
+		}
+	}
+	if s := b.subscriber("neighbour"); s.Stage != "observe" {
+		t.Errorf("the neighbour is in stage %s: %s", s.Stage, s.Reason)
+	}
+
+	// Undone by hand: the next session passes.
+	var released any
+	b.cli(&released, "release", "bot")
+	for _, ipv6 := range []bool{false, true} {
+		if n := results(send(bot, ipv6, 1, 1, 0)); n[lab.Sent] != 1 {
+			t.Errorf("after release, ipv6=%v: %v", ipv6, n)
+		}
+	}
+	if s := b.subscriber("bot"); s.Stage != "observe" {
+		t.Errorf("after release: stage %s", s.Stage)
+	}
+	got, err := mx.Delivered()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, n := range got {
+		if n != 1 {
+			t.Errorf("%s arrived %d times", id, n)
+		}
+	}
+}
