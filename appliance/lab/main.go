@@ -59,7 +59,7 @@ func (l *Lab) demo(ctx context.Context, o MainOptions, d *display, started time.
 	if err != nil {
 		return quiet(ctx, err)
 	}
-	s.ctx = inner
+	defer s.cancel()
 	config := filepath.Join(l.Dir, "mailweir.yaml")
 	if err := errors.Join(os.WriteFile(config, []byte(demoConfig), 0o600),
 		os.WriteFile(filepath.Join(l.Dir, "subscribers.csv"), []byte(s.subscribersCSV()), 0o600)); err != nil {
@@ -88,7 +88,7 @@ func (l *Lab) demo(ctx context.Context, o MainOptions, d *display, started time.
 	d.printf("\nfinishing: running sessions and queues come to their end\n")
 	finish, cancelFinish := context.WithTimeout(inner, 30*time.Second)
 	defer cancelFinish()
-	err = errors.Join(err, s.finish(finish), w.look(finish))
+	err = errors.Join(err, s.finish(finish), w.look(inner))
 	return errors.Join(err, w.summary(d, time.Since(w.begin) >= walked), g.Stop())
 }
 

@@ -147,16 +147,18 @@ type scenario struct {
 	servers  []*MailServer // on the internet
 	members  []*member
 	business *member
-	domains  []string // all that the servers take mail for
-	ctx      context.Context
-	stop     chan struct{}
+	domains  []string        // all that the servers take mail for
+	ctx      context.Context // breaks off what still sends
+	cancel   context.CancelFunc
+	stop     chan struct{} // keeps new sessions from starting
 	wg       sync.WaitGroup
 }
 
 // newScenario builds four servers on the internet, a business with a Postfix
-// of its own, four homes and the bot.
+// of its own, four homes and the bot. The context bounds the building only.
 func newScenario(ctx context.Context, l *Lab) (*scenario, error) {
-	s := &scenario{lab: l, ctx: ctx, stop: make(chan struct{})}
+	s := &scenario{lab: l, stop: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var routes []Route
 	for _, x := range []struct {
 		name     string
@@ -246,6 +248,7 @@ func (s *scenario) start() {
 	s.wg.Go(func() { s.runBusiness() })
 	bot := mail(s.servers[0], false, true)
 	bot.From, bot.Concurrency = "buy@bot.example", 12
+	bot.Timeout = 15 * time.Second // bots do not wait for minutes as RFC 5321 asks
 	s.wg.Go(func() { s.runBot(s.member("bot"), bot) })
 }
 
@@ -283,7 +286,9 @@ func (s *scenario) runBot(m *member, t Traffic) {
 // at most as long as ctx.
 func (s *scenario) finish(ctx context.Context) error {
 	close(s.stop)
+	breakOff := context.AfterFunc(ctx, s.cancel)
 	s.wg.Wait()
+	breakOff()
 	for {
 		q, err := s.business.server.Queue(ctx)
 		if err == nil && len(q) == 0 {

@@ -117,7 +117,7 @@ func (w *watch) table(colour bool) string {
 		clock(time.Since(w.begin)), st.Mode, st.Sessions.Open, st.Sessions.Total,
 		st.Actions.Passed, st.Actions.Paced, st.Actions.Deferred, st.Actions.Cut, st.Acted)
 	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "subscriber\twhat it is\tsessions\tsent\tdelivered\tslowest 220\tstage\tsince\twhy")
+	fmt.Fprintln(tw, "subscriber\twhat it is\tsessions\tsent\tdelivered\tslowest start\tstage\tsince\twhy")
 	for _, m := range w.s.members {
 		t := m.tally(w.delivered)
 		sub := w.now[m.id]
@@ -149,8 +149,9 @@ func (w *watch) table(colour bool) string {
 	return strings.Join(lines, "")
 }
 
-// figures are a light client's sessions and its slowest greeting; a mail
-// server's stand in its log, where its sessions to others are its attempts.
+// figures are a light client's sessions and its slowest greeting. A mail
+// server's stand in its log: its attempts, and how long the slowest one took
+// for connection, greeting, EHLO and STARTTLS together.
 func (m *member) figures() (sessions, slowest string) {
 	if m.server != nil {
 		attempts, err := m.server.Attempts()
@@ -190,7 +191,11 @@ func (w *watch) summary(d *display, full bool) error {
 		if m.bot {
 			errs = append(errs, w.botSummary(d, m, t, full))
 		} else {
-			d.printf("  %-8s %s: %s sessions, sent %d = delivered %d, twice %d, slowest greeting %s\n", m.id, m.what, sessions, t.sent, t.delivered, t.twice, slowest)
+			what := "greeting"
+			if m.server != nil {
+				what = "connection with STARTTLS"
+			}
+			d.printf("  %-8s %s: %s sessions, sent %d, delivered %d, twice %d; slowest %s %s\n", m.id, m.what, sessions, t.sent, t.delivered, t.twice, what, slowest)
 			if bad != "" {
 				errs = append(errs, fmt.Errorf("%s is within its budget, yet a session failed (%v): %s", m.id, results, bad))
 			}
@@ -215,9 +220,14 @@ func (w *watch) summary(d *display, full bool) error {
 func (w *watch) botSummary(d *display, m *member, t tally, full bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d.printf("  %-8s %s: %d sessions: %d sent, %d deferred with 421, %d reset, %d other; %d messages accepted and %d delivered\n",
-		m.id, m.what, m.sessions, m.results[Sent], m.results[Deferred], m.results[Reset],
-		m.sessions-m.results[Sent]-m.results[Deferred]-m.results[Reset], t.sent, t.delivered)
+	var results []string
+	for r := range TimedOut + 1 {
+		if n := m.results[r]; n > 0 {
+			results = append(results, fmt.Sprintf("%d %s", n, r))
+		}
+	}
+	d.printf("  %-8s %s: %d sessions: %s; %d messages accepted and %d delivered\n",
+		m.id, m.what, m.sessions, strings.Join(results, ", "), t.sent, t.delivered)
 	felt := map[string]string{}
 	if !m.held.IsZero() {
 		felt["pace"] = fmt.Sprintf("first greeting held at %s, the longest for %s", clock(m.held.Sub(w.begin)), millis(m.slowest))
