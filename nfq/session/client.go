@@ -13,6 +13,18 @@ const (
 	holdSize = 8 << 10
 )
 
+// unseen is which commands went by without us since the last MAIL that we saw answered.
+type unseen uint8
+
+const (
+	allSeen unseen = iota
+	// released: behind content that the kernel passed, or whose end the server
+	// saw elsewhere than we did. The server's replies tell what they were.
+	released
+	// missed: in a hole or before we came. Nothing is concluded but what may have been.
+	missed
+)
+
 // clientState is what the client's next byte is part of.
 type clientState uint8
 
@@ -43,7 +55,7 @@ type client struct {
 	lineAt   int64 // offset of the line's first byte
 	pos      int64 // offset of the byte to read next
 	partial  bool  // the line began in a hole
-	blind    bool  // commands went by unseen since the last MAIL that we saw answered
+	unseen   unseen
 	dot      dot
 	chunkEnd int64 // offset behind the chunk
 	blob     int64 // size of the blob that XEXCH50 announced
@@ -208,8 +220,8 @@ func (t *Tracker) contentBytes(p []byte) int {
 	return len(p)
 }
 
-// clientHole: n bytes up to offset to were not seen.
-func (t *Tracker) clientHole(n, to int64) {
+// clientHole: n bytes up to offset to were not seen, for the given reason.
+func (t *Tracker) clientHole(n, to int64, why unseen) {
 	c := &t.client
 	c.pos = to
 	if t.mode == inTLS {
@@ -228,18 +240,18 @@ func (t *Tracker) clientHole(n, to int64) {
 		}
 		c.state = atCommand
 		if to > c.chunkEnd {
-			t.unseen()
+			t.missedCommands(why)
 		}
 	default:
-		t.unseen()
+		t.missedCommands(why)
 	}
 }
 
-// unseen: commands may have gone by. The next line counts only if it starts
-// with a verb that we know.
-func (t *Tracker) unseen() {
+// missedCommands: commands may have gone by. The next line counts only if it
+// starts with a verb that we know.
+func (t *Tracker) missedCommands(why unseen) {
 	c := &t.client
-	c.state, c.partial, c.blind = atCommand, true, true
+	c.state, c.partial, c.unseen = atCommand, true, max(c.unseen, why)
 	c.line.reset()
 	c.lineAt = c.pos
 }
@@ -263,7 +275,7 @@ func (t *Tracker) resume(state clientState) {
 		c.holdLost = true
 	default:
 		c.pos = t.up.off
-		t.unseen()
+		t.missedCommands(missed)
 	}
 }
 

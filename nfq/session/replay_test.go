@@ -77,8 +77,8 @@ func (o outcome) count(k Kind) (n int) {
 // kernel decides what reaches the tracker, as the ruleset does with the released connection's packets: nil passes everything to it.
 type kernel func(rel Release, st *step) bool
 
-// released keeps what ReleaseUp and ReleaseBoth let pass from the tracker.
-func released(rel Release, st *step) bool {
+// steered keeps what ReleaseUp and ReleaseBoth let pass from the tracker.
+func steered(rel Release, st *step) bool {
 	switch {
 	case st.seg.Flags.Any(packet.SYN | packet.FIN | packet.RST):
 		return true

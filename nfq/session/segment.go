@@ -240,14 +240,16 @@ func (t *Tracker) skip(dir Direction, to int64) {
 	if n <= 0 {
 		return
 	}
+	why := missed
 	if dir == Up && t.passing { // the kernel passed them: no gap
-		t.passing = t.rel == ReleaseUp
+		t.passing, why = t.rel == ReleaseUp, released
 	} else {
 		t.facts.Gaps++
+		t.deaf[dir] = t.deaf[dir] || t.mode == undecided || t.mode == clear
 		t.emit(Event{Kind: Gap, Text: dir.String()})
 	}
 	if dir == Up {
-		t.clientHole(n, to)
+		t.clientHole(n, to, why)
 	} else {
 		t.serverHole(n)
 	}

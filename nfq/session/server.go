@@ -11,6 +11,7 @@ type server struct {
 	inMail   bool // a MAIL was accepted and its message not yet ended
 	rcpts    int  // accepted RCPT since
 	maybe    int  // message ends whose replies we did not see
+	stray    int  // 2xx replies to commands that we did not see
 }
 
 // expect notes a command that will be answered.
@@ -89,7 +90,7 @@ func (t *Tracker) serverLine(text []byte) {
 func (t *Tracker) reply(code int) {
 	s := &t.server
 	if t.client.state == lost {
-		t.unseen()
+		t.missedCommands(missed)
 	}
 	if s.content {
 		if code >= 400 || code < 300 {
@@ -156,12 +157,13 @@ func (t *Tracker) answered(v verb, code int) {
 		}
 	case mail:
 		if ok {
-			s.inMail, s.rcpts, c.blind = true, 0, false
+			t.settle()
+			s.inMail, s.rcpts, c.unseen = true, 0, allSeen
 		}
 	case rcpt:
 		switch {
 		case !ok:
-		case !s.inMail && c.blind: // the MAIL that we did not see
+		case !s.inMail && c.unseen == released: // the MAIL that we did not see
 			s.inMail, s.rcpts = true, 0
 		default:
 			s.rcpts++
@@ -171,9 +173,9 @@ func (t *Tracker) answered(v verb, code int) {
 	case endOfData, bdatLast:
 		if ok {
 			t.message(code)
+			t.forget()
 		}
 		t.chunkAnswered(code)
-		t.forget()
 	case bdat:
 		t.chunkAnswered(code)
 	case startTLS:
@@ -193,6 +195,7 @@ func (t *Tracker) unmatched(code int) {
 		s.maybe += s.waiting.finals()
 		s.waiting = queue{}
 		s.content, s.blob = true, false
+		t.enveloped()
 		c.dropHold()
 		c.state, c.dot = inContent, dotText
 		if t.up.off == t.acked {
@@ -201,14 +204,45 @@ func (t *Tracker) unmatched(code int) {
 		c.line.reset()
 	case code == 220:
 		c.mayTLS = c.state == atCommand
-	case code == 221 || code == 421 || !c.blind:
-	case code >= 400:
-		t.rejected(code)
-	case code < 300 && !s.inMail: // commands in flight with content are an envelope
-		s.inMail, s.rcpts = true, 0
-	case code < 300:
+	case code == 221 || code == 421:
+	case code >= 300:
+		if code >= 400 && c.unseen == released {
+			t.rejected(code)
+		}
+	case c.unseen == missed:
+		s.stray++
+	case !s.inMail: // commands in flight behind content are an envelope
+		c.unseen = released // if we thought to have seen all, the server knows better
+		s.inMail, s.rcpts, s.stray = true, 0, s.stray+1
+	case c.unseen == released:
 		s.rcpts++
+		s.stray++
 	}
+}
+
+// unsettled is how many messages the replies to unseen commands may have
+// accepted that no 354 told of: with BDAT a message is three commands or more,
+// of which a hole may have taken the last one only.
+func (t *Tracker) unsettled() int {
+	if t.client.unseen == missed {
+		return (t.server.stray + 2) / 3
+	}
+	return t.server.stray / 3
+}
+
+// enveloped: a 354 came. What the server answered behind content that the
+// kernel passed was this message's envelope; in a hole it may have been more.
+func (t *Tracker) enveloped() {
+	if t.client.unseen == released {
+		t.server.stray = 0
+	}
+	t.settle()
+}
+
+// settle closes a run of replies to unseen commands.
+func (t *Tracker) settle() {
+	t.server.maybe += t.unsettled()
+	t.server.stray = 0
 }
 
 // dataAnswered takes the reply to DATA.
@@ -216,6 +250,7 @@ func (t *Tracker) dataAnswered(v verb, code int) {
 	s, c := &t.server, &t.client
 	if code == 354 {
 		s.content, s.blob = true, v == xexch50
+		t.enveloped()
 		switch {
 		case s.blob && c.state == onHold:
 			c.chunkEnd = t.up.off
@@ -238,13 +273,13 @@ func (t *Tracker) dataAnswered(v verb, code int) {
 	}
 	if e, ok := s.waiting.first(); ok && e.verb == endOfData { // what we took for content were commands
 		s.waiting.pop()
-		c.blind = true
+		c.unseen = max(c.unseen, released)
 	}
 	switch c.state {
 	case onHold:
 		t.resume(atCommand)
 	case inContent:
-		t.unseen()
+		t.missedCommands(released)
 	}
 }
 
@@ -262,10 +297,10 @@ func (t *Tracker) contentAnswered(code int) {
 		s.waiting.pop()
 	} else if c.state == inContent {
 		line := c.dot == dotStart
-		t.unseen()
+		t.missedCommands(released)
 		c.partial = !line
 	} else {
-		c.blind = true
+		c.unseen = max(c.unseen, released)
 	}
 	t.answered(endOfData, code)
 }
@@ -273,7 +308,7 @@ func (t *Tracker) contentAnswered(code int) {
 // chunkAnswered: a server that knows no BDAT reads what we took for a chunk as commands.
 func (t *Tracker) chunkAnswered(code int) {
 	if t.client.state == inChunk && (code == 500 || code == 502) {
-		t.unseen()
+		t.missedCommands(released)
 	}
 }
 
@@ -343,5 +378,5 @@ func (t *Tracker) serverHole(n int64) {
 	s.content, s.blob = false, false
 	t.forget()
 	c.dropHold()
-	c.state, c.blind = lost, true
+	c.state, c.unseen = lost, missed
 }

@@ -82,6 +82,9 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		if dir == Up && h.said == tlshello.NeedMore {
 			t.clientHello(part)
 		}
+		if t.mode != inTLS {
+			return
+		}
 		if r.left == 0 {
 			r.have += n
 			t.recordHead(dir, r)

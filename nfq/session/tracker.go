@@ -39,6 +39,7 @@ type Tracker struct {
 	acked    int64   // the highest client offset that the server acknowledged
 	rel      Release // what Release said after the last segment
 	passing  bool    // after ReleaseUp: what was in flight may still be missing
+	deaf     [2]bool // a hole in clear was given up, by direction
 	resyn    uint32  // ISN of a client SYN in the middle of the session
 	reused   bool    // resyn is meaningful
 	began    bool    // Established was told
@@ -128,12 +129,12 @@ func (t *Tracker) Facts() Facts {
 	f := t.facts
 	f.BytesUp, f.BytesDown = t.up.off, t.down.off
 	f.MessagesLo = f.Messages
-	f.MessagesHi = f.Messages + t.server.maybe + t.server.waiting.finals()
+	f.MessagesHi = f.Messages + t.server.maybe + t.unsettled() + t.server.waiting.finals()
 	if t.server.content && !t.server.blob && t.server.waiting.find(endOfData) < 0 {
 		f.MessagesHi++
 	}
 	encrypted := f.TLS != TLSNone && f.Handshake != Failed && f.Handshake != Abandoned
-	if f.Unknown || encrypted {
+	if f.Unknown || encrypted || t.deaf[Up] && t.deaf[Down] {
 		f.MessagesHi = -1
 	}
 	return f
@@ -153,7 +154,7 @@ func (t *Tracker) midAir() {
 	t.facts.Unknown = true
 	t.server.waiting = queue{}
 	t.client.state = lost
-	t.client.blind = true
+	t.client.unseen = missed
 }
 
 // giveUp stops following payload.
