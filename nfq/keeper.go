@@ -118,8 +118,10 @@ func (w *worker) settle(intact bool) error {
 	if intact {
 		err = w.drain()
 	}
+	kernel := w.q.kernel.read()[w.number]
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.last, w.count.abandoned = kernel, uint64(kernel.Depth)
 	now := w.q.cfg.Now()
 	w.letGoAll(now) // nothing, unless the queue is broken
 	for _, f := range w.table.flows {
@@ -130,8 +132,8 @@ func (w *worker) settle(intact bool) error {
 	return err
 }
 
-// drain ends when the kernel has no packet left in the queue: it was told to
-// take no more.
+// drain ends when the kernel has no packet left in the queue: shut, it takes no
+// more, so an empty queue stays empty.
 func (w *worker) drain() error {
 	if err := w.reader.shut(); err != nil {
 		return err

@@ -15,17 +15,19 @@ type KernelQueue struct {
 	Bound        bool   // there is such a queue
 	PortID       uint32 // netlink port of the socket that bound it
 	Depth        int    // packets without a verdict, the held ones included
-	QueueDropped uint64 // dropped because the queue was full, since it was bound; wraps at 32 bits
-	UserDropped  uint64 // dropped because our socket's buffer was full, likewise
-	Sequence     uint64 // packets that entered the queue, likewise
+	QueueDropped uint64 // dropped because the queue was full, since it was bound
+	UserDropped  uint64 // dropped because our socket's buffer was full
+	Sequence     uint64 // packets that entered the queue
 }
 
 // kernelTable reads that file of the network namespace in which it was opened.
-// Without the file (no procfs) all queues read as not bound.
+// Without the file (no procfs) all queues read as not bound. The kernel counts
+// in 32 bits; here the counts go on, as long as somebody looks in time.
 type kernelTable struct {
-	mu  sync.Mutex
-	f   *os.File
-	buf []byte
+	mu   sync.Mutex
+	f    *os.File
+	buf  []byte
+	seen map[uint16]KernelQueue
 }
 
 // openKernelTable opens the calling thread's table. /proc/net would be that of
@@ -35,7 +37,7 @@ func openKernelTable() *kernelTable {
 	if err != nil {
 		f = nil
 	}
-	return &kernelTable{f: f, buf: make([]byte, 64<<10)}
+	return &kernelTable{f: f, buf: make([]byte, 64<<10), seen: map[uint16]KernelQueue{}}
 }
 
 func (k *kernelTable) close() {
@@ -64,8 +66,26 @@ func (k *kernelTable) read() map[uint16]KernelQueue {
 			return nil
 		}
 	}
-	return parseKernelTable(k.buf[:n])
+	table := parseKernelTable(k.buf[:n])
+	for number, q := range table {
+		table[number] = q.after(k.seen[number])
+	}
+	k.seen = table
+	return table
 }
+
+// after carries on the counts of the same queue, seen earlier.
+func (q KernelQueue) after(before KernelQueue) KernelQueue {
+	if before.PortID != q.PortID {
+		return q
+	}
+	q.QueueDropped = widen(before.QueueDropped, uint32(q.QueueDropped))
+	q.UserDropped = widen(before.UserDropped, uint32(q.UserDropped))
+	q.Sequence = widen(before.Sequence, uint32(q.Sequence))
+	return q
+}
+
+func widen(before uint64, now uint32) uint64 { return before + uint64(now-uint32(before)) }
 
 // parseKernelTable skips lines that it does not understand: newer kernels may
 // add columns, never take any away.

@@ -151,6 +151,8 @@ func (r *portable) read() ([]queued, error) {
 			r.batch = append(r.batch, p)
 		case err := <-r.broken:
 			return nil, err
+		case <-r.closed:
+			return nil, os.ErrClosed
 		case <-r.stop:
 			wait := time.NewTimer(drainWait)
 			defer wait.Stop()

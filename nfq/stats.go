@@ -47,8 +47,9 @@ type QueueStats struct {
 	Stale         uint64 // verdicts for packets that the kernel no longer had (ENOENT)
 	VerdictErrors uint64 // verdicts that the kernel refused otherwise
 	Unparsed      uint64 // messages of the kernel that were not understood
+	Abandoned     uint64 // packets without a verdict when Run ended; the kernel dropped them
 
-	Kernel KernelQueue
+	Kernel KernelQueue // after Run: as it was at the end
 }
 
 // passReason says why a packet passed unjudged; the numbers below
@@ -124,6 +125,7 @@ type counters struct {
 	held, opened, midAir     uint64
 	panics                   uint64
 	heldNow, retransmissions uint64
+	abandoned                uint64
 }
 
 // Stats takes each worker's lock for a moment.
@@ -132,7 +134,9 @@ func (q *Queues) Stats() Stats {
 	kernel := q.kernel.read()
 	for _, w := range q.workers {
 		one := w.stats()
-		one.Kernel = kernel[w.number]
+		if k, ok := kernel[w.number]; ok {
+			one.Kernel = k
+		}
 		s.Queues = append(s.Queues, one)
 		s.Flows += one.Flows
 		s.Held += one.HeldNow
@@ -142,13 +146,13 @@ func (q *Queues) Stats() Stats {
 
 func (w *worker) stats() QueueStats {
 	w.mu.Lock()
-	c, flows := w.count, len(w.table.flows)
+	c, flows, last := w.count, len(w.table.flows), w.last
 	w.mu.Unlock()
 
 	s := QueueStats{
 		Number: w.number, Packets: c.packets, Batches: c.batches,
 		HeldNow: int(c.heldNow), Held: c.held,
-		Flows: flows, Opened: c.opened, MidAir: c.midAir, Panics: c.panics,
+		Flows: flows, Opened: c.opened, MidAir: c.midAir, Panics: c.panics, Abandoned: c.abandoned, Kernel: last,
 		Verdicts: map[string]uint64{"accept": c.accepted, "drop": c.dropped},
 		Dropped:  map[string]uint64{"retransmission_of_held": c.retransmissions},
 		Passed:   map[string]uint64{},

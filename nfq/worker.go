@@ -29,9 +29,10 @@ type worker struct {
 	out      []verdict // given, not sent yet
 	segment  packet.Segment
 	events   []session.Event
-	current  *flow // of the packet in hand, for the one who cleans up after a panic
-	answered bool  // the packet in hand has its verdict, or is held
-	broken   error // sending failed
+	current  *flow       // of the packet in hand, for the one who cleans up after a panic
+	answered bool        // the packet in hand has its verdict, or is held
+	broken   error       // sending failed
+	last     KernelQueue // at the end of run
 	panicked time.Time
 
 	asking sync.Mutex
