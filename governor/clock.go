@@ -3,7 +3,7 @@ package governor
 import "time"
 
 // clock is the governor's own time. It only goes forward, whatever the caller's does. Times with a monotonic reading
-// (time.Now) never step; for times without one (a capture, a test) a step back stops it until the next Tick.
+// (time's Now) never step; for times without one (a capture, a test) a step back stops it until the next Tick.
 type clock struct {
 	t    int64 // nanoseconds since the box was new
 	last time.Time

@@ -302,8 +302,30 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 		g, o := New(p, t0), newOracle(p)
 		start := t0
 		now := func() time.Time { return start.Add(time.Duration(o.now) * time.Second) }
+		told, caseNo := StageObserve, "" // what the changes so far said
+		tell := func(c StageChange) {
+			t.Helper()
+			if c.From != told || c.From == c.To && c.To != StageCut {
+				t.Fatalf("at %d s a change from %v to %v, last told was %v", o.now, c.From, c.To, told)
+			}
+			if (c.To >= StagePace || caseNo != "") && c.Case == "" || caseNo != "" && c.Case != caseNo || c.At.After(now()) {
+				t.Fatalf("at %d s %+v belongs to case %q", o.now, c, caseNo)
+			}
+			if told, caseNo = c.To, c.Case; told == StageObserve {
+				caseNo = ""
+			}
+		}
 		check := func(what string, d Decision, v verdict) {
 			t.Helper()
+			if d.Before != told {
+				t.Fatalf("%s at %d s: before %v, last told was %v", what, o.now, d.Before, told)
+			}
+			if d.Change != nil {
+				tell(*d.Change)
+			}
+			if d.Stage != told || d.Case != caseNo {
+				t.Fatalf("%s at %d s: stage %v case %q, told was %v %q", what, o.now, d.Stage, d.Case, told, caseNo)
+			}
 			counts[d.Action]++
 			l := o.budgets[v.of]
 			if d.Action != v.action || d.Wait != v.wait || int64(d.Value) != v.value || d.Stage != o.stage || d.Of != l.Of || d.Limit != l.Limit || d.Burst != l.Burst {
@@ -340,9 +362,17 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 					o.second()
 				}
 			case "tick":
-				g.Tick(now())
+				for _, c := range g.Tick(now()) {
+					tell(c)
+				}
+				if told != o.stage {
+					t.Fatalf("at %d s after a tick the stage told is %v, oracle %v", o.now, told, o.stage)
+				}
 			case "release":
-				if _, ok := g.Release("S", now()); ok {
+				if c, ok := g.Release("S", now()); ok {
+					if c.From != c.To {
+						tell(c)
+					}
 					o.release()
 				}
 			case "restart": // in mode enforce only: see TestWhatObserveImaginedIsForgotten
