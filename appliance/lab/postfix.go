@@ -202,7 +202,7 @@ func (postfix) flush(ctx context.Context, s *MailServer) error {
 }
 
 var (
-	postfixPeer = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): .*subject_CN=.*, fingerprint=([0-9A-F:]+)`)
+	postfixPeer = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): .*subject_CN=.*, (?:cert )?fingerprint=([0-9A-F:]+)`)
 	postfixDone = regexp.MustCompile(`(postfix/route\d+/smtp\[\d+\]): (\w+) TLS connection established to [^\[\s]*(\[[0-9a-f.:]+\]:\d+): (\S+) with`)
 )
 
