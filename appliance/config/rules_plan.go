@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -38,7 +39,7 @@ func (r *rules) plans() {
 		r.budgets(at, p)
 		r.ladder(at+".ladder", p.Ladder)
 		for j, b := range p.Budgets {
-			if contains(notCounted, b.Of) {
+			if slices.Contains(notCounted, b.Of) {
 				uncounted[b.Of] = append(uncounted[b.Of], p.Name)
 				if first[b.Of] == "" {
 					first[b.Of] = fmt.Sprintf("%s.budgets[%d].of", at, j)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxVisits bounds the work that aliases of aliases can ask for; a plan costs about fifty.
-const maxVisits = 500_000
+// maxVisits bounds the work that aliases of aliases can ask for. The most plans with the most budgets need fewer.
+const maxVisits = 200_000
 
 var (
 	durationType = reflect.TypeFor[time.Duration]()
@@ -183,7 +184,7 @@ func (s *schema) scalar(n *yaml.Node, line int, key string, t reflect.Type, tag 
 			s.problem(line, key, "contains a line break or another control character; write it on one line")
 			return
 		}
-		if words := strings.Fields(tag.Get("allowed")); len(words) > 0 && !contains(words, n.Value) {
+		if words := strings.Fields(tag.Get("allowed")); len(words) > 0 && !slices.Contains(words, n.Value) {
 			hint := ""
 			if near := nearest(n.Value, words); near != "" {
 				hint = fmt.Sprintf(" (did you mean %s?)", near)

@@ -3,13 +3,10 @@ package config
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
-
-func contains(words []string, w string) bool { return slices.Contains(words, w) }
 
 // keysOf lists the keys of a struct type in their order.
 func keysOf(t reflect.Type) []string {

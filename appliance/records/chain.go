@@ -119,7 +119,7 @@ func (c *Chain) SetPolicy(mode, policy string) {
 }
 
 // Append makes the next record of e. An entry without a time gets now. When the state cannot be written the record is made all the
-// same, since telling matters more than numbering after a crash; Err tells.
+// same, since telling matters more than numbering after a crash; Trouble tells.
 func (c *Chain) Append(e Entry, now time.Time) Record {
 	if e.Time.IsZero() {
 		e.Time = now
@@ -152,11 +152,11 @@ func (c *Chain) Append(e Entry, now time.Time) Record {
 	return r
 }
 
-// Err is the last error of writing the state, nil while writing works, and how many writes failed so far.
-func (c *Chain) Err() (error, uint64) {
+// Trouble is how many writes of the state failed so far, and the last error, nil while writing works.
+func (c *Chain) Trouble() (failed uint64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err, c.failed
+	return c.failed, c.err
 }
 
 // Seq is the number of the last record, 0 before the first.

@@ -118,8 +118,8 @@ func TestRecordsAreMadeWhenTheStateCannotBeWritten(t *testing.T) {
 	c.file.Close()
 	a, b := c.Append(samples()["audit"], at), c.Append(samples()["audit"], at)
 	linked(t, []Record{a, b})
-	if err, n := c.Err(); err == nil || n != 2 {
-		t.Errorf("%v, %d failures", err, n)
+	if n, err := c.Trouble(); err == nil || n != 2 {
+		t.Errorf("%d failures, %v", n, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -397,6 +398,30 @@ func TestStopDrainsUntilTheDeadline(t *testing.T) {
 	if s := x.Status(); s[0].Dropped != 0 || s[1].Dropped == 0 || s[2].Dropped != n {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestNothingRunsAfterTheStop looks for goroutines of ours after runs that ended in every way.
+func TestNothingRunsAfterTheStop(t *testing.T) {
+	got := newCollected()
+	udp, stopUDP := listenUDP(t, "127.0.0.1:0", got)
+	tcp, stopTCP := listenTCP(t, "127.0.0.1:0", func(_ int, conn net.Conn) { frames(t, conn, got) })
+	src := newSource(t)
+	for range 5 {
+		x, _, stop := start(t, Config{Targets: []string{"udp://" + udp, "tcp://" + tcp, "tcp://127.0.0.1:1"}, Drain: 20 * time.Millisecond})
+		x.Send(src.next())
+		stop()
+	}
+	stopUDP()
+	stopTCP()
+	var left string
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		stacks := make([]byte, 1<<20)
+		left = string(stacks[:runtime.Stack(stacks, true)])
+		if !strings.Contains(left, "appliance/syslog.(*t") && !strings.Contains(left, "appliance/syslog.(*u") && !strings.Contains(left, "appliance/syslog.newTCP") {
+			return
+		}
+	}
+	t.Errorf("still running:\n%s", left)
 }
 
 func TestBadTargets(t *testing.T) {
