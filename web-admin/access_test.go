@@ -2,6 +2,7 @@ package webadmin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -402,7 +403,7 @@ func TestTheSocketNeedsNoTokenAndIsTheOwnersOnly(t *testing.T) {
 			t.Errorf("%s has mode %v, want %v", file, st.Mode().Perm(), mode)
 		}
 	}
-	local := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }, DisableKeepAlives: true}}
+	local := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }, DisableKeepAlives: true}}
 	a, err := local.Get("http://box/api/v1/status")
 	if err != nil {
 		t.Fatal(err)

@@ -30,22 +30,29 @@ type trafficRow struct {
 	Rate  string
 }
 
-// chartTraffic draws tr as of now. The last step is drawn only when at least a quarter of it has passed: a step that has just begun
-// says nothing.
-func chartTraffic(tr Traffic, z zone) trafficChart {
+// chartTraffic draws tr as of now for a box that has been up for so long: what was before its start is not drawn as silence, and a
+// step of which less than a quarter has passed says nothing yet.
+func chartTraffic(tr Traffic, up time.Duration, z zone) trafficChart {
 	step := time.Duration(tr.Step)
 	type at struct{ x, v float64 }
 	var line []at
 	var sum, peak, seconds float64
 	var rows []trafficRow
-	from := z.now.Add(-chartMinutes * time.Minute)
+	from, began := z.now.Add(-chartMinutes*time.Minute), z.now.Add(-up)
 	for _, p := range tr.Points {
-		took := min(step, z.now.Sub(p.Start.Time))
+		start, end := p.Start.Time, p.Start.Add(step)
+		if start.Before(began) {
+			start = began
+		}
+		if end.After(z.now) {
+			end = z.now
+		}
+		took := end.Sub(start)
 		if step <= 0 || took < step/4 || p.Start.Before(from.Add(-step)) {
 			continue
 		}
 		v := float64(p.Started) / took.Seconds()
-		x := chartWide * float64(p.Start.Add(took).Sub(from)) / float64(chartMinutes*time.Minute)
+		x := chartWide * float64(end.Sub(from)) / float64(chartMinutes*time.Minute)
 		line = append(line, at{max(0, x), v})
 		sum, seconds, peak = sum+float64(p.Started), seconds+took.Seconds(), max(peak, v)
 		rows = append(rows, trafficRow{z.clock(p.Start.Time), number(p.Started), rate(v)})

@@ -195,6 +195,11 @@ func (f *fakeBox) addRecords() {
 			line += fmt.Sprintf(` %s="%s"`, params[i], params[i+1])
 		}
 		r.Line = line + "]"
+		if kind == "HEALTH" {
+			r.Text = "collector_down tcp://syslog-2.isp.example:6514: connection refused"
+		} else if kind == "AUDIT" {
+			r.Text = "admin 192.0.2.7: login"
+		}
 		f.records = append(f.records, r)
 		seq--
 	}

@@ -35,6 +35,7 @@ type problemView struct {
 
 type lanesView struct {
 	Judged, Waiting, Held, Lost, Unjudged string
+	HasLost                               bool
 	Fast                                  string
 	Form                                  string // how packets are steered and read
 	Uptime                                string
@@ -59,7 +60,7 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 
 func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overviewView {
 	v := overviewView{
-		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, z), Share: chartShare(traffic, z),
+		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: chartShare(traffic, z),
 		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen),
 	}
 	for _, n := range []struct {
@@ -83,7 +84,7 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 	}
 	q := st.Lanes.Queue
 	v.Lanes = lanesView{Judged: number(q.Packets), Waiting: number(q.Depth), Held: number(q.Held), Lost: number(q.Dropped + q.UserDropped),
-		Unjudged: number(st.Actions.FailedOpen), Uptime: span(time.Duration(st.Uptime)), Fast: "on"}
+		Unjudged: number(st.Actions.FailedOpen), HasLost: q.Dropped+q.UserDropped > 0, Uptime: span(time.Duration(st.Uptime)), Fast: "on"}
 	if !st.Lanes.Fast.On {
 		v.Lanes.Fast = "off"
 		if why := inert(st.Lanes.Fast.Why); why != "" {

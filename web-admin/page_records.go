@@ -95,7 +95,9 @@ func recordOf(rec Record, z zone) recordView {
 	case "STAGE":
 		v.What, v.Stage = stageLine(p), p["to"]
 	default:
-		v.What = restLine(rec.Params)
+		if v.What = inert(rec.Text); v.What == "" {
+			v.What = restLine(rec.Params)
+		}
 	}
 	return v
 }

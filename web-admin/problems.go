@@ -1,9 +1,14 @@
 package webadmin
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // problemsOf is everything about the box itself that somebody should look at: what the status shows, and what its source adds.
-// Empty means healthy. Nothing in it changes with time alone, so that it can be compared with that of a second ago.
+// Empty means healthy. It changes only when something does, neither with time nor with the order of its source, so that it can be
+// compared with that of a second ago. What counts since the start and never falls (packets lost) is no problem: it would stand for ever.
 func problemsOf(st Status) []Problem {
 	out := []Problem{}
 	add := func(since Time, what, meaning, do string) {
@@ -36,18 +41,13 @@ func problemsOf(st Status) []Problem {
 		}
 		add(Time{}, "Budgets cannot be saved", meaning, do)
 	}
-	if n := st.Lanes.Queue.Dropped; n > 0 {
-		add(Time{}, count(n, "packet", "packets")+" dropped by the full queue since the start",
-			"Mail was slowed by retransmissions, not lost.", "If this number grows, raise queue.length or queue.count.")
-	}
-	if n := st.Lanes.Queue.UserDropped; n > 0 {
-		add(Time{}, count(n, "packet", "packets")+" could not be handed over for judging since the start",
-			"Mail was slowed by retransmissions, not lost.", "If this number grows, the machine is too slow for this traffic.")
-	}
 	if st.Clock.Known && !st.Clock.Synced {
 		add(Time{}, "The clock is not synchronised", "Mail is not affected; times in records may be wrong.", "Check the time service of this machine.")
 	}
-	for _, p := range st.Problems {
+	added := slices.SortedFunc(slices.Values(st.Problems), func(a, b Problem) int {
+		return cmp.Or(a.Since.Compare(b.Since.Time), cmp.Compare(a.What, b.What))
+	})
+	for _, p := range added {
 		out = append(out, Problem{What: inert(p.What), Meaning: inert(p.Meaning), Do: inert(p.Do), Since: p.Since})
 	}
 	return out

@@ -70,7 +70,8 @@ type Status struct {
 	Syslog         []Syslog `json:"syslog"`
 	Clock          Clock    `json:"clock"`
 	Store          Store    `json:"store"`
-	// Problems are faults that the fields above do not show; the pages add those that they do show.
+	// Problems are faults that the fields above do not show. Collectors that are down, a store that is not OK, a clock that is not
+	// synchronised and a box that is not ready need not be repeated here: the pages say them anyway.
 	Problems []Problem `json:"problems"`
 }
 
@@ -233,6 +234,7 @@ type Record struct {
 	At         Time    `json:"time"`
 	Kind       string  `json:"kind"` // SESSION, DECISION, STAGE, AUDIT, CONFIG, HEALTH, …
 	Subscriber string  `json:"subscriber"`
+	Text       string  `json:"text"` // one line for people; may be empty
 	Params     []Param `json:"-"`
 	Line       string  `json:"line"` // the whole RFC 5424 line
 }

@@ -1,6 +1,8 @@
 package webadmin
 
 import (
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -111,10 +113,46 @@ func TestTheSentenceSaysOnlyWhatIsSo(t *testing.T) {
 	}
 }
 
+func TestProblemsStandStill(t *testing.T) {
+	t.Parallel()
+	st := busyBox().status
+	a, b := Problem{What: "b", Since: ago(time.Hour)}, Problem{What: "a", Since: ago(time.Hour)}
+	c := Problem{What: "c", Since: ago(2 * time.Hour)}
+	st.Problems = []Problem{a, b, c}
+	first := problemsOf(st)
+	st.Problems = []Problem{c, b, a}
+	if second := problemsOf(st); !reflect.DeepEqual(first, second) || len(first) != 4 {
+		t.Errorf("another order gives another list:\n%v\n%v", first, second)
+	}
+	for _, change := range []struct {
+		why  string
+		make func(*Status)
+		want string
+	}{
+		{"not judging", func(s *Status) { s.Ready = false }, "No packets are being judged"},
+		{"the store", func(s *Status) { s.Store = Store{Why: "no space left on device"} }, "Budgets cannot be saved"},
+		{"the clock", func(s *Status) { s.Clock = Clock{Known: true} }, "The clock is not synchronised"},
+		{"records lost", func(s *Status) { s.Syslog[1].Dropped = 12 }, "12 lost to this collector"},
+		{"lost packets stay in the lanes' line", func(s *Status) { s.Lanes.Queue.Dropped = 12 }, ""},
+		{"nobody asked about the clock", func(s *Status) { s.Clock = Clock{} }, ""},
+	} {
+		st := busyBox().status
+		change.make(&st)
+		got := fmt.Sprint(problemsOf(st))
+		if change.want != "" && !strings.Contains(got, change.want) {
+			t.Errorf("%s: %s", change.why, got)
+		}
+		if change.want == "" && len(problemsOf(st)) != 1 {
+			t.Errorf("%s: %s", change.why, got)
+		}
+	}
+}
+
 func TestChartsSayWhatHappened(t *testing.T) {
 	t.Parallel()
 	z := zone{noon, vienna}
 	start := noon.Truncate(time.Minute)
+	const day = 24 * time.Hour
 	tr := Traffic{Step: Seconds(time.Minute)}
 	for i := range 60 {
 		p := TrafficPoint{Start: At(start.Add(time.Duration(i-59) * time.Minute)), Started: 60, Clear: 1, StartTLS: 3}
@@ -123,27 +161,33 @@ func TestChartsSayWhatHappened(t *testing.T) {
 		}
 		tr.Points = append(tr.Points, p)
 	}
-	if c := chartTraffic(tr, z); c.Now != "1.0" || c.Mean != "1.0" || c.Peak != "1.0" || c.Minutes != "" {
+	if c := chartTraffic(tr, day, z); c.Now != "1.0" || c.Mean != "1.0" || c.Peak != "1.0" || c.Minutes != "" {
 		t.Errorf("one session a second: now %s, mean %s, peak %s, of %q", c.Now, c.Mean, c.Peak, c.Minutes)
 	}
 	if c := chartShare(tr, z); c.Hour != "75\u00a0%" || c.Recent != "75\u00a0%" || len(c.Columns) != 12 || c.Unknown != "" {
 		t.Errorf("three of four: %s, %s, %d columns", c.Hour, c.Recent, len(c.Columns))
 	}
 	// The step that has just begun says nothing.
-	if c := chartTraffic(tr, zone{start.Add(3 * time.Second), vienna}); c.Now != "1.0" {
+	if c := chartTraffic(tr, day, zone{start.Add(3 * time.Second), vienna}); c.Now != "1.0" {
 		t.Errorf("3 s into a minute: %s now", c.Now)
 	}
 	// A box that has just started, and one whose clock was set since.
-	if c := chartTraffic(Traffic{Step: Seconds(time.Minute), Points: tr.Points[50:]}, z); c.Minutes != "9\u00a0min" {
+	if c := chartTraffic(Traffic{Step: Seconds(time.Minute), Points: tr.Points[50:]}, day, z); c.Minutes != "9\u00a0min" {
 		t.Errorf("ten steps are %q", c.Minutes)
 	}
+	if c := chartTraffic(tr, 5*time.Minute+10*time.Second, z); c.Minutes != "5\u00a0min" || len(c.Rows) != 6 {
+		t.Errorf("up for 5 min 10 s: %d steps, %q", len(c.Rows), c.Minutes)
+	}
+	if c := chartTraffic(tr, 30*time.Second, z); !c.Empty {
+		t.Error("up for half a minute, and there is a line already")
+	}
 	for _, odd := range []Traffic{{}, {Points: tr.Points}, {Step: Seconds(time.Minute), Points: tr.Points[:1]}} {
-		if c := chartTraffic(odd, z); !c.Empty {
+		if c := chartTraffic(odd, day, z); !c.Empty {
 			t.Error("drawn from nothing")
 		}
 	}
 	for _, step := range []time.Duration{-365 * 24 * time.Hour, 365 * 24 * time.Hour} {
-		chartTraffic(tr, zone{noon.Add(step), vienna})
+		chartTraffic(tr, day, zone{noon.Add(step), vienna})
 		if c := chartShare(tr, zone{noon.Add(step), vienna}); !c.Empty {
 			t.Errorf("a clock step of %v: a share of %s", step, c.Hour)
 		}
