@@ -34,8 +34,9 @@ const (
 	recordQueue   = 16384 // events that wait to become records; over it the newest are lost and counted
 	recentRecords = 4096  // kept in memory for the pages and the API
 
-	saveEvery  = time.Second     // changed budgets go to disk; what a crash may forget
-	drainLimit = 5 * time.Second // for records on their way when we stop
+	saveEvery   = time.Second     // changed budgets go to disk; what a crash may forget
+	rulesetLook = 5               // seconds between two looks whether our table is still there
+	drainLimit  = 5 * time.Second // for records on their way when we stop
 )
 
 // Options says what to run.
@@ -228,7 +229,19 @@ func (a *Appliance) run(ctx context.Context) error {
 	endWriter := background(ctx, a.writer.Run)
 	endSyslog := background(ctx, a.syslog.Run)
 
-	work, workCtx := errgroup.WithContext(ctx)
+	inner, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	work, workCtx := errgroup.WithContext(inner)
+	work.Go(func() error {
+		select {
+		case <-ctx.Done():
+			a.ready.Store(false)
+			a.disarm() // from here on nothing new comes to us
+			end()
+		case <-workCtx.Done():
+		}
+		return nil
+	})
 	work.Go(func() error { return a.queues.Run(workCtx) })
 	work.Go(func() error { return a.answers.Run(workCtx) })
 	work.Go(func() error { return a.cutter.Run(workCtx) })
@@ -256,10 +269,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	// The queues have answered every packet they took and are unbound; only now
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
-	if e := a.unsteer(); e != nil {
-		a.log.Error("remove the ruleset", "err", e)
-		err = errors.Join(err, e)
-	}
+	err = errors.Join(err, a.unsteer())
 	if e := a.saver.save(); e != nil {
 		err = errors.Join(err, e)
 	}
@@ -283,18 +293,50 @@ func (a *Appliance) steer(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("steer packets into the queue: %w", err)
 	}
+	a.cutter.use(rs)
 	if old := a.rules.Swap(rs); old != nil {
 		old.Close()
 	}
-	a.cutter.use(rs)
 	return nil
+}
+
+// disarm takes the rules out and keeps the hooks, and with them the packets that
+// still wait for our verdict.
+func (a *Appliance) disarm() {
+	rs := a.rules.Load()
+	if rs == nil {
+		return
+	}
+	if err := rs.Disarm(); err != nil {
+		a.log.Error("stop steering; the queue rules let mail pass once nobody reads", "err", err)
+	}
 }
 
 func (a *Appliance) unsteer() error {
 	if rs := a.rules.Swap(nil); rs != nil {
 		rs.Close()
 	}
-	return ruleset.Remove()
+	if err := ruleset.Remove(); err != nil {
+		return fmt.Errorf("remove the ruleset: %w", err)
+	}
+	return nil
+}
+
+// resteer writes the ruleset again when somebody removed it: without it mail
+// passes unjudged and nobody would know.
+func (a *Appliance) resteer() {
+	if a.rules.Load() == nil {
+		return
+	}
+	there, err := ruleset.Present()
+	if err != nil || there {
+		return // not to be asked now: the next look tells
+	}
+	a.log.Error("the table of mailweir was removed by somebody else; writing it again")
+	a.health.tell(records.HealthFacts{What: "ruleset", Detail: "somebody removed our nftables table; mail passed unjudged until now, and the table is written again"})
+	if err := a.steer(a.cfg.Load()); err != nil {
+		a.log.Error("write the ruleset again", "err", err)
+	}
 }
 
 // close gives back what open took; every part may be missing.
@@ -335,7 +377,7 @@ func ofSubscriber(id string) func(nfq.Flow, any) bool {
 func (a *Appliance) tick(ctx context.Context) error {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	for {
+	for n := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -347,6 +389,9 @@ func (a *Appliance) tick(ctx context.Context) error {
 				}
 			}
 			a.health.watch(a.queues.Stats())
+			if n++; n%rulesetLook == 0 {
+				a.resteer()
+			}
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/mailweir/mailweir/appliance/lab"
 )
 
 // version is set by the linker; see the Makefile.
@@ -76,6 +78,7 @@ var commands = []command{
 var later = []string{"exempt", "replay", "records", "backup", "restore", "update", "reset", "init"}
 
 func main() {
+	lab.Reexec() // the lab runs programs inside its namespaces through this binary; else this returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
