@@ -76,7 +76,15 @@ func below(burst, percent int) int { return int((int64(burst)*int64(percent) - 1
 func used(wholeAt, now int64) int64 { return max(0, wholeAt-now) }
 
 // tokens is a span in tokens, rounded up.
-func (l *limit) tokens(span int64) int { return int((span + l.token - 1) / l.token) }
+func (l *limit) tokens(span int64) int {
+	switch { // most are at none or one, and a division is what costs here
+	case span <= 0:
+		return 0
+	case span <= l.token:
+		return 1
+	}
+	return int((span + l.token - 1) / l.token)
+}
 
 // pressed is the pressure that an attempt adds: a leaky count with the budget's own token time. It is bounded where it
 // would change nothing any more.

@@ -1,2 +1,66 @@
-// Package governor decides what a subscriber may do: budgets, stages and the decision on each session.
+// Package governor decides what a subscriber may do: budgets, stages and the decision on each session. It does no I/O,
+// starts no goroutine and reads no clock; the caller gives the time and carries out what is decided.
+//
+// # Budgets
+//
+// A budget is a bucket of tokens: `{of: sessions, limit: 20, per: 1h, burst: 5}` holds five, each session takes one, and
+// one comes back every three minutes (per/limit) until it is whole again. So a subscriber may begin five sessions at
+// once and twenty in the long run of an hour, and never more than limit plus burst in any hour. A subscriber may have
+// several budgets, also several windows of one kind; every one of them is asked on its own, the strictest answer
+// counts, and a session is charged to all of them or to none. concurrent_sessions has no window: it is the number of
+// sessions that really run.
+//
+// When a session begins, each budget must have room for one more: sessions is charged one; the others (handshakes,
+// failures, messages, recipients …) are charged nothing yet, but when it happens. What a running session does is charged
+// even where it does not fit, up to one burst beyond full; that debt is paid by time before the next session fits.
+//
+// The figures shown are whole tokens, rounded up, of the burst: "sessions 4/5 at once, 20 per 1h (80%)". Per cent are
+// rounded down. The thresholds of the ladder are compared with these very figures.
+//
+// # What happens to a session
+//
+//   - It fits, and the budget is below warn_at: pass.
+//   - It fits, from warn_at on: pass, and a record says warn.
+//   - It fits, beyond pace_at: the server's next reply waits until what is used has come back down to pace_at, but at
+//     most pace_max. In a running session the replies to its messages wait in the same way. Concurrent sessions alone
+//     never make anybody wait, they only warn.
+//   - It does not fit (more than defer_at of the burst would be used): defer. The time to retry is exact: it fits then
+//     and not a nanosecond before, unless more is tried meanwhile. For concurrent sessions it is 30 s, since nobody
+//     knows when a session ends.
+//   - A session that does not fit costs no budget. It adds one to the budget's pressure, a second count that drains as
+//     fast as the budget refills, and the figure shown is then used + this one + pressure: "sessions 15/5 at once, 20 per
+//     1h (300%)". At cut_at the subscriber is cut for cut_for, and the pressure is forgotten. Pressure is counted up to
+//     a hundred times the burst.
+//
+// A plan's highest_stage caps all of it: below cut, pressure does nothing; with pace, what does not fit waits as long as
+// it would have to, but at most pace_max, and then passes; with warn and observe it passes. What passes so is charged up
+// to the full bucket; the rest is pressure, so that the figures stay true.
+//
+// # Promises
+//
+// A session within budget is never refused, whatever the stage: it may have to wait, at most pace_max. The one exception
+// is a cut, which lasts as long as it was said to. Nobody is cut, and no running session is ended, for anything but
+// attempts to begin sessions beyond a budget of a window, made again and again up to cut_at: concurrent sessions defer at
+// most, because the sessions that run are within that budget; and what is found inside a session (messages, failures)
+// defers the next one, and cuts only who presses on.
+//
+// # Stages
+//
+// The stage tells where a subscriber stands: observe, warn, pace, defer, cut. It goes up at once, to what the fullest
+// budget calls for: warn and pace by their thresholds, defer when something did not fit, cut by pressure. It comes down
+// by itself: from defer when every budget is below pace_at, from pace when every one is below warn_at, both not before
+// 30 s after the last attempt that called for it (release_after if that is shorter); from warn after release_after below
+// warn_at; from cut when its time is over. Calm after a cut is counted from its end. A case number is opened when the
+// stage reaches pace and closed when it is observe again.
+//
+// # Mode observe
+//
+// Everything is decided in the same way and then every session passes: Decision.Acted is false and Effective is pass.
+// So more sessions run than the figures of concurrent_sessions would allow, and they are counted. When the mode changes
+// to enforce, what was used stays used, but pressure is forgotten and cuts end: nobody had told these senders to stop.
+//
+// # Time
+//
+// Budgets run on a clock that only goes forward (see Restore for what happens between two lives). After a power cut at
+// most what happened since the last save is missing, in the subscriber's favour. Running sessions are not restored.
 package governor

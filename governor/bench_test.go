@@ -1,0 +1,129 @@
+package governor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// residential is the contract's plan of that name, seven budgets.
+func residential() Policy {
+	return home(StageCut,
+		Budget{Of: Sessions, Limit: 20, Per: time.Hour, Burst: 5}, Budget{Of: Sessions, Limit: 100, Per: 24 * time.Hour},
+		Budget{Of: TLSHandshakes, Limit: 20, Per: time.Hour, Burst: 5}, Budget{Of: TLSFailures, Limit: 10, Per: time.Hour},
+		Budget{Of: ConcurrentSessions, Limit: 3}, Budget{Of: Destinations, Limit: 5, Per: time.Hour}, Budget{Of: Messages, Limit: 60, Per: time.Hour})
+}
+
+func names(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("100.%d.%d.%d/32", i>>16, i>>8&255, i&255)
+	}
+	return out
+}
+
+// BenchmarkSession is one session within budget: Open, a handshake, a message, Close.
+func BenchmarkSession(b *testing.B) {
+	for _, n := range []int{4000, MaxSubscribers} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			g, ids, now := New(residential(), t0), names(n), t0
+			for _, id := range ids {
+				g.Open(id, "home", now)
+				g.Close(id, now)
+			}
+			g.dirty = nil
+			runtime.GC()
+			rnd := rand.New(rand.NewPCG(1, 2))
+			b.ReportAllocs()
+			for b.Loop() {
+				now = now.Add(time.Hour / time.Duration(n) / 4) // everybody four times an hour: plain passes
+				id := ids[rnd.IntN(n)]
+				g.Open(id, "home", now)
+				g.Spend(id, "home", TLSHandshakes, 1, now)
+				g.Spend(id, "home", Messages, 1, now)
+				g.Close(id, now)
+			}
+		})
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	g, now := New(residential(), t0), t0
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Hour)
+		g.Open("S", "home", now)
+		g.Close("S", now)
+	}
+}
+
+// BenchmarkDenied is somebody far over the budget who goes on.
+func BenchmarkDenied(b *testing.B) {
+	p := residential()
+	p.Plans[0].HighestStage = StageDefer
+	g, now := New(p, t0), t0
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Millisecond)
+		g.Open("S", "home", now)
+	}
+}
+
+func BenchmarkSpend(b *testing.B) {
+	g, now := New(residential(), t0), t0
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Minute)
+		g.Spend("S", "home", Messages, 1, now)
+	}
+}
+
+// BenchmarkOpenByManyWorkers is what a mutex costs when workers meet at it.
+func BenchmarkOpenByManyWorkers(b *testing.B) {
+	g, ids := New(residential(), t0), names(4000)
+	b.RunParallel(func(pb *testing.PB) {
+		rnd := rand.New(rand.NewPCG(rand.Uint64(), 2))
+		for now := t0; pb.Next(); now = now.Add(time.Second) {
+			id := ids[rnd.IntN(len(ids))]
+			if d := g.Open(id, "home", now); d.LetThrough() {
+				g.Close(id, now)
+			}
+		}
+	})
+}
+
+// BenchmarkTick is one second's work with a million subscribers in memory, a hundred thousand of them above observe.
+func BenchmarkTick(b *testing.B) {
+	g, now := New(residential(), t0), t0
+	for i, id := range names(MaxSubscribers) {
+		for range 1 + i%10/9*3 {
+			g.Open(id, "home", now)
+		}
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		now = now.Add(time.Microsecond)
+		g.Tick(now)
+	}
+}
+
+// BenchmarkMemory reports the bytes a subscriber takes, its name included.
+func BenchmarkMemory(b *testing.B) {
+	for b.Loop() {
+		ids := names(MaxSubscribers)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		g := New(residential(), t0)
+		for _, id := range ids {
+			g.Open(id, "home", t0)
+		}
+		g.dirty = nil // as after a save
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/MaxSubscribers, "B/subscriber")
+		runtime.KeepAlive(g)
+	}
+}
