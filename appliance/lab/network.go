@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -142,7 +143,24 @@ func (n *network) plug(ns *Namespace, dev string, sw *Namespace, port string, ad
 			return fmt.Errorf("address %s on %s: %w", a, dev, err)
 		}
 	}
-	return nil
+	return errors.Join(awaitUp(hs, port), awaitUp(hn, dev))
+}
+
+// awaitUp waits until the kernel has noticed that an interface has a carrier,
+// which it looks at once a second at most; what is sent before is lost.
+func awaitUp(h *netlink.Handle, name string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		link, err := h.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s stays %s", name, link.Attrs().OperState)
+		}
+	}
 }
 
 func addrFlags(p netip.Prefix) int {
