@@ -99,10 +99,10 @@ var smtpWant = map[string][]want{
 		{port: 46862, rejected: 1, startTLS: Offered, end: EndFIN, peer: -1},
 	},
 	"zeek__testing__btest__Traces__smtp__smtp-bdat-cmd-negative-chunk-size": {{port: 54028, rejected: 1, startTLS: Offered, end: EndFIN, peer: 0}},
-	"zeek__testing__btest__Traces__smtp__smtp-bdat-gap":                     {{port: 12345, messages: 1, hi: 2, recipients: 1, end: EndFIN, gaps: 1, peer: 1}}, // the hole may hold a BDAT LAST
+	"zeek__testing__btest__Traces__smtp__smtp-bdat-gap":                     {{port: 12345, messages: 1, hi: 3, recipients: 1, end: EndFIN, gaps: 1, peer: 1}}, // the hole may hold a BDAT LAST
 	"zeek__testing__btest__Traces__smtp__smtp-bdat-pipeline-8bitmime":       {{port: 56074, messages: 2, recipients: 2, startTLS: Offered, end: EndFIN, peer: 2}},
 	"zeek__testing__btest__Traces__smtp__smtp-many-addresses":               {{port: 60606, messages: 1, recipients: 600, end: EndFIN, peer: -1}},
-	"zeek__testing__btest__Traces__tcp__truncated-header":                   {{port: 60827, hi: -1, end: EndFIN, gaps: 11, peer: -1}}, // 68 bytes of each frame: no payload at all
+	"zeek__testing__btest__Traces__tcp__truncated-header":                   {{port: 60827, hi: 35, end: EndFIN, gaps: 11, peer: -1}}, // 68 bytes of each frame, no payload at all: 35 is what 477 unseen bytes of the server could say
 	"zeek__testing__btest__Traces__tls__smtp-starttls":                      {{port: 54170, hi: -1, startTLS: Accepted, tls: TLSStartTLS, handshake: Complete, version: "TLS1.2", end: EndFIN, peer: 0}},
 }
 
@@ -290,7 +290,7 @@ func lawful(t *testing.T, name string, o outcome) {
 			recipients += e.Recipients
 		}
 	}
-	if o.count(Message) != f.Messages || recipients != f.Recipients || o.count(Rejected) != f.Rejected || o.count(Gap) > f.Gaps {
+	if o.count(Message) != f.Messages || recipients != f.Recipients || o.count(Rejected) != f.Rejected || o.count(Gap) != f.Gaps {
 		t.Errorf("%s: events and facts differ: %+v %+v", name, o.events, f)
 	}
 	if f.MessagesLo != f.Messages || f.MessagesHi >= 0 && f.MessagesHi < f.MessagesLo || f.BytesUp < 0 || f.BytesDown < 0 || f.End.Before(f.Start) {

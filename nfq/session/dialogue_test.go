@@ -10,11 +10,9 @@ import (
 
 // dialogue writes the segments of a TCP session as its two ends would send them.
 type dialogue struct {
-	steps     []step
-	seq       [2]uint32 // next number of each side
-	now       time.Time
-	unacked   bool // the server's acknowledgement lags: it has read nothing new
-	heldUpAck uint32
+	steps []step
+	seq   [2]uint32 // next number of each side
+	now   time.Time
 }
 
 // Initial sequence numbers near the wrap-around, so that every story crosses it.

@@ -169,3 +169,19 @@ func offersStartTLS(text []byte) bool {
 	word, _, _ := bytes.Cut(text[4:], []byte{' '})
 	return is(word, "STARTTLS")
 }
+
+// isReset reports whether a reply reads like one to RSET: "Reset OK" (Exim),
+// "Reset state" (Sendmail), "Resetting" (Exchange), "flushed" (qmail),
+// "2.1.5 Flushed" (Gmail). Postfix says "2.0.0 Ok".
+func isReset(text []byte) bool {
+	return bytes.Contains(text, []byte("eset")) || bytes.Contains(text, []byte("lushed"))
+}
+
+// subject is the second number of an enhanced status code of class 2 ("250 2.1.5 Ok":
+// '1', an address; RFC 3463, section 3), 0 where a reply has none.
+func subject(text []byte) byte {
+	if len(text) < 9 || text[4] != '2' || text[5] != '.' || text[7] != '.' || text[8] < '0' || text[8] > '9' {
+		return 0
+	}
+	return text[6]
+}

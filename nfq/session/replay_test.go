@@ -101,7 +101,7 @@ func replay(opt Options, steps []step, k kernel) outcome {
 		o.events = t.Segment(st.dir, &st.seg, st.time, o.events)
 	}
 	if !t.Ended() {
-		t.End(EndTimeout, steps[len(steps)-1].time)
+		o.events = append(o.events, t.End(EndTimeout, steps[len(steps)-1].time)...)
 	}
 	o.facts = t.Facts()
 	return o

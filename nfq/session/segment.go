@@ -13,20 +13,20 @@ func (s *stream) closed() bool { return s.fin >= 0 && s.off >= s.fin }
 // take is the TCP side of one segment.
 func (t *Tracker) take(dir Direction, s *packet.Segment) {
 	me := t.stream(dir)
-	if s.Flags.Has(packet.RST) {
-		t.reset(me, s.Seq)
-		return
-	}
 	seq := s.Seq
-	if s.Flags.Has(packet.SYN) {
-		if !t.opened(dir, s) {
-			return
-		}
+	opens := s.Flags.Has(packet.SYN)
+	if !opens && !me.known && !t.up.syn && !t.down.syn && !t.facts.Unknown {
+		t.midAir()
+	}
+	switch {
+	case s.Flags.Has(packet.RST):
+		t.reset(me, seq)
+		return
+	case opens && !t.opened(dir, s):
+		return
+	case opens:
 		seq++
-	} else if !me.known {
-		if !t.up.syn && !t.down.syn && !t.facts.Unknown {
-			t.midAir()
-		}
+	case !me.known:
 		me.begin(seq)
 	}
 	if s.Flags.Has(packet.ACK) {
@@ -245,7 +245,6 @@ func (t *Tracker) skip(dir Direction, to int64) {
 		t.passing, why = t.rel == ReleaseUp, released
 	} else {
 		t.facts.Gaps++
-		t.deaf[dir] = t.deaf[dir] || t.mode == undecided || t.mode == clear
 		t.emit(Event{Kind: Gap, Text: dir.String()})
 	}
 	if dir == Up {

@@ -3,7 +3,7 @@ package session
 // server is the dialogue's server side.
 type server struct {
 	line     line
-	partial  bool // the line began in a hole
+	partial  bool // the line began in a hole: if it does not look like a reply, that is no surprise
 	startTLS bool // the reply being read lists STARTTLS
 	waiting  queue
 	content  bool // 354 was said: the next reply ends the content
@@ -60,10 +60,7 @@ func (t *Tracker) serverBytes(p []byte) {
 // serverLine takes a whole line of a reply. Lines that are none are passed over.
 func (t *Tracker) serverLine(text []byte) {
 	s := &t.server
-	if s.partial {
-		s.partial = false
-		return
-	}
+	s.partial = false
 	code, more, ok := replyLine(text)
 	if !ok {
 		return
@@ -148,6 +145,9 @@ func (t *Tracker) answered(v verb, code int) {
 		t.rejected(code)
 	}
 	ok := code < 300
+	if ok && c.unseen == missed && v != mail && !v.final() {
+		s.stray++ // what we took for a command may have been content
+	}
 	switch v {
 	case greeting:
 		t.emit(Event{Kind: Greeting, Code: code})
@@ -173,6 +173,8 @@ func (t *Tracker) answered(v verb, code int) {
 	case endOfData, bdatLast:
 		if ok {
 			t.message(code)
+		}
+		if code != 500 && code != 502 { // else it was no command, and the envelope stands
 			t.forget()
 		}
 		t.chunkAnswered(code)
@@ -206,17 +208,33 @@ func (t *Tracker) unmatched(code int) {
 		c.mayTLS = c.state == atCommand
 	case code == 221 || code == 421:
 	case code >= 300:
-		if code >= 400 && c.unseen == released {
+		if code >= 400 && c.unseen == released && s.inMail { // else it may be a timeout that answers nothing
 			t.rejected(code)
 		}
 	case c.unseen == missed:
 		s.stray++
-	case !s.inMail: // commands in flight behind content are an envelope
-		c.unseen = released // if we thought to have seen all, the server knows better
-		s.inMail, s.rcpts, s.stray = true, 0, s.stray+1
-	case c.unseen == released:
-		s.rcpts++
+	case !s.inMail || c.unseen == released: // if we thought to have seen all, the server knows better
+		c.unseen = released
 		s.stray++
+		t.guessed()
+	}
+}
+
+// guessed takes a 2xx to a command behind content that the kernel passed: an
+// envelope, most of the time. What its text or its enhanced status code
+// (RFC 3463) shows to be something else is not taken for a recipient.
+func (t *Tracker) guessed() {
+	s := &t.server
+	text := s.line.text()
+	subject := subject(text)
+	switch {
+	case isReset(text):
+		t.forget()
+	case subject != 0 && subject != '1':
+	case !s.inMail:
+		s.inMail, s.rcpts = true, 0
+	default:
+		s.rcpts++
 	}
 }
 
@@ -356,6 +374,14 @@ func (t *Tracker) rejected(code int) {
 // forget clears the envelope.
 func (t *Tracker) forget() { t.server.inMail, t.server.rcpts = false, 0 }
 
+// hidden is how many messages n unseen bytes of the server can have accepted:
+// those whose end we saw, one whose end we did not, and what fits beside them
+// if a message takes three replies of five bytes at least (MAIL, RCPT, BDAT).
+func hidden(n int64, ends int) int {
+	const reply, message = 5, 15
+	return int(min(n/reply, int64(ends)+1+n/message))
+}
+
 // serverHole: replies may have gone by. Which commands they answered is not
 // known, so none is taken as answered; message ends among them may have been.
 func (t *Tracker) serverHole(n int64) {
@@ -366,14 +392,11 @@ func (t *Tracker) serverHole(n int64) {
 	}
 	s.partial, s.startTLS = true, false
 	s.line.reset()
-	s.maybe += s.waiting.finals()
+	s.maybe += hidden(n, s.waiting.finals())
 	sent := s.waiting.find(endOfData) >= 0
 	s.waiting = queue{}
 	if s.content && !sent && c.state == inContent && t.rel == SeeAll {
 		return // the content still runs: no reply to it can be in the hole
-	}
-	if s.content && !sent {
-		s.maybe++
 	}
 	s.content, s.blob = false, false
 	t.forget()

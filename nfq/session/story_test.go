@@ -165,7 +165,7 @@ func TestStories(t *testing.T) {
 		o := replay(Options{}, s.talk.steps, nil)
 		want := s.want
 		if !strings.Contains(want, "ended") {
-			want = strings.TrimSuffix(want, ",") // ended by the timeout of replay, of which no event tells
+			want += ", ended timeout"
 		}
 		f := o.facts
 		if got := told(o.events); got != want || f.MessagesLo != s.lo || f.MessagesHi != s.hi || f.Recipients != s.rcpt || f.Rejected != s.no {

@@ -74,7 +74,7 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 	for len(p) > 0 && t.mode == inTLS {
 		n := min(r.left, len(p))
 		if r.left == 0 {
-			n = copy(r.head[r.have:], p)
+			n = copy(r.head[r.have:], p[:1]) // one by one: what is no header is known by its first wrong byte
 		}
 		part := p[:n]
 		p = p[n:]

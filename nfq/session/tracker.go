@@ -39,7 +39,6 @@ type Tracker struct {
 	acked    int64   // the highest client offset that the server acknowledged
 	rel      Release // what Release said after the last segment
 	passing  bool    // after ReleaseUp: what was in flight may still be missing
-	deaf     [2]bool // a hole in clear was given up, by direction
 	resyn    uint32  // ISN of a client SYN in the middle of the session
 	reused   bool    // resyn is meaningful
 	began    bool    // Established was told
@@ -71,10 +70,7 @@ func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []
 	if t.ended {
 		return ev
 	}
-	if t.facts.Start.IsZero() {
-		t.facts.Start = now
-	}
-	t.facts.End = now
+	t.clock(now)
 	t.ev = ev
 	t.take(dir, s)
 	if !t.ended && t.up.closed() && t.down.closed() {
@@ -108,20 +104,31 @@ func (t *Tracker) Release() Release {
 func (t *Tracker) Ended() bool { return t.ended }
 
 // End closes the session for a reason that is not in its segments, and gives
-// its buffers back. If both sides had closed it already, EndFIN stays the reason.
-func (t *Tracker) End(reason EndReason, now time.Time) {
+// its buffers back. What waited behind a hole is read first; the events that
+// this told are given back, Ended is the last. If both sides had closed the
+// session already, EndFIN stays the reason.
+func (t *Tracker) End(reason EndReason, now time.Time) []Event {
 	if t.ended {
-		return
+		return nil
 	}
-	t.facts.End = now
-	if t.facts.Start.IsZero() {
-		t.facts.Start = now
-	}
+	t.clock(now)
 	if t.up.fin >= 0 && t.down.fin >= 0 {
 		reason = EndFIN
 	}
 	t.finish(reason)
+	ev := t.ev
 	t.ev = nil
+	return ev
+}
+
+// clock notes the time. A clock that steps back leaves the end where it was.
+func (t *Tracker) clock(now time.Time) {
+	if t.facts.Start.IsZero() {
+		t.facts.Start = now
+	}
+	if t.facts.End.IsZero() || now.After(t.facts.End) {
+		t.facts.End = now
+	}
 }
 
 // Facts gives what is known so far.
@@ -134,7 +141,7 @@ func (t *Tracker) Facts() Facts {
 		f.MessagesHi++
 	}
 	encrypted := f.TLS != TLSNone && f.Handshake != Failed && f.Handshake != Abandoned
-	if f.Unknown || encrypted || t.deaf[Up] && t.deaf[Down] {
+	if f.Unknown || encrypted {
 		f.MessagesHi = -1
 	}
 	return f
