@@ -120,7 +120,6 @@ type plan struct {
 	highest Stage
 	ladder  Ladder
 	limits  []limit
-	missing bool // the policy has no such plan: no budget, everything passes
 	few     int  // with no more sessions running than this, concurrent ones are below WarnAt
 }
 

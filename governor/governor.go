@@ -52,11 +52,14 @@ func (g *Governor) Open(sub, plan string, now time.Time) Decision {
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	d := Decision{Subscriber: sub, Plan: plan, At: now, Mode: g.mode}
-	e := g.entry(sub, plan, t)
+	e, known := g.entry(sub, plan, t)
 	if e == nil {
 		return d
 	}
-	d.Before = e.stage
+	if d.Before, d.Stage = e.stage, e.stage; !known {
+		e.count(d)
+		return d
+	}
 	stage, since, _ := e.settled(t)
 	if stage == StageCut {
 		d.Stage, d.Action = StageCut, ActionCut
@@ -142,11 +145,13 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 	if cost = clamp(cost, 0, MaxLimit); cost == 0 || of == ConcurrentSessions {
 		return d
 	}
-	e := g.entry(sub, plan, t)
+	e, known := g.entry(sub, plan, t)
 	if e == nil {
 		return d
 	}
-	d.Before, d.Stage = e.stage, e.stage
+	if d.Before, d.Stage = e.stage, e.stage; !known {
+		return d
+	}
 	stage, since, _ := e.settled(t) // before anything is charged
 	var best offer
 	for i := range e.plan.limits {
@@ -190,33 +195,31 @@ func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
 	return c, true
 }
 
-// entry finds sub or makes it, under the plan named, and brings it to the policy in force. Nil: there is no room.
-func (g *Governor) entry(sub, name string, now int64) *entry {
+// entry finds sub or makes it, and brings it under the plan named. Not known: the policy has no such plan, and what
+// there is of sub stays as it was. Nil: there is no room.
+func (g *Governor) entry(sub, name string, now int64) (e *entry, known bool) {
 	p := g.plans[name]
 	if p == nil {
 		g.stats.UnknownPlan++
 	}
-	e := g.subs[sub]
-	if e == nil {
-		if len(g.all) >= g.most {
-			g.stats.Untracked++
-			return nil
+	if e = g.subs[sub]; e != nil {
+		if p != nil {
+			e.adopt(p, now)
+			e.enforced(g.mode, now)
 		}
-		if p == nil {
-			p = &plan{name: name, missing: true, few: math.MaxInt32}
-		}
-		e = newEntry(sub, p, g.mode)
-		g.add(e)
-		return e
+		return e, p != nil
+	}
+	if len(g.all) >= g.most {
+		g.stats.Untracked++
+		return nil, p != nil
 	}
 	if p == nil {
-		if p = e.plan; !p.missing || p.name != name {
-			p = &plan{name: name, missing: true, few: math.MaxInt32}
-		}
+		e = newEntry(sub, &plan{name: name, few: math.MaxInt32}, g.mode)
+	} else {
+		e = newEntry(sub, p, g.mode)
 	}
-	e.adopt(p, now)
-	e.enforced(g.mode, now)
-	return e
+	g.add(e)
+	return e, p != nil
 }
 
 func (g *Governor) add(e *entry) {

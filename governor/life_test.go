@@ -280,6 +280,31 @@ func TestUnknownPlanPassesAndIsCounted(t *testing.T) {
 	if d := g.Open("S", "home", t0); d.Value != 1 {
 		t.Errorf("%+v", d)
 	}
+	opens(g, 20, t0)
+	if d := g.Open("S", "gone in a reload", t0); d.Action != ActionPass || d.Stage != StageCut {
+		t.Errorf("%+v", d)
+	}
+	if d := g.Spend("S", "gone in a reload", Sessions, 1, t0); d.Action != ActionPass || d.Value != 0 {
+		t.Errorf("%+v", d)
+	}
+	if r, _ := g.Explain("S", t0); r.Plan != "home" || r.Stage != StageCut || r.Budgets[0].Value != 5 {
+		t.Errorf("what was known is lost: %+v", r)
+	}
+}
+
+func TestBeatCarriesTheClockWithoutASubscriber(t *testing.T) {
+	t.Parallel()
+	p := home(StageDefer, Budget{Of: Sessions, Limit: 60, Per: time.Hour, Burst: 10})
+	g := New(p, t0)
+	opens(g, 10, t0)
+	saved := saveAll(g, t0)
+	later := t0.Add(3 * time.Minute)
+	saved = append(saved, g.Beat(later))
+	h := New(p, t0)
+	h.Restore(saved, later, later.Add(time.Minute), t0)
+	if got := value(t, h, t0); got != 6 || h.Count() != 1 {
+		t.Errorf("%d used, want 6; %d subscribers", got, h.Count())
+	}
 }
 
 func TestWhatObserveImaginedIsForgotten(t *testing.T) {

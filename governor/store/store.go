@@ -108,7 +108,7 @@ func (s *Store) save(subs []governor.Saved, wall time.Time) error {
 	slices.SortStableFunc(subs, func(a, b governor.Saved) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
 	return s.update(func(tx *bolt.Tx) error {
 		b, state := tx.Bucket(subscribersBucket), tx.Bucket(stateBucket)
-		clock, cases := number(state.Get(clockKey)), number(state.Get(casesKey))
+		last, clock, cases := number(state.Get(clockKey)), int64(0), number(state.Get(casesKey))
 		for i := range subs {
 			v := &subs[i]
 			clock, cases = max(clock, int64(v.Clock)), max(cases, int64(v.Cases))
@@ -124,16 +124,18 @@ func (s *Store) save(subs []governor.Saved, wall time.Time) error {
 				return fmt.Errorf("subscriber %q: %w", v.Subscriber, err)
 			}
 		}
-		for _, kv := range []struct {
-			key   []byte
-			value int64
-		}{{savedAtKey, wall.UnixNano()}, {clockKey, clock}, {casesKey, cases}} {
-			if err := state.Put(kv.key, binary.BigEndian.AppendUint64(nil, uint64(kv.value))); err != nil {
-				return err
-			}
+		if err := putNumber(state, casesKey, cases); err != nil || clock < last || clock == 0 {
+			return err // the wall clock is kept only with the clock that belongs to it
 		}
-		return nil
+		if err := putNumber(state, clockKey, clock); err != nil {
+			return err
+		}
+		return putNumber(state, savedAtKey, wall.UnixNano())
 	})
+}
+
+func putNumber(b *bolt.Bucket, key []byte, n int64) error {
+	return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 func number(b []byte) int64 {

@@ -106,6 +106,26 @@ func TestTheClockAndTheCasesOutliveEverySubscriber(t *testing.T) {
 	}
 }
 
+// A wall clock without the governor's would make the time between vanish for everybody.
+func TestTheWallClockIsKeptOnlyWithTheClockThatBelongsToIt(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	for _, v := range []governor.Saved{some("a", 50), {}, some("b", 49), {Gone: true}} {
+		if err := s.Save([]governor.Saved{v}, wall.Add(time.Duration(v.Clock))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, at, err := s.Load(); err != nil || !at.Equal(wall.Add(50)) || len(got) != 3 || got[2].Clock != 50 {
+		t.Fatalf("%v %+v %v", at, got, err)
+	}
+	if err := s.Save([]governor.Saved{{Gone: true, Clock: 60}}, wall.Add(60)); err != nil {
+		t.Fatal(err)
+	}
+	if got, at, err := s.Load(); err != nil || !at.Equal(wall.Add(60)) || got[2].Clock != 60 {
+		t.Fatalf("%v %+v %v", at, got, err)
+	}
+}
+
 func TestGovernorComesBackThroughTheStore(t *testing.T) {
 	t.Parallel()
 	p := governor.Policy{Mode: governor.ModeEnforce, Plans: []governor.Plan{{Name: "home", HighestStage: governor.StageDefer,
