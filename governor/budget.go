@@ -120,7 +120,7 @@ type plan struct {
 	highest Stage
 	ladder  Ladder
 	limits  []limit
-	few     int  // with no more sessions running than this, concurrent ones are below WarnAt
+	few     int // with no more sessions running than this, concurrent ones are below WarnAt
 }
 
 func newPlan(p Plan) *plan {
