@@ -81,12 +81,7 @@ func TestWhatHappenedIsTold(t *testing.T) {
 		}
 	}
 
-	web := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its own certificate; the test is inside the box
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return l.Box.Dial(ctx, netip.MustParseAddrPort("127.0.0.1:8443"))
-		},
-	}}
+	web := b.browser()
 	get := func(path, token string) (int, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(ctx, "GET", "https://127.0.0.1:8443"+path, nil)
@@ -130,6 +125,18 @@ func TestWhatHappenedIsTold(t *testing.T) {
 			t.Errorf("metrics do not have %s", want)
 		}
 	}
+}
+
+// browser is a client of the web admin inside the box. It takes any certificate:
+// the box made its own.
+func (b *box) browser() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return b.lab.Box.Dial(ctx, netip.MustParseAddrPort("127.0.0.1:8443"))
+		},
+	}}
 }
 
 var seqOf = regexp.MustCompile(` seq="(\d+)"`)
