@@ -141,7 +141,14 @@ func (w *worker) letGoAll(now time.Time) {
 }
 
 func (w *worker) unhold(match func(Flow, any) bool) int {
+	out, n := w.letGoMatching(match)
+	w.send(out)
+	return n
+}
+
+func (w *worker) letGoMatching(match func(Flow, any) bool) (out []verdict, n int) {
 	w.mu.Lock()
+	defer w.mu.Unlock() // also when match panics
 	now := w.q.cfg.Now()
 	var going []*flow
 	for _, h := range w.holds {
@@ -160,9 +167,5 @@ func (w *worker) unhold(match func(Flow, any) bool) int {
 			}
 		}
 	}
-	out := w.out
-	w.out = nil
-	w.mu.Unlock()
-	w.send(out)
-	return len(going)
+	return w.swap(nil), len(going)
 }

@@ -135,10 +135,8 @@ func (w *worker) settle(intact bool) error {
 // drain ends when the kernel has no packet left in the queue: shut, it takes no
 // more, so an empty queue stays empty.
 func (w *worker) drain() error {
-	if err := w.reader.shut(); err != nil {
-		return err
-	}
-	w.reader.interrupt() // from here on a read does not wait
+	shut := w.reader.shut() // without it more may come, but not for longer than settleTime
+	w.reader.interrupt()    // from here on a read does not wait
 	w.mu.Lock()
 	w.letGoAll(w.q.cfg.Now())
 	out := w.swap(nil)
@@ -153,7 +151,7 @@ func (w *worker) drain() error {
 			continue
 		}
 		if err != nil {
-			return err
+			return errors.Join(shut, err)
 		}
 		w.mu.Lock()
 		w.count.packets += uint64(len(packets))
@@ -164,5 +162,5 @@ func (w *worker) drain() error {
 		w.mu.Unlock()
 		w.send(out)
 	}
-	return w.failure()
+	return errors.Join(shut, w.failure())
 }
