@@ -73,7 +73,14 @@ func newFast(conn *netlink.Conn, queue uint16, o readerOptions) (*fast, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &fast{queue: queue, conn: conn, raw: raw,
+	r := newBuffers(queue)
+	r.conn, r.raw = conn, raw
+	return r, r.bind(o)
+}
+
+// newBuffers is a reader without a socket.
+func newBuffers(queue uint16) *fast {
+	r := &fast{queue: queue,
 		headers: make([]unix.Mmsghdr, batchSize),
 		buffers: make([][]byte, batchSize),
 		batch:   make([]queued, 0, batchSize),
@@ -89,7 +96,7 @@ func newFast(conn *netlink.Conn, queue uint16, o readerOptions) (*fast, error) {
 		r.headers[i].Hdr.SetIovlen(1)
 	}
 	r.receive, r.write, r.takeFunc = r.receiveFrom, r.writeTo, r.take
-	return r, r.bind(o)
+	return r
 }
 
 // receiveFrom is called by the poller with the descriptor; false means that it

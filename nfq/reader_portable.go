@@ -2,6 +2,7 @@ package nfq
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -104,6 +105,9 @@ func (r *portable) packet(a nfqueue.Attribute) int {
 	}
 	if a.InDev != nil {
 		p.inDev = *a.InDev
+	}
+	if a.SkbInfo != nil && len(*a.SkbInfo) >= 4 {
+		p.skbInfo = binary.BigEndian.Uint32(*a.SkbInfo)
 	}
 	if a.Payload != nil {
 		p.ip = *a.Payload
