@@ -10,7 +10,7 @@ import (
 // until idle ones have made room.
 const MaxSubscribers = 1 << 20
 
-// Governor decides. It is safe for concurrent use: one mutex, held for well under a microsecond by Open, Close and
+// Governor decides. It is safe for concurrent use: one mutex, held for about half a microsecond by Open, Close and
 // Spend, and given back between a few hundred subscribers by all that walks over many.
 type Governor struct {
 	mu      sync.Mutex
