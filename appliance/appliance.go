@@ -20,7 +20,6 @@ import (
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
-	"github.com/mailweir/mailweir/appliance/syslog"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/store"
 	"github.com/mailweir/mailweir/governor/subscriber"
@@ -66,7 +65,7 @@ type Appliance struct {
 	chain   *records.Chain
 	writer  *records.Writer
 	recent  *records.Ring
-	syslog  *syslog.Exporter
+	syslog  *syslogTargets
 	answers *responder.Responder
 	cutter  *cutter
 	judge   *judge
@@ -128,10 +127,11 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	policy := cfg.Policy()
 	a.chain.SetPolicy(cfg.Mode, policy.Hash)
 	a.recent = records.NewRing(recentRecords)
-	if a.syslog, err = syslog.New(a.syslogConfig(cfg)); err != nil {
+	a.syslog = &syslogTargets{ctx: context.Background()}
+	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.syslog.Send)
+	if err := a.syslog.use(a.syslogConfig(cfg)); err != nil {
 		return err
 	}
-	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.syslog.Send)
 	a.health = &health{say: a.writer.Say, now: a.now}
 	if e, tell := a.chain.Found().Health(now); tell {
 		a.writer.Say(e)
@@ -183,22 +183,6 @@ func queueCount(cfg *config.Config) uint16 {
 	return cmp.Or(cfg.Queue.Count, uint16(min(runtime.NumCPU(), 256)))
 }
 
-func (a *Appliance) syslogConfig(cfg *config.Config) syslog.Config {
-	c := syslog.Config{
-		Facility: facility(cfg), Log: a.log, Now: a.now, Drain: drainLimit,
-		OnEvent: func(e syslog.Event) { a.writer.Say(e.Health()) },
-	}
-	for _, t := range cfg.Syslog.Targets {
-		c.Targets = append(c.Targets, t.URL)
-	}
-	return c
-}
-
-func facility(cfg *config.Config) int {
-	n, _ := records.ParseFacility(cfg.Syslog.Facility) // the configuration knows no other words
-	return n
-}
-
 func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
 	return ruleset.Options{
 		Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, SubscriberIfs: cfg.Network.SubscriberInterfaces,
@@ -223,11 +207,10 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 	return o
 }
 
-// run has three parts, ended one after the other: what handles packets, what
-// makes records of it, and what sends them, so that the last decision still gets out.
+// run has two parts, ended one after the other: what handles packets and what
+// makes records of it. What sends the records ends last, in close.
 func (a *Appliance) run(ctx context.Context) error {
 	endWriter := background(ctx, a.writer.Run)
-	endSyslog := background(ctx, a.syslog.Run)
 
 	inner, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -273,7 +256,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	if e := a.saver.save(); e != nil {
 		err = errors.Join(err, e)
 	}
-	return errors.Join(err, endWriter(), endSyslog())
+	return errors.Join(err, endWriter())
 }
 
 // background runs a part that outlives ctx and returns what ends it and waits for it.
@@ -346,6 +329,11 @@ func (a *Appliance) close() {
 	}
 	if a.queues != nil {
 		a.queues.Close()
+	}
+	if a.syslog != nil {
+		if err := a.syslog.stop(); err != nil {
+			a.log.Error("stop", "err", err)
+		}
 	}
 	if a.chain != nil {
 		if err := a.chain.Close(); err != nil {

@@ -197,6 +197,6 @@ func sessionFacts(f nfq.Flow, v *visit, s nfq.Summary) records.SessionFacts {
 		StartTLS: s.StartTLS.String(), TLS: s.TLS.String(), TLSVersion: s.TLSVersion, JA4: s.JA4, SNI: s.SNI,
 		Handshake: s.Handshake.String(), Alert: s.Alert, HandshakeBytes: s.HandshakeBytes,
 		Messages: s.Messages, MessagesLo: s.MessagesLo, MessagesHi: s.MessagesHi, Recipients: s.Recipients, Rejected: s.Rejected,
-		EndReason: s.EndReason.String(),
+		EndReason: s.EndReason.String(), Held: s.Held, Dropped: s.DroppedPackets, Gaps: s.Gaps, Unknown: s.Unknown,
 	}
 }

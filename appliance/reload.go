@@ -58,6 +58,11 @@ func (a *Appliance) reload() error {
 		}
 	}
 	a.cfg.Store(next)
+	if !reflect.DeepEqual(old.Syslog, next.Syslog) {
+		if err := a.syslog.use(a.syslogConfig(next)); err != nil {
+			return err
+		}
+	}
 	if old.Mode != next.Mode {
 		a.since.Store(&now)
 	}
@@ -97,8 +102,6 @@ func needsRestart(old, next *config.Config) string {
 		return "queue"
 	case old.Admin != next.Admin:
 		return "admin"
-	case !reflect.DeepEqual(old.Syslog, next.Syslog):
-		return "syslog"
 	}
 	return ""
 }

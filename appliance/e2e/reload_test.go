@@ -93,8 +93,10 @@ func TestReload(t *testing.T) {
 	if v := budget(t, b.subscriber("home"), "sessions").Value; v != 3 {
 		t.Errorf("what was used before the reload counts: %d used, want 3", v)
 	}
-	b.write(config("observe", plans(2)))
+	later := collectUDP(t, l)
+	b.write(config("observe", plans(2)) + "syslog: {targets: [{url: \"udp://127.0.0.1:5514\"}]}\n")
 	reload()
 	await(t, 5*time.Second, "mode observe", func() bool { return b.status().Mode == "observe" })
 	expect("mode observe", lab.Sent)
+	await(t, 5*time.Second, "records at the collector that the reload added", func() bool { return later.has("SESSION", `mode="observe"`) })
 }

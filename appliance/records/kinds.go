@@ -31,7 +31,11 @@ type SessionFacts struct {
 	MessagesHi       int
 	Recipients       int
 	Rejected         int
-	EndReason        string // fin rst timeout cut shutdown unknown
+	EndReason        string        // fin rst timeout cut shutdown unknown
+	Held             time.Duration // how long the server's replies were held, in all
+	Dropped          int           // packets we dropped: retransmissions of what was held
+	Gaps             int           // holes that were never filled
+	Unknown          bool          // found in mid-air, or not SMTP: what is counted is what we saw
 }
 
 // Session is the entry of a session that ended.
@@ -62,7 +66,13 @@ func Session(f SessionFacts) Entry {
 		Param{"messages_hi", number(int64(f.MessagesHi))},
 		Param{"recipients", number(int64(f.Recipients))},
 		Param{"rejected", number(int64(f.Rejected))},
-		Param{"end_reason", f.EndReason})
+		Param{"end_reason", f.EndReason},
+		Param{"held_ms", counted(f.Held.Milliseconds())},
+		Param{"dropped", counted(int64(f.Dropped))},
+		Param{"gaps", counted(int64(f.Gaps))})
+	if f.Unknown {
+		p = append(p, Param{"unknown", "1"})
+	}
 	text := fmt.Sprintf("%s to %s, %d ms", f.Subscriber, f.Dst, max(took, 0))
 	if f.TLS != "" && f.TLS != "none" {
 		text += ", TLS handshake " + f.Handshake
@@ -205,6 +215,14 @@ func Health(f HealthFacts) Entry {
 		severity = Notice
 	}
 	return Entry{Kind: KindHealth, Severity: severity, Time: f.Time, Params: p, Text: text}
+}
+
+// counted is a number that is left out when it is zero.
+func counted(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return number(n)
 }
 
 func endpoints(p []Param, src, dst netip.AddrPort) []Param {

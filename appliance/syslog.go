@@ -1,0 +1,83 @@
+package appliance
+
+import (
+	"context"
+	"sync"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/syslog"
+)
+
+// syslogTargets are the collectors in force. A reload replaces the exporter: the
+// old one sends what it still has, as far as its drain time allows, while the new
+// one already takes what comes.
+type syslogTargets struct {
+	ctx context.Context // ends with the process's work, not with a signal
+
+	mu      sync.RWMutex
+	current *syslog.Exporter
+	end     func() error // of current
+	leaving sync.WaitGroup
+}
+
+// use begins with the targets of c; nil when the exporter cannot be made and the
+// old one goes on.
+func (s *syslogTargets) use(c syslog.Config) error {
+	next, err := syslog.New(c)
+	if err != nil {
+		return err
+	}
+	end := background(s.ctx, next.Run)
+	s.mu.Lock()
+	old := s.end
+	s.current, s.end = next, end
+	s.mu.Unlock()
+	if old != nil {
+		s.leaving.Go(func() { old() })
+	}
+	return nil
+}
+
+// Send hands a record to every target.
+func (s *syslogTargets) Send(r records.Record) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.current.Send(r)
+}
+
+// Status is how the targets in force stand.
+func (s *syslogTargets) Status() []syslog.Status {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.current.Status()
+}
+
+// stop sends what is still to be sent, as far as the drain time allows.
+func (s *syslogTargets) stop() error {
+	s.mu.Lock()
+	end := s.end
+	s.end = nil
+	s.mu.Unlock()
+	defer s.leaving.Wait()
+	if end == nil {
+		return nil
+	}
+	return end()
+}
+
+func (a *Appliance) syslogConfig(cfg *config.Config) syslog.Config {
+	c := syslog.Config{
+		Facility: facility(cfg), Log: a.log, Now: a.now, Drain: drainLimit,
+		OnEvent: func(e syslog.Event) { a.writer.Say(e.Health()) },
+	}
+	for _, t := range cfg.Syslog.Targets {
+		c.Targets = append(c.Targets, t.URL)
+	}
+	return c
+}
+
+func facility(cfg *config.Config) int {
+	n, _ := records.ParseFacility(cfg.Syslog.Facility) // the configuration knows no other words
+	return n
+}
