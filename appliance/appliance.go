@@ -372,7 +372,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 		case <-t.C:
 			for _, c := range a.gov.Tick(a.now()) {
 				a.judge.changed(c, c.Mode)
-				if c.From == governor.StageCut {
+				if c.From == governor.StageCut && c.To != governor.StageCut {
 					a.cutter.release(c.Subscriber)
 				}
 			}

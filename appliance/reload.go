@@ -53,7 +53,7 @@ func (a *Appliance) reload() error {
 	a.judge.rules.Store(rulesOf(next))
 	for _, c := range a.gov.SetPolicy(policy, now) {
 		a.judge.changed(c, c.Mode)
-		if c.From == governor.StageCut {
+		if c.From == governor.StageCut && c.To != governor.StageCut {
 			a.cutter.release(c.Subscriber)
 		}
 	}

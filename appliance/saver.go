@@ -76,7 +76,7 @@ func (s *saver) save() error {
 			if now.Sub(s.savedAt) < heartbeat {
 				return nil
 			}
-			batch = []governor.Saved{{}} // no subscriber: only the time
+			batch = []governor.Saved{s.gov.Beat(now)} // no subscriber: only the time
 		}
 		if err := s.store.Save(batch, now); err != nil {
 			s.gov.Redo(batch)

@@ -291,6 +291,9 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 		At: g.clock.time(since, now), Case: tr.caseNo}
 	if full := e.fullest(g.clock.t); full.l != nil {
 		c.blame(full.cause())
+		if to < from { // what led higher does not explain the lower stage
+			tr.cause = full.cause()
+		}
 	}
 	if to == StageObserve {
 		tr.caseNo, tr.cause = "", Cause{}

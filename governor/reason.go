@@ -21,8 +21,12 @@ func reason(of Kind, value, limit, burst int, window time.Duration) string {
 
 func percent(value, burst int) int { return int(int64(value) * 100 / int64(burst)) }
 
-// short writes a duration as the configuration does: 1h, not 1h0m0s.
+// short writes a duration as the configuration does: 1h, not 1h0m0s, and 7d.
 func short(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
