@@ -411,6 +411,10 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	}
 	switch {
 	case why == session.EndCut:
+		// What is held goes on to the client, which then says something and hears
+		// the reset. With a mark Cut it would be the server that gets a reset, and
+		// a client that waits for its greeting would learn nothing.
+		w.letGo(f, now)
 		f.wanted = ruleset.Cut
 	case f.wanted == ruleset.See:
 		f.wanted = f.state()

@@ -160,3 +160,48 @@ func ladder(t *testing.T, reader string) {
 		}
 	}
 }
+
+// A client that waits for a held greeting when its subscriber is cut is not left
+// waiting: it gets the greeting, speaks, and hears the reset.
+func TestCutReachesWhoWaitsForAGreeting(t *testing.T) {
+	l, ctx := startLab(t)
+	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bot, err := l.AddHome("bot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBox(t, ctx, l, config("enforce", `  - name: home
+    highest_stage: cut
+    budgets:
+      - {of: sessions, limit: 4, per: 1h}
+    ladder: {warn_at: 25, pace_at: 50, defer_at: 100, cut_at: 200, pace_max: 60s, cut_for: 10m}
+`), fmt.Sprintf("subscriber,plan,prefixes\nbot,home,%s\n", bot.IPv4))
+	b.start()
+	send := func(sessions, atOnce int) []lab.Session {
+		return bot.Send(ctx, lab.Traffic{To: mx.Address(false), From: "a@home.test", Rcpt: "b@mx.test",
+			Sessions: sessions, Concurrency: atOnce, Timeout: 50 * time.Second})
+	}
+	send(2, 1)
+	waiting := make(chan []lab.Session, 1)
+	go func() { waiting <- send(2, 2) }()
+	await(t, 10*time.Second, "two held greetings", func() bool { return b.status().Lanes.Queue.Held == 2 })
+	for range 10 {
+		send(1, 1)
+	}
+	if s := b.subscriber("bot"); s.Stage != "cut" {
+		t.Fatalf("stage %s: %s", s.Stage, s.Reason)
+	}
+	select {
+	case all := <-waiting:
+		for _, s := range all {
+			if s.Result != lab.Reset {
+				t.Errorf("%v, %v", s.Result, s.Err)
+			}
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the clients still wait")
+	}
+}
