@@ -13,6 +13,9 @@ const (
 	shareColumns = 12
 )
 
+// shareReach are the times that the columns of the share may cover: whole minutes a column.
+var shareReach = [...]time.Duration{12 * time.Minute, 24 * time.Minute, 36 * time.Minute, chartMinutes * time.Minute}
+
 // trafficChart is the line of sessions per second over the last hour.
 type trafficChart struct {
 	Empty           bool
@@ -21,6 +24,7 @@ type trafficChart struct {
 	Now, Mean, Peak string  // sessions per second
 	Label           string  // the chart in one sentence, for those who do not see it
 	Rows            []trafficRow
+	Left            string // what the left end is: "60 min ago"
 	Minutes         string // how much of the hour there is, when it is not all of it
 }
 
@@ -38,7 +42,8 @@ func chartTraffic(tr Traffic, up time.Duration, z zone) trafficChart {
 	var line []at
 	var sum, peak, seconds float64
 	var rows []trafficRow
-	from, began := z.now.Add(-chartMinutes*time.Minute), z.now.Add(-up)
+	reach := min(up, chartMinutes*time.Minute)
+	from, began := z.now.Add(-reach), z.now.Add(-up)
 	for _, p := range tr.Points {
 		start, end := p.Start.Time, p.Start.Add(step)
 		if start.Before(began) {
@@ -52,7 +57,7 @@ func chartTraffic(tr Traffic, up time.Duration, z zone) trafficChart {
 			continue
 		}
 		v := float64(p.Started) / took.Seconds()
-		x := chartWide * float64(end.Sub(from)) / float64(chartMinutes*time.Minute)
+		x := chartWide * float64(end.Sub(from)) / float64(reach)
 		line = append(line, at{max(0, x), v})
 		sum, seconds, peak = sum+float64(p.Started), seconds+took.Seconds(), max(peak, v)
 		rows = append(rows, trafficRow{z.clock(p.Start.Time), number(p.Started), rate(v)})
@@ -60,6 +65,7 @@ func chartTraffic(tr Traffic, up time.Duration, z zone) trafficChart {
 	if len(line) < 2 {
 		return trafficChart{Empty: true}
 	}
+	line[0].x = 0 // a step is drawn at its end; the first one reaches back to the edge
 	high := peak * 1.1
 	if high == 0 {
 		high = 1
@@ -73,6 +79,10 @@ func chartTraffic(tr Traffic, up time.Duration, z zone) trafficChart {
 	c := trafficChart{
 		Line: path.String(), Area: fmt.Sprintf("%sL%.1f %dL%.1f %dZ", path.String(), last.x, chartHigh, line[0].x, chartHigh),
 		MeanY: y(mean), Now: rate(last.v), Mean: rate(mean), Peak: rate(peak), Rows: rows,
+		Left: span(reach) + " ago",
+	}
+	if reach == chartMinutes*time.Minute {
+		c.Left = "60 min ago"
 	}
 	if had := time.Duration(seconds) * time.Second; had < (chartMinutes-2)*time.Minute {
 		c.Minutes = span(had)
@@ -81,10 +91,12 @@ func chartTraffic(tr Traffic, up time.Duration, z zone) trafficChart {
 	return c
 }
 
-// shareChart is how sessions were protected, in twelve columns of five minutes.
+// shareChart is how sessions were protected, in twelve columns of five minutes, or of fewer while the box is young.
 type shareChart struct {
 	Empty   bool
-	Hour    string // per cent encrypted in the last hour
+	Hour    string // per cent encrypted in the time that Over says
+	Over    string // "in the last hour", "since the start"
+	Left    string // what the left end is: "60 min ago"
 	Recent  string // and in the last ten minutes; empty when nothing ended in them
 	Columns []shareColumn
 	Parts   []sharePart // the same in numbers, for the hour
@@ -103,14 +115,22 @@ type shareColumn struct {
 
 type sharePart struct{ Name, Class, Count string }
 
-// chartShare draws how sessions that ended in the last hour were protected.
-func chartShare(tr Traffic, z zone) shareChart {
+// chartShare draws how sessions that ended in the last hour were protected, on a box that has been up for so long.
+func chartShare(tr Traffic, up time.Duration, z zone) shareChart {
 	type sums struct{ clear, start, implicit int }
 	var hour, recent sums
 	var columns [shareColumns]sums
 	unknown := 0
-	from := z.now.Add(-chartMinutes * time.Minute)
-	const wide = chartMinutes * time.Minute / shareColumns
+	reach := shareReach[len(shareReach)-1]
+	for _, r := range shareReach {
+		if up < r {
+			reach = r
+			break
+		}
+	}
+	wide := reach / shareColumns
+	// The columns end with the step that runs now, so that no step is cut in two.
+	from := z.now.Truncate(time.Minute).Add(time.Minute - reach)
 	for _, p := range tr.Points {
 		i := int(p.Start.Sub(from) / wide)
 		if p.Start.Before(from) || i >= shareColumns {
@@ -133,7 +153,10 @@ func chartShare(tr Traffic, z zone) shareChart {
 	if c.Empty {
 		return c
 	}
-	c.Hour = share(hour)
+	c.Hour, c.Over, c.Left = share(hour), "in the last hour", fmt.Sprintf("%d min ago", reach/time.Minute)
+	if up < chartMinutes*time.Minute {
+		c.Over = "since the start"
+	}
 	if all(recent) > 0 {
 		c.Recent = share(recent)
 	}
@@ -156,6 +179,6 @@ func chartShare(tr Traffic, z zone) shareChart {
 			Clear: number(s.clear), StartTLS: number(s.start), Implicit: number(s.implicit), Share: share(s),
 		})
 	}
-	c.Label = fmt.Sprintf("Share of sessions that were encrypted, per five minutes: %s over the last hour.", c.Hour)
+	c.Label = fmt.Sprintf("Share of sessions that were encrypted, in columns of %d min: %s %s.", wide/time.Minute, c.Hour, c.Over)
 	return c
 }

@@ -60,7 +60,7 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 
 func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overviewView {
 	v := overviewView{
-		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: chartShare(traffic, z),
+		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: chartShare(traffic, time.Duration(st.Uptime), z),
 		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen),
 	}
 	for _, n := range []struct {

@@ -132,9 +132,11 @@ func sessionLine(p map[string]string) string {
 	tls := "in clear"
 	switch {
 	case p["tls"] == "starttls" || p["tls"] == "implicit":
-		tls = strings.TrimSpace(p["tls_version"] + " handshake " + p["handshake"])
-		if p["handshake"] == "" {
-			tls = "encrypted"
+		if tls = p["tls_version"]; tls == "" {
+			tls = "TLS"
+		}
+		if p["handshake"] != "complete" && p["handshake"] != "" {
+			tls += " handshake " + p["handshake"]
 		}
 	case p["starttls"] == "refused":
 		tls = "STARTTLS refused, in clear"
@@ -147,7 +149,7 @@ func sessionLine(p map[string]string) string {
 	up, err1 := strconv.ParseInt(p["bytes_up"], 10, 64)
 	down, err2 := strconv.ParseInt(p["bytes_down"], 10, 64)
 	if err1 == nil && err2 == nil {
-		bytes = size(up+down) + " in all"
+		bytes = size(up + down)
 	}
 	took := ""
 	if ms, err := strconv.ParseInt(p["dur_ms"], 10, 64); err == nil {
@@ -155,7 +157,7 @@ func sessionLine(p map[string]string) string {
 	}
 	end := ""
 	if p["end_reason"] != "" {
-		end = "ended: " + p["end_reason"]
+		end = "ended by " + p["end_reason"]
 	}
 	way := ""
 	if p["src"] != "" || p["dst"] != "" {

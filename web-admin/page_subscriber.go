@@ -5,7 +5,10 @@ import (
 	"time"
 )
 
-const recordsOfSubscriber = 20
+const (
+	recordsOfSubscriber   = 20
+	decisionsOfSubscriber = 15
+)
 
 // subscriberView answers: why, since when, until when, and what do I say?
 type subscriberView struct {
@@ -18,8 +21,10 @@ type subscriberView struct {
 	Budgets   []budgetView
 	Decisions []decisionView
 	Records   []recordView
-	AllLink   string
-	Exemption *exemptionView
+	AllLink   string // all records of this subscriber
+	// DecisionsLink leads to all its decisions.
+	DecisionsLink string
+	Exemption     *exemptionView
 }
 
 type exemptionView struct {
@@ -55,18 +60,18 @@ func (s *Server) subscriberPage(w http.ResponseWriter, r *http.Request) {
 
 func subscriberOf(sub Subscriber, st Status, records []Record, z zone) subscriberView {
 	v := subscriberView{lineView: lineOf(sub, z), Enforce: st.Mode == "enforce", Held: stageRank(sub.Stage) >= stageRank("pace"),
-		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID, "")}
+		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID, ""), DecisionsLink: recordsLink("DECISION", sub.ID, "")}
 	for _, p := range sub.Prefixes {
 		v.Prefix = append(v.Prefix, inert(p))
 	}
 	for _, b := range sub.Budgets {
 		v.Budgets = append(v.Budgets, budgetOf(b, z))
 	}
-	for _, d := range sub.Decisions {
+	for _, d := range sub.Decisions[:min(len(sub.Decisions), decisionsOfSubscriber)] {
 		dv := decisionView{At: z.second(d.At.Time), Action: inert(d.Action), Acted: d.Acted, Reason: inert(d.Reason), Before: inert(d.Before),
 			Stage: inert(d.Stage), Changed: d.Before != d.Stage && d.Before != "", Until: z.clock(d.Until.Time), Case: inert(d.Case),
 			WouldHaveActed: !d.Acted && stageRank(d.Action) >= stageRank("pace")}
-		if w := time.Duration(d.Wait); w > 0 {
+		if w := time.Duration(d.Wait); w >= time.Millisecond {
 			dv.Wait = waitText(d.Action, w)
 		}
 		v.Decisions = append(v.Decisions, dv)

@@ -23,7 +23,7 @@ type lineView struct {
 	Since, Until         moment
 	Case                 string
 	Open                 string
-	Top                  *budgetView // the fullest budget
+	Top                  *budgetView // the budget that explains the stage
 }
 
 // budgetView is one budget as a bar with its text.
@@ -74,7 +74,7 @@ func lineOf(sub Subscriber, z zone) lineView {
 	if v.Name == "" {
 		v.Name = v.ID
 	}
-	if top := fullest(sub.Budgets); top != nil {
+	if top := cause(sub); top != nil {
 		b := budgetOf(*top, z)
 		v.Top = &b
 	}
@@ -92,8 +92,9 @@ type subscribersView struct {
 }
 
 type stageTab struct {
-	Stage, Count, Link string
-	Here               bool
+	Stage, Link string
+	Count       string // empty where the number says nothing: nearly everybody is in observe
+	Here        bool
 }
 
 func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
@@ -118,14 +119,14 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 		v.Next = v.link(v.Stage, next)
 	}
 	st := s.opt.Source.Status().Stages
-	all := st.Observe + st.Warn + st.Pace + st.Defer + st.Cut
-	v.Stages = []stageTab{{"", number(all), v.link("", ""), v.Stage == ""}}
+	v.Stages = []stageTab{{"", v.link("", ""), "", v.Stage == ""}}
 	for _, t := range []struct {
 		stage string
 		n     int
-	}{{"cut", st.Cut}, {"defer", st.Defer}, {"pace", st.Pace}, {"warn", st.Warn}, {"observe", st.Observe}} {
-		v.Stages = append(v.Stages, stageTab{t.stage, number(t.n), v.link(t.stage, ""), v.Stage == t.stage})
+	}{{"cut", st.Cut}, {"defer", st.Defer}, {"pace", st.Pace}, {"warn", st.Warn}} {
+		v.Stages = append(v.Stages, stageTab{t.stage, v.link(t.stage, ""), number(t.n), v.Stage == t.stage})
 	}
+	v.Stages = append(v.Stages, stageTab{"observe", v.link("observe", ""), "", v.Stage == "observe"})
 	s.render(w, r, http.StatusOK, "subscribers", frame{Title: "Subscribers", Here: "/subscribers", Live: v.First, Search: q.Text}, v)
 }
 

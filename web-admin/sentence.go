@@ -26,31 +26,30 @@ var doing = map[string]string{
 	"cut":   "We refuse its direct mail connections for now; its mail programs keep what they could not send and try again.",
 }
 
-// fullest is the budget with the highest ratio; nil: there is none.
-func fullest(budgets []Budget) *Budget {
-	var top *Budget
-	for i := range budgets {
-		if top == nil || budgets[i].Ratio > top.Ratio {
-			top = &budgets[i]
-		}
-	}
-	return top
-}
-
 // sentence is what to tell the customer: what was counted, what we do, until when, what is not affected, and the case.
 func sentence(sub Subscriber, st Status, now time.Time, loc *time.Location) string {
 	z := zone{now, loc}
-	if stageRank(sub.Stage) < stageRank("pace") {
-		return "Nothing is being held back on this line: it is within what its plan allows."
-	}
 	var said []string
 	say := func(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
+	if stageRank(sub.Stage) < stageRank("pace") {
+		say("Nothing is being held back on this line: it is within what its plan allows.")
+		for _, d := range sub.Decisions { // newest first: what the caller may have noticed
+			if d.Acted && stageRank(d.Action) >= stageRank("pace") {
+				say("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, d.Reason)
+				if d.Case != "" {
+					say("The case number is %s.", d.Case)
+				}
+				break
+			}
+		}
+		return strings.Join(said, " ")
+	}
 
 	since := ""
 	if !sub.Since.IsZero() {
 		since = " since " + z.clock(sub.Since.Time).Text
 	}
-	top := fullest(sub.Budgets)
+	top := cause(sub)
 	switch {
 	case top == nil || counted[top.Of] == "":
 		say("This line has been near or over what its plan allows%s.", since)

@@ -75,6 +75,49 @@ func TestNumbersAndTimesReadWell(t *testing.T) {
 	}
 }
 
+func TestReasonsAreReadBack(t *testing.T) {
+	t.Parallel()
+	for _, d := range []governor.Decision{
+		{Of: governor.Sessions, Value: 21, Limit: 20, Burst: 20, Window: time.Hour},
+		{Of: governor.Sessions, Value: 6, Limit: 20, Burst: 5, Window: 90 * time.Minute},
+		{Of: governor.TLSHandshakes, Value: 412, Limit: 20, Burst: 20, Window: 24 * time.Hour},
+		{Of: governor.ConcurrentSessions, Value: 4, Limit: 3, Burst: 3},
+	} {
+		b, ok := budgetIn(d.Reason())
+		if !ok || b.Of != d.Of.String() || b.Value != d.Value || b.Limit != d.Limit || b.Burst != d.Burst || time.Duration(b.Window) != d.Window {
+			t.Errorf("%q is read as %+v, %v", d.Reason(), b, ok)
+		}
+	}
+	for _, other := range []string{"", "released by admin", "sessions 1/0 (0%)", "sessions 99999999999999999999/1 (1%)", "the cut of 20s is over", "sessions 2/1 per soon (200%)"} {
+		if b, ok := budgetIn(other); ok {
+			t.Errorf("%q is read as %+v", other, b)
+		}
+	}
+}
+
+func TestTheCauseOutlivesTheBudgets(t *testing.T) {
+	t.Parallel()
+	drained := []Budget{{Of: "sessions", Window: Seconds(time.Hour), Limit: 20, Burst: 20, Value: 1, Ratio: 0.05}}
+	cut := Subscriber{Stage: "cut", Since: ago(time.Hour), Until: At(noon.Add(time.Minute)), Budgets: drained, Reason: "tls_handshakes 61/20 per 1h (305%)"}
+	if b := cause(cut); b.Of != "tls_handshakes" || b.Value != 61 {
+		t.Errorf("cut for %+v", b)
+	}
+	if got := sentence(cut, Status{Mode: "enforce"}, noon, vienna); !strings.Contains(got, "61 encrypted mail connections counted, 20 allowed in an hour") {
+		t.Error(got)
+	}
+	cut.Decisions = []Decision{{At: ago(time.Minute), Of: "tls_handshakes", Limit: 20, Burst: 20, Value: 412, Ratio: 20.6}, {At: ago(2 * time.Hour), Of: "sessions", Limit: 20, Burst: 20, Value: 999, Ratio: 49}}
+	if b := cause(cut); b.Value != 412 {
+		t.Errorf("what happened since the stage was entered, and nothing before: %+v", b)
+	}
+	cut.Stage = "observe"
+	if b := cause(cut); b.Value != 1 {
+		t.Errorf("back in observe: %+v", b)
+	}
+	if cause(Subscriber{Stage: "pace"}) != nil {
+		t.Error("a cause out of nothing")
+	}
+}
+
 func TestTheSentenceSaysOnlyWhatIsSo(t *testing.T) {
 	t.Parallel()
 	enforce := Status{Mode: "enforce", Ports: []int{25}}
@@ -87,6 +130,9 @@ func TestTheSentenceSaysOnlyWhatIsSo(t *testing.T) {
 		has, not []string
 	}{
 		{"within budget", Subscriber{Stage: "warn", Budgets: over}, enforce, []string{"Nothing is being held back"}, []string{"case", "infected"}},
+		{"within budget again: what the caller may have noticed", Subscriber{Stage: "warn", Decisions: []Decision{{At: ago(time.Minute), Action: "pace", Reason: "not acted"},
+			{At: ago(time.Hour), Action: "defer", Acted: true, Reason: "sessions 21/20 per 1h (105%)", Case: "K7Q2X"}}}, enforce,
+			[]string{"Nothing is being held back", "deferred was at 11:04, after sessions 21/20 per 1h (105%)", "K7Q2X"}, []string{"not acted"}},
 		{"paced, near its limit", Subscriber{Stage: "pace", Since: ago(time.Hour), Budgets: []Budget{{Of: "messages", Window: hour, Limit: 60, Burst: 60, Value: 54, Ratio: 0.9}}}, enforce,
 			[]string{"come close", "54 of 60 messages in an hour", "since 11:04", "more slowly"}, []string{"over what", "case number"}},
 		{"deferred: the fullest budget, when it ends, and the case", Subscriber{Stage: "defer", Since: ago(time.Hour), Until: At(noon.Add(time.Hour)), Case: "K7Q2X", Budgets: over}, enforce,
@@ -164,7 +210,7 @@ func TestChartsSayWhatHappened(t *testing.T) {
 	if c := chartTraffic(tr, day, z); c.Now != "1.0" || c.Mean != "1.0" || c.Peak != "1.0" || c.Minutes != "" {
 		t.Errorf("one session a second: now %s, mean %s, peak %s, of %q", c.Now, c.Mean, c.Peak, c.Minutes)
 	}
-	if c := chartShare(tr, z); c.Hour != "75\u00a0%" || c.Recent != "75\u00a0%" || len(c.Columns) != 12 || c.Unknown != "" {
+	if c := chartShare(tr, day, z); c.Hour != "75\u00a0%" || c.Recent != "75\u00a0%" || len(c.Columns) != 12 || c.Unknown != "" {
 		t.Errorf("three of four: %s, %s, %d columns", c.Hour, c.Recent, len(c.Columns))
 	}
 	// The step that has just begun says nothing.
@@ -178,6 +224,9 @@ func TestChartsSayWhatHappened(t *testing.T) {
 	if c := chartTraffic(tr, 5*time.Minute+10*time.Second, z); c.Minutes != "5\u00a0min" || len(c.Rows) != 6 {
 		t.Errorf("up for 5 min 10 s: %d steps, %q", len(c.Rows), c.Minutes)
 	}
+	if c := chartShare(Traffic{Step: Seconds(time.Minute), Points: tr.Points[50:]}, 10*time.Minute, z); len(c.Columns) != 10 || c.Over != "since the start" || c.Left != "12 min ago" {
+		t.Errorf("up for ten minutes: %d columns %s, from %s", len(c.Columns), c.Over, c.Left)
+	}
 	if c := chartTraffic(tr, 30*time.Second, z); !c.Empty {
 		t.Error("up for half a minute, and there is a line already")
 	}
@@ -188,7 +237,7 @@ func TestChartsSayWhatHappened(t *testing.T) {
 	}
 	for _, step := range []time.Duration{-365 * 24 * time.Hour, 365 * 24 * time.Hour} {
 		chartTraffic(tr, day, zone{noon.Add(step), vienna})
-		if c := chartShare(tr, zone{noon.Add(step), vienna}); !c.Empty {
+		if c := chartShare(tr, day, zone{noon.Add(step), vienna}); !c.Empty {
 			t.Errorf("a clock step of %v: a share of %s", step, c.Hour)
 		}
 	}
