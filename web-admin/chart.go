@@ -157,7 +157,7 @@ func chartShare(tr Traffic, up time.Duration, z zone) shareChart {
 	if up < chartMinutes*time.Minute {
 		c.Over = "since the start"
 	}
-	if all(recent) > 0 {
+	if all(recent) > 0 && up > 10*time.Minute { // else the two are one
 		c.Recent = share(recent)
 	}
 	c.Parts = []sharePart{{"STARTTLS", "starttls", number(hour.start)}, {"in clear", "clear", number(hour.clear)}}
