@@ -99,7 +99,7 @@ var smtpWant = map[string][]want{
 		{port: 46862, rejected: 1, startTLS: Offered, end: EndFIN, peer: -1},
 	},
 	"zeek__testing__btest__Traces__smtp__smtp-bdat-cmd-negative-chunk-size": {{port: 54028, rejected: 1, startTLS: Offered, end: EndFIN, peer: 0}},
-	"zeek__testing__btest__Traces__smtp__smtp-bdat-gap":                     {{port: 12345, messages: 1, hi: 3, recipients: 1, end: EndFIN, gaps: 1, peer: 1}}, // the hole may hold a BDAT LAST
+	"zeek__testing__btest__Traces__smtp__smtp-bdat-gap":                     {{port: 12345, messages: 1, hi: 3, end: EndFIN, gaps: 1, peer: 1}}, // the hole may hold a BDAT LAST, and the end of the envelope with it
 	"zeek__testing__btest__Traces__smtp__smtp-bdat-pipeline-8bitmime":       {{port: 56074, messages: 2, recipients: 2, startTLS: Offered, end: EndFIN, peer: 2}},
 	"zeek__testing__btest__Traces__smtp__smtp-many-addresses":               {{port: 60606, messages: 1, recipients: 600, end: EndFIN, peer: -1}},
 	"zeek__testing__btest__Traces__tcp__truncated-header":                   {{port: 60827, hi: 35, end: EndFIN, gaps: 11, peer: -1}}, // 68 bytes of each frame, no payload at all: 35 is what 477 unseen bytes of the server could say

@@ -56,9 +56,11 @@ type client struct {
 	pos      int64 // offset of the byte to read next
 	partial  bool  // the line began in a hole
 	unseen   unseen
+	from, to int64 // offsets between which it was unseen, first to last
 	dot      dot
 	chunkEnd int64 // offset behind the chunk
 	blob     int64 // size of the blob that XEXCH50 announced
+	sneaky   bool  // commands came behind content that the kernel passed: it passes no more
 	mayTLS   bool  // a 220 came that may answer a STARTTLS we did not see
 	hold     *[holdSize]byte
 	held     int   // bytes in hold
@@ -76,8 +78,8 @@ func (c *client) dropHold() {
 	c.held, c.holdLost = 0, false
 }
 
-// keep holds p back for the server's answer.
-func (c *client) keep(p []byte) {
+// holdBack keeps p for the server's answer.
+func (c *client) holdBack(p []byte) {
 	if c.hold == nil {
 		c.hold = holds.Get().(*[holdSize]byte)
 		c.held, c.holdAt = 0, c.pos
@@ -110,9 +112,10 @@ func (t *Tracker) clientBytes(p []byte) {
 			n = int(min(int64(n), c.chunkEnd-c.pos))
 			if c.pos+int64(n) >= c.chunkEnd {
 				c.state = atCommand
+				t.passing = false
 			}
 		case c.state == onHold:
-			c.keep(p)
+			c.holdBack(p)
 		}
 		p = p[n:]
 		c.pos += int64(n)
@@ -202,6 +205,7 @@ func (t *Tracker) contentBytes(p []byte) int {
 			c.dot = dotCR
 		case b == '\n' && c.dot == dotDotCR:
 			c.state = atCommand
+			t.passing = false // what we see whole the kernel did not pass
 			t.expect(endOfData, c.pos+int64(i))
 			return i + 1
 		case b == '\n' && c.dot == dotCR:
@@ -228,6 +232,9 @@ func (t *Tracker) clientHole(n, to int64, why unseen) {
 		t.tlsHole(Up, n)
 		return
 	}
+	if t.server.inMail && c.unseen == allSeen && c.state == atCommand {
+		why = missed // in the middle of an envelope: not the start of one
+	}
 	switch c.state {
 	case inContent:
 		c.dot = dotText
@@ -240,6 +247,9 @@ func (t *Tracker) clientHole(n, to int64, why unseen) {
 		}
 		c.state = atCommand
 		if to > c.chunkEnd {
+			if !t.server.waiting.endsWith(bdatLast) {
+				why = missed // more chunks, perhaps: no envelope to conclude
+			}
 			t.missedCommands(why)
 		}
 	default:
@@ -247,11 +257,26 @@ func (t *Tracker) clientHole(n, to int64, why unseen) {
 	}
 }
 
-// missedCommands: commands may have gone by. The next line counts only if it
-// starts with a verb that we know.
+// miss notes that commands between two offsets were not seen.
+func (c *client) miss(why unseen, from, to int64) {
+	if c.unseen == allSeen {
+		c.from, c.to = from, to
+	}
+	c.unseen = max(c.unseen, why)
+	c.to = max(c.to, from, to)
+}
+
+// missedCommands: commands may have gone by. Where the kernel passed them, the
+// next line counts if it starts with a verb that we know. In a hole there may
+// have been a BDAT, and what follows a chunk: there we wait for the server.
 func (t *Tracker) missedCommands(why unseen) {
 	c := &t.client
-	c.state, c.partial, c.unseen = atCommand, true, max(c.unseen, why)
+	c.state, c.partial = atCommand, true
+	if why == missed {
+		c.state = lost
+		t.forget()
+	}
+	c.miss(why, t.up.off, c.pos)
 	c.line.reset()
 	c.lineAt = c.pos
 }

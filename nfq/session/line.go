@@ -38,7 +38,8 @@ func (l *line) reset() { l.n, l.size = 0, 0 }
 type verb uint8
 
 const (
-	other    verb = iota // NOOP, VRFY, HELP, what we do not know: any final reply will do
+	other    verb = iota // what we do not know: any final reply will do
+	noop                 // NOOP, VRFY, EXPN, HELP: the same, but known
 	empty                // an empty line: a server answers 5xx or not at all
 	greeting             // no command: the server speaks first
 	ehlo
@@ -99,6 +100,8 @@ func command(text []byte) (verb, []byte) {
 		return auth, rest
 	case is(word, "XEXCH50"):
 		return xexch50, rest
+	case is(word, "NOOP"), is(word, "VRFY"), is(word, "EXPN"), is(word, "HELP"):
+		return noop, rest
 	}
 	return other, rest
 }
@@ -177,11 +180,11 @@ func isReset(text []byte) bool {
 	return bytes.Contains(text, []byte("eset")) || bytes.Contains(text, []byte("lushed"))
 }
 
-// subject is the second number of an enhanced status code of class 2 ("250 2.1.5 Ok":
-// '1', an address; RFC 3463, section 3), 0 where a reply has none.
-func subject(text []byte) byte {
+// status reads the second and third number of an enhanced status code of class 2
+// ("250 2.1.5 Ok": '1' and '5', RFC 3463, section 3), zeros where a reply has none.
+func status(text []byte) (subject, detail byte) {
 	if len(text) < 9 || text[4] != '2' || text[5] != '.' || text[7] != '.' || text[8] < '0' || text[8] > '9' {
-		return 0
+		return 0, 0
 	}
-	return text[6]
+	return text[6], text[8]
 }

@@ -6,6 +6,7 @@ type server struct {
 	partial  bool // the line began in a hole: if it does not look like a reply, that is no surprise
 	startTLS bool // the reply being read lists STARTTLS
 	waiting  queue
+	overflow bool // more commands wait than the queue holds
 	content  bool // 354 was said: the next reply ends the content
 	blob     bool // ... which is a blob, not a message
 	inMail   bool // a MAIL was accepted and its message not yet ended
@@ -14,10 +15,26 @@ type server struct {
 	stray    int  // 2xx replies to commands that we did not see
 }
 
-// expect notes a command that will be answered.
+// pending is how many messages wait for the server's last word.
+func (s *server) pending() int {
+	n := s.waiting.finals()
+	if s.content && !s.blob && s.waiting.find(endOfData) < 0 {
+		n++ // the content still runs
+	}
+	return n
+}
+
+// expect notes a command that will be answered. With too many outstanding the
+// rest is not noted until the server has answered all of them, as if unseen.
 func (t *Tracker) expect(v verb, at int64) {
-	if dropped := t.server.waiting.push(v, at); dropped.verb.final() {
-		t.server.maybe++
+	s := &t.server
+	if !s.overflow && s.waiting.push(v, at) {
+		return
+	}
+	s.overflow = true
+	t.client.miss(missed, at, at)
+	if v.final() {
+		s.maybe++
 	}
 }
 
@@ -86,8 +103,11 @@ func (t *Tracker) serverLine(text []byte) {
 // the two sides together again.
 func (t *Tracker) reply(code int) {
 	s := &t.server
-	if t.client.state == lost {
-		t.missedCommands(missed)
+	if t.client.state == lost && t.acked >= t.up.high() { // the client waits for this reply
+		t.client.state = atCommand
+	}
+	if s.overflow && s.waiting.len == 0 && t.acked >= t.up.high() {
+		s.overflow = false
 	}
 	if s.content {
 		if code >= 400 || code < 300 {
@@ -133,19 +153,19 @@ func (t *Tracker) reply(code int) {
 			return
 		}
 		s.waiting.pop()
-		t.answered(e.verb, code)
+		t.answered(e.verb, e.at, code)
 		return
 	}
 }
 
-// answered takes the reply to a command that we saw.
-func (t *Tracker) answered(v verb, code int) {
+// answered takes the reply to a command that we saw at offset at.
+func (t *Tracker) answered(v verb, at int64, code int) {
 	s, c := &t.server, &t.client
 	if code >= 400 && v.envelope() {
 		t.rejected(code)
 	}
 	ok := code < 300
-	if ok && c.unseen == missed && v != mail && !v.final() {
+	if ok && c.unseen == missed && at >= c.from && v != mail && !v.final() {
 		s.stray++ // what we took for a command may have been content
 	}
 	switch v {
@@ -157,8 +177,11 @@ func (t *Tracker) answered(v verb, code int) {
 		}
 	case mail:
 		if ok {
-			t.settle()
-			s.inMail, s.rcpts, c.unseen = true, 0, allSeen
+			s.inMail, s.rcpts = true, 0
+			if at >= c.to {
+				t.settle()
+				c.unseen = allSeen
+			}
 		}
 	case rcpt:
 		switch {
@@ -195,7 +218,7 @@ func (t *Tracker) unmatched(code int) {
 	switch {
 	case code == 354:
 		s.maybe += s.waiting.finals()
-		s.waiting = queue{}
+		s.waiting.drop(s.waiting.len)
 		s.content, s.blob = true, false
 		t.enveloped()
 		c.dropHold()
@@ -207,14 +230,18 @@ func (t *Tracker) unmatched(code int) {
 	case code == 220:
 		c.mayTLS = c.state == atCommand
 	case code == 221 || code == 421:
+	case c.unseen == missed:
+		if code < 300 {
+			s.stray++
+		}
+		t.forget() // it may have ended the envelope
 	case code >= 300:
 		if code >= 400 && c.unseen == released && s.inMail { // else it may be a timeout that answers nothing
 			t.rejected(code)
 		}
-	case c.unseen == missed:
-		s.stray++
 	case !s.inMail || c.unseen == released: // if we thought to have seen all, the server knows better
-		c.unseen = released
+		c.miss(released, t.acked, t.acked)
+		c.sneaky = true
 		s.stray++
 		t.guessed()
 	}
@@ -226,12 +253,11 @@ func (t *Tracker) unmatched(code int) {
 func (t *Tracker) guessed() {
 	s := &t.server
 	text := s.line.text()
-	subject := subject(text)
+	subject, detail := status(text)
 	switch {
-	case isReset(text):
-		t.forget()
-	case subject != 0 && subject != '1':
-	case !s.inMail:
+	case isReset(text) || subject != 0 && subject != '1':
+		t.forget() // at worst a NOOP, and we count too few
+	case !s.inMail || subject == '1' && detail == '0':
 		s.inMail, s.rcpts = true, 0
 	default:
 		s.rcpts++
@@ -291,7 +317,7 @@ func (t *Tracker) dataAnswered(v verb, code int) {
 	}
 	if e, ok := s.waiting.first(); ok && e.verb == endOfData { // what we took for content were commands
 		s.waiting.pop()
-		c.unseen = max(c.unseen, released)
+		c.miss(released, t.up.off, t.up.off)
 	}
 	switch c.state {
 	case onHold:
@@ -318,9 +344,9 @@ func (t *Tracker) contentAnswered(code int) {
 		t.missedCommands(released)
 		c.partial = !line
 	} else {
-		c.unseen = max(c.unseen, released)
+		c.miss(released, t.up.off, t.up.off)
 	}
-	t.answered(endOfData, code)
+	t.answered(endOfData, t.acked, code)
 }
 
 // chunkAnswered: a server that knows no BDAT reads what we took for a chunk as commands.
@@ -377,9 +403,10 @@ func (t *Tracker) forget() { t.server.inMail, t.server.rcpts = false, 0 }
 // hidden is how many messages n unseen bytes of the server can have accepted:
 // those whose end we saw, one whose end we did not, and what fits beside them
 // if a message takes three replies of five bytes at least (MAIL, RCPT, BDAT).
+// Of one reply the hole may have taken a part.
 func hidden(n int64, ends int) int {
 	const reply, message = 5, 15
-	return int(min(n/reply, int64(ends)+1+n/message))
+	return int(min(n/reply+1, int64(ends)+1+n/message))
 }
 
 // serverHole: replies may have gone by. Which commands they answered is not
@@ -394,12 +421,13 @@ func (t *Tracker) serverHole(n int64) {
 	s.line.reset()
 	s.maybe += hidden(n, s.waiting.finals())
 	sent := s.waiting.find(endOfData) >= 0
-	s.waiting = queue{}
+	s.waiting.drop(s.waiting.len)
 	if s.content && !sent && c.state == inContent && t.rel == SeeAll {
 		return // the content still runs: no reply to it can be in the hole
 	}
 	s.content, s.blob = false, false
 	t.forget()
 	c.dropHold()
-	c.state, c.unseen = lost, missed
+	c.state = lost
+	c.miss(missed, t.up.off, t.up.off)
 }
