@@ -7,17 +7,16 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/nfq"
-	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // health turns faults into HEALTH records, once when they begin and once when
-// they end, and keeps what stands for the pages.
+// they end.
 type health struct {
 	say func(records.Entry) bool
 	now func() time.Time
 
 	mu       sync.Mutex
-	standing map[string]webadmin.Problem
+	standing map[string]bool // faults that were told and are not over
 	last     nfq.Stats
 }
 
@@ -28,42 +27,28 @@ func (h *health) tell(f records.HealthFacts) {
 }
 
 // begin says that a fault stands, unless it was said already.
-func (h *health) begin(f records.HealthFacts, p webadmin.Problem) {
-	key := f.What + " " + f.Target
+func (h *health) begin(f records.HealthFacts) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, known := h.standing[key]; known {
-		return
-	}
+	known := h.standing[f.What]
 	if h.standing == nil {
-		h.standing = map[string]webadmin.Problem{}
+		h.standing = map[string]bool{}
 	}
-	p.Since = webadmin.At(h.now())
-	h.standing[key] = p
-	h.tell(f)
+	h.standing[f.What] = true
+	h.mu.Unlock()
+	if !known {
+		h.tell(f)
+	}
 }
 
 // end says that a fault is over, if it stood.
-func (h *health) end(what, target string) {
-	key := what + " " + target
+func (h *health) end(what string) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, known := h.standing[key]; !known {
-		return
+	known := h.standing[what]
+	delete(h.standing, what)
+	h.mu.Unlock()
+	if known {
+		h.tell(records.HealthFacts{What: what, Good: true})
 	}
-	delete(h.standing, key)
-	h.tell(records.HealthFacts{What: what, Target: target, Good: true})
-}
-
-// problems is what stands now.
-func (h *health) problems() []webadmin.Problem {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var all []webadmin.Problem
-	for _, p := range h.standing {
-		all = append(all, p)
-	}
-	return all
 }
 
 // watch compares the queues' figures with those of a second ago and says what

@@ -10,7 +10,6 @@ import (
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/store"
-	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // saveBatch is how many subscribers one transaction holds: few enough that it
@@ -51,15 +50,9 @@ func (s *saver) Run(ctx context.Context) error {
 			s.writtenToday() // so that midnight does not pass unseen
 			if err := s.save(); err != nil {
 				s.log.Error("save budgets; what was not saved stays in memory and is tried again", "err", err)
-				s.health.begin(
-					records.HealthFacts{What: "store", Detail: err.Error()},
-					webadmin.Problem{
-						What:    fmt.Sprintf("Budgets cannot be saved: %v.", err),
-						Meaning: "Mail is not affected. A restart would forget what happened since.",
-						Do:      "Check that the data partition is neither full nor read-only.",
-					})
+				s.health.begin(records.HealthFacts{What: "store", Detail: err.Error()})
 			} else {
-				s.health.end("store", "")
+				s.health.end("store")
 			}
 		}
 	}

@@ -43,7 +43,7 @@ func (s *source) Status() webadmin.Status {
 			Observe: stages[governor.StageObserve], Warn: stages[governor.StageWarn], Pace: stages[governor.StagePace],
 			Defer: stages[governor.StageDefer], Cut: stages[governor.StageCut],
 		},
-		Problems: a.health.problems(),
+		Problems: []webadmin.Problem{},
 	}
 	for _, p := range cfg.Network.LimitedPorts {
 		st.Ports = append(st.Ports, int(p))
@@ -57,7 +57,7 @@ func (s *source) Status() webadmin.Status {
 	}
 	for _, t := range a.syslog.Status() {
 		st.Syslog = append(st.Syslog, webadmin.Syslog{
-			URL: t.URL, Up: t.Up, Behind: int64(t.Behind), Dropped: int64(t.Dropped), LastError: t.LastError,
+			URL: t.URL, Up: t.Up, Since: webadmin.At(a.syslog.since(t.URL)), Behind: int64(t.Behind), Dropped: int64(t.Dropped), LastError: t.LastError,
 		})
 	}
 	ok, why := a.saver.status()
@@ -215,7 +215,7 @@ func (s *source) Records(q webadmin.RecordQuery) ([]webadmin.Record, string) {
 	items := make([]webadmin.Record, len(found))
 	for i, r := range found {
 		items[i] = webadmin.Record{
-			Seq: r.Seq, At: webadmin.At(r.Time), Kind: string(r.Kind), Subscriber: r.Value("subscriber"),
+			Seq: r.Seq, At: webadmin.At(r.Time), Kind: string(r.Kind), Subscriber: r.Value("subscriber"), Text: r.Text,
 			Line: string(r.AppendLine(nil, facility(s.a.cfg.Load()))),
 		}
 		for _, p := range r.Params {

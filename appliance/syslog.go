@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
@@ -19,6 +20,7 @@ type syslogTargets struct {
 	current *syslog.Exporter
 	end     func() error // of current
 	leaving sync.WaitGroup
+	changed map[string]time.Time // when a target last went up or down, by URL
 }
 
 // use begins with the targets of c; nil when the exporter cannot be made and the
@@ -53,6 +55,26 @@ func (s *syslogTargets) Status() []syslog.Status {
 	return s.current.Status()
 }
 
+// heard notes when a target went up or down.
+func (s *syslogTargets) heard(e syslog.Event) {
+	if e.What != syslog.Up && e.What != syslog.Down {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = map[string]time.Time{}
+	}
+	s.changed[e.Target] = e.Time
+}
+
+// since is when a target last went up or down; zero when it never did.
+func (s *syslogTargets) since(url string) time.Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.changed[url]
+}
+
 // stop sends what is still to be sent, as far as the drain time allows.
 func (s *syslogTargets) stop() error {
 	s.mu.Lock()
@@ -69,7 +91,10 @@ func (s *syslogTargets) stop() error {
 func (a *Appliance) syslogConfig(cfg *config.Config) syslog.Config {
 	c := syslog.Config{
 		Facility: facility(cfg), Log: a.log, Now: a.now, Drain: drainLimit,
-		OnEvent: func(e syslog.Event) { a.writer.Say(e.Health()) },
+		OnEvent: func(e syslog.Event) {
+			a.syslog.heard(e)
+			a.writer.Say(e.Health())
+		},
 	}
 	for _, t := range cfg.Syslog.Targets {
 		c.Targets = append(c.Targets, t.URL)

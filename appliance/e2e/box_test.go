@@ -180,22 +180,6 @@ func (b *box) stop() {
 	}
 }
 
-// said tells whether stderr has a line with all the words.
-func (b *box) said(words ...string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for line := range strings.Lines(b.stderr.String()) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
-			return true
-		}
-	}
-	return false
-}
-
 // cli runs a mailweir command against this box and decodes its JSON.
 func (b *box) cli(out any, args ...string) {
 	b.t.Helper()
