@@ -88,13 +88,16 @@ type Facts struct {
 	Alert          string // name of a readable alert (RFC 8446 section 6)
 	HandshakeBytes int64  // TLS record bytes of both directions from the ClientHello until the handshake was decided
 
-	Messages   int // accepted by the server in clear
-	MessagesLo int // range of messages where counting was not certain; equal to Messages where it was
-	MessagesHi int // -1: no upper bound is known
-	Recipients int // accepted RCPT of the accepted messages
+	Messages   int // accepted by the server in clear, for certain
+	MessagesLo int // at least so many: Messages
+	MessagesHi int // at most so many; -1: no bound is known (inside TLS, mid-air, not SMTP)
+	Recipients int // accepted RCPT of the accepted messages, as far as they are certain
 	Rejected   int // 4xx and 5xx replies to MAIL, RCPT, DATA, BDAT or an end of data
 
-	BytesUp, BytesDown int64 // TCP payload bytes by sequence number, retransmissions not counted
+	// TCP payload bytes by sequence number, retransmissions not counted, also over
+	// stretches that the kernel passed, up to 4 GiB each. Without a FIN the last
+	// such stretch counts as far as it was acknowledged.
+	BytesUp, BytesDown int64
 
 	EndReason EndReason
 	Unknown   bool // found in mid-air, or not SMTP: counts are what we saw, not what was

@@ -1,0 +1,227 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/mailweir/mailweir/nfq/packet"
+)
+
+// oneMessage is the rest of a session after hello, with one message in it.
+func oneMessage(d *dialogue) *dialogue {
+	return d.c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").c("x\n.\n").s("250 ok\n").c("QUIT\n").s("221 bye\n").close()
+}
+
+// forged adds a segment of the client that its server ignores, and gives the position back.
+func (d *dialogue) forged(flags packet.Flags, seq, ack int32, payload string) *dialogue {
+	s := packet.Segment{Seq: d.seq[Up] + uint32(seq), Ack: d.seq[Down] + uint32(ack), Flags: flags, Payload: []byte(payload)}
+	d.steps = append(d.steps, step{Up, s, d.now})
+	return d
+}
+
+// TestForgeriesDoNotBlind: what a client sends to itself out of the session that the server is in does not change what is told.
+func TestForgeriesDoNotBlind(t *testing.T) {
+	const garbage = "garbage\r\n"
+	for why, d := range map[string]*dialogue{
+		"RST far away":                        hello().forged(packet.RST, 1<<24, 0, ""),
+		"RST behind":                          hello().forged(packet.RST|packet.ACK, -(1 << 22), 0, ""),
+		"SYN in the middle":                   hello().forged(packet.SYN, 12345, 0, ""),
+		"SYN with data in the middle":         hello().forged(packet.SYN, 0, 0, garbage),
+		"FIN far away":                        hello().forged(packet.FIN|packet.ACK, 1<<28, 0, ""),
+		"data beyond any window":              hello().forged(packet.ACK, 1<<28, 0, garbage),
+		"data far beyond the reorder window":  hello().forged(packet.ACK, 1<<20, 0, garbage),
+		"data just beyond the reorder window": hello().forged(packet.ACK, ringSize, 0, garbage),
+		"old data":                            hello().forged(packet.ACK, -3, 0, "xyz"),
+		"a keep-alive":                        hello().forged(packet.ACK, -1, 0, "x"),
+		"acknowledges what was never sent":    hello().forged(packet.ACK, 0, 1<<16, ""),
+		"acknowledges far too much":           hello().forged(packet.ACK, 0, 1<<30, ""),
+		"acknowledges what was long ago":      hello().forged(packet.ACK, 0, -(1 << 20), ""),
+		"nothing at all":                      hello().forged(0, 0, 0, ""),
+		"every flag but RST":                  hello().forged(packet.SYN|packet.FIN|packet.ACK|packet.URG|packet.PSH, 777, 0, garbage),
+	} {
+		o := replay(Options{}, oneMessage(d).steps, nil)
+		if want := begun + ", message 250 1, ended fin"; told(o.events) != want || o.facts.BytesUp != replay(Options{}, oneMessage(hello()).steps, nil).facts.BytesUp {
+			t.Errorf("%s:\n got %s\nwant %s\n%+v", why, told(o.events), want, o.facts)
+		}
+	}
+}
+
+// TestWindowIsBounded: a flood of segments ahead of a hole is kept as far as the window goes, and the server's
+// acknowledgement ends the hole.
+func TestWindowIsBounded(t *testing.T) {
+	d := hello()
+	tr := New(Options{})
+	var events []Event
+	for i := range d.steps {
+		events = tr.Segment(d.steps[i].dir, &d.steps[i].seg, d.now, events)
+	}
+	for i := range 100_000 {
+		s := packet.Segment{Seq: d.seq[Up] + 1 + uint32(i*7919%(4*ringSize)), Ack: d.seq[Down], Flags: packet.ACK, Payload: []byte("NOOP\r\n")}
+		events = tr.Segment(Up, &s, d.now, events)
+		sound(t, &tr.up)
+	}
+	if tr.up.off != int64(len("EHLO home.example\r\n")) {
+		t.Errorf("the window moved to %d without a word of the server", tr.up.off)
+	}
+	d.seq[Up] += 4 * ringSize
+	d.s("500 what\n")
+	last := d.steps[len(d.steps)-1]
+	events = tr.Segment(Down, &last.seg, d.now, events)
+	if tr.up.off != int64(len("EHLO home.example\r\n"))+4*ringSize || tr.up.ring != nil || tr.Facts().Gaps == 0 {
+		t.Errorf("the hole is not given up: %+v", tr.Facts())
+	}
+	oneMessage(d)
+	for _, st := range d.steps[len(d.steps)-9:] {
+		events = tr.Segment(st.dir, &st.seg, d.now, events)
+	}
+	if f := tr.Facts(); f.Messages != 1 || !tr.Ended() {
+		t.Errorf("%+v: %s", f, told(events[len(events)-5:]))
+	}
+}
+
+// TestManyOutstanding: commands that no queue can hold make the count uncertain, not wrong.
+func TestManyOutstanding(t *testing.T) {
+	for _, rounds := range []int{5, 400, 3000} {
+		d := hello()
+		transaction := "MAIL FROM:<a@x>\nRCPT TO:<b@y>\nBDAT 1 LAST\nx"
+		for range rounds {
+			d.c(transaction)
+		}
+		d.s(strings.Repeat("250 ok\n250 ok\n250 ok\n", rounds))
+		o := replay(Options{}, oneMessage(d).steps, nil)
+		f := o.facts
+		if f.Messages > rounds+1 || f.MessagesHi < rounds+1 || f.Recipients > rounds+1 || rounds < 300 && f.Messages != rounds+1 || f.Messages < 300 && rounds > 300 {
+			t.Errorf("%d messages in one go: %d..%d, recipients %d", rounds+1, f.MessagesLo, f.MessagesHi, f.Recipients)
+		}
+		lawful(t, fmt.Sprint(rounds), o)
+	}
+}
+
+// TestHeldBytesAreBounded: a client that does not wait for the 354 may send more than we hold.
+func TestHeldBytesAreBounded(t *testing.T) {
+	d := hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").bulk(100_000).c("\n.\n").s("250 ok\n250 ok\n354 go\n250 queued\n").
+		c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").c("x\n.\n").s("250 ok\n").close()
+	o := replay(Options{}, d.steps, nil)
+	if want := begun + ", message 250 1, message 250 1, ended fin"; told(o.events) != want {
+		t.Errorf("got %s", told(o.events))
+	}
+	d = hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").bulk(100_000).c("\n.\n").s("250 ok\n550 no\n554 no\n" + strings.Repeat("500 what\n", 1500)).
+		c("RSET\n").s("250 ok\n").c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").c("x\n.\n").s("250 ok\n").close()
+	o = replay(Options{}, d.steps, nil)
+	if o.facts.Messages != 1 || o.facts.MessagesHi < 1 {
+		t.Errorf("%+v: %s", o.facts, told(o.events))
+	}
+}
+
+// TestPortsAreUsedAgain: a SYN to a running session is believed once the server agrees to it.
+func TestPortsAreUsedAgain(t *testing.T) {
+	d := hello()
+	d.forged(packet.SYN, 1_000_000, 0, "")
+	isn := d.seq[Up] + 1_000_000
+	s := packet.Segment{Seq: 5, Ack: isn + 1, Flags: packet.SYN | packet.ACK}
+	d.steps = append(d.steps, step{Down, s, d.now})
+	o := replay(Options{}, d.steps, nil)
+	if want := begun + ", ended unknown"; told(o.events) != want {
+		t.Errorf("got %s, want %s", told(o.events), want)
+	}
+
+	again := newDialogue() // the first SYN was never answered
+	again.steps = append([]step{{Up, packet.Segment{Seq: 99, Flags: packet.SYN}, again.now}}, again.steps...)
+	o = replay(Options{}, oneMessage(again.s("220 mx\n").c("EHLO x\n").s("250 mx\n")).steps, nil)
+	if want := "established, greeting 220, message 250 1, ended fin"; told(o.events) != want || o.facts.Gaps != 0 {
+		t.Errorf("got %s, want %s", told(o.events), want)
+	}
+}
+
+// TestHiddenBehindContent: a client that hides messages by BDAT behind released content does it once.
+func TestHiddenBehindContent(t *testing.T) {
+	d := hello()
+	for range 5 {
+		d.c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n")
+		d.c("x\n.\n" + strings.Repeat("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nBDAT 1 LAST\nx", 10)).s("250 ok\n" + strings.Repeat("250 ok\n250 ok\n250 ok\n", 10))
+	}
+	o := replay(Options{}, d.close().steps, steered)
+	if f := o.facts; f.Messages != 45 || f.MessagesHi != 55 {
+		t.Errorf("messages %d..%d of 55: %s", f.MessagesLo, f.MessagesHi, told(o.events))
+	}
+}
+
+// TestClockSteps: times come from the caller, and one that steps back does not make a session end before it began.
+func TestClockSteps(t *testing.T) {
+	d := oneMessage(hello())
+	for i := range d.steps {
+		d.steps[i].time = d.now.AddDate(-i, 0, 0)
+	}
+	if f := replay(Options{}, d.steps, nil).facts; f.End.Before(f.Start) || f.Messages != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestSize holds the tracker to what its text says.
+func TestSize(t *testing.T) {
+	size := unsafe.Sizeof(Tracker{})
+	if size > 2048 {
+		t.Errorf("a tracker is %d bytes", size)
+	}
+	t.Logf("a tracker is %d bytes, its queue at most %d, its handshake %d", size, unsafe.Sizeof([maxOutstanding]outstanding{}), unsafe.Sizeof(handshake{}))
+}
+
+// TestAllocations: a session in clear costs one allocation, the tracker.
+func TestAllocations(t *testing.T) {
+	d := hello()
+	for range 20 {
+		d.c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").bulk(5000).c("\n.\n").s("250 ok\n")
+	}
+	d.close()
+	ev := make([]Event, 0, 64)
+	if n := testing.AllocsPerRun(100, func() {
+		tr := New(Options{})
+		for i := range d.steps {
+			ev = tr.Segment(d.steps[i].dir, &d.steps[i].seg, d.steps[i].time, ev[:0])
+		}
+	}); n > 1 {
+		t.Errorf("%.1f allocations a session", n)
+	}
+}
+
+// BenchmarkSession is a session of one message of 20 kB, with what the kernel lets through once the content is released.
+func BenchmarkSession(b *testing.B) {
+	d := hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").bulk(20_000).c("\n.\n").s("250 ok\n").c("QUIT\n").s("221 bye\n").close()
+	ev := make([]Event, 0, 64)
+	b.ReportAllocs()
+	for b.Loop() {
+		tr := New(Options{})
+		for i := range d.steps {
+			if st := &d.steps[i]; steered(tr.Release(), st) {
+				ev = tr.Segment(st.dir, &st.seg, st.time, ev[:0])
+			}
+		}
+	}
+}
+
+// BenchmarkHostile is one segment each of what costs most.
+func BenchmarkHostile(b *testing.B) {
+	for name, payload := range map[string]string{
+		"newlines":     strings.Repeat("\n", 65000),
+		"alternating":  strings.Repeat("NOOP\nRSET\n", 6500),
+		"BDAT 0":       strings.Repeat("BDAT 0\n", 9000),
+		"dots":         strings.Repeat("\r\n.", 21000),
+		"no line":      strings.Repeat("x", 65000),
+		"empty chunks": strings.Repeat("BDAT 0 LAST\n", 5400),
+	} {
+		b.Run(name, func(b *testing.B) {
+			d := hello().raws(Up, payload)
+			d.s(strings.Repeat("354\n221\n", 8000))
+			ev := make([]Event, 0, 70_000)
+			for b.Loop() {
+				tr := New(Options{})
+				for i := range d.steps {
+					ev = tr.Segment(d.steps[i].dir, &d.steps[i].seg, d.steps[i].time, ev[:0])
+				}
+				tr.End(EndTimeout, d.now)
+			}
+		})
+	}
+}
