@@ -43,7 +43,7 @@ func (s *source) Status() webadmin.Status {
 			Observe: stages[governor.StageObserve], Warn: stages[governor.StageWarn], Pace: stages[governor.StagePace],
 			Defer: stages[governor.StageDefer], Cut: stages[governor.StageCut],
 		},
-		Problems: []webadmin.Problem{},
+		Problems: a.problems(),
 	}
 	for _, p := range cfg.Network.LimitedPorts {
 		st.Ports = append(st.Ports, int(p))
