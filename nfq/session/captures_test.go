@@ -116,6 +116,7 @@ var besides = map[string]string{
 }
 
 func TestCapturesOfSMTP(t *testing.T) {
+	t.Parallel()
 	ran, sessions, held, differ := 0, 0, 0, 0
 	for name, c := range smtpCaptures(t) {
 		base, _, _ := strings.Cut(name, ".pcap")
@@ -300,6 +301,7 @@ func lawful(t *testing.T, name string, o outcome) {
 
 // TestHandshakesOfCaptures holds the outcome of TLS handshakes against zeek's ssl.log.
 func TestHandshakesOfCaptures(t *testing.T) {
+	t.Parallel()
 	versions := map[string]string{"TLSv10": "TLS1.0", "TLSv11": "TLS1.1", "TLSv12": "TLS1.2", "TLSv13": "TLS1.3", "SSLv3": "SSL3.0"}
 	ran, captures := 0, 0
 	for _, folder := range []string{"tls", "smtp"} {

@@ -23,6 +23,7 @@ func (d *dialogue) forged(flags packet.Flags, seq, ack int32, payload string) *d
 
 // TestForgeriesDoNotBlind: what a client sends to itself out of the session that the server is in does not change what is told.
 func TestForgeriesDoNotBlind(t *testing.T) {
+	t.Parallel()
 	const garbage = "garbage\r\n"
 	for why, d := range map[string]*dialogue{
 		"RST far away":                        hello().forged(packet.RST, 1<<24, 0, ""),
@@ -48,9 +49,25 @@ func TestForgeriesDoNotBlind(t *testing.T) {
 	}
 }
 
+// TestForgeriesInReleasedContent: the same while the client's bytes are not looked at, but its FIN and RST are.
+func TestForgeriesInReleasedContent(t *testing.T) {
+	t.Parallel()
+	for _, far := range []int32{100, 1 << 15, 1 << 21, 1 << 28, -(1 << 20)} {
+		for _, flags := range []packet.Flags{packet.FIN | packet.ACK, packet.SYN, packet.FIN} {
+			d := hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").bulk(50_000).forged(flags, far, 0, "").c("\n.\n").s("250 ok\n").
+				c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\n").s("250 ok\n250 ok\n").c("BDAT 3 LAST\nabc").s("250 ok\n").c("QUIT\n").s("221 bye\n").close()
+			o := replay(Options{}, d.steps, steered)
+			if want := begun + ", message 250 1, message 250 1, ended fin"; told(o.events) != want || o.facts.BytesUp != int64(d.seq[Up]-upISN-2) {
+				t.Errorf("%v %d away: %s\n%+v, want %d bytes", flags, far, told(o.events), o.facts, d.seq[Up]-upISN-2)
+			}
+		}
+	}
+}
+
 // TestWindowIsBounded: a flood of segments ahead of a hole is kept as far as the window goes, and the server's
 // acknowledgement ends the hole.
 func TestWindowIsBounded(t *testing.T) {
+	t.Parallel()
 	d := hello()
 	tr := New(Options{})
 	var events []Event
@@ -83,6 +100,7 @@ func TestWindowIsBounded(t *testing.T) {
 
 // TestManyOutstanding: commands that no queue can hold make the count uncertain, not wrong.
 func TestManyOutstanding(t *testing.T) {
+	t.Parallel()
 	for _, rounds := range []int{5, 400, 3000} {
 		d := hello()
 		transaction := "MAIL FROM:<a@x>\nRCPT TO:<b@y>\nBDAT 1 LAST\nx"
@@ -101,6 +119,7 @@ func TestManyOutstanding(t *testing.T) {
 
 // TestHeldBytesAreBounded: a client that does not wait for the 354 may send more than we hold.
 func TestHeldBytesAreBounded(t *testing.T) {
+	t.Parallel()
 	d := hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").bulk(100_000).c("\n.\n").s("250 ok\n250 ok\n354 go\n250 queued\n").
 		c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").c("x\n.\n").s("250 ok\n").close()
 	o := replay(Options{}, d.steps, nil)
@@ -117,6 +136,7 @@ func TestHeldBytesAreBounded(t *testing.T) {
 
 // TestPortsAreUsedAgain: a SYN to a running session is believed once the server agrees to it.
 func TestPortsAreUsedAgain(t *testing.T) {
+	t.Parallel()
 	d := hello()
 	d.forged(packet.SYN, 1_000_000, 0, "")
 	isn := d.seq[Up] + 1_000_000
@@ -137,6 +157,7 @@ func TestPortsAreUsedAgain(t *testing.T) {
 
 // TestHiddenBehindContent: a client that hides messages by BDAT behind released content does it once.
 func TestHiddenBehindContent(t *testing.T) {
+	t.Parallel()
 	d := hello()
 	for range 5 {
 		d.c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n")
@@ -150,6 +171,7 @@ func TestHiddenBehindContent(t *testing.T) {
 
 // TestClockSteps: times come from the caller, and one that steps back does not make a session end before it began.
 func TestClockSteps(t *testing.T) {
+	t.Parallel()
 	d := oneMessage(hello())
 	for i := range d.steps {
 		d.steps[i].time = d.now.AddDate(-i, 0, 0)
@@ -161,6 +183,7 @@ func TestClockSteps(t *testing.T) {
 
 // TestSize holds the tracker to what its text says.
 func TestSize(t *testing.T) {
+	t.Parallel()
 	size := unsafe.Sizeof(Tracker{})
 	if size > 2048 {
 		t.Errorf("a tracker is %d bytes", size)

@@ -58,6 +58,7 @@ func timeless(f Facts) Facts {
 
 // TestSegmentsDoNotMatter: how a session is cut into segments, whether some come twice or in disorder, changes nothing that is told.
 func TestSegmentsDoNotMatter(t *testing.T) {
+	t.Parallel()
 	n := 0
 	for _, s := range allSessions(t) {
 		for how, bend := range map[string]func([]step) []step{
@@ -108,6 +109,7 @@ func odd(name string) bool {
 // TestHolesNeverInvent: whichever segment does not come by, no message is counted that was not accepted, and the true
 // number is never outside lo..hi.
 func TestHolesNeverInvent(t *testing.T) {
+	t.Parallel()
 	n, exact := 0, 0
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, s := range allSessions(t) {
@@ -162,6 +164,7 @@ func TestHolesNeverInvent(t *testing.T) {
 
 // TestMidAirNeverInvents: a session found at any of its segments counts at most what followed, and admits that it does not know.
 func TestMidAirNeverInvents(t *testing.T) {
+	t.Parallel()
 	for _, s := range allSessions(t) {
 		if odd(s.name) || s.whole.facts.Unknown {
 			continue

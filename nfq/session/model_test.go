@@ -183,6 +183,7 @@ func newModel(seed uint64) *model {
 
 // TestAgainstModel holds the tracker against thousands of sessions whose truth is known.
 func TestAgainstModel(t *testing.T) {
+	t.Parallel()
 	sessions, messages, lost := 0, 0, 0
 	for seed := range uint64(1000) {
 		m := newModel(seed)

@@ -59,6 +59,7 @@ func releaseStories() []releaseStory {
 // TestReleaseDoesNotMatter: whether the kernel passes what it may, at once or a few packets late, messages, recipients
 // and byte totals stay the same, and no gap is seen.
 func TestReleaseDoesNotMatter(t *testing.T) {
+	t.Parallel()
 	for _, s := range allSessions(t) {
 		whole := timeless(s.whole.facts)
 		for _, lag := range []int{0, 1, 2, 5, 20} {
@@ -92,6 +93,7 @@ func lagging(n int) kernel {
 }
 
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	for _, s := range releaseStories() {
 		most := SeeAll
 		o := replay(Options{}, s.talk.steps, func(rel Release, st *step) bool {
@@ -115,6 +117,7 @@ func TestRelease(t *testing.T) {
 
 // TestReleasedTotals: byte totals come from sequence numbers, so a session that nobody looked at has them right, also beyond 4 GiB as long as a reply comes now and then.
 func TestReleasedTotals(t *testing.T) {
+	t.Parallel()
 	d := newDialogue().s("220 mx\n").c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n")
 	var sent int64
 	for _, st := range d.steps {
@@ -149,6 +152,7 @@ func TestReleasedTotals(t *testing.T) {
 
 // TestContentIsNotRead: commands inside a message that we see whole are content.
 func TestContentIsNotRead(t *testing.T) {
+	t.Parallel()
 	text := strings.Repeat("STARTTLS\nMAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\nBDAT 5 LAST\n", 50)
 	d := hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").c(text + ".\n").s("250 ok\n").close()
 	o := replay(Options{}, d.steps, nil)

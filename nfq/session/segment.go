@@ -7,6 +7,11 @@ import "github.com/mailweir/mailweir/nfq/packet"
 // (RFC 5961, section 3).
 const resetWindow = 1 << 20
 
+// unacked is how far beyond its server's last acknowledgement a client's FIN is
+// believed at once, where the stretch before it was released. Another one has
+// to wait for that acknowledgement.
+const unacked = 1 << 20
+
 // closed reports whether all bytes up to the FIN came by or were given up.
 func (s *stream) closed() bool { return s.fin >= 0 && s.off >= s.fin }
 
@@ -43,7 +48,7 @@ func (t *Tracker) reset(me *stream, seq uint32) {
 		}
 	}
 	if me.known && t.rel == ReleaseBoth {
-		if end := me.beyond(seq); end > me.off && end < me.off+1<<30 {
+		if end := me.beyond(seq); end > me.off && (me == &t.down || end <= t.acked+unacked) {
 			me.advance(end)
 		}
 	}
@@ -131,8 +136,8 @@ func (t *Tracker) acknowledge(dir Direction, ack uint32) {
 
 // clamp takes the FIN's own sequence number off an acknowledgement.
 func (s *stream) clamp(off int64) int64 {
-	if s.fin >= 0 {
-		return min(off, s.fin)
+	if s.fin >= 0 && off == s.fin+1 {
+		return s.fin
 	}
 	return off
 }
@@ -151,17 +156,14 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 			t.established()
 		}
 	}
-	fin := s.Flags.Has(packet.FIN) && me.fin < 0 && end >= me.off
+	fin := s.Flags.Has(packet.FIN) && end >= me.off
 	switch {
-	case t.rel == ReleaseBoth:
-		if end > me.off {
+	case t.rel == ReleaseBoth || t.mode == opaque:
+		if end > me.off && (dir == Down || end <= t.acked+unacked) {
 			me.advance(end)
 		}
 	case off > me.off+maxAhead && t.rel == SeeAll:
 		return
-	case off > me.off && dir == Up && t.rel == ReleaseUp && fin: // what lies before it went by in the kernel
-		t.skip(dir, off)
-		t.inOrder(dir, me, off, p)
 	case off > me.off:
 		t.ahead(dir, me, off, p)
 	default:
@@ -173,13 +175,16 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 	if fin {
 		me.fin = end
 	}
+	if me.off > me.fin {
+		me.fin = -1 // it was none of this session's
+	}
 }
 
 // ahead keeps bytes that came before their turn. Where the window has no room
 // the hole is given up; not for a client whose server we hear, since a client
 // could desynchronise us that way: there the server's acknowledgement will tell.
 func (t *Tracker) ahead(dir Direction, me *stream, off int64, p []byte) {
-	for !me.store(off, p) && len(p) > 0 {
+	for len(p) > 0 && t.mode != opaque && !me.store(off, p) {
 		if dir == Up && t.down.seen {
 			return
 		}

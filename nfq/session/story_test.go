@@ -161,6 +161,7 @@ func (d *dialogue) raws(dir Direction, text string) *dialogue { d.raw(dir, []byt
 func (d *dialogue) flags(dir Direction, f packet.Flags) *dialogue { d.send(dir, f, nil); return d }
 
 func TestStories(t *testing.T) {
+	t.Parallel()
 	for _, s := range stories {
 		o := replay(Options{}, s.talk.steps, nil)
 		want := s.want

@@ -53,11 +53,10 @@ func (s *stream) beyond(seq uint32) int64 {
 
 // high is the end of what came by, holes or not.
 func (s *stream) high() int64 {
-	end := max(s.off, s.fin)
 	if s.n > 0 {
-		end = max(end, s.island[s.n-1].end)
+		return s.island[s.n-1].end
 	}
-	return end
+	return s.off
 }
 
 // advance moves to offset to, and forgets islands that lie before it.

@@ -118,6 +118,7 @@ func (d *dialogue) handshake(client, server *tls.Config) *dialogue {
 func trusting() *tls.Config { return &tls.Config{ServerName: "mx.example", InsecureSkipVerify: true} }
 
 func TestHandshakes(t *testing.T) {
+	t.Parallel()
 	only12 := func(c *tls.Config) *tls.Config { c.MaxVersion = tls.VersionTLS12; return c }
 	for _, row := range []struct {
 		why            string
@@ -165,6 +166,7 @@ func TestHandshakes(t *testing.T) {
 }
 
 func TestImplicitTLS(t *testing.T) {
+	t.Parallel()
 	d := newDialogue().handshake(trusting(), &tls.Config{}).close()
 	for _, opt := range []Options{{ImplicitTLS: true}, {}} {
 		o := replay(opt, d.steps, nil)
@@ -181,6 +183,7 @@ func TestImplicitTLS(t *testing.T) {
 
 // TestTLSOddities are sessions around STARTTLS that no library would make.
 func TestTLSOddities(t *testing.T) {
+	t.Parallel()
 	real := newDialogue().handshake(trusting(), &tls.Config{})
 	var up, down []byte // the first flight of each side
 	for _, st := range real.steps {
@@ -231,6 +234,7 @@ func TestTLSOddities(t *testing.T) {
 
 // TestHandshakeWithHoles: a hole inside a record that is not read does no harm, any other one ends our reading, without a verdict.
 func TestHandshakeWithHoles(t *testing.T) {
+	t.Parallel()
 	d := hello().c("STARTTLS\n").s("220 go\n").handshake(&tls.Config{ServerName: "mx.example", InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, &tls.Config{}).close()
 	outcomes := map[Handshake]int{}
 	for lost := range d.steps {

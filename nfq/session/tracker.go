@@ -178,8 +178,8 @@ func (t *Tracker) giveUp() {
 
 // finish ends the session: what waits behind a hole is read, then no more.
 func (t *Tracker) finish(reason EndReason) {
-	t.catchUp(Up, t.up.high())
-	t.catchUp(Down, t.down.high())
+	t.catchUp(Up, max(t.up.high(), min(t.up.fin, t.acked)))
+	t.catchUp(Down, max(t.down.high(), t.down.fin))
 	if t.mode == inTLS && t.facts.TLS != TLSNone && t.down.seen {
 		t.facts.Handshake = Abandoned
 	}
