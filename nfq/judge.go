@@ -1,0 +1,196 @@
+package nfq
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mailweir/mailweir/nfq/packet"
+	"github.com/mailweir/mailweir/nfq/ruleset"
+	"github.com/mailweir/mailweir/nfq/session"
+)
+
+// judge finds the packet's flow and gives p its verdict, or holds it.
+func (w *worker) judge(p *queued, now time.Time) {
+	s := &w.segment
+	if why := packet.Decode(p.ip, s); why != packet.OK {
+		w.pass(p, passReason(why))
+		return
+	}
+	// Above 64 KiB the header has no length, and only the kernel knows.
+	s.Missing = max(s.Missing, p.length-len(p.ip))
+
+	key, dir, ok := w.orient(s)
+	if !ok {
+		w.pass(p, passNotGoverned)
+		return
+	}
+	f := w.table.flows[key]
+	w.current = f
+	const kind = packet.SYN | packet.ACK | packet.FIN | packet.RST
+	switch {
+	case dir == session.Up && s.Flags&kind == packet.SYN:
+		w.start(p, f, key, now)
+	case f != nil:
+		w.follow(p, f, dir, false, now)
+	case s.Flags.Any(packet.SYN | packet.FIN | packet.RST):
+		w.pass(p, passStray)
+	case !w.room(now):
+		w.pass(p, passFlowTableFull)
+	default:
+		f = w.add(key, now)
+		w.current = f
+		f.midAir = true
+		f.tracker = session.New(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
+		w.table.touch(f, running, now)
+		w.count.midAir++
+		w.follow(p, f, dir, false, now)
+	}
+}
+
+// portSMTPS is where TLS starts without being asked for (RFC 8314).
+const portSMTPS = 465
+
+// orient finds out who is the client. The governed port is the server's; where
+// both are governed, a known flow tells, then who sends SYN and who SYN+ACK.
+func (w *worker) orient(s *packet.Segment) (key Flow, dir session.Direction, ok bool) {
+	up, down := Flow{s.Src, s.Dst}, Flow{s.Dst, s.Src}
+	toServer, fromServer := slices.Contains(w.q.cfg.Ports, s.Dst.Port()), slices.Contains(w.q.cfg.Ports, s.Src.Port())
+	switch {
+	case toServer && fromServer:
+		if w.table.flows[up] == nil && (w.table.flows[down] != nil || s.Flags.Has(packet.SYN|packet.ACK)) {
+			return down, session.Down, true
+		}
+		return up, session.Up, true
+	case toServer:
+		return up, session.Up, true
+	case fromServer:
+		return down, session.Down, true
+	}
+	return Flow{}, 0, false
+}
+
+// start handles a client's SYN. The same initial sequence number means the same
+// session. Only a session that we turned away keeps that answer after its end:
+// else a reset, forged or not, would be a way to go on unjudged.
+func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
+	s := &w.segment
+	if f != nil {
+		again := !f.midAir && f.isn == s.Seq
+		switch {
+		case again && f.tracker != nil:
+			w.follow(p, f, session.Up, true, now)
+			return
+		case again && (f.wanted == ruleset.Deferred || f.wanted == ruleset.Cut):
+			w.table.touch(f, over, now)
+			w.accept(p, f, true)
+			return
+		}
+		w.end(f, session.EndUnknown, ended(session.EndUnknown), now)
+		w.current = nil
+		w.forget(f)
+	}
+	if !w.room(now) {
+		w.pass(p, passFlowTableFull)
+		return
+	}
+	w.count.opened++
+	opening := w.q.cfg.Policy.Open(key, now)
+	f = w.add(key, now)
+	w.current = f
+	f.isn, f.handle = s.Seq, opening.Handle
+	switch opening.Action {
+	case Defer:
+		w.turnAway(p, f, ruleset.Deferred, session.EndUnknown, now)
+		return
+	case Reset:
+		w.turnAway(p, f, ruleset.Cut, session.EndCut, now)
+		return
+	case Hold:
+		f.hold = opening.Hold
+	}
+	f.tracker = session.New(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
+	w.follow(p, f, session.Up, true, now)
+}
+
+// turnAway closes a session that goes on without us.
+func (w *worker) turnAway(p *queued, f *flow, state ruleset.State, why session.EndReason, now time.Time) {
+	f.wanted = state
+	w.table.touch(f, over, now)
+	w.accept(p, f, true)
+	w.count.ended[why]++
+	w.close(f, nil, session.Facts{Start: now, End: now, EndReason: why}, now)
+}
+
+// follow gives the segment in hand to its flow.
+func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now time.Time) {
+	s := &w.segment
+	closing := s.Flags.Any(packet.FIN | packet.RST)
+	if f.tracker == nil {
+		w.count.passed[passAfterEnd]++
+		w.accept(p, f, syn)
+		return
+	}
+	reply := dir == session.Down && len(s.Payload) > 0 && !closing && !s.Flags.Any(packet.SYN)
+	if reply && f.held != nil && f.held.overlaps(s) {
+		w.drop(p, f)
+		return
+	}
+	if closing {
+		w.letGo(f, now) // before the packet in hand, as it was sent
+	}
+	var wait time.Duration
+	last := false
+	w.events = f.tracker.Segment(dir, s, now, w.events[:0])
+	for i := range w.events {
+		e := &w.events[i]
+		last = last || e.Kind == session.Ended
+		if !f.midAir {
+			wait = max(wait, w.q.cfg.Policy.Event(f.Flow, f.handle, *e, now))
+		}
+	}
+	clear(w.events)
+
+	w.table.touch(f, f.classAfter(s, dir), now)
+	switch {
+	case f.midAir:
+		w.count.passed[passMidAir]++
+	case len(s.Payload) == 0 && !closing && !s.Flags.Any(packet.SYN):
+		w.count.passed[passEmpty]++
+	}
+	if last {
+		why := f.tracker.Facts().EndReason
+		w.end(f, why, ended(why), now)
+		w.accept(p, f, syn)
+		return
+	}
+	if reply {
+		wait = max(wait, f.hold)
+		f.hold = 0
+	} else {
+		f.hold = max(f.hold, wait)
+		wait = 0
+	}
+	switch {
+	case wait <= 0:
+	case f.held != nil:
+		w.prolong(f, wait, now) // what is in hand comes behind it, and waits with it
+	case w.hold(f, p, wait, now):
+		return
+	default:
+		w.count.passed[passHoldBound]++
+	}
+	w.accept(p, f, syn)
+}
+
+// classAfter is where f belongs after s.
+func (f *flow) classAfter(s *packet.Segment, dir session.Direction) class {
+	switch {
+	case f.state() != ruleset.See:
+		return released
+	case len(s.Payload) > 0, f.class == released:
+		return running
+	case f.class == halfOpen && dir == session.Down:
+		return answered
+	}
+	return f.class
+}
