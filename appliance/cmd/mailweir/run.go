@@ -65,10 +65,11 @@ func checkCommand(_ context.Context, c *invocation) error {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %v\n", w)
 	}
+	effective := cfg.Effective
 	if *asJSON {
-		return printJSON(c.stdout, cfg)
+		effective = cfg.EffectiveJSON
 	}
-	text, err := cfg.Effective()
+	text, err := effective()
 	if err != nil {
 		return err
 	}
