@@ -194,7 +194,7 @@ func sessionFacts(f nfq.Flow, v *visit, s nfq.Summary) records.SessionFacts {
 	return records.SessionFacts{
 		Subscriber: v.id, Plan: v.plan, Binding: v.binding, Src: f.Client, Dst: f.Server, Start: s.Start, End: s.End,
 		BytesUp: s.BytesUp, BytesDown: s.BytesDown,
-		StartTLS: s.StartTLS.String(), TLS: s.TLS.String(), TLSVersion: s.TLSVersion, JA4: s.JA4, SNI: s.SNI,
+		StartTLS: s.StartTLS.String(), TLS: s.TLS.String(), TLSVersion: s.TLSVersion, JA4: s.JA4, JA3: s.JA3, SNI: s.SNI,
 		Handshake: s.Handshake.String(), Alert: s.Alert, HandshakeBytes: s.HandshakeBytes,
 		Messages: s.Messages, MessagesLo: s.MessagesLo, MessagesHi: s.MessagesHi, Recipients: s.Recipients, Rejected: s.Rejected,
 		EndReason: s.EndReason.String(), Held: s.Held, Dropped: s.DroppedPackets, Gaps: s.Gaps, Unknown: s.Unknown,

@@ -117,6 +117,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 			counter(mKernel, float64(c.QueuedUp.Packets), "queued_up")
 			counter(mKernel, float64(c.QueuedDown.Packets), "queued_down")
 			counter(mKernel, float64(c.Deferred.Packets), "deferred")
+			counter(mKernel, float64(c.Invalid.Packets), "invalid")
 		}
 	}
 	r := a.answers.Stats()

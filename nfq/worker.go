@@ -252,7 +252,12 @@ func (w *worker) close(f *flow, t *session.Tracker, facts session.Facts, now tim
 	handle := f.handle
 	f.handle = nil
 	if t != nil {
-		t.End(facts.EndReason, now)
+		// What the tracker still read behind a hole is charged like all else.
+		for _, e := range t.End(facts.EndReason, now) {
+			if !f.midAir {
+				w.q.cfg.Policy.Event(f.Flow, handle, e, now)
+			}
+		}
 		facts = t.Facts()
 	}
 	w.q.cfg.Policy.Close(f.Flow, handle, Summary{Facts: facts, Held: f.heldFor, DroppedPackets: f.dropped})

@@ -66,15 +66,15 @@ func oddPackets(t *testing.T, reader string) {
 		sport        uint16
 		packet       []byte
 	}{
-		{"a TCP header that ends after 8 bytes", `mailweir_passed_unjudged_total{%q,reason="bad_total_length"}`, 20001, cut(tcp(false, 20001, func(*nfqtest.TCP) {}), 8)},
-		{"a TCP data offset beyond the packet", `mailweir_passed_unjudged_total{%q,reason="bad_tcp_offset"}`, 20002, func() []byte {
+		{"a TCP header that ends after 8 bytes", `mailweir_kernel_rule_packets_total{rule="invalid"}`, 20001, cut(tcp(false, 20001, func(*nfqtest.TCP) {}), 8)},
+		{"a TCP data offset beyond the packet", `mailweir_kernel_rule_packets_total{rule="invalid"}`, 20002, func() []byte {
 			p := tcp(false, 20002, func(p *nfqtest.TCP) { p.Payload = nil })
 			p[20+12] = 0xf0
 			return p
 		}()},
 		{"data of a flow whose start nobody saw", `mailweir_flows_mid_air_total{%q}`, 20003, tcp(false, 20003, func(*nfqtest.TCP) {})},
 		{"the same over IPv6", `mailweir_flows_mid_air_total{%q}`, 20004, tcp(true, 20004, func(*nfqtest.TCP) {})},
-		{"a FIN of no flow", `mailweir_passed_unjudged_total{%q,reason="stray"}`, 20005, tcp(false, 20005, func(p *nfqtest.TCP) { p.Flags, p.Payload = packet.FIN|packet.ACK, nil })},
+		{"a FIN of no flow", `mailweir_kernel_rule_packets_total{rule="invalid"}`, 20005, tcp(false, 20005, func(p *nfqtest.TCP) { p.Flags, p.Payload = packet.FIN|packet.ACK, nil })},
 		{"a half-open flow behind a hop-by-hop header", `mailweir_verdicts_total{%q,verdict="see"}`, 20006, tcp(true, 20006, func(p *nfqtest.TCP) {
 			p.Flags, p.Payload, p.Extensions = packet.SYN, nil, []nfqtest.Extension{{Kind: 60, Body: make([]byte, 6)}}
 		})},

@@ -56,7 +56,7 @@ func TestWhatHappenedIsTold(t *testing.T) {
 	})
 	for name, c := range map[string]*collector{"udp": udp, "tcp": tcp} {
 		for _, want := range [][]string{
-			{"SESSION", `subscriber="home"`, `starttls="accepted"`, `tls_version="TLS1.3"`, `handshake="complete"`, `ja4="t13`},
+			{"SESSION", `subscriber="home"`, `starttls="accepted"`, `tls_version="TLS1.3"`, `handshake="complete"`, `ja4="t13`, `ja3="`},
 			{"SESSION", fmt.Sprintf("subscriber=%q", home.Prefix6.Masked()), `messages="3"`, `recipients="3"`, `tls="none"`, `end_reason="fin"`},
 			{"DECISION", `subscriber="home"`, `action="defer"`, `acted="1"`, `budget="sessions"`, `limit="3"`, `value="4"`, `reason="sessions 4/3 per 24h`, `case="`},
 			{"STAGE", `subscriber="home"`, `to="defer"`},

@@ -19,6 +19,7 @@ type Counters struct {
 	QueuedUp         Counter // from subscribers into the queue
 	QueuedDown       Counter // answers into the queue
 	Deferred         Counter // connections (their SYN) led to the responder
+	Invalid          Counter // passed: conntrack found it to be of no connection
 	ResponderDropped Counter // came to the responder's port by themselves
 }
 
@@ -41,6 +42,7 @@ func (r *Ruleset) Counters() (Counters, error) {
 		counterQueuedUp:   &all.QueuedUp,
 		counterQueuedDown: &all.QueuedDown,
 		counterDeferred:   &all.Deferred,
+		counterInvalid:    &all.Invalid,
 		counterResponder:  &all.ResponderDropped,
 	}
 	for _, o := range objects {

@@ -7,7 +7,7 @@
 //
 //	-300  cut    sources in the sets cut4/cut6 (IPv6 by /64) and the answers to them get a reset
 //	-200         (conntrack)
-//	-150  steer  governed ports only: released flows and pure ACKs pass, the rest is queued
+//	-150  steer  governed ports only: released flows, pure ACKs and what conntrack calls invalid pass, the rest is queued
 //	-140  apply  a mark in the verdict becomes the connection's state; Cut gets a reset
 //	-100  defer  a mark Deferred on a SYN redirects the connection to the responder
 //	 -90  clean  our bits are taken out of the packet's mark

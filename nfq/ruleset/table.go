@@ -29,11 +29,12 @@ const (
 	counterQueuedUp   = "queued_up"
 	counterQueuedDown = "queued_down"
 	counterDeferred   = "deferred"
+	counterInvalid    = "invalid"
 	counterResponder  = "responder_drop"
 )
 
 var counterNames = []string{
-	counterCutReset, counterPureACK, counterReleased, counterQueuedUp, counterQueuedDown, counterDeferred, counterResponder,
+	counterCutReset, counterPureACK, counterReleased, counterQueuedUp, counterQueuedDown, counterDeferred, counterInvalid, counterResponder,
 }
 
 // Priorities in prerouting. Conntrack is at -200 and the kernel rewrites
@@ -79,6 +80,7 @@ func design(o Options, k Kernel) []chain {
 	sendToQueue := queue(k.QueueForm, o.QueueFirst, o.QueueCount, o.FailOpen)
 	quietFlags := flagsAre(flagFIN|flagSYN|flagRST, 0)
 	first := []rule{
+		{"the other end will not take it, so it must not tell us anything", join(ctInvalid(), count(counterInvalid), accept())},
 		{"conntrack leads it to the responder", join(m.ctIs(Deferred), accept())},
 		{"cut; a fresh SYN on the same ports is judged anew", join(m.ctIs(Cut), flagsAreNot(flagSYN|flagACK, flagSYN), goTo("reset"))},
 		{"neither opens nor ends", join(quietFlags, jump("quiet"))},
@@ -133,6 +135,18 @@ func design(o Options, k Kernel) []chain {
 		})
 	}
 	return chains
+}
+
+// ctInvalid matches what conntrack found to be of no connection: a wrong
+// checksum, sequence numbers out of the window, flags that no stack sends
+// (linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_INVALID_BIT). We could not
+// tell: a segment with a wrong checksum would blind the tracker to the real one.
+func ctInvalid() exprs {
+	return exprs{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitINVALID), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
 }
 
 // applyRules turn the mark of a verdict into the mark of the connection.

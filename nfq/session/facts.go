@@ -83,7 +83,7 @@ type Facts struct {
 	TLS            TLS
 	TLSVersion     string // "TLS1.3" ...: the server's choice where its ServerHello was readable, else the highest offered
 	SNI            string // safe to log, see tlshello
-	JA4            string
+	JA4, JA3       string
 	Handshake      Handshake
 	Alert          string // name of a readable alert (RFC 8446 section 6)
 	HandshakeBytes int64  // TLS record bytes of both directions from the ClientHello until the handshake was decided

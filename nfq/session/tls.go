@@ -103,7 +103,7 @@ func (t *Tracker) clientHello(p []byte) {
 	switch h.said = h.hello.Write(p); h.said {
 	case tlshello.Done:
 		hello := h.hello.Hello()
-		t.facts.SNI, t.facts.JA4 = hello.SNI, hello.JA4
+		t.facts.SNI, t.facts.JA4, t.facts.JA3 = hello.SNI, hello.JA4, hello.JA3
 		if h.version == 0 {
 			t.facts.TLSVersion = tlshello.VersionName(hello.Version)
 		}
