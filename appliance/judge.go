@@ -161,9 +161,11 @@ func (j *judge) spend(f nfq.Flow, v *visit, of governor.Kind, cost int, now time
 		return 0
 	}
 	j.decided(f, v, d)
-	if d.Effective() != governor.ActionPace {
+	if !d.Acted {
+		j.wouldHave.Add(1)
 		return 0
 	}
+	j.acted.Add(1)
 	return d.Wait
 }
 

@@ -64,6 +64,24 @@ func startLab(t *testing.T) (*lab.Lab, context.Context) {
 	return l, ctx
 }
 
+func addServer(t *testing.T, ctx context.Context, l *lab.Lab, name string, o lab.ServerOptions) *lab.MailServer {
+	t.Helper()
+	s, err := l.AddMailServer(ctx, name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func addHome(t *testing.T, l *lab.Lab, name string) *lab.Home {
+	t.Helper()
+	h, err := l.AddHome(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
 // box is one mailweir process in the lab's box.
 type box struct {
 	t      *testing.T

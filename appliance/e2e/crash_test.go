@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,18 +24,9 @@ func TestKillMinusNine(t *testing.T) {
 func killed(t *testing.T, tls bool) {
 	const atOnce = 32
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	home, err := l.AddHome("home")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := l.AddHome("other")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
+	other := addHome(t, l, "other")
 	b := newBox(t, ctx, l, config("enforce", `  - name: big
     highest_stage: defer
     budgets:
@@ -101,5 +96,54 @@ func killed(t *testing.T, tls bool) {
 			}
 		}
 		return len(got) == sent
+	})
+}
+
+// The same with a client that nobody here wrote: 32 swaks at once, each of which
+// says by its exit code whether its mail was taken.
+func TestKillMinusNineUnderSwaks(t *testing.T) {
+	const atOnce = 32
+	l, ctx := startLab(t)
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
+	b := newBox(t, ctx, l, config("enforce", `  - name: big
+    highest_stage: defer
+    budgets:
+      - {of: sessions, limit: 1000, per: 24h}
+`), fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s\n", home.IPv4))
+	b.start()
+	body := bytes.Repeat([]byte("a line of a message of some length\n"), 60000)
+	round := func(name string) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for i := range atOnce {
+			message := filepath.Join(l.Dir, fmt.Sprintf("%s-%d", name, i))
+			head := fmt.Sprintf("From: a@home.test\nTo: b@mx.test\nSubject: %s\nMessage-ID: <%s.%d@home.test>\n\n", name, name, i)
+			if err := os.WriteFile(message, append([]byte(head), body...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wg.Go(func() {
+				out, err := home.Namespace.Command(ctx, "swaks", "--server", mx.IPv4.String(), "--from", "a@home.test", "--to", "b@mx.test",
+					"--helo", "home.test", "--tls", "--timeout", "60", "--data", "@"+message, "--silent", "1").CombinedOutput()
+				if err != nil {
+					t.Errorf("swaks %d: %v: %.500s", i, err, out)
+				}
+			})
+		}
+		if b.cmd != nil {
+			await(t, 60*time.Second, "sessions to run", func() bool { return b.status().Sessions.Open >= 8 })
+			b.kill()
+		}
+		wg.Wait()
+	}
+	round("killed-in-the-middle")
+	round("nobody-there")
+	b.start()
+	await(t, 20*time.Second, "every message in the mailbox", func() bool {
+		got, err := mx.Delivered()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got) == 2*atOnce
 	})
 }

@@ -34,20 +34,14 @@ func overBudget(t *testing.T, software lab.Software, ipv6 bool) {
 	for i := range messages {
 		domains = append(domains, fmt.Sprintf("d%d.test", i))
 	}
-	out, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: domains})
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: domains})
 	var routes []lab.Route
 	for _, d := range domains {
 		routes = append(routes, out.RouteTo(d, ipv6, lab.TLSMay))
 	}
-	from, err := l.AddMailServer(ctx, "business", lab.ServerOptions{
+	from := addServer(t, ctx, l, "business", lab.ServerOptions{
 		Software: software, Side: lab.Subscribers, Routes: routes, RetryAfter: 5 * time.Second,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	// 3 sessions at once, then one each 4 s; nothing is paced, so that whatever
 	// is late is late because of a 421.
 	b := newBox(t, ctx, l, config("enforce", `  - name: small
@@ -84,9 +78,11 @@ func overBudget(t *testing.T, software lab.Software, ipv6 bool) {
 
 	var got map[lab.MessageID]int
 	await(t, 3*time.Minute, "every message to arrive", func() bool {
-		if got, err = out.Delivered(); err != nil {
+		now, err := out.Delivered()
+		if err != nil {
 			t.Fatal(err)
 		}
+		got = now
 		return len(got) == messages
 	})
 	for id, n := range got {

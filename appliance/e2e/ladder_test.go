@@ -21,18 +21,9 @@ func TestTheLadder(t *testing.T) {
 
 func ladder(t *testing.T, reader string) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Exim, StartTLS: true, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bot, err := l.AddHome("bot")
-	if err != nil {
-		t.Fatal(err)
-	}
-	neighbour, err := l.AddHome("neighbour")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Exim, StartTLS: true, Domains: []string{"mx.test"}})
+	bot := addHome(t, l, "bot")
+	neighbour := addHome(t, l, "neighbour")
 	b := newBox(t, ctx, l, config("enforce", `  - name: home
     highest_stage: cut
     budgets:
@@ -165,14 +156,8 @@ func ladder(t *testing.T, reader string) {
 // waiting: it gets the greeting, speaks, and hears the reset.
 func TestCutReachesWhoWaitsForAGreeting(t *testing.T) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bot, err := l.AddHome("bot")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	bot := addHome(t, l, "bot")
 	b := newBox(t, ctx, l, config("enforce", `  - name: home
     highest_stage: cut
     budgets:

@@ -17,14 +17,8 @@ import (
 // over budget too; every decision is recorded, and acted stays 0.
 func TestObserveNeverActs(t *testing.T) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bot, err := l.AddHome("bot")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
+	bot := addHome(t, l, "bot")
 	talk := func() (lines []string) {
 		t.Helper()
 		for _, ipv6 := range []bool{false, true} {

@@ -29,14 +29,8 @@ func TestOddPacketsPassAndAreCounted(t *testing.T) {
 
 func oddPackets(t *testing.T, reader string) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	home, err := l.AddHome("home")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
 	b := newBox(t, ctx, l, config("enforce", `  - name: home
     highest_stage: cut
     budgets:
@@ -208,14 +202,8 @@ func sniff(t *testing.T, ns *lab.Namespace) (seen func(sport uint16) bool) {
 // leaves no rule behind.
 func TestCleanStop(t *testing.T) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	home, err := l.AddHome("home")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
 	b := newBox(t, ctx, l, config("enforce", `  - name: home
     highest_stage: pace
     budgets:

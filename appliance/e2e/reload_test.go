@@ -16,14 +16,8 @@ import (
 // line and key while the running one goes on judging.
 func TestReload(t *testing.T) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	home, err := l.AddHome("home")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
 	plans := func(limit int) string {
 		return fmt.Sprintf(`  - name: home
     highest_stage: defer

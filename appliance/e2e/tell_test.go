@@ -26,14 +26,8 @@ import (
 // answers over HTTPS to whoever has the token and to nobody else.
 func TestWhatHappenedIsTold(t *testing.T) {
 	l, ctx := startLab(t)
-	mx, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	home, err := l.AddHome("home")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
 	udp, tcp := collectUDP(t, l), collectTCP(t, l)
 	b := newBox(t, ctx, l, config("enforce", `  - name: home
     highest_stage: defer

@@ -11,24 +11,20 @@ import (
 
 // A subscriber within budget must not notice us: what Postfix sends with
 // STARTTLS arrives, the certificate it sees is the server's own (it is pinned),
-// and the median session takes no more than 50 ms longer than through a box that
-// only forwards.
+// and the median message takes no more than 50 ms longer than through a box that
+// only forwards. Rounds with and without mailweir alternate, and the sender uses
+// two connections at a time: with more, two cores that hold both ends as well
+// measure themselves.
 func TestWithinBudgetNobodyNoticesUs(t *testing.T) {
-	const messages = 100
+	const rounds, messages = 2, 50
 	l, ctx := startLab(t)
-	out, err := l.AddMailServer(ctx, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"v4.test", "v6.test"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	from, err := l.AddMailServer(ctx, "business", lab.ServerOptions{
-		Software: lab.Postfix, Side: lab.Subscribers,
+	out := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"v4.test", "v6.test"}})
+	from := addServer(t, ctx, l, "business", lab.ServerOptions{
+		Software: lab.Postfix, Side: lab.Subscribers, Concurrency: 2,
 		Routes: []lab.Route{out.RouteTo("v4.test", false, lab.TLSPinned), out.RouteTo("v6.test", true, lab.TLSPinned)},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := 0 // attempts of earlier rounds in the log
-	round := func(domain string, messages int) (median time.Duration) {
+	round := func(domain string, messages int) (took []time.Duration) {
 		t.Helper()
 		ids, err := from.Send(ctx, messages, "me@business.test", "you@"+domain)
 		if err != nil {
@@ -49,7 +45,6 @@ func TestWithinBudgetNobodyNoticesUs(t *testing.T) {
 			}
 			return true
 		})
-		var took []time.Duration
 		await(t, 10*time.Second, "the log of the sender", func() bool {
 			all, err := from.Attempts()
 			if err != nil {
@@ -69,12 +64,8 @@ func TestWithinBudgetNobodyNoticesUs(t *testing.T) {
 			}
 			return false
 		})
-		slices.Sort(took)
-		return took[len(took)/2]
+		return took
 	}
-	round("v4.test", 20) // both servers' first processes and files
-	plain4, plain6 := round("v4.test", messages), round("v6.test", messages)
-
 	b := newBox(t, ctx, l, config("enforce", `  - name: mailserver
     highest_stage: cut
     budgets:
@@ -82,12 +73,30 @@ func TestWithinBudgetNobodyNoticesUs(t *testing.T) {
       - {of: tls_handshakes, limit: 1500, per: 1h, burst: 600}
       - {of: concurrent_sessions, limit: 200}
 `), fmt.Sprintf("subscriber,plan,prefixes\nS-1,mailserver,%s %s\n", from.IPv4, from.Prefix6))
-	b.start()
-	box4, box6 := round("v4.test", messages), round("v6.test", messages)
-	t.Logf("median delivery: IPv4 %v through forwarding alone, %v through mailweir; IPv6 %v and %v", plain4, box4, plain6, box6)
-	for _, d := range []time.Duration{box4 - plain4, box6 - plain6} {
-		if d > 50*time.Millisecond {
-			t.Errorf("the median message was delayed by %v", d)
+
+	round("v4.test", 20) // both servers' first processes and files
+	plain, through := map[string][]time.Duration{}, map[string][]time.Duration{}
+	for i := range rounds {
+		for _, domain := range []string{"v4.test", "v6.test"} {
+			plain[domain] = append(plain[domain], round(domain, messages)...)
+		}
+		b.start()
+		for _, domain := range []string{"v4.test", "v6.test"} {
+			through[domain] = append(through[domain], round(domain, messages)...)
+		}
+		if i < rounds-1 {
+			b.stop()
+		}
+	}
+	for _, domain := range []string{"v4.test", "v6.test"} {
+		p, m := plain[domain], through[domain]
+		slices.Sort(p)
+		slices.Sort(m)
+		half := len(p) / 2
+		t.Logf("%s: a message took %v / %v / %v (min, median, max of %d) through forwarding alone, %v / %v / %v through mailweir",
+			domain, p[0], p[half], p[len(p)-1], len(p), m[0], m[half], m[len(m)-1])
+		if added := m[half] - p[half]; added > 50*time.Millisecond {
+			t.Errorf("%s: the median message was delayed by %v", domain, added)
 		}
 	}
 
