@@ -151,9 +151,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	}
 	a.cutter = newCutter(a.who.alone, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, answers: a.answers, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
-	a.judge.reset = func(id string) {
-		a.queues.Reset(ofSubscriber(id))
-	}
+	a.judge.end = a.endSessions
 	a.judge.rules.Store(rulesOf(cfg))
 
 	if a.kernel, err = ruleset.Probe(); err != nil {
@@ -345,6 +343,20 @@ func (a *Appliance) close() {
 			a.log.Error("stop", "err", err)
 		}
 	}
+}
+
+// endSessions resets what runs of a subscriber that is cut. The kernel passes most
+// packets of a session without us, so it has to be told of every address that has
+// one, not only of the one that was the last straw.
+func (a *Appliance) endSessions(id string, lasts time.Duration) {
+	a.queues.Reset(func(f nfq.Flow, handle any) bool {
+		v, known := handle.(*visit)
+		if known && v.id != id || !known && a.who.of(f.Client.Addr()).id != id {
+			return false
+		}
+		a.cutter.cut(id, f.Client.Addr(), lasts)
+		return true
+	})
 }
 
 // isCut tells whether a subscriber is to be cut in the kernel now.

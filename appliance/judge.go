@@ -26,8 +26,9 @@ type judge struct {
 	now     func() time.Time
 
 	rules atomic.Pointer[rules]
-	// reset ends the running sessions of a subscriber; set before the first packet.
-	reset func(subscriber string)
+	// end ends the running sessions of a subscriber that is cut for so long; set
+	// before the first packet.
+	end func(subscriber string, lasts time.Duration)
 
 	open, total         atomic.Int64
 	passed, paced       atomic.Int64
@@ -122,7 +123,7 @@ func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
 func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
 	j.say(records.Stage(c))
 	if c.To == governor.StageCut && mode == governor.ModeEnforce {
-		j.reset(c.Subscriber)
+		j.end(c.Subscriber, c.Until.Sub(j.now()))
 	}
 }
 

@@ -57,10 +57,12 @@ func ladder(t *testing.T, reader string) {
 			neighbours = append(neighbours, send(neighbour, false, 1, 1, 0)...)
 		}
 	})
-	// One that runs when the cut comes.
-	running := make(chan []lab.Session, 1)
-	go func() { running <- send(bot, false, 1, 1, 40*time.Second) }()
-	await(t, 10*time.Second, "the long session to run", func() bool { return b.subscriber("bot").Open > 0 })
+	// Two that run when the cut comes, one from an address that does nothing else.
+	running := make(chan []lab.Session, 2)
+	for _, ipv6 := range []bool{false, true} {
+		go func() { running <- send(bot, ipv6, 1, 1, 40*time.Second) }()
+	}
+	await(t, 10*time.Second, "the long sessions to run", func() bool { return b.subscriber("bot").Open == 2 })
 
 	held := time.Duration(0)
 	for range 12 {
@@ -97,14 +99,16 @@ func ladder(t *testing.T, reader string) {
 		order = order[i:]
 	}
 
-	// The running session is over, and new ones get a reset, from the kernel.
-	select {
-	case s := <-running:
-		if s[0].Result != lab.Reset {
-			t.Errorf("the running session of a cut subscriber: %v, %v", s[0].Result, s[0].Err)
+	// The running sessions are over, and new ones get a reset, from the kernel.
+	for range 2 {
+		select {
+		case s := <-running:
+			if s[0].Result != lab.Reset {
+				t.Errorf("a running session of a cut subscriber: %v, %v", s[0].Result, s[0].Err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("a running session of a cut subscriber goes on")
 		}
-	case <-time.After(20 * time.Second):
-		t.Error("the running session of a cut subscriber goes on")
 	}
 	if n := results(send(bot, false, 5, 1, 0)); n[lab.Reset] != 5 {
 		t.Errorf("sessions of a cut subscriber: %v", n)
