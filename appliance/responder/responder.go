@@ -24,10 +24,10 @@ import (
 // too often, so everything here is small and ends by itself.
 const (
 	maxConns   = 2048             // answered at once; over it a connection is closed unanswered, and counted
-	maxPending = 65536            // announced answers kept; over it the general answer is given
-	keep       = 2 * time.Minute  // how long an announced answer waits for its client
+	maxLinger  = 16               // connections of one client (IPv6: one /64) that are waited for with patience
 	writeLimit = 10 * time.Second // for the one line
 	linger     = 5 * time.Second  // for the client to read it and close
+	hurry      = time.Second / 4  // the same, for a client with many connections
 	maxLine    = 510              // RFC 5321 section 4.5.3.1.5: 512 octets with CRLF
 )
 
@@ -40,17 +40,14 @@ type Responder struct {
 	ln  net.Listener
 	now func() time.Time
 
-	mu      sync.Mutex
-	pending map[netip.AddrPort]answer
+	pending *pending
+
+	mu        sync.Mutex
+	lingering map[netip.Addr]int
 
 	answered, general, refused atomic.Uint64
 	conns                      sync.WaitGroup
 	slots                      chan struct{}
-}
-
-type answer struct {
-	text  string
-	until time.Time
 }
 
 // Stats counts what the responder did since it was made.
@@ -69,10 +66,11 @@ func Listen(now func() time.Time) (*Responder, error) {
 		return nil, fmt.Errorf("listen for deferred sessions: %w", err)
 	}
 	return &Responder{
-		ln:      ln,
-		now:     now,
-		pending: make(map[netip.AddrPort]answer),
-		slots:   make(chan struct{}, maxConns),
+		ln:        ln,
+		now:       now,
+		pending:   newPending(now()),
+		lingering: make(map[netip.Addr]int),
+		slots:     make(chan struct{}, maxConns),
 	}, nil
 }
 
@@ -82,35 +80,10 @@ func (r *Responder) Port() uint16 {
 }
 
 // Expect announces that client will be redirected here and what it is to be told
-// after "421 4.7.0 ". It never blocks for longer than a map access.
+// after "421 4.7.0 ". It never blocks for longer than a map access, and it is no
+// error when there is no room: the client hears the general text then.
 func (r *Responder) Expect(client netip.AddrPort, text string) {
-	now := r.now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.pending) >= maxPending {
-		r.sweep(now)
-		if len(r.pending) >= maxPending {
-			return // the general answer will do
-		}
-	}
-	r.pending[client] = answer{text: text, until: now.Add(keep)}
-}
-
-// sweep forgets answers whose client never came. The caller holds r.mu.
-func (r *Responder) sweep(now time.Time) {
-	for c, a := range r.pending {
-		if now.After(a.until) {
-			delete(r.pending, c)
-		}
-	}
-}
-
-func (r *Responder) take(client netip.AddrPort) (string, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a, ok := r.pending[client]
-	delete(r.pending, client)
-	return a.text, ok
+	r.pending.put(client, text, r.now())
 }
 
 // Run serves until ctx ends, then waits for the clients being answered.
@@ -118,20 +91,6 @@ func (r *Responder) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { r.ln.Close() })
 	defer stop()
 	defer r.conns.Wait()
-	sweep := time.NewTicker(keep)
-	defer sweep.Stop()
-	r.conns.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-sweep.C:
-				r.mu.Lock()
-				r.sweep(r.now())
-				r.mu.Unlock()
-			}
-		}
-	})
 	var delay time.Duration
 	for {
 		c, err := r.ln.Accept()
@@ -175,7 +134,8 @@ func (r *Responder) serve(ctx context.Context, c net.Conn) {
 	if err != nil {
 		return
 	}
-	text, ok := r.take(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()))
+	client := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	text, ok := r.pending.take(client, r.now())
 	if !ok {
 		text = General
 		r.general.Add(1)
@@ -188,8 +148,29 @@ func (r *Responder) serve(ctx context.Context, c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		t.CloseWrite()
 	}
-	c.SetReadDeadline(r.now().Add(linger))
+	c.SetReadDeadline(r.now().Add(r.patience(network(client.Addr()))))
+	defer r.lingered(network(client.Addr()))
 	io.Copy(io.Discard, io.LimitReader(c, 64<<10))
+}
+
+// patience is how long a client is waited for. One that has many answered
+// connections already must not take everybody's places.
+func (r *Responder) patience(client netip.Addr) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lingering[client]++
+	if r.lingering[client] > maxLinger {
+		return hurry
+	}
+	return linger
+}
+
+func (r *Responder) lingered(client netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lingering[client]--; r.lingering[client] == 0 {
+		delete(r.lingering, client)
+	}
 }
 
 // Stats returns the counts so far.

@@ -108,22 +108,72 @@ func TestLineCannotBeBroken(t *testing.T) {
 	}
 }
 
+func client(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)}), uint16(1+i>>16))
+}
+
 func TestPendingIsBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := &Responder{pending: make(map[netip.AddrPort]answer), now: func() time.Time { return now }}
-	client := func(i int) netip.AddrPort {
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)}), uint16(i>>16))
-	}
+	p := newPending(now)
 	for i := range maxPending + 10 {
-		r.Expect(client(i), "x")
+		p.put(client(i), "x", now)
 	}
-	if len(r.pending) != maxPending {
-		t.Fatalf("%d pending", len(r.pending))
+	if len(p.young) != maxPending || p.overcrowded != 10 {
+		t.Fatalf("%d pending, %d refused", len(p.young), p.overcrowded)
 	}
-	now = now.Add(keep + time.Second)
-	r.Expect(client(maxPending+11), "late")
-	if len(r.pending) != 1 {
-		t.Errorf("stale answers stay: %d", len(r.pending))
+	now = now.Add(keep)
+	p.put(client(maxPending+11), "late", now)
+	if _, ok := p.take(client(5), now); !ok {
+		t.Error("an answer is forgotten after one turn")
+	}
+	now = now.Add(keep)
+	if _, ok := p.take(client(6), now); ok {
+		t.Error("an answer is kept for ever")
+	}
+	if text, ok := p.take(client(maxPending+11), now); !ok || text != "late" {
+		t.Errorf("the young generation: %q, %v", text, ok)
+	}
+}
+
+// One deferred client with many ports, or many addresses of its own /64, leaves
+// room for the answers of others.
+func TestOneClientDoesNotTakeAllAnswers(t *testing.T) {
+	now := time.Unix(1000, 0)
+	p := newPending(now)
+	for i := range 100000 {
+		a := netip.MustParseAddr("2001:db8::1").As16()
+		a[14], a[15] = byte(i>>8), byte(i)
+		p.put(netip.AddrPortFrom(netip.AddrFrom16(a), uint16(1000+i>>16)), "flood", now)
+	}
+	if len(p.young) != maxPerClient {
+		t.Errorf("%d answers of one /64", len(p.young))
+	}
+	p.put(client(1), "mine", now)
+	if text, ok := p.take(client(1), now); !ok || text != "mine" {
+		t.Errorf("another client: %q, %v", text, ok)
+	}
+}
+
+func TestOneClientDoesNotTakeAllPlaces(t *testing.T) {
+	r := start(t)
+	for range 4 * maxLinger { // none of them closes
+		c := dial(t, r, "tcp4", "127.0.0.1", "wait")
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "421 4.7.0 wait\r\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	for end := time.Now().Add(3 * time.Second); len(r.slots) > maxLinger; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d places are still taken by one client", len(r.slots))
+		}
+	}
+}
+
+func BenchmarkExpectInAFlood(b *testing.B) {
+	now := time.Unix(1000, 0)
+	p := newPending(now)
+	for i := range b.N {
+		p.put(client(i), "x", now)
 	}
 }
 
