@@ -8,8 +8,9 @@ import (
 	"github.com/google/nftables"
 )
 
-// Cut answers everything from addr (IPv6: from its /64) to the governed ports,
-// and the answers to it, with a reset for the next d, to a tick of the kernel. A
+// Cut answers everything from addr (IPv6: from its /64) to the limited ports,
+// and the answers to it, with a reset for the next d, to a tick of the kernel. Who
+// connects to addr from such a port is not meant. A
 // second Cut of the same address replaces the time of the first. New sessions
 // are refused at once; of a running one each end learns with its next packet.
 //

@@ -66,6 +66,36 @@ func TestCutRefusesNewSessionsOfOneSourceOnly(t *testing.T) {
 	})
 }
 
+// Ports that are only counted are never limited, and who connects to a subscriber
+// from port 25 is no server of his.
+func TestCutIsAboutLimitedPorts(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, r *rig, a addresses) {
+		r.listen([]uint16{10}, govern(nil))
+		o := options()
+		o.Ports, o.LimitedPorts = []uint16{25, 587}, []uint16{25}
+		rs := r.apply(o)
+		submission := r.inter.serve(a.inter, 587)
+		running := r.connect(submission, a.sub, a.inter, 587)
+		running.talk("before")
+		inbound := r.sub.serve(a.sub, 8080)
+		from25 := func(why string) {
+			t.Helper()
+			c, err := r.inter.dialPort(a.inter, 25, a.sub, 8080, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", why, err)
+			}
+			session{t, c, inbound.accept()}.talk(why)
+		}
+
+		cut(t, rs, a.sub, time.Hour)
+		r.refused(a.sub, a.inter)
+		running.talk("after")
+		r.connect(submission, a.sub, a.inter, 587).talk("a new session on a counted port")
+		from25("from port 25 to a subscriber who is cut")
+	})
+}
+
 // Each end of a running session learns with its next packet, whatever state
 // the session is in.
 func TestCutResetsBothEndsOfARunningSession(t *testing.T) {

@@ -70,12 +70,12 @@ func fromSubscribers() exprs {
 	return exprs{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg}, lookup(setSubscribers)}
 }
 
-func sportGoverned() exprs {
-	return exprs{load(expr.PayloadBaseTransportHeader, 0, 2), lookup(setPorts)}
+func sportIn(set string) exprs {
+	return exprs{load(expr.PayloadBaseTransportHeader, 0, 2), lookup(set)}
 }
 
-func dportGoverned() exprs {
-	return exprs{load(expr.PayloadBaseTransportHeader, 2, 2), lookup(setPorts)}
+func dportIn(set string) exprs {
+	return exprs{load(expr.PayloadBaseTransportHeader, 2, 2), lookup(set)}
 }
 
 func dportIs(port uint16) exprs {
@@ -97,6 +97,23 @@ func tcpFlags(bits byte) exprs {
 // that loads the connection's mark.
 func ctMark() expr.Any     { return &expr.Ct{Key: expr.CtKeyMARK, Register: reg} }
 func packetMark() expr.Any { return &expr.Meta{Key: expr.MetaKeyMARK, Register: reg} }
+
+// Who opened the connection that a packet belongs to (enum ip_conntrack_dir).
+const (
+	original = 0
+	reply    = 1
+)
+
+func ctDirection(d byte) exprs {
+	return exprs{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg}, equal([]byte{d})}
+}
+
+// ctState matches when at least one of bits is set.
+func ctState(bits uint32) exprs { return ctHas(expr.CtKeySTATE, bits) }
+
+func ctHas(key expr.CtKey, bits uint32) exprs {
+	return exprs{&expr.Ct{Key: key, Register: reg}, mask(host32(bits)), notEqual(host32(0))}
+}
 
 func (m Marks) ctIs(s State) exprs {
 	return exprs{ctMark(), mask(host32(m.Mask)), equal(host32(m.Value(s)))}

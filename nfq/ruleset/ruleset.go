@@ -5,9 +5,9 @@
 //
 // The table is "inet mailweir". All chains but one sit in prerouting:
 //
-//	-300  cut    sources in the sets cut4/cut6 (IPv6 by /64) and the answers to them get a reset
+//	-300  cut    a SYN from the sets cut4/cut6 (IPv6 by /64) to a limited port gets a reset
 //	-200         (conntrack)
-//	-150  steer  governed ports only: released flows, pure ACKs and what conntrack calls invalid pass, the rest is queued
+//	-150  steer  governed ports only: running sessions of who is cut get resets; released flows, pure ACKs and what conntrack calls invalid pass, the rest is queued
 //	-140  apply  a mark in the verdict becomes the connection's state; Cut gets a reset
 //	-100  defer  a mark Deferred on a SYN redirects the connection to the responder
 //	 -90  clean  our bits are taken out of the packet's mark
@@ -49,6 +49,7 @@ package ruleset
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -64,6 +65,7 @@ type Options struct {
 	Marks
 	SubscriberIfs          []string // interfaces behind which the subscribers are; they need not exist yet
 	Ports                  []uint16 // governed TCP ports of the servers
+	LimitedPorts           []uint16 // those of Ports that a Cut is about, the others are only counted; empty: all
 	QueueFirst, QueueCount uint16   // NFQUEUE numbers QueueFirst .. QueueFirst+QueueCount-1
 	FailOpen               bool     // a queue without a reader lets packets pass
 	ResponderPort          uint16   // local port that answers deferred sessions; 0: no defer rules
@@ -93,10 +95,22 @@ func (o Options) Validate() error {
 			return fmt.Errorf("port %d cannot be both governed and the responder's", port)
 		}
 	}
+	for _, port := range o.LimitedPorts {
+		if !slices.Contains(o.Ports, port) {
+			return fmt.Errorf("limited port %d is not a governed one", port)
+		}
+	}
 	if o.QueueCount == 0 || int(o.QueueFirst)+int(o.QueueCount) > 1<<16 {
 		return fmt.Errorf("%d queues from %d on: at least one, numbers up to 65535", o.QueueCount, o.QueueFirst)
 	}
 	return nil
+}
+
+func (o Options) limited() []uint16 {
+	if len(o.LimitedPorts) == 0 {
+		return o.Ports
+	}
+	return o.LimitedPorts
 }
 
 // Ruleset is our table in the kernel, in the network namespace of the thread

@@ -72,6 +72,7 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		{"no governed port", func(o *Options) { o.Ports = nil }},
 		{"governed port 0", func(o *Options) { o.Ports = []uint16{25, 0} }},
 		{"port 25", func(o *Options) { o.ResponderPort = 25 }},
+		{"limited port 587", func(o *Options) { o.LimitedPorts = []uint16{25, 587} }},
 		{"0 queues", func(o *Options) { o.QueueCount = 0 }},
 		{"2 queues from 65535", func(o *Options) { o.QueueFirst, o.QueueCount = 65535, 2 }},
 	} {

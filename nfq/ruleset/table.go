@@ -15,6 +15,7 @@ import (
 const (
 	setSubscribers = "subscribers"
 	setPorts       = "ports"
+	setLimited     = "limited"
 	setCut4        = "cut4"
 	setCut6        = "cut6"
 	setPureACK4    = "pure_ack4"
@@ -103,15 +104,13 @@ func design(o Options, k Kernel) []chain {
 			rule{"", join(count(counterQueuedDown), sendToQueue)},
 		)},
 		{name: "cut", hook: nftables.ChainHookPrerouting, priority: priorityCut, kind: nftables.ChainTypeFilter, rules: []rule{
-			{"", join(tcp(), dportGoverned(), fromSubscribers(), ipv4Cut(ipv4Source), goTo("reset"))},
-			{"", join(tcp(), dportGoverned(), fromSubscribers(), ipv6Cut(ipv6Source), goTo("reset"))},
-			{"the answers to them", join(tcp(), sportGoverned(), ipv4Cut(ipv4Destination), goTo("reset"))},
-			{"the answers to them", join(tcp(), sportGoverned(), ipv6Cut(ipv6Destination), goTo("reset"))},
+			{"opens nothing, and costs nothing behind us", join(flagsAre(flagSYN|flagACK, flagSYN), dportIn(setLimited), fromSubscribers(), ipv4Cut(ipv4Source), goTo("reset"))},
+			{"opens nothing, and costs nothing behind us", join(flagsAre(flagSYN|flagACK, flagSYN), dportIn(setLimited), fromSubscribers(), ipv6Cut(ipv6Source), goTo("reset"))},
 		}},
-		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: []rule{
-			{"subscribers' sessions", join(tcp(), dportGoverned(), fromSubscribers(), goTo("up"))},
-			{"the answers to them, on whatever interface", join(tcp(), sportGoverned(), m.ctGoverned(), goTo("down"))},
-		}},
+		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: append(cutRules(), []rule{
+			{"subscribers' sessions", join(tcp(), dportIn(setPorts), fromSubscribers(), goTo("up"))},
+			{"the answers to them, on whatever interface", join(tcp(), sportIn(setPorts), m.ctGoverned(), goTo("down"))},
+		}...)},
 		{name: "apply", hook: nftables.ChainHookPrerouting, priority: priorityApply, kind: nftables.ChainTypeFilter, rules: applyRules(m)},
 	}
 	if o.ResponderPort != 0 {
@@ -137,17 +136,26 @@ func design(o Options, k Kernel) []chain {
 	return chains
 }
 
+// cutRules end the sessions of who is cut. Only conntrack knows who opened a
+// connection: one to the subscriber, from a port 25, is nobody's mail. A reset of
+// either end goes the way of all others.
+func cutRules() []rule {
+	up, down := join(flagsAre(flagRST, 0), dportIn(setLimited), fromSubscribers()), join(flagsAre(flagRST, 0), sportIn(setLimited))
+	return []rule{
+		{"sessions of who is cut", join(up, ipv4Cut(ipv4Source), ctDirection(original), goTo("reset"))},
+		{"sessions of who is cut", join(up, ipv6Cut(ipv6Source), ctDirection(original), goTo("reset"))},
+		{"of no connection", join(up, ipv4Cut(ipv4Source), ctState(expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), goTo("reset"))},
+		{"of no connection", join(up, ipv6Cut(ipv6Source), ctState(expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), goTo("reset"))},
+		{"the answers to them", join(down, ipv4Cut(ipv4Destination), ctDirection(reply), goTo("reset"))},
+		{"the answers to them", join(down, ipv6Cut(ipv6Destination), ctDirection(reply), goTo("reset"))},
+	}
+}
+
 // ctInvalid matches what conntrack found to be of no connection: a wrong
 // checksum, sequence numbers out of the window, flags that no stack sends
 // (linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_INVALID_BIT). We could not
 // tell: a segment with a wrong checksum would blind the tracker to the real one.
-func ctInvalid() exprs {
-	return exprs{
-		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitINVALID), Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-	}
-}
+func ctInvalid() exprs { return ctState(expr.CtStateBitINVALID) }
 
 // applyRules turn the mark of a verdict into the mark of the connection.
 func applyRules(m Marks) []rule {
@@ -250,6 +258,7 @@ func sets(t *nftables.Table, o Options) []set {
 	all := []set{
 		{&nftables.Set{Name: setSubscribers, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}, nil},
 		{&nftables.Set{Name: setPorts, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian}, nil},
+		{&nftables.Set{Name: setLimited, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian}, nil},
 		{cutSet(t, setCut4), nil},
 		{cutSet(t, setCut6), nil},
 		{&nftables.Set{Name: setPureACK4, KeyType: lengthOffset, Concatenation: true, Size: 11, Comment: "IPv4 length . data offset and flags"}, pureACKElements(20)},
@@ -260,6 +269,9 @@ func sets(t *nftables.Table, o Options) []set {
 	}
 	for _, port := range sortedSet(o.Ports) {
 		all[1].elements = append(all[1].elements, nftables.SetElement{Key: net16(port)})
+	}
+	for _, port := range sortedSet(o.limited()) {
+		all[2].elements = append(all[2].elements, nftables.SetElement{Key: net16(port)})
 	}
 	for i, s := range all {
 		s.Table = t
