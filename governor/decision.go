@@ -89,7 +89,7 @@ type BudgetReport struct {
 type Stats struct {
 	Subscribers  int    // in memory
 	Untracked    uint64 // sessions passed uncounted because the table was full
-	UnknownPlan  uint64 // attempts under a plan the policy does not have: passed
+	UnknownPlan  uint64 // sessions passed unjudged because the policy does not have their plan
 	StrayCloses  uint64 // Close without a running session
 	ClockBack    uint64 // ticks whose time was more than a minute before the last one
 	Cases        uint64 // case numbers given out since the box was new

@@ -44,7 +44,7 @@ func (g *Governor) use(p Policy) {
 	}
 }
 
-// Open decides on a new session of sub under plan. Every budget of the plan must have room for it: sessions is charged
+// Open decides on a new session of sub under plan, which is its plan from now on if the policy has it. Every budget of the plan must have room for it: sessions is charged
 // one, running sessions are counted, and what a session may cost later (handshakes, messages …) must have room for one.
 // If any has not, none is charged. A session that Decision.LetThrough lets run must be closed with Close.
 func (g *Governor) Open(sub, plan string, now time.Time) Decision {
@@ -52,14 +52,21 @@ func (g *Governor) Open(sub, plan string, now time.Time) Decision {
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	d := Decision{Subscriber: sub, Plan: plan, At: now, Mode: g.mode}
-	e, known := g.entry(sub, plan, t)
+	p := g.plans[plan]
+	if p == nil {
+		g.stats.UnknownPlan++
+	}
+	e := g.entry(sub, plan, p)
 	if e == nil {
+		g.stats.Untracked++
 		return d
 	}
-	if d.Before, d.Stage = e.stage, e.stage; !known {
+	if d.Before, d.Stage = e.stage, e.stage; p == nil {
 		e.count(d)
 		return d
 	}
+	e.adopt(p, t)
+	e.enforced(g.mode, t)
 	stage, since, _ := e.settled(t)
 	if stage == StageCut {
 		d.Stage, d.Action = StageCut, ActionCut
@@ -136,7 +143,8 @@ func (g *Governor) Close(sub string, now time.Time) {
 
 // Spend charges cost of something that a running session has done. It is charged even where it does not fit, up to
 // one burst more than the budget holds; the debt is paid before the next session fits. The decision is never harsher
-// than pace, and that only for what a reply in clear can be held for (messages, recipients, rejected).
+// than pace, and that only for what a reply in clear can be held for (messages, recipients, rejected). It is charged to
+// the plan that sub is under now, whatever the session began under; plan counts only where nothing is known of sub.
 func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -145,13 +153,15 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 	if cost = clamp(cost, 0, MaxLimit); cost == 0 || of == ConcurrentSessions {
 		return d
 	}
-	e, known := g.entry(sub, plan, t)
+	e := g.entry(sub, plan, g.plans[plan])
 	if e == nil {
 		return d
 	}
-	if d.Before, d.Stage = e.stage, e.stage; !known {
+	d.Plan, d.Before, d.Stage = e.plan.name, e.stage, e.stage
+	if g.plans[e.plan.name] == nil {
 		return d
 	}
+	g.current(e, t)
 	stage, since, _ := e.settled(t) // before anything is charged
 	var best offer
 	for i := range e.plan.limits {
@@ -195,31 +205,20 @@ func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
 	return c, true
 }
 
-// entry finds sub or makes it, and brings it under the plan named. Not known: the policy has no such plan, and what
-// there is of sub stays as it was. Nil: there is no room.
-func (g *Governor) entry(sub, name string, now int64) (e *entry, known bool) {
-	p := g.plans[name]
-	if p == nil {
-		g.stats.UnknownPlan++
-	}
-	if e = g.subs[sub]; e != nil {
-		if p != nil {
-			e.adopt(p, now)
-			e.enforced(g.mode, now)
-		}
-		return e, p != nil
+// entry finds sub, or makes it under plan p; p is nil where the policy has no plan of that name. Nil: there is no room.
+func (g *Governor) entry(sub, name string, p *plan) *entry {
+	if e := g.subs[sub]; e != nil {
+		return e
 	}
 	if len(g.all) >= g.most {
-		g.stats.Untracked++
-		return nil, p != nil
+		return nil
 	}
 	if p == nil {
-		e = newEntry(sub, &plan{name: name, few: math.MaxInt32}, g.mode)
-	} else {
-		e = newEntry(sub, p, g.mode)
+		p = &plan{name: name, few: math.MaxInt32}
 	}
+	e := newEntry(sub, p, g.mode)
 	g.add(e)
-	return e, p != nil
+	return e
 }
 
 func (g *Governor) add(e *entry) {

@@ -265,6 +265,41 @@ func TestSubscriberChangesPlan(t *testing.T) {
 	}
 }
 
+// twoPlans has home, which cuts, and office, which is five times as wide and defers at most.
+func twoPlans() Policy {
+	p := home(StageCut)
+	p.Plans = append(p.Plans, Plan{Name: "office", HighestStage: StageDefer, Budgets: []Budget{
+		{Of: Sessions, Limit: 100, Per: time.Hour, Burst: 25}, {Of: Messages, Limit: 100, Per: time.Hour}}})
+	return p
+}
+
+// A session that began under the old plan goes on under it in the caller's eyes, but its subscriber does not go back.
+func TestAnOldSessionDoesNotChangeThePlan(t *testing.T) {
+	t.Parallel()
+	g := New(twoPlans(), t0)
+	g.Open("S", "home", t0)
+	for range 4 {
+		g.Open("S", "office", t0)
+	}
+	g.Spend("S", "office", Messages, 10, t0)
+	if d := g.Spend("S", "home", Messages, 2, t0); d.Plan != "office" || d.Value != 12 || d.Limit != 100 {
+		t.Errorf("the old session's message: %+v", d)
+	}
+	if d := g.Spend("S", "gone in a reload", Messages, 1, t0); d.Plan != "office" || d.Value != 13 {
+		t.Errorf("a session of a plan that is gone: %+v", d)
+	}
+	r, _ := g.Explain("S", t0)
+	if r.Plan != "office" || r.Budgets[0].Value != 5 || r.Budgets[1].Value != 13 {
+		t.Errorf("%+v", r)
+	}
+	if d := g.Spend("new", "office", Messages, 1, t0); d.Plan != "office" || d.Value != 1 {
+		t.Errorf("who is not known comes under the plan named: %+v", d)
+	}
+	if s := g.Stats(); s.UnknownPlan != 0 || s.Untracked != 0 {
+		t.Errorf("no session was under an unknown plan: %+v", s)
+	}
+}
+
 func TestUnknownPlanPassesAndIsCounted(t *testing.T) {
 	t.Parallel()
 	g := New(home(StageCut), t0)
@@ -284,11 +319,19 @@ func TestUnknownPlanPassesAndIsCounted(t *testing.T) {
 	if d := g.Open("S", "gone in a reload", t0); d.Action != ActionPass || d.Stage != StageCut {
 		t.Errorf("%+v", d)
 	}
-	if d := g.Spend("S", "gone in a reload", Sessions, 1, t0); d.Action != ActionPass || d.Value != 0 {
-		t.Errorf("%+v", d)
-	}
 	if r, _ := g.Explain("S", t0); r.Plan != "home" || r.Stage != StageCut || r.Budgets[0].Value != 5 {
 		t.Errorf("what was known is lost: %+v", r)
+	}
+	if d := g.Spend("S", "gone in a reload", Sessions, 1, t0); d.Plan != "home" || d.Value != 6 {
+		t.Errorf("what is known of it is charged: %+v", d)
+	}
+	g.SetPolicy(twoPlans(), t0)
+	g.SetPolicy(Policy{Mode: ModeEnforce, Plans: twoPlans().Plans[1:]}, t0) // without home
+	if d := g.Spend("S", "home", Sessions, 1, t0); d.Action != ActionPass || d.Value != 0 {
+		t.Errorf("under a plan that is gone: %+v", d)
+	}
+	if s := g.Stats(); s.UnknownPlan != 51 {
+		t.Errorf("sessions under unknown plans: %+v", s)
 	}
 }
 
@@ -421,6 +464,7 @@ func TestFullTablePassesUncounted(t *testing.T) {
 		if d := g.Open(fmt.Sprint("S", i), "home", t0); d.Action != ActionPass {
 			t.Errorf("%+v", d)
 		}
+		g.Spend(fmt.Sprint("S", i), "home", Messages, 1, t0) // of a session that is counted already
 		g.Close(fmt.Sprint("S", i), t0)
 	}
 	if s := g.Stats(); s.Subscribers != 10 || s.Untracked != 5 || s.StrayCloses != 5 {
