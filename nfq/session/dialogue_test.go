@@ -86,6 +86,9 @@ func told(events []Event) string {
 		if e.Text != "" {
 			text += " " + e.Text
 		}
+		if e.Kind == ClientHello && e.Hello == nil {
+			text += " unread"
+		}
 		if e.Hello != nil && e.Hello.SNI != "" {
 			text += " " + e.Hello.SNI
 		}

@@ -39,7 +39,9 @@ const (
 	StartTLSAccepted
 	// StartTLSRefused: the server answered it otherwise; Code says how.
 	StartTLSRefused
-	// ClientHello: a whole ClientHello was read; Hello is set, it may be kept.
+	// ClientHello: the client began a TLS handshake, once for each. Hello is what
+	// it sent, which may be kept, and nil where that was not readable: longer than
+	// tlshello.MaxHello, malformed, in the framing of SSL 2.0 or with a hole in it.
 	ClientHello
 	// HandshakeComplete: both sides went on to encrypted records.
 	HandshakeComplete

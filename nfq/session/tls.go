@@ -44,6 +44,7 @@ type handshake struct {
 	said    tlshello.Status // of hello
 	side    [2]records
 	begun   bool   // the client sent something
+	told    bool   // ClientHello was emitted
 	version uint16 // the server's choice, 0: not known yet
 	message []byte // start of the server's handshake record
 }
@@ -79,7 +80,7 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		part := p[:n]
 		p = p[n:]
 		t.facts.HandshakeBytes += int64(n)
-		if dir == Up && h.said == tlshello.NeedMore {
+		if dir == Up && h.said == tlshello.NeedMore && r.kind() != recordAlert { // a warning may come before
 			t.clientHello(part)
 		}
 		if t.mode != inTLS {
@@ -93,6 +94,7 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		}
 	}
 	if t.mode == inTLS && t.facts.HandshakeBytes > maxHandshake {
+		t.helloTold(nil)
 		t.giveUp()
 	}
 }
@@ -107,11 +109,20 @@ func (t *Tracker) clientHello(p []byte) {
 		if h.version == 0 {
 			t.facts.TLSVersion = tlshello.VersionName(hello.Version)
 		}
-		t.emit(Event{Kind: ClientHello, Hello: hello})
+		t.helloTold(hello)
+	case tlshello.TooLong, tlshello.Malformed:
+		t.helloTold(nil)
 	case tlshello.NotTLS:
-		if t.tls.side[Up].kind() != recordAlert { // an alert instead of a hello is read as such
-			t.failed("")
-		}
+		t.failed("")
+	}
+}
+
+// helloTold tells once of the handshake that the client begins; hello is nil
+// where it was not readable. The server may have read it.
+func (t *Tracker) helloTold(hello *tlshello.Hello) {
+	if !t.tls.told {
+		t.tls.told = true
+		t.emit(Event{Kind: ClientHello, Hello: hello})
 	}
 }
 
@@ -191,6 +202,7 @@ func (t *Tracker) recordEnd(dir Direction, r *records) {
 	}
 	if t.mode == inTLS && h.side[Up].crypt && h.side[Down].crypt {
 		t.facts.Handshake = Complete
+		t.helloTold(nil)
 		t.giveUp()
 		t.tls = nil
 		t.emit(Event{Kind: HandshakeComplete})
@@ -225,6 +237,9 @@ func (t *Tracker) failed(alert string) {
 		t.facts.Alert = alert
 	}
 	t.facts.Handshake = Failed
+	if k := t.tls.side[Up].kind(); k == recordHandshake || k&0x80 != 0 { // what may be a hello, that of SSL 2.0 too
+		t.helloTold(nil)
+	}
 	t.giveUp()
 	t.tls = nil
 	t.emit(Event{Kind: HandshakeFailed, Text: alert})
@@ -238,6 +253,9 @@ func (t *Tracker) tlsHole(dir Direction, n int64) {
 	needed := dir == Up && h.said == tlshello.NeedMore ||
 		dir == Down && h.version == 0 && r.kind() == recordHandshake || r.kind() == recordAlert
 	if needed || int64(r.left) < n {
+		if h.begun {
+			t.helloTold(nil)
+		}
 		t.giveUp()
 		return
 	}

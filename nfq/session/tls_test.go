@@ -120,6 +120,10 @@ func trusting() *tls.Config { return &tls.Config{ServerName: "mx.example", Insec
 func TestHandshakes(t *testing.T) {
 	t.Parallel()
 	only12 := func(c *tls.Config) *tls.Config { c.MaxVersion = tls.VersionTLS12; return c }
+	large := trusting()
+	for range 70 {
+		large.NextProtos = append(large.NextProtos, strings.Repeat("a", 250))
+	}
 	for _, row := range []struct {
 		why            string
 		client, server *tls.Config
@@ -131,6 +135,8 @@ func TestHandshakes(t *testing.T) {
 		{"TLS 1.3 after a HelloRetryRequest", &tls.Config{ServerName: "mx.example", InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP384}},
 			&tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP384}},
 			"client_hello mx.example, handshake_complete, ended fin", Facts{TLSVersion: "TLS1.3", Handshake: Complete}},
+		{"TLS 1.3, a ClientHello of 17 KiB", large, &tls.Config{},
+			"client_hello unread, handshake_complete, ended fin", Facts{TLSVersion: "TLS1.3", Handshake: Complete}},
 		{"TLS 1.2", only12(trusting()), &tls.Config{},
 			"client_hello mx.example, handshake_complete, ended fin", Facts{TLSVersion: "TLS1.2", Handshake: Complete}},
 		{"TLS 1.2 and a client certificate asked for", only12(trusting()), &tls.Config{ClientAuth: tls.RequestClientCert},
@@ -219,7 +225,13 @@ func TestTLSOddities(t *testing.T) {
 		{"an alert that has no name", asked().s("220 go\n").raws(Up, string(up)).raws(Down, "\x15\x03\x03\x00\x02\x02\xc8").close(),
 			accepted + ", client_hello mx.example, handshake_failed alert_200, ended fin", Failed},
 		{"an alert instead of a ClientHello", asked().s("220 go\n").raws(Up, "\x15\x03\x01\x00\x02\x02\x50").close(), accepted + ", handshake_failed internal_error, ended fin", Failed},
-		{"a record longer than any", asked().s("220 go\n").raws(Up, "\x16\x03\x01\xff\xff").close(), accepted + ", handshake_failed, ended fin", Failed},
+		{"a record longer than any", asked().s("220 go\n").raws(Up, "\x16\x03\x01\xff\xff").close(), accepted + ", client_hello unread, handshake_failed, ended fin", Failed},
+		{"a hello that is malformed", asked().s("220 go\n").raws(Up, "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00").raws(Down, "\x15\x03\x03\x00\x02\x02\x32").close(),
+			accepted + ", client_hello unread, handshake_failed decode_error, ended fin", Failed},
+		{"a hello of SSL 2.0", asked().s("220 go\n").raws(Up, "\x80\x2e\x01\x03\x01").close(), accepted + ", client_hello unread, handshake_failed, ended fin", Failed},
+		{"a hello that stops in its middle", asked().s("220 go\n").raws(Up, string(up[:100])).close(), accepted + ", ended fin", Abandoned},
+		{"a warning before the hello", asked().s("220 go\n").raws(Up, "\x15\x03\x01\x00\x02\x01\x5a"+string(up)).close(),
+			accepted + ", client_hello mx.example, ended fin", Abandoned},
 		{"reset in the middle", asked().s("220 go\n").raws(Up, string(up)).flags(Up, 1<<2), accepted + ", client_hello mx.example, ended rst", Abandoned},
 	} {
 		for how, steps := range map[string][]step{"as sent": row.talk.steps, "doubled": doubled(row.talk.steps)} {
