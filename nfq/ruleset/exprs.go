@@ -108,6 +108,10 @@ func ctDirection(d byte) exprs {
 	return exprs{&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg}, equal([]byte{d})}
 }
 
+// ctDestinationNAT is set in the status of a connection that is redirected
+// (IPS_DST_NAT, linux/netfilter/nf_conntrack_common.h).
+const ctDestinationNAT = 1 << 5
+
 // ctState matches when at least one of bits is set.
 func ctState(bits uint32) exprs { return ctHas(expr.CtKeySTATE, bits) }
 

@@ -28,7 +28,8 @@
 // of the same hook because a verdict skips the rest of its own chain. Put a mark
 // on a verdict only when the state changes; later packets are then judged by
 // the connection's mark. Deferred works on the packet that makes the connection
-// (its SYN): addresses are chosen once.
+// (its SYN): addresses are chosen once. A connection with that mark that was not
+// redirected stays in the queue.
 //
 // # What must hold around us
 //

@@ -211,6 +211,26 @@ func TestDeferredGoesToTheResponder(t *testing.T) {
 	})
 }
 
+// A mark alone redirects nothing: a running session that bears it must not go on
+// unseen.
+func TestDeferredTooLateStaysInTheQueue(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, r *rig, a addresses) {
+		l := r.listen([]uint16{10}, govern(onPayload(true, Deferred)))
+		rs := r.apply(options())
+		s := r.connect(r.inter.serve(a.inter, 25), a.sub, a.inter, 25)
+		for range 3 {
+			s.talk("x")
+		}
+		if n := l.count(func(p packet) bool { return p.payload > 0 }); n != 6 {
+			t.Errorf("%d segments were queued, want 6", n)
+		}
+		if n := counters(t, rs).Deferred.Packets; n != 0 {
+			t.Errorf("%d connections were redirected", n)
+		}
+	})
+}
+
 func TestWithoutAResponderNothingIsRedirected(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -82,7 +82,7 @@ func design(o Options, k Kernel) []chain {
 	quietFlags := flagsAre(flagFIN|flagSYN|flagRST, 0)
 	first := []rule{
 		{"the other end will not take it, so it must not tell us anything", join(ctInvalid(), count(counterInvalid), accept())},
-		{"conntrack leads it to the responder", join(m.ctIs(Deferred), accept())},
+		{"conntrack leads it to the responder", join(m.ctIs(Deferred), ctHas(expr.CtKeySTATUS, ctDestinationNAT), accept())},
 		{"cut; a fresh SYN on the same ports is judged anew", join(m.ctIs(Cut), flagsAreNot(flagSYN|flagACK, flagSYN), goTo("reset"))},
 		{"neither opens nor ends", join(quietFlags, jump("quiet"))},
 	}
