@@ -5,10 +5,6 @@ import (
 	"net/netip"
 )
 
-// MaxExtensionHeaders is how many IPv6 extension headers are walked before a packet is given up. Each kind
-// is meant to occur once, destination options twice (RFC 8200, section 4.1): six in all.
-const MaxExtensionHeaders = 8
-
 // Protocol numbers (IANA) that Decode follows.
 const (
 	protoHopByHop = 0
@@ -25,6 +21,9 @@ const (
 // A length field of zero means "as far as the bytes go": so the kernel marks packets above 64 KiB, which
 // GRO makes (IPv4 total length, IPv6 payload length without a jumbo option). The one who truncated
 // such a copy has to add to Missing what the headers cannot tell.
+//
+// IPv6 extension headers are walked to their end, however many: hosts do the same (RFC 8200, section 4.1), and
+// who could hide a SYN behind one more would not be judged. Each takes eight bytes, so the packet bounds the walk.
 //
 // A fragment is never a segment, not even the first one (RFC 3128); an IPv6 atomic fragment (RFC 6946) is
 // a whole packet and is decoded. Linux joins fragments before our hook, so none is expected there.
@@ -83,9 +82,6 @@ func decode6(ip []byte, s *Segment) Reason {
 		case protoHopByHop, protoRouting, protoFragment, protoAH, protoDestOpts:
 		default:
 			return NotTCP
-		}
-		if walked == MaxExtensionHeaders {
-			return TooManyExtensionHeaders
 		}
 		if total < at+8 {
 			return BadTotalLength

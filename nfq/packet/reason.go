@@ -5,17 +5,16 @@ type Reason uint8
 
 // The reasons. Their String is fit for a metric label.
 const (
-	OK                      Reason = iota
-	TooShort                       // ends inside a header, whatever the headers claim
-	BadVersion                     // neither IPv4 nor IPv6
-	BadHeaderLength                // IPv4 header length below 20 bytes
-	BadTotalLength                 // the IP length field ends inside the headers
-	NotTCP                         // some other protocol, ESP included
-	Fragment                       // a fragment that is not the whole packet
-	BadExtensionHeader             // IPv6 hop-by-hop options anywhere but first
-	TooManyExtensionHeaders        // more than MaxExtensionHeaders
-	BadTCPOffset                   // TCP data offset below 20 bytes or beyond the packet
-	reasons                        // how many there are
+	OK                 Reason = iota
+	TooShort                  // ends inside a header, whatever the headers claim
+	BadVersion                // neither IPv4 nor IPv6
+	BadHeaderLength           // IPv4 header length below 20 bytes
+	BadTotalLength            // the IP length field ends inside the headers
+	NotTCP                    // some other protocol, ESP included
+	Fragment                  // a fragment that is not the whole packet
+	BadExtensionHeader        // IPv6 hop-by-hop options anywhere but first
+	BadTCPOffset              // TCP data offset below 20 bytes or beyond the packet
+	reasons                   // how many there are
 )
 
 // Reasons is the number of reasons, OK included: the size of an array of counters indexed by Reason.
@@ -40,8 +39,6 @@ func (r Reason) String() string {
 		return "fragment"
 	case BadExtensionHeader:
 		return "bad_extension_header"
-	case TooManyExtensionHeaders:
-		return "too_many_extension_headers"
 	case BadTCPOffset:
 		return "bad_tcp_offset"
 	}
