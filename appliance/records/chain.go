@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -23,19 +24,31 @@ const (
 	FoundUnknown  Found = iota
 	FoundNothing        // the first start on this data directory
 	FoundClosed         // a clean stop
-	FoundKilled         // the process died and the machine did not: nothing is missing
+	FoundKilled         // the process died and the machine did not: no number is missing, but what was not sent yet is lost
 	FoundPowerCut       // the machine died: numbers of the last seconds may be given out a second time
 	FoundDamaged        // the state was unreadable and was put aside: numbers begin at 1 again
 )
 
+// Past is what a Chain found when it was opened.
+type Past struct {
+	How  Found
+	Last uint64 // the last number that the state knew, 0 where there was none
+}
+
 // Health is the entry that tells the collectors, false where there is nothing to tell.
-func (f Found) Health(now time.Time) (Entry, bool) {
-	detail := map[Found]string{
-		FoundKilled:   "the process before this one did not stop cleanly; the chain goes on without a gap",
-		FoundPowerCut: "the machine stopped without warning; numbers of its last half minute may occur twice, and the chain goes on from the last one that reached the disk",
-		FoundDamaged:  "the state of the chain was unreadable and was put aside; numbers begin at 1 again",
-	}[f]
-	return Health(HealthFacts{Time: now, What: "chain_restart", Good: f == FoundKilled, Detail: detail}), detail != ""
+func (p Past) Health(now time.Time) (Entry, bool) {
+	detail := ""
+	switch p.How {
+	case FoundKilled:
+		detail = fmt.Sprintf("the process before this one did not stop cleanly; the last number written is %d and the chain goes on from it without a gap, "+
+			"but records that were numbered and not sent to a collector yet are missing there", p.Last)
+	case FoundPowerCut:
+		detail = fmt.Sprintf("the machine stopped without warning; the last number on the disk is %d and the chain goes on from it, numbers of the half minute "+
+			"after it may occur twice, and records that were not sent to a collector yet are missing there", p.Last)
+	case FoundDamaged:
+		detail = "the state of the chain was unreadable and was put aside; numbers begin at 1 again"
+	}
+	return Health(HealthFacts{Time: now, What: "chain_restart", Detail: detail}), detail != ""
 }
 
 // Chain numbers records and links each to the one before. It is safe for concurrent use.
@@ -46,16 +59,25 @@ func (f Found) Health(now time.Time) (Entry, bool) {
 type Chain struct {
 	box   string
 	boot  string
-	found Found
+	found Past
 
-	mu     sync.Mutex // guards all below
-	file   *os.File
+	mu   sync.Mutex // held over each write, however long the disk takes; guards the two below
+	file stateFile
+	prev string // hash of record seq, "" before the first
+
+	facts  sync.Mutex // never held over a write, taken after mu; guards all below
 	seq    uint64
-	prev   string // hash of record seq, "" before the first
 	mode   string
 	policy string
 	failed uint64
 	err    error // the last one of writing the state, nil while it works
+}
+
+// stateFile is the part of an os.File that the chain needs.
+type stateFile interface {
+	io.WriterAt
+	Sync() error
+	Close() error
 }
 
 const (
@@ -72,7 +94,7 @@ func OpenChain(path, box string) (*Chain, error) {
 }
 
 func openChain(path, box, boot string) (*Chain, error) {
-	c := &Chain{box: box, boot: boot, found: FoundNothing}
+	c := &Chain{box: box, boot: boot, found: Past{How: FoundNothing}}
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -82,26 +104,26 @@ func openChain(path, box, boot string) (*Chain, error) {
 		seq, prev, how, then, ok := parseState(string(data))
 		switch {
 		case !ok:
-			c.found = FoundDamaged
+			c.found.How = FoundDamaged
 			if err := os.Rename(path, path+".damaged-"+time.Now().UTC().Format("20060102T150405Z")); err != nil {
 				return nil, fmt.Errorf("put the damaged state of the record chain aside: %w", err)
 			}
 		case how == stateClean:
-			c.found = FoundClosed
+			c.found.How = FoundClosed
 		case boot != "" && then == boot:
-			c.found = FoundKilled
+			c.found.How = FoundKilled
 		default:
-			c.found = FoundPowerCut
+			c.found.How = FoundPowerCut
 		}
 		if ok {
-			c.seq, c.prev = seq, prev
+			c.seq, c.prev, c.found.Last = seq, prev, seq
 		}
 	}
 	c.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the state of the record chain: %w", err)
 	}
-	if err := c.save(stateOpen); err != nil {
+	if err := c.save(c.seq, stateOpen); err != nil {
 		c.file.Close()
 		return nil, fmt.Errorf("write the state of the record chain: %w", err)
 	}
@@ -109,12 +131,12 @@ func openChain(path, box, boot string) (*Chain, error) {
 }
 
 // Found says what the chain found when it was opened.
-func (c *Chain) Found() Found { return c.found }
+func (c *Chain) Found() Past { return c.found }
 
-// SetPolicy sets what every following record carries as mode and policy.
+// SetPolicy sets what every following record carries as mode and policy. Like Trouble and Seq it never waits for the disk.
 func (c *Chain) SetPolicy(mode, policy string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	c.mode, c.policy = mode, policy
 }
 
@@ -130,23 +152,28 @@ func (c *Chain) Append(e Entry, now time.Time) Record {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.facts.Lock()
 	c.seq++
-	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: c.seq, Box: c.box, Text: e.Text}
-	mode := e.Mode
-	if mode == "" {
-		mode = c.mode
+	seq, mode, policy := c.seq, c.mode, c.policy
+	c.facts.Unlock()
+	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: seq, Box: c.box, Text: e.Text}
+	if e.Mode != "" {
+		mode = e.Mode
 	}
 	r.Params = cleaned(make([]Param, 0, len(e.Params)+6), []Param{
-		{"seq", strconv.FormatUint(c.seq, 10)},
+		{"seq", strconv.FormatUint(seq, 10)},
 		{"prev", c.prev},
 		{"box", c.box},
 		{"event", event.String()},
 		{"mode", mode},
-		{"policy", c.policy},
+		{"policy", policy},
 	})
 	r.Params = cleaned(r.Params, e.Params)
 	c.prev = r.Hash()
-	if c.err = c.save(stateOpen); c.err != nil {
+	err = c.save(seq, stateOpen)
+	c.facts.Lock()
+	defer c.facts.Unlock()
+	if c.err = err; err != nil {
 		c.failed++
 	}
 	return r
@@ -154,15 +181,15 @@ func (c *Chain) Append(e Entry, now time.Time) Record {
 
 // Trouble is how many writes of the state failed so far, and the last error, nil while writing works.
 func (c *Chain) Trouble() (failed uint64, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	return c.failed, c.err
 }
 
 // Seq is the number of the last record, 0 before the first.
 func (c *Chain) Seq() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
 	return c.seq
 }
 
@@ -170,7 +197,7 @@ func (c *Chain) Seq() uint64 {
 func (c *Chain) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := errors.Join(c.save(stateClean), c.file.Sync(), c.file.Close())
+	err := errors.Join(c.save(c.Seq(), stateClean), c.file.Sync(), c.file.Close())
 	if err != nil {
 		return fmt.Errorf("close the record chain: %w", err)
 	}
@@ -178,7 +205,7 @@ func (c *Chain) Close() error {
 }
 
 // save overwrites the state in place. The file never grows, so a full disk does not stop it.
-func (c *Chain) save(how string) error {
+func (c *Chain) save(seq uint64, how string) error {
 	prev, boot := c.prev, c.boot
 	if prev == "" {
 		prev = "-"
@@ -187,7 +214,7 @@ func (c *Chain) save(how string) error {
 		boot = "-"
 	}
 	b := make([]byte, 0, stateSize)
-	b = fmt.Appendf(b, "%s %d %s %s %s ", stateMagic, c.seq, prev, how, boot)
+	b = fmt.Appendf(b, "%s %d %s %s %s ", stateMagic, seq, prev, how, boot)
 	b = fmt.Appendf(b, "%08x", crc32.ChecksumIEEE(b))
 	for len(b) < stateSize-1 {
 		b = append(b, ' ')

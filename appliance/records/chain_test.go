@@ -55,7 +55,7 @@ func TestChainGoesOnAfterEveryKindOfStop(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", step.why, err)
 		}
-		if c.Found() != step.found {
+		if c.Found().How != step.found {
 			t.Errorf("%s: found %v, want %v", step.why, c.Found(), step.found)
 		}
 		for range 3 {
@@ -97,7 +97,7 @@ func TestDamagedStateIsPutAside(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := OpenChain(path, "box-1")
-		if err != nil || c.Found() != FoundDamaged {
+		if err != nil || c.Found().How != FoundDamaged {
 			t.Fatalf("%s: %v, %v", why, c.Found(), err)
 		}
 		if r := c.Append(samples()["audit"], at); r.Seq != 1 {
@@ -227,5 +227,98 @@ func BenchmarkAppend(b *testing.B) {
 	for b.Loop() {
 		r := c.Append(e, at)
 		line = r.AppendLine(line[:0], localFour)
+	}
+}
+
+// stuckDisk is a state file whose writes hang until let go.
+type stuckDisk struct {
+	stateFile
+	hangs chan struct{} // closed once a write hangs
+	let   chan struct{}
+}
+
+func (d *stuckDisk) WriteAt(b []byte, at int64) (int, error) {
+	close(d.hangs)
+	<-d.let
+	return d.stateFile.WriteAt(b, at)
+}
+
+// While a write to the state hangs, everything that does not make a record answers.
+func TestNobodyElseWaitsForAHungDisk(t *testing.T) {
+	t.Parallel()
+	c := newChain(t)
+	first := c.Append(samples()["audit"], at)
+	disk := &stuckDisk{stateFile: c.file, hangs: make(chan struct{}), let: make(chan struct{})}
+	c.file = disk
+	var second Record
+	var writer sync.WaitGroup
+	writer.Go(func() { second = c.Append(samples()["audit"], at) })
+	<-disk.hangs
+	asked := make(chan uint64)
+	go func() {
+		c.SetPolicy("enforce", "fedcba9876543210")
+		if failed, err := c.Trouble(); failed != 0 || err != nil {
+			t.Errorf("%d failures, %v", failed, err)
+		}
+		asked <- c.Seq()
+	}()
+	select {
+	case seq := <-asked:
+		if seq != 2 {
+			t.Errorf("the last number is %d", seq)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("SetPolicy, Trouble or Seq waits for the disk")
+		close(disk.let)
+		<-asked
+		return
+	}
+	close(disk.let)
+	writer.Wait()
+	c.file = disk.stateFile
+	third := c.Append(samples()["audit"], at)
+	linked(t, []Record{first, second, third})
+	if second.Value("policy") != "0123456789abcdef" || third.Value("policy") != "fedcba9876543210" || third.Value("mode") != "enforce" {
+		t.Errorf("policy %s, then %s", second.Value("policy"), third.Value("policy"))
+	}
+}
+
+func TestWhatARestartSaysIsTrue(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "records.state")
+	for _, step := range []struct {
+		why, boot string
+		close     bool
+		says      []string // of what was found; nothing: no HEALTH record
+	}{
+		{why: "the first start", boot: "1"},
+		{why: "kill -9", boot: "1", says: []string{"did not stop cleanly", "the last number written is 3", "without a gap", "not sent to a collector yet are missing there"}, close: true},
+		{why: "a clean stop", boot: "1"},
+		{why: "a power cut", boot: "2", says: []string{"the machine stopped", "the last number on the disk is 9", "may occur twice", "not sent to a collector yet are missing there"}},
+	} {
+		c, err := openChain(path, "box-1", step.boot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, tell := c.Found().Health(at)
+		if tell != (len(step.says) > 0) {
+			t.Errorf("%s: tells %v", step.why, tell)
+		}
+		for _, part := range step.says {
+			if !strings.Contains(e.Text, part) {
+				t.Errorf("%s: %q does not say %q", step.why, e.Text, part)
+			}
+		}
+		if tell && e.Severity != Warning {
+			t.Errorf("%s: severity %d", step.why, e.Severity)
+		}
+		for range 3 {
+			c.Append(samples()["audit"], at)
+		}
+		if step.close {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
