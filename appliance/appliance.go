@@ -8,11 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,27 +59,30 @@ type Appliance struct {
 	box   string
 	start time.Time
 
-	cfg     atomic.Pointer[config.Config]
-	kernel  ruleset.Kernel
-	who     *identity
-	gov     *governor.Governor
-	store   *store.Store
-	saver   *saver
-	chain   *records.Chain
-	writer  *records.Writer
-	recent  *records.Ring
-	syslog  *syslogTargets
-	answers *responder.Responder
-	cutter  *cutter
-	judge   *judge
-	queues  *nfq.Queues
-	rules   atomic.Pointer[ruleset.Ruleset]
-	web     *webadmin.Server
-	health  *health
-	traffic *traffic
+	cfg      atomic.Pointer[config.Config]
+	kernel   ruleset.Kernel
+	who      *identity
+	gov      *governor.Governor
+	store    *store.Store
+	saver    *saver
+	chain    *records.Chain
+	writer   *records.Writer
+	recent   *records.Ring
+	syslog   *syslogTargets
+	answers  *responder.Responder
+	cutter   *cutter
+	judge    *judge
+	queues   *nfq.Queues
+	steering sync.Mutex // one writer of the ruleset at a time
+	stopping bool       // guarded by steering: nothing is steered to us any more
+	rules    atomic.Pointer[ruleset.Ruleset]
+	web      *webadmin.Server
+	health   *health
+	traffic  *traffic
 
-	since atomic.Pointer[time.Time] // of the mode
-	ready atomic.Bool
+	since    atomic.Pointer[time.Time] // of the mode
+	listSeen string                    // of the subscribers file; only reloads uses it
+	ready    atomic.Bool
 }
 
 // Run governs until ctx ends. A configuration that is not good is a
@@ -94,6 +100,14 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	if cfg.Network.Topology != config.Routed {
 		return fmt.Errorf("%s: network.topology: %s is not built yet in this version; use routed", cfg.Path(), cfg.Network.Topology)
+	}
+	release, err := claim()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if SubscribersMissing(cfg) {
+		opt.Log.Warn("there is no subscribers file: every source is unmapped", "file", cfg.SubscribersPath(), "plan", cfg.Identity.UnmappedPlan)
 	}
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -118,7 +132,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if a.store, err = store.Open(filepath.Join(a.opt.DataDir, "mailweir.db"), store.Options{Timeout: 5 * time.Second}); err != nil {
 		return err
 	}
-	if a.box, err = boxID(a.store); err != nil {
+	if a.box, err = boxID(a.opt.DataDir); err != nil {
 		return err
 	}
 	if a.chain, err = records.OpenChain(filepath.Join(a.opt.DataDir, "records.state"), a.box); err != nil {
@@ -149,7 +163,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if a.answers, err = responder.Listen(a.now); err != nil {
 		return err
 	}
-	a.cutter = newCutter(a.who.alone, a.isCut, a.log)
+	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, answers: a.answers, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
 	a.judge.end = a.endSessions
 	a.judge.rules.Store(rulesOf(cfg))
@@ -159,9 +173,15 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	}
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%w; another program has this queue: set queue.first to numbers that are free", err)
+		}
 		return err
 	}
 	if a.web, err = webadmin.New(a.webOptions(cfg)); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w; another program has admin.listen %s: set another port", err, cfg.Admin.Listen)
+		}
 		return err
 	}
 	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "started", File: cfg.Path()}))
@@ -184,7 +204,7 @@ func queueCount(cfg *config.Config) uint16 {
 func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
 	return ruleset.Options{
 		Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, SubscriberIfs: cfg.Network.SubscriberInterfaces,
-		Ports: cfg.Network.Ports(), QueueFirst: cfg.Queue.First, QueueCount: queueCount(cfg),
+		Ports: cfg.Network.Ports(), LimitedPorts: cfg.Network.LimitedPorts, QueueFirst: cfg.Queue.First, QueueCount: queueCount(cfg),
 		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
 	}
 }
@@ -270,6 +290,11 @@ func background(ctx context.Context, run func(context.Context) error) (end func(
 
 // steer writes the ruleset; from here on packets come to us.
 func (a *Appliance) steer(cfg *config.Config) error {
+	a.steering.Lock()
+	defer a.steering.Unlock()
+	if a.stopping {
+		return nil
+	}
 	rs, err := ruleset.Apply(a.rulesetOptions(cfg), a.kernel)
 	if err != nil {
 		return fmt.Errorf("steer packets into the queue: %w", err)
@@ -284,6 +309,9 @@ func (a *Appliance) steer(cfg *config.Config) error {
 // disarm takes the rules out and keeps the hooks, and with them the packets that
 // still wait for our verdict.
 func (a *Appliance) disarm() {
+	a.steering.Lock()
+	defer a.steering.Unlock()
+	a.stopping = true
 	rs := a.rules.Load()
 	if rs == nil {
 		return
@@ -350,8 +378,9 @@ func (a *Appliance) close() {
 // one, not only of the one that was the last straw.
 func (a *Appliance) endSessions(id string, lasts time.Duration) {
 	a.queues.Reset(func(f nfq.Flow, handle any) bool {
-		v, known := handle.(*visit)
-		if known && v.id != id || !known && a.who.of(f.Client.Addr()).id != id {
+		if v, known := handle.(*visit); known && !v.limited {
+			return false // counted, never limited
+		} else if (!known || v.id != id) && a.who.of(f.Client.Addr()).id != id {
 			return false
 		}
 		a.cutter.cut(id, f.Client.Addr(), lasts)
@@ -382,12 +411,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			for _, c := range a.gov.Tick(a.now()) {
-				a.judge.changed(c, c.Mode)
-				if c.From == governor.StageCut && c.To != governor.StageCut {
-					a.cutter.release(c.Subscriber)
-				}
-			}
+			a.settled(a.gov.Tick(a.now()))
 			a.health.watch(a.queues.Stats())
 			if n++; n%rulesetLook == 0 {
 				a.resteer()

@@ -3,22 +3,24 @@ package appliance
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
-
-	"github.com/mailweir/mailweir/governor/store"
 )
 
-const boxKey = "box"
-
-// boxID is the name that this box has in its records: made once, kept with the
-// budgets, and never told to mean anything.
-func boxID(s *store.Store) (string, error) {
-	known, err := s.Meta(boxKey)
-	if err != nil {
+// boxID is the name that this box has in its records: made once and kept in a
+// file of its own beside the state of the chain, so that a damaged database does
+// not make another box of it.
+func boxID(dir string) (string, error) {
+	path := filepath.Join(dir, "box.id")
+	known, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the box's id: %w", err)
 	}
-	if id := string(known); strings.HasPrefix(id, "box-") {
+	if id := strings.TrimSpace(string(known)); strings.HasPrefix(id, "box-") && len(id) < 64 && !strings.ContainsAny(id, " \n\"\\]") {
 		return id, nil
 	}
 	var random [5]byte
@@ -26,7 +28,7 @@ func boxID(s *store.Store) (string, error) {
 		return "", fmt.Errorf("make the box's id: %w", err)
 	}
 	id := "box-" + hex.EncodeToString(random[:])
-	if err := s.PutMeta(boxKey, []byte(id)); err != nil {
+	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("keep the box's id: %w", err)
 	}
 	return id, nil

@@ -27,9 +27,9 @@ const maxCutQueue = 1024
 // cutter puts the addresses of cut subscribers into the kernel's set, beside the
 // packet path: a netlink round trip is too long to make a packet wait for.
 type cutter struct {
-	kernel atomic.Pointer[kernelCutter] // nil until the ruleset is there
-	alone  func(netip.Addr) bool        // nobody else lives where the kernel would cut
-	still  func(subscriber string) bool // it is cut, and in mode enforce, right now
+	kernel atomic.Pointer[kernelCutter]                  // nil until the ruleset is there
+	mine   func(subscriber string, addr netip.Addr) bool // addr is its, and nobody else lives where the kernel would cut
+	still  func(subscriber string) bool                  // it is cut, and in mode enforce, right now
 	log    *slog.Logger
 	jobs   chan cutJob
 
@@ -45,8 +45,8 @@ type cutJob struct {
 	lasts      time.Duration
 }
 
-func newCutter(alone func(netip.Addr) bool, still func(string) bool, log *slog.Logger) *cutter {
-	return &cutter{alone: alone, still: still, log: log, jobs: make(chan cutJob, maxCutQueue), held: map[string]map[netip.Addr]struct{}{}}
+func newCutter(mine func(string, netip.Addr) bool, still func(string) bool, log *slog.Logger) *cutter {
+	return &cutter{mine: mine, still: still, log: log, jobs: make(chan cutJob, maxCutQueue), held: map[string]map[netip.Addr]struct{}{}}
 }
 
 // use tells which ruleset to cut in; a new one begins with empty sets.
@@ -62,7 +62,7 @@ func (c *cutter) cut(subscriber string, addr netip.Addr, lasts time.Duration) {
 	if lasts <= 0 {
 		return
 	}
-	if !c.alone(addr) {
+	if !c.mine(subscriber, addr) {
 		c.shared.Add(1)
 		return
 	}
@@ -83,12 +83,38 @@ func (c *cutter) release(subscriber string) {
 		return
 	}
 	for addr := range c.held[subscriber] {
-		if err := (*k).Uncut(addr); err != nil {
-			c.failed.Add(1)
-			c.log.Error("let go of a cut address; its timeout will", "subscriber", subscriber, "addr", addr, "err", err)
-		}
+		c.uncut(*k, subscriber, addr)
 	}
 	delete(c.held, subscriber)
+}
+
+// review lets go of every address that is not its subscriber's any more: a cut
+// follows the line, not the address.
+func (c *cutter) review() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.kernel.Load()
+	if k == nil {
+		return
+	}
+	for id, addrs := range c.held {
+		for addr := range addrs {
+			if !c.mine(id, addr) {
+				c.uncut(*k, id, addr)
+				delete(addrs, addr)
+			}
+		}
+		if len(addrs) == 0 {
+			delete(c.held, id)
+		}
+	}
+}
+
+func (c *cutter) uncut(k kernelCutter, subscriber string, addr netip.Addr) {
+	if err := k.Uncut(addr); err != nil {
+		c.failed.Add(1)
+		c.log.Error("let go of a cut address; its timeout will", "subscriber", subscriber, "addr", addr, "err", err)
+	}
 }
 
 // releaseAll lets go of everybody.
@@ -122,7 +148,7 @@ func (c *cutter) do(j cutJob) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.kernel.Load()
-	if k == nil || !c.still(j.subscriber) {
+	if k == nil || !c.still(j.subscriber) || !c.mine(j.subscriber, j.addr) {
 		return nil
 	}
 	if err := (*k).Cut(j.addr, j.lasts); err != nil {

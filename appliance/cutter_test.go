@@ -52,9 +52,10 @@ func (k *fakeKernel) has(a netip.Addr) bool {
 func TestCutter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := netip.MustParseAddr("2001:db8::1")
+		moved := netip.Addr{}
 		stillCut := map[string]bool{"bot": true, "other": true}
 		k := &fakeKernel{set: map[netip.Addr]time.Duration{}}
-		c := newCutter(func(a netip.Addr) bool { return a != shared }, func(id string) bool { return stillCut[id] }, slog.New(slog.DiscardHandler))
+		c := newCutter(func(_ string, a netip.Addr) bool { return a != shared && a != moved }, func(id string) bool { return stillCut[id] }, slog.New(slog.DiscardHandler))
 		c.use(k)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -74,6 +75,16 @@ func TestCutter(t *testing.T) {
 			t.Errorf("a /64 that others live in: counted %d times", c.shared.Load())
 		}
 
+		moved = b
+		c.review()
+		if !k.has(a) || k.has(b) || !k.has(o) {
+			t.Errorf("after %v became somebody else's: %v", b, k.set)
+		}
+		c.cut("bot", b, time.Minute)
+		synctest.Wait()
+		if k.has(b) {
+			t.Error("an address of somebody else was cut")
+		}
 		stillCut["bot"] = false
 		c.release("bot")
 		if k.has(a) || k.has(b) || !k.has(o) {
@@ -88,7 +99,7 @@ func TestCutter(t *testing.T) {
 		k.mu.Lock()
 		k.fail = errors.New("no room")
 		k.mu.Unlock()
-		c.cut("other", b, time.Minute)
+		c.cut("other", o, time.Minute)
 		synctest.Wait()
 		if c.failed.Load() != 1 {
 			t.Errorf("a failed cut is counted %d times", c.failed.Load())
@@ -105,7 +116,7 @@ func TestCutter(t *testing.T) {
 }
 
 func TestCutNeverBlocks(t *testing.T) {
-	c := newCutter(func(netip.Addr) bool { return true }, func(string) bool { return true }, slog.New(slog.DiscardHandler))
+	c := newCutter(func(string, netip.Addr) bool { return true }, func(string) bool { return true }, slog.New(slog.DiscardHandler))
 	for range maxCutQueue + 5 { // nobody runs it
 		c.cut("bot", netip.MustParseAddr("100.64.0.1"), time.Minute)
 	}

@@ -48,5 +48,27 @@ func (i *identity) of(addr netip.Addr) who {
 
 func (i *identity) table() *subscriber.Table { return i.current.Load().table }
 
-// alone tells whether nobody else lives where the kernel would cut for addr.
-func (i *identity) alone(addr netip.Addr) bool { return i.table().Alone(addr) }
+// mine tells whether addr belongs to subscriber id and nobody else lives where the
+// kernel would cut for it, which with IPv6 is the whole /64.
+func (i *identity) mine(id string, addr netip.Addr) bool {
+	m := i.current.Load()
+	if i.of(addr).id != id {
+		return false
+	}
+	if _, listed := m.table.Lookup(addr); !listed && addr.Is6() && m.v6bits > 64 {
+		return false // unmapped neighbours in one /64 are counted apart
+	}
+	return m.table.Alone(addr)
+}
+
+// planOf is the plan of whoever has this id now; "" when nobody has.
+func (i *identity) planOf(id string) string {
+	m := i.current.Load()
+	if s, ok := m.table.ByID(id); ok {
+		return s.Plan
+	}
+	if _, err := netip.ParsePrefix(id); err == nil {
+		return m.unmappedPlan
+	}
+	return ""
+}

@@ -88,7 +88,8 @@ func (j *judge) begin(now time.Time) {
 	j.traffic.started(now)
 }
 
-// count adds a decision about a new session to the figures of status.
+// count adds a decision to the figures of status: passed + paced + deferred + cut
+// is all of them, and what is not passed was either acted on or would have been.
 func (j *judge) count(d governor.Decision) {
 	switch {
 	case d.Action == governor.ActionPace && d.Wait > 0:
@@ -162,11 +163,10 @@ func (j *judge) spend(f nfq.Flow, v *visit, of governor.Kind, cost int, now time
 		return 0
 	}
 	j.decided(f, v, d)
+	j.count(d)
 	if !d.Acted {
-		j.wouldHave.Add(1)
 		return 0
 	}
-	j.acted.Add(1)
 	return d.Wait
 }
 

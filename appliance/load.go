@@ -69,3 +69,13 @@ func problems(file string, err error) config.Problems {
 	}
 	return ps
 }
+
+// SubscribersMissing tells whether the list that cfg names is not there.
+func SubscribersMissing(cfg *config.Config) bool {
+	file := cfg.SubscribersPath()
+	if file == "" {
+		return false
+	}
+	_, err := os.Stat(file)
+	return errors.Is(err, fs.ErrNotExist)
+}

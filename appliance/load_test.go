@@ -75,7 +75,29 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s is %+v, want %+v", row.addr, got, row.want)
 		}
 	}
-	if !i.alone(netip.MustParseAddr("100.64.0.9")) {
-		t.Error("an IPv4 address is always alone")
+	for _, row := range []struct {
+		id, addr string
+		want     bool
+	}{
+		{"S-2", "100.64.0.9", true},
+		{"S-1", "100.64.0.9", false}, // inside its prefix, and somebody else's
+		{"S-1", "2001:db8:1:77::1", true},
+		{"100.64.7.7/32", "100.64.7.7", true},
+		{"2001:db8:2:1200::/56", "2001:db8:2:12ab::1", true},
+	} {
+		if got := i.mine(row.id, netip.MustParseAddr(row.addr)); got != row.want {
+			t.Errorf("%s is %s's to cut: %v", row.addr, row.id, got)
+		}
+	}
+	for id, want := range map[string]string{"S-1": "residential", "100.64.7.7/32": "unmapped", "S-9": ""} {
+		if got := i.planOf(id); got != want {
+			t.Errorf("the plan of %s is %q, want %q", id, got, want)
+		}
+	}
+	narrow := *cfg
+	narrow.Identity.IPv6Prefix = 128
+	i.set(&narrow, table)
+	if i.mine("2001:db8:2::1/128", netip.MustParseAddr("2001:db8:2::1")) {
+		t.Error("unmapped neighbours in one /64 are strangers when each address counts apart")
 	}
 }

@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"net"
 	"os"
+	"slices"
 	"strings"
 
 	webadmin "github.com/mailweir/mailweir/web-admin"
@@ -20,6 +22,16 @@ func (a *Appliance) problems() []webadmin.Problem {
 				What:    f.family + " forwarding is off on this machine.",
 				Meaning: "No " + f.family + " mail passes through the box.",
 				Do:      "Set " + strings.ReplaceAll(f.key, "/", ".") + "=1 with sysctl, and in /etc/sysctl.d to keep it; or ignore this where there is no " + f.family + ".",
+			})
+		}
+	}
+	n := a.cfg.Load().Network
+	for _, name := range slices.Concat(n.SubscriberInterfaces, n.UpstreamInterfaces) {
+		if _, err := net.InterfaceByName(name); err != nil {
+			found = append(found, webadmin.Problem{
+				What:    "There is no interface " + name + ".",
+				Meaning: "Mail that comes another way passes unjudged.",
+				Do:      "Put the right names into network.subscriber_interfaces and upstream_interfaces, or wait for it to come up.",
 			})
 		}
 	}

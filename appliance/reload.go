@@ -3,31 +3,80 @@ package appliance
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"reflect"
+	"slices"
+	"syscall"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/governor/subscriber"
 	"github.com/mailweir/mailweir/nfq"
 )
 
 // reloads reads the configuration again whenever it is asked to.
 func (a *Appliance) reloads(ctx context.Context) error {
+	look := time.NewTicker(listLook)
+	defer look.Stop()
+	a.listSeen = fileState(a.cfg.Load().SubscribersPath())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.opt.Reload:
 			if err := a.reload(); err != nil {
-				a.log.Error("configuration refused, the running one goes on", "err", err)
-				detail := err.Error()
-				if ps, ok := errors.AsType[config.Problems](err); ok {
-					detail = ps.First()
-				}
-				a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "refused", File: a.opt.ConfigFile, Detail: detail}))
+				a.refused(a.opt.ConfigFile, err)
 			}
+		case <-look.C:
+			a.lookAtSubscribers()
 		}
 	}
+}
+
+func (a *Appliance) refused(file string, err error) {
+	a.log.Error("refused, what is running goes on", "file", file, "err", err)
+	detail := err.Error()
+	if ps, ok := errors.AsType[config.Problems](err); ok {
+		detail = ps.First()
+	}
+	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "refused", File: file, Detail: detail}))
+}
+
+// listLook is how often the subscribers file is looked at.
+const listLook = 2 * time.Second
+
+// lookAtSubscribers reads the list again when the file changed, whole or not at all.
+func (a *Appliance) lookAtSubscribers() {
+	cfg := a.cfg.Load()
+	state := fileState(cfg.SubscribersPath())
+	if state == a.listSeen {
+		return
+	}
+	a.listSeen = state
+	table, err := loadSubscribers(cfg)
+	if err == nil {
+		err = a.stillThere(cfg, table)
+	}
+	if err != nil {
+		a.refused(cfg.SubscribersPath(), err)
+		return
+	}
+	now := a.now()
+	a.assign(cfg, table, now)
+	a.log.Info("subscribers read again", "file", cfg.SubscribersPath(), "subscribers", table.Len())
+	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "reloaded", File: cfg.SubscribersPath()}))
+}
+
+// fileState is equal as long as a file is the same; "" when there is none.
+func fileState(path string) string {
+	info, err := os.Stat(path)
+	if path == "" || err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.ModTime().UnixNano(), info.Size(), info.Sys().(*syscall.Stat_t).Ino)
 }
 
 // reload takes a new configuration as a whole or not at all. What needs new
@@ -45,38 +94,69 @@ func (a *Appliance) reload() error {
 	for _, w := range next.Warnings() {
 		a.log.Warn(w.Error())
 	}
+	if err := a.stillThere(next, table); err != nil {
+		return err
+	}
+	// What can fail comes first; from then on the new configuration is in force.
+	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
+	if resteer {
+		if err := a.steer(next); err != nil {
+			return err
+		}
+	}
+	if !reflect.DeepEqual(old.Syslog, next.Syslog) {
+		if err := a.syslog.use(a.syslogConfig(next)); err != nil {
+			if resteer {
+				err = errors.Join(err, a.steer(old))
+			}
+			return err
+		}
+	}
 	now := a.now()
 	policy := next.Policy()
-	leaving := modeOf(old) == governor.ModeEnforce && policy.Mode == governor.ModeObserve
-	a.chain.SetPolicy(next.Mode, policy.Hash)
-	a.who.set(next, table)
+	a.cfg.Store(next)
 	a.judge.rules.Store(rulesOf(next))
-	for _, c := range a.gov.SetPolicy(policy, now) {
+	a.settled(a.gov.SetPolicy(policy, now))
+	a.assign(next, table, now)
+	if old.Mode != next.Mode {
+		a.since.Store(&now)
+	}
+	if modeOf(old) == governor.ModeEnforce && policy.Mode == governor.ModeObserve {
+		a.letGo()
+	}
+	a.chain.SetPolicy(next.Mode, policy.Hash)
+	a.log.Info("configuration reloaded", "file", next.Path(), "mode", next.Mode, "policy", policy.Hash)
+	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "reloaded", File: next.Path()}))
+	return nil
+}
+
+// assign takes a list of subscribers: who has which address and which plan, now.
+func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time.Time) {
+	a.who.set(cfg, table)
+	a.settled(a.gov.SetPlans(a.who.planOf, now))
+	a.cutter.review()
+}
+
+// settled tells changes of stage that nobody's session caused, and lets go of who
+// is not cut any more.
+func (a *Appliance) settled(changes []governor.StageChange) {
+	for _, c := range changes {
 		a.judge.changed(c, c.Mode)
 		if c.From == governor.StageCut && c.To != governor.StageCut {
 			a.cutter.release(c.Subscriber)
 		}
 	}
-	a.cfg.Store(next)
-	if !reflect.DeepEqual(old.Syslog, next.Syslog) {
-		if err := a.syslog.use(a.syslogConfig(next)); err != nil {
-			return err
-		}
+}
+
+// stillThere refuses a list of subscribers that vanished while one is in force:
+// a file that an editor is just replacing must not make strangers of everybody.
+func (a *Appliance) stillThere(cfg *config.Config, table *subscriber.Table) error {
+	have := a.who.table().Len()
+	if have == 0 || !SubscribersMissing(cfg) {
+		return nil
 	}
-	if old.Mode != next.Mode {
-		a.since.Store(&now)
-	}
-	if leaving {
-		a.letGo()
-	}
-	if !reflect.DeepEqual(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces) {
-		if err := a.steer(next); err != nil {
-			return err
-		}
-	}
-	a.log.Info("configuration reloaded", "file", next.Path(), "mode", next.Mode, "policy", policy.Hash)
-	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "reloaded", File: next.Path()}))
-	return nil
+	return config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: fmt.Sprintf(
+		"%s is not there any more; the %d subscribers that are known go on. Put it back, or write subscribers_file: \"\" to have none", cfg.SubscribersPath(), have)}}
 }
 
 // letGo ends what enforce holds when the mode becomes observe: held replies and

@@ -24,11 +24,12 @@ type saver struct {
 	log    *slog.Logger
 	health *health
 
-	mu      sync.Mutex // one save at a time
-	err     error
-	savedAt time.Time
+	saving  sync.Mutex // one save at a time; held over the disk
+	savedAt time.Time  // guarded by saving
 
-	dayMu   sync.Mutex
+	mu      sync.Mutex // guards all below; never held over the disk
+	err     error
+	began   time.Time // when the save that runs now began
 	day     time.Time // midnight UTC of today
 	dayBase int64     // bytes written before it
 }
@@ -60,8 +61,23 @@ func (s *saver) Run(ctx context.Context) error {
 
 // save writes everything that changed since it was last written.
 func (s *saver) save() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.note(s.now(), nil)
+	err := s.saveAll()
+	s.note(time.Time{}, err)
+	return err
+}
+
+func (s *saver) note(began time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.began = began; began.IsZero() {
+		s.err = err
+	}
+}
+
+func (s *saver) saveAll() error {
 	for {
 		now := s.now()
 		batch := s.gov.Dirty(saveBatch, now)
@@ -73,20 +89,25 @@ func (s *saver) save() error {
 		}
 		if err := s.store.Save(batch, now); err != nil {
 			s.gov.Redo(batch)
-			s.err = err
 			return fmt.Errorf("save budgets: %w", err)
 		}
-		s.err, s.savedAt = nil, now
+		s.savedAt = now
 		if len(batch) < saveBatch {
 			return nil
 		}
 	}
 }
 
-// status is how saving goes.
+// saveHangs is how long a save may take before the disk is said to hang.
+const saveHangs = 10 * time.Second
+
+// status is how saving goes. It does not wait for a save that hangs.
 func (s *saver) status() (ok bool, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if took := s.now().Sub(s.began); !s.began.IsZero() && took > saveHangs {
+		return false, fmt.Sprintf("the disk has not answered for %v", took.Round(time.Second))
+	}
 	if s.err != nil {
 		return false, s.err.Error()
 	}
@@ -96,8 +117,8 @@ func (s *saver) status() (ok bool, why string) {
 // writtenToday is how many bytes the store wrote since midnight UTC, or since
 // the start if that is later.
 func (s *saver) writtenToday() int64 {
-	s.dayMu.Lock()
-	defer s.dayMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := s.store.WrittenBytes()
 	if today := s.now().UTC().Truncate(24 * time.Hour); !today.Equal(s.day) {
 		if !s.day.IsZero() {
@@ -114,6 +135,10 @@ func (a *Appliance) restore(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if n := a.store.Skipped(); n > 0 {
+		a.log.Error("entries of the database were damaged and are forgotten", "entries", n)
+		a.health.tell(records.HealthFacts{What: "store", Count: uint64(n), Detail: "damaged entries of subscribers are forgotten: their budgets and stages begin anew"})
+	}
 	verdict := a.gov.Restore(saved, savedAt, now, now)
 	switch verdict {
 	case governor.ClockBack, governor.ClockAhead:
@@ -121,6 +146,10 @@ func (a *Appliance) restore(now time.Time) error {
 			"the clock says %s and the last save was at %s: budgets go on as they were saved",
 			now.UTC().Format(time.RFC3339), savedAt.UTC().Format(time.RFC3339))})
 	}
-	a.log.Info("budgets restored", "subscribers", a.gov.Count(), "saved", savedAt, "clock", verdict)
+	if savedAt.IsZero() {
+		a.log.Info("first start with this data directory", "dir", a.opt.DataDir)
+	} else {
+		a.log.Info("budgets restored", "subscribers", a.gov.Count(), "saved", savedAt, "clock", verdict)
+	}
 	return nil
 }

@@ -434,3 +434,50 @@ func TestBadTargets(t *testing.T) {
 		t.Errorf("no targets: %v", err)
 	}
 }
+
+// TestUDPSendsAtOnceAfterAStart: only who was refused waits with the next record whether it is refused, too. A slow machine may
+// take its time once, so the fastest of some tries counts.
+func TestUDPSendsAtOnceAfterAStart(t *testing.T) {
+	best := time.Hour
+	for range 5 {
+		got := newCollected()
+		addr, _ := listenUDP(t, "127.0.0.1:0", got)
+		x, _, stop := start(t, Config{Targets: []string{"udp://" + addr}})
+		src := newSource(t)
+		began := time.Now()
+		for range 3 {
+			x.Send(src.next())
+		}
+		got.wait(t, "three records", all(1, 3))
+		best = min(best, time.Since(began))
+		stop()
+	}
+	if best >= probation {
+		t.Errorf("three records took %v", best)
+	}
+}
+
+// TestUDPRefusedFromTheStart has a collector that begins to listen after us: what its host refused is sent again.
+func TestUDPRefusedFromTheStart(t *testing.T) {
+	got := newCollected()
+	addr, stop := listenUDP(t, "127.0.0.1:0", got)
+	stop() // the port is ours no more, and nobody else's
+	x, events, end := start(t, Config{Targets: []string{"udp://" + addr}})
+	src := newSource(t)
+	x.Send(src.next())
+	for whats(events()) != "down" {
+		time.Sleep(time.Millisecond)
+	}
+	if s := x.Status()[0]; s.Up || s.LastError == "" || s.Behind != 1 {
+		t.Errorf("%+v", s)
+	}
+	for range 5 {
+		x.Send(src.next())
+	}
+	listenUDP(t, addr, got)
+	got.wait(t, "all", all(1, 6))
+	end()
+	if w := whats(events()); w != "down up" {
+		t.Errorf("events: %s", w)
+	}
+}

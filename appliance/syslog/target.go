@@ -44,7 +44,8 @@ type target struct {
 	network string // udp or tcp; empty: not active
 	address string
 	queue   chan item
-	backlog []item // taken from the queue and to be sent; only run touches it
+	backlog []item // taken from the queue and to be sent; only run touches it, and the next one
+	broke   bool   // a connection has ended in trouble
 
 	mu      sync.Mutex // guards all below
 	status  Status     // without Behind
@@ -121,7 +122,7 @@ func (t *target) connection(ctx, hard context.Context) error {
 	if ctx.Err() != nil && len(t.queue) == 0 && len(t.backlog) == 0 {
 		return nil
 	}
-	s, err := dial(hard, t.network, t.address)
+	s, err := dial(hard, t.network, t.address, t.broke)
 	if err != nil {
 		return err
 	}
@@ -131,6 +132,7 @@ func (t *target) connection(ctx, hard context.Context) error {
 	s.close()
 	t.backlog = append(s.pending(), t.backlog...)
 	t.count(0, nil)
+	t.broke = t.broke || err != nil
 	return err
 }
 

@@ -12,24 +12,29 @@ import (
 // udpSender sends one record per datagram (RFC 5426 section 3.1).
 type udpSender struct {
 	conn   net.Conn
-	proven bool // nobody refused the first record
+	proven bool // no record is on probation, and gone is listened for
 	last   []item
 	err    error         // why gone was closed
 	gone   chan struct{} // closed by the listening goroutine, which ends with conn
 }
 
-// probation is how long the host of a collector may take to refuse the first record. A port that is closed is noticed by the ICMP
-// message that it causes, so records are not poured into it.
+// probation is how long the host of a collector that has refused a record may take to refuse the next one. A port that is closed
+// is noticed by the ICMP message that it causes, so records are not poured into it again and again.
 const probation = 200 * time.Millisecond
 
-func dial(ctx context.Context, network, address string) (sender, error) {
+// dial connects. cautious: the connection before was refused or broken.
+func dial(ctx context.Context, network, address string, cautious bool) (sender, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	if network == "udp" {
-		return &udpSender{conn: conn, gone: make(chan struct{})}, nil
+		u := &udpSender{conn: conn, gone: make(chan struct{})}
+		if !cautious {
+			u.listen()
+		}
+		return u, nil
 	}
 	return newTCP(conn.(*net.TCPConn))
 }
@@ -53,7 +58,7 @@ func (u *udpSender) send(items []item) (int, error) {
 	return len(items), nil
 }
 
-// prove waits whether the first record is refused, and from then on listens for refusals in the background.
+// prove waits whether the first record after a refusal is refused, and from then on listens in the background.
 func (u *udpSender) prove() error {
 	if err := u.conn.SetReadDeadline(time.Now().Add(probation)); err != nil {
 		return err
@@ -65,6 +70,12 @@ func (u *udpSender) prove() error {
 	if err := u.conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
+	u.listen()
+	return nil
+}
+
+// listen hears in the background of records that are refused, until the connection is closed.
+func (u *udpSender) listen() {
 	u.proven = true
 	go func() {
 		defer close(u.gone)
@@ -75,7 +86,6 @@ func (u *udpSender) prove() error {
 			}
 		}
 	}()
-	return nil
 }
 
 func (u *udpSender) broken() <-chan struct{} { return u.gone }

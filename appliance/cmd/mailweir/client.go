@@ -28,7 +28,8 @@ type client struct {
 func newClient(dir string) *client {
 	socket := filepath.Join(dir, "mailweir.sock")
 	return &client{dir: dir, http: http.Client{
-		Timeout: 30 * time.Second,
+		Timeout:       30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
@@ -42,9 +43,14 @@ type problem struct {
 	Detail string `json:"detail"`
 }
 
-// call sends method to path under /api/v1 and decodes the answer into out.
-func (c *client) call(ctx context.Context, method, path string, query url.Values, out any) error {
-	u := url.URL{Scheme: "http", Host: "mailweir", Path: "/api/v1" + path, RawQuery: query.Encode()}
+// call sends method to the path of the given elements under /api/v1 and decodes
+// the answer into out. An element may hold anything, slashes too.
+func (c *client) call(ctx context.Context, method string, elements []string, query url.Values, out any) error {
+	u := url.URL{Scheme: "http", Host: "mailweir", Path: "/api/v1", RawPath: "/api/v1", RawQuery: query.Encode()}
+	for _, e := range elements {
+		u.Path += "/" + e
+		u.RawPath += "/" + url.PathEscape(e)
+	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -22,7 +23,7 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		return usagef("status takes no argument %q", rest[0])
 	}
 	var s webadmin.Status
-	if err := newClient(*data).call(ctx, "GET", "/status", nil, &s); err != nil {
+	if err := newClient(*data).call(ctx, "GET", []string{"status"}, nil, &s); err != nil {
 		return err
 	}
 	if *asJSON {
@@ -52,7 +53,7 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	for _, t := range s.Syslog {
 		up := "up"
 		if !t.Up {
-			up = "DOWN since " + t.Since.Local().Format(time.DateTime) + ": " + t.LastError
+			up = "DOWN since " + clock(t.Since) + ": " + t.LastError
 		}
 		fmt.Fprintf(w, "syslog\t%s %s, %d waiting, %d lost\n", t.URL, up, t.Behind, t.Dropped)
 	}
@@ -88,12 +89,15 @@ func subscribersCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintln(w, "SUBSCRIBER\tPLAN\tSTAGE\tSINCE\tOPEN\tCASE\tWHY\tNAME")
 		for _, s := range items {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", s.ID, s.Plan, s.Stage, clock(s.Since), s.Open,
-				cmp.Or(s.Case, "-"), cmp.Or(s.Reason, "-"), cmp.Or(s.Name, "-"))
+				cmp.Or(s.Case, "-"), cmp.Or(s.Reason, "-"), cmp.Or(plain(s.Name), "-"))
 		}
 		return w.Flush()
 	case 1:
+		if rest[0] == "" {
+			return usagef("an empty ID; `mailweir subscribers` lists them")
+		}
 		var s webadmin.Subscriber
-		if err := api.call(ctx, "GET", "/subscribers/"+rest[0], nil, &s); err != nil {
+		if err := api.call(ctx, "GET", []string{"subscribers", rest[0]}, nil, &s); err != nil {
 			return err
 		}
 		if *asJSON {
@@ -114,7 +118,7 @@ func allSubscribers(ctx context.Context, api *client) ([]webadmin.Subscriber, er
 			Items []webadmin.Subscriber `json:"items"`
 			Next  string                `json:"next"`
 		}
-		if err := api.call(ctx, "GET", "/subscribers", query, &page); err != nil {
+		if err := api.call(ctx, "GET", []string{"subscribers"}, query, &page); err != nil {
 			return nil, err
 		}
 		items = append(items, page.Items...)
@@ -126,7 +130,7 @@ func allSubscribers(ctx context.Context, api *client) ([]webadmin.Subscriber, er
 }
 
 func printSubscriber(c *invocation, s webadmin.Subscriber) {
-	fmt.Fprintf(c.stdout, "%s  %s  plan %s  %s\n", s.ID, cmp.Or(s.Name, "(no name)"), s.Plan, strings.Join(s.Prefixes, " "))
+	fmt.Fprintf(c.stdout, "%s  %s  plan %s  %s\n", s.ID, cmp.Or(plain(s.Name), "(no name)"), s.Plan, strings.Join(s.Prefixes, " "))
 	fmt.Fprintf(c.stdout, "stage %s since %s", s.Stage, clock(s.Since))
 	if !s.Until.IsZero() {
 		fmt.Fprintf(c.stdout, ", until %s if it stops now", clock(s.Until))
@@ -172,11 +176,11 @@ func releaseCommand(ctx context.Context, c *invocation) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) != 1 {
+	if len(rest) != 1 || rest[0] == "" {
 		return usagef("release takes one subscriber ID; `mailweir subscribers` lists them")
 	}
 	var s webadmin.Subscriber
-	if err := newClient(*data).call(ctx, "POST", "/subscribers/"+rest[0]+"/release", nil, &s); err != nil {
+	if err := newClient(*data).call(ctx, "POST", []string{"subscribers", rest[0], "release"}, nil, &s); err != nil {
 		return err
 	}
 	if *asJSON {
@@ -195,4 +199,14 @@ func clock(t webadmin.Time) string {
 		return t.Local().Format(time.TimeOnly)
 	}
 	return t.Local().Format(time.DateTime)
+}
+
+// plain shows what somebody else wrote without letting it move the cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -124,6 +125,10 @@ func Main(ctx context.Context, argv []string, stdout, stderr io.Writer) int {
 	}
 	for _, l := range later {
 		if l == name {
+			if slices.ContainsFunc(argv[1:], func(a string) bool { return a == "-h" || a == "-help" || a == "--help" }) {
+				fmt.Fprintf(stdout, "mailweir %s is not built yet in version %s\n", name, version)
+				return 0
+			}
 			fmt.Fprintf(stderr, "mailweir: %s is not built yet in version %s; nothing was done\n", name, version)
 			return exitFailed
 		}

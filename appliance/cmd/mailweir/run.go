@@ -65,6 +65,9 @@ func checkCommand(_ context.Context, c *invocation) error {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %v\n", w)
 	}
+	if appliance.SubscribersMissing(cfg) {
+		fmt.Fprintf(c.stderr, "mailweir: warning: %s is not there: every source would be unmapped\n", cfg.SubscribersPath())
+	}
 	effective := cfg.Effective
 	if *asJSON {
 		effective = cfg.EffectiveJSON
@@ -96,6 +99,9 @@ func labCommand(ctx context.Context, c *invocation) error {
 		return err
 	} else if len(rest) > 0 {
 		return usagef("lab takes no argument %q", rest[0])
+	}
+	if *lasts < 0 {
+		return usagef("--for %v: a duration above zero, e.g. 2m, or 0 to run until Ctrl-C", *lasts)
 	}
 	self, err := os.Executable()
 	if err != nil {
