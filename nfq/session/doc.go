@@ -14,7 +14,8 @@
 // said: a 354 and the final reply after it are a message whatever we understood of
 // the commands before, and so is the reply to the last BDAT. The server's
 // acknowledgement numbers say what it read. The client's are believed only about
-// bytes that we saw, its RST only near the expected position.
+// bytes that we saw. A RST, whoever seems to send it, is believed at the exact
+// number only, and only until the session goes on.
 //
 // # What we do not see
 //

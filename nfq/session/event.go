@@ -55,15 +55,18 @@ const (
 	Rejected
 	// Gap: bytes of one direction never came by; Text is "up" or "down".
 	Gap
-	// Ended: the session is over; Text is the EndReason. Always the last event.
+	// Ended: the session is over; Text is the EndReason. It is the last event,
+	// but that of a RST may be followed by Revived.
 	Ended
+	// Revived: the session goes on after an Ended by RST, which was none.
+	Revived
 )
 
 var kindNames = [...]string{
 	None: "none", Established: "established", Greeting: "greeting", StartTLSOffered: "starttls_offered",
 	StartTLSAsked: "starttls_asked", StartTLSAccepted: "starttls_accepted", StartTLSRefused: "starttls_refused",
 	ClientHello: "client_hello", HandshakeComplete: "handshake_complete", HandshakeFailed: "handshake_failed",
-	Message: "message", Rejected: "rejected", Gap: "gap", Ended: "ended",
+	Message: "message", Rejected: "rejected", Gap: "gap", Ended: "ended", Revived: "revived",
 }
 
 // String gives the kind's name, usable as a metric label.

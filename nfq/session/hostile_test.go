@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
@@ -27,6 +28,8 @@ func TestForgeriesDoNotBlind(t *testing.T) {
 	const garbage = "garbage\r\n"
 	for why, d := range map[string]*dialogue{
 		"RST far away":                        hello().forged(packet.RST, 1<<24, 0, ""),
+		"RST in the window":                   hello().forged(packet.RST, 7, 0, ""),
+		"RST just behind":                     hello().forged(packet.RST, -1, 0, ""),
 		"RST behind":                          hello().forged(packet.RST|packet.ACK, -(1 << 22), 0, ""),
 		"SYN in the middle":                   hello().forged(packet.SYN, 12345, 0, ""),
 		"SYN with data in the middle":         hello().forged(packet.SYN, 0, 0, garbage),
@@ -46,6 +49,61 @@ func TestForgeriesDoNotBlind(t *testing.T) {
 		if want := begun + ", message 250 1, ended fin"; told(o.events) != want || o.facts.BytesUp != replay(Options{}, oneMessage(hello()).steps, nil).facts.BytesUp {
 			t.Errorf("%s:\n got %s\nwant %s\n%+v", why, told(o.events), want, o.facts)
 		}
+	}
+}
+
+// TestResetsThatNeverArrive: a RST ends the session only as long as nobody goes on.
+func TestResetsThatNeverArrive(t *testing.T) {
+	t.Parallel()
+	const revived = ", ended rst, revived"
+	asServer := func(d *dialogue) *dialogue {
+		d.steps = append(d.steps, step{Down, packet.Segment{Seq: d.seq[Down], Ack: d.seq[Up], Flags: packet.RST | packet.ACK}, d.now})
+		return d
+	}
+	content := func() *dialogue {
+		return hello().c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").bulk(5000)
+	}
+	for _, row := range []struct {
+		why  string
+		talk *dialogue
+		want string // events after begun
+		hi   int
+	}{
+		{"the client's, at the exact number", oneMessage(hello().forged(packet.RST, 0, 0, "")), revived + ", message 250 1, ended fin", 1},
+		{"twice, and the segment before once more", oneMessage(hello().forged(packet.RST, 0, 0, "").forged(packet.RST, 0, 0, "").forged(packet.ACK, -5, 0, "xxxxx")),
+			revived + ", message 250 1, ended fin", 1},
+		{"again and again", oneMessage(hello().forged(packet.RST, 0, 0, "").c("NOOP\n").s("250 ok\n").forged(packet.RST, 0, 0, "")), revived + revived + ", message 250 1, ended fin", 1},
+		{"in the server's name", oneMessage(asServer(hello())), revived + ", message 250 1, ended fin", 1},
+		{"in content, which is looked at again", content().forged(packet.RST, 0, 0, "").bulk(3000).c("\n.\n").s("250 ok\n").close(), revived + ", message 250 1, ended fin", 1},
+		{"in content, the server has the last word", content().forged(packet.RST, 1<<20, 0, "").s("250 ok\n").close(), revived + ", message 250 1, ended fin", 1},
+		{"a genuine one, the server's last reply under way", hello().c("QUIT\n").flags(Up, packet.RST).s("221 bye\n").flags(Up, packet.RST), revived + ", ended rst", 0},
+		{"a genuine one, the server's FIN under way", func() *dialogue {
+			d := hello().c("QUIT\n").s("221 bye\n")
+			d.send(Up, packet.FIN|packet.ACK, nil)
+			d.seq[Up]++
+			return d.flags(Up, packet.RST).flags(Down, packet.FIN|packet.ACK)
+		}(), ", ended rst", 0},
+	} {
+		for how, k := range map[string]kernel{"all": nil, "steered": steered} {
+			o := replay(Options{}, row.talk.steps, k)
+			if told(o.events) != begun+row.want || o.facts.MessagesHi != row.hi || o.facts.Gaps != 0 {
+				t.Errorf("%s, %s:\n got %s\nwant %s\n%+v", row.why, how, told(o.events), begun+row.want, o.facts)
+			}
+			lawful(t, row.why, o)
+		}
+	}
+
+	d := hello().c("STARTTLS\n").s("220 go\n").handshake(trusting(), &tls.Config{}).forged(packet.RST, 0, 0, "")
+	tr := New(Options{})
+	for i := range d.steps {
+		tr.Segment(d.steps[i].dir, &d.steps[i].seg, d.now, nil)
+	}
+	if !tr.Ended() || tr.Release() != SeeAll {
+		t.Errorf("after a RST inside TLS: ended %v, release %v", tr.Ended(), tr.Release())
+	}
+	s := packet.Segment{Seq: d.seq[Down], Ack: d.seq[Up], Flags: packet.ACK, Payload: []byte("\x17\x03\x03")}
+	if ev := tr.Segment(Down, &s, d.now, nil); told(ev) != "revived" || tr.Ended() || tr.Release() != ReleaseBoth || tr.Facts().EndReason != EndUnknown {
+		t.Errorf("the server goes on inside TLS: %s, release %v, %+v", told(ev), tr.Release(), tr.Facts())
 	}
 }
 
@@ -145,6 +203,47 @@ func TestPortsAreUsedAgain(t *testing.T) {
 	o := replay(Options{}, d.steps, nil)
 	if want := begun + ", ended unknown"; told(o.events) != want {
 		t.Errorf("got %s, want %s", told(o.events), want)
+	}
+
+	for why, d := range map[string]*dialogue{
+		"after the server's FIN": func() *dialogue {
+			d := hello().s("421 bye\n")
+			d.send(Down, packet.FIN|packet.ACK, nil)
+			return d
+		}(),
+		"after a RST":                   hello().flags(Up, packet.RST),
+		"after nothing that we saw":     hello(),
+		"after a RST that ends nothing": hello().forged(packet.RST, 7, 0, ""),
+		"after both FINs":               hello().close(),
+	} {
+		d.seq = [2]uint32{upISN, 0x2000_0000} // the client's number is the same, the server's is not
+		d.send(Up, packet.SYN, nil)
+		d.seq[Up]++
+		d.send(Down, packet.SYN|packet.ACK, nil)
+		d.seq[Down]++
+		tr := New(Options{})
+		n := len(d.steps)
+		for i := range d.steps {
+			if tr.Renewed() && i < n-1 {
+				t.Errorf("%s: renewed before segment %d of %d", why, i, n)
+			}
+			tr.Segment(d.steps[i].dir, &d.steps[i].seg, d.now, nil)
+		}
+		if !tr.Renewed() || !tr.Ended() || tr.End(EndTimeout, d.now) != nil {
+			t.Errorf("%s: renewed %v, ended %v", why, tr.Renewed(), tr.Ended())
+		}
+		d.steps = d.steps[n-1:] // the SYN+ACK in hand begins the next tracker
+		o := replay(Options{}, oneMessage(d.s("220 mx\n").c("EHLO x\n").s("250 mx\n")).steps, nil)
+		if want := "established, greeting 220, message 250 1, ended fin"; told(o.events) != want || o.facts.Unknown {
+			t.Errorf("%s: got %s, want %s", why, told(o.events), want)
+		}
+	}
+	tr := New(Options{})
+	for _, st := range doubled(hello().steps) {
+		tr.Segment(st.dir, &st.seg, st.time, nil)
+	}
+	if tr.Renewed() {
+		t.Error("a retransmitted SYN+ACK is taken for another session")
 	}
 
 	again := newDialogue() // the first SYN was never answered

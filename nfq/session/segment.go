@@ -2,11 +2,6 @@ package session
 
 import "github.com/mailweir/mailweir/nfq/packet"
 
-// resetWindow is how far from the expected position a RST is believed. A client
-// could otherwise make us close a session that its server still has open
-// (RFC 5961, section 3).
-const resetWindow = 1 << 20
-
 // unacked is how far beyond its server's last acknowledgement a client's FIN is
 // believed at once, where the stretch before it was released. Another one has
 // to wait for that acknowledgement.
@@ -25,7 +20,7 @@ func (t *Tracker) take(dir Direction, s *packet.Segment) {
 	}
 	switch {
 	case s.Flags.Has(packet.RST):
-		t.reset(me, seq)
+		t.reset(dir, me, s)
 		return
 	case opens && !t.opened(dir, s):
 		return
@@ -40,19 +35,38 @@ func (t *Tracker) take(dir Direction, s *packet.Segment) {
 	t.payload(dir, me, seq, s)
 }
 
-// reset ends the session if the RST can be genuine.
-func (t *Tracker) reset(me *stream, seq uint32) {
-	if me.known && t.rel == SeeAll {
-		if d := me.at(seq) - me.off; d < -resetWindow || d > resetWindow {
-			return
-		}
+// reset ends the session, until somebody goes on, if the RST's receiver must take it.
+func (t *Tracker) reset(dir Direction, me *stream, s *packet.Segment) {
+	if t.wasReset || !t.takesReset(dir, me, s) {
+		return
 	}
 	if me.known && t.rel == ReleaseBoth {
-		if end := me.beyond(seq); end > me.off && (me == &t.down || end <= t.acked+unacked) {
+		if end := me.beyond(s.Seq); end > me.off && (me == &t.down || end <= t.acked+unacked) {
 			me.advance(end)
 		}
 	}
-	t.finish(EndRST)
+	t.conclude(EndRST)
+	t.wasReset = true
+}
+
+// takesReset reports whether a RST has the number that its receiver expects
+// (RFC 5961, section 3). A client could otherwise make us close a session that its
+// server still has open. Where the kernel passed what came before we do not know
+// that number, only what it is not below.
+func (t *Tracker) takesReset(dir Direction, me *stream, s *packet.Segment) bool {
+	if !me.known { // the answer to a SYN, or to what came before us
+		other := t.stream(1 - dir)
+		return s.Flags.Has(packet.ACK) && other.known && other.at(s.Ack) == other.off
+	}
+	if t.rel == ReleaseBoth || t.rel == ReleaseUp && dir == Up {
+		least := me.off
+		if dir == Up {
+			least = min(least, t.acked)
+		}
+		return me.beyond(s.Seq) >= least
+	}
+	at := me.at(s.Seq)
+	return at == me.off || at == me.high() || me.closed() && at == me.fin+1
 }
 
 // opened takes a SYN and says whether the segment goes on from there.
@@ -71,9 +85,11 @@ func (t *Tracker) opened(dir Direction, s *packet.Segment) bool {
 		return true
 	}
 	acks := s.Flags.Has(packet.ACK)
-	if t.down.syn || t.down.seen {
-		if t.reused && acks && s.Ack == t.resyn+1 { // the server agreed to a new session on the same ports
-			t.finish(EndUnknown)
+	if t.down.syn || t.down.seen || t.wasReset {
+		again := t.reused && s.Ack == t.resyn+1 // the server agreed to a new session on the same ports
+		same := t.up.syn && s.Ack == t.up.isn+1 && (!t.down.syn || s.Seq != t.down.isn)
+		if acks && (again || same) {
+			t.renew()
 		}
 		return false
 	}
@@ -87,6 +103,16 @@ func (t *Tracker) opened(dir Direction, s *packet.Segment) bool {
 	t.down.syn, t.down.isn = true, s.Seq
 	t.established()
 	return true
+}
+
+// renew ends the session because the segment in hand begins another.
+func (t *Tracker) renew() {
+	t.renewed = true
+	if t.wasReset {
+		t.over()
+		return
+	}
+	t.finish(EndUnknown)
 }
 
 func (t *Tracker) established() {
@@ -153,6 +179,9 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 	if end > off {
 		me.seen = true
 		if dir == Down {
+			if end > me.off {
+				t.revive()
+			}
 			t.established()
 		}
 	}

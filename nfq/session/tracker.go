@@ -39,9 +39,12 @@ type Tracker struct {
 	acked    int64   // the highest client offset that the server acknowledged
 	rel      Release // what Release said after the last segment
 	passing  bool    // after ReleaseUp: what was in flight may still be missing
-	resyn    uint32  // ISN of a client SYN in the middle of the session
-	reused   bool    // resyn is meaningful
-	began    bool    // Established was told
+	now      time.Time
+	resyn    uint32 // ISN of a client SYN in the middle of the session
+	reused   bool   // resyn is meaningful
+	began    bool   // Established was told
+	wasReset bool   // Ended was told for a RST that its receiver may not have taken
+	renewed  bool
 	ended    bool
 
 	client client
@@ -65,18 +68,38 @@ func New(opt Options) *Tracker {
 }
 
 // Segment takes one segment in the order of arrival and appends what it told
-// to ev. It copies what it must keep of s. Segments after the end tell nothing.
+// to ev. It copies what it must keep of s.
+//
+// After both sides' FIN the end is final: segments tell nothing more, but a SYN
+// of the client makes Renewed true.
+//
+// A RST counts if it has exactly the next sequence number of its sender, as far
+// as we can know that number (RFC 5961, section 3); any other one is ignored, and
+// a session that it did end is for the caller's timeout. Even one that counts may
+// never have arrived. So Ended with EndRST is provisional: Ended() is true,
+// Release says SeeAll, and the tracker keeps its state. The caller should go on
+// giving it the session's segments for a while. If the server sends new payload,
+// or the client's tell something, Revived comes before the events of that segment
+// and the session goes on as if there had been no RST, up to another Ended.
+// Segments that tell nothing leave it ended. End makes it final.
 func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []Event) []Event {
 	if t.ended {
+		t.renewed = t.renewed || dir == Up && s.Flags&(packet.SYN|packet.ACK) == packet.SYN
 		return ev
 	}
-	t.clock(now)
-	t.ev = ev
+	if !t.wasReset {
+		t.clock(now)
+	}
+	t.now, t.ev = now, ev
 	t.take(dir, s)
-	if !t.ended && t.up.closed() && t.down.closed() {
+	switch {
+	case t.ended || !t.up.closed() || !t.down.closed():
+	case t.wasReset:
+		t.over()
+	default:
 		t.finish(EndFIN)
 	}
-	rel := t.Release()
+	rel := t.release()
 	if rel == ReleaseUp {
 		t.passing = true
 	}
@@ -91,6 +114,13 @@ func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []
 // released content. Where the server answers something that we did not see, the
 // session's content is not released again: what can be hidden is one window of bytes.
 func (t *Tracker) Release() Release {
+	if t.wasReset && !t.ended {
+		return SeeAll // to see whether somebody goes on
+	}
+	return t.release()
+}
+
+func (t *Tracker) release() Release {
 	switch {
 	case t.ended || t.mode == opaque:
 		return ReleaseBoth
@@ -104,15 +134,26 @@ func (t *Tracker) Release() Release {
 	return SeeAll
 }
 
-// Ended reports whether the session is over.
-func (t *Tracker) Ended() bool { return t.ended }
+// Ended reports whether the session is over; after a RST that may change, see Segment.
+func (t *Tracker) Ended() bool { return t.ended || t.wasReset }
+
+// Renewed reports whether the last segment belongs to another session on the same
+// addresses and ports, which the server agreed to: the caller begins a new Tracker
+// with that segment. It is the server's SYN+ACK that tells, to a SYN of the client
+// with a new number or, with a new number of the server's own, to one with the same
+// number as before; after both sides' FIN it is the client's SYN.
+func (t *Tracker) Renewed() bool { return t.renewed }
 
 // End closes the session for a reason that is not in its segments, and gives
 // its buffers back. What waited behind a hole is read first; the events that
 // this told are given back, Ended is the last. If both sides had closed the
-// session already, EndFIN stays the reason.
+// session already, EndFIN stays the reason. After a RST it tells nothing more.
 func (t *Tracker) End(reason EndReason, now time.Time) []Event {
-	if t.ended {
+	switch {
+	case t.ended:
+		return nil
+	case t.wasReset:
+		t.over()
 		return nil
 	}
 	t.clock(now)
@@ -148,7 +189,10 @@ func (t *Tracker) Facts() Facts {
 	return f
 }
 
-func (t *Tracker) emit(e Event) { t.ev = append(t.ev, e) }
+func (t *Tracker) emit(e Event) {
+	t.revive()
+	t.ev = append(t.ev, e)
+}
 
 func (t *Tracker) stream(dir Direction) *stream {
 	if dir == Up {
@@ -176,16 +220,40 @@ func (t *Tracker) giveUp() {
 	t.down.drop()
 }
 
-// finish ends the session: what waits behind a hole is read, then no more.
+// finish ends the session for good: what waits behind a hole is read, then no more.
 func (t *Tracker) finish(reason EndReason) {
+	t.conclude(reason)
+	t.over()
+}
+
+// conclude reads what waits behind a hole and tells of the end.
+func (t *Tracker) conclude(reason EndReason) {
 	t.catchUp(Up, max(t.up.high(), min(t.up.fin, t.acked)))
 	t.catchUp(Down, max(t.down.high(), t.down.fin))
 	if t.mode == inTLS && t.facts.TLS != TLSNone && t.down.seen {
 		t.facts.Handshake = Abandoned
 	}
+	t.facts.EndReason = reason
+	t.emit(Event{Kind: Ended, Text: reason.String()})
+}
+
+// over gives everything back.
+func (t *Tracker) over() {
 	t.giveUp()
 	t.tls = nil
 	t.ended = true
-	t.facts.EndReason = reason
-	t.emit(Event{Kind: Ended, Text: reason.String()})
+}
+
+// revive takes back an end by RST.
+func (t *Tracker) revive() {
+	if !t.wasReset || t.ended {
+		return
+	}
+	t.wasReset = false
+	t.clock(t.now)
+	t.facts.EndReason = EndUnknown
+	if t.facts.Handshake == Abandoned {
+		t.facts.Handshake = HandshakeNone
+	}
+	t.emit(Event{Kind: Revived})
 }
