@@ -8,7 +8,8 @@
 //
 // Neither transport has acknowledgements from the collector.
 //   - UDP: whatever the network or the collector's socket drops, unseen. Where the collector's host answers that nobody listens
-//     (ICMP port unreachable), the record that caused the answer is sent again later; records sent before the answer came are gone.
+//     (ICMP port unreachable), the last record is sent again later; others sent before the answer came are gone. From then on
+//     each new connection begins with one record and 200 ms for the host to refuse it.
 //   - TCP: a record is kept until the collector's kernel has acknowledged its bytes, and sent again on the next connection
 //     otherwise, so a broken connection costs nothing that was on the way and may bring a record twice (same event). What the
 //     collector's kernel had taken and its process had not yet read when it died is gone.
