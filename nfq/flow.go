@@ -13,6 +13,7 @@ type class uint8
 
 const (
 	over     class = iota // ended; known a while longer, for its stragglers
+	aborted               // a reset was seen; whether its receiver took it, the next seconds tell
 	halfOpen              // the server has not answered the SYN
 	answered              // it has, but nobody said anything yet
 	running               // payload was seen
@@ -25,9 +26,11 @@ type timeouts [classes]time.Duration
 
 // defaultTimeouts: a client waits 5 minutes for the greeting, and the longest
 // wait of a client is 10 minutes for the reply to the end of data (RFC 5321,
-// section 4.5.3.2); a released flow is silent towards us while mail flows.
+// section 4.5.3.2); a released flow is silent towards us while mail flows. What
+// goes on after a reset does so at once.
 var defaultTimeouts = timeouts{
 	over:     30 * time.Second,
+	aborted:  5 * time.Second,
 	halfOpen: time.Minute,
 	answered: 6 * time.Minute,
 	running:  15 * time.Minute,
@@ -41,6 +44,13 @@ type flow struct {
 	handle  any
 	midAir  bool // the SYN was not seen: the policy was not asked
 	isn     uint32
+
+	// Once the server has spoken, only a SYN+ACK of it begins another session.
+	spoke     bool
+	serverISN uint32 // of its SYN+ACK, with greeted
+	greeted   bool
+	nextISN   uint32 // of the last SYN in the middle of the session, with asked
+	asked     bool
 
 	// told is the state that the last verdict put into the mark, valid when
 	// marked. For flows that are over, wanted is what stragglers get.
@@ -60,7 +70,7 @@ type flow struct {
 
 // state is what the kernel should do with the flow's packets.
 func (f *flow) state() ruleset.State {
-	if f.tracker == nil {
+	if f.tracker == nil || f.tracker.Ended() {
 		return f.wanted
 	}
 	switch f.tracker.Release() {

@@ -50,6 +50,7 @@ func TestGreetingIsHeld(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	b.take(c.clientRST())
+	b.later(5 * time.Second)
 	if s := b.policy.closed(); len(s) != 1 || s[0].Held != 10*time.Second || s[0].DroppedPackets != 3 {
 		t.Errorf("closed %+v", s)
 	}

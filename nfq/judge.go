@@ -30,6 +30,8 @@ func (w *worker) judge(p *queued, now time.Time) {
 	switch {
 	case dir == session.Up && s.Flags&kind == packet.SYN:
 		w.start(p, f, key, now)
+	case f != nil && dir == session.Down && f.beginsAnother(s):
+		w.restart(p, f, now)
 	case f != nil:
 		w.follow(p, f, dir, false, now)
 	case s.Flags.Any(packet.SYN | packet.FIN | packet.RST):
@@ -70,15 +72,22 @@ func (w *worker) orient(s *packet.Segment) (key Flow, dir session.Direction, ok 
 }
 
 // start handles a client's SYN. The same initial sequence number means the same
-// session. Only a session that we turned away keeps that answer after its end:
-// else a reset, forged or not, would be a way to go on unjudged.
+// session while it runs. Only a session that we turned away keeps that answer after
+// its end: else a reset, forged or not, would be a way to go on unjudged.
+//
+// In the middle of a session a SYN says nothing: its server may answer it with no
+// more than an acknowledgement (RFC 5961, section 4), and the session goes on.
 func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 	s := &w.segment
 	if f != nil {
 		again := !f.midAir && f.isn == s.Seq
 		switch {
-		case again && f.tracker != nil:
+		case again && f.tracker != nil && f.class != aborted:
 			w.follow(p, f, session.Up, true, now)
+			return
+		case f.tracker != nil && f.spoke:
+			f.nextISN, f.asked = s.Seq, true
+			w.accept(p, f, true)
 			return
 		case again && (f.wanted == ruleset.Deferred || f.wanted == ruleset.Cut):
 			w.table.touch(f, over, now)
@@ -93,23 +102,62 @@ func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 		w.pass(p, passFlowTableFull)
 		return
 	}
-	w.count.opened++
-	opening := w.q.cfg.Policy.Open(key, now)
-	f = w.add(key, now)
-	w.current = f
-	f.isn, f.handle = s.Seq, opening.Handle
-	switch opening.Action {
+	f, action := w.open(key, s.Seq, now)
+	switch action {
 	case Defer:
 		w.turnAway(p, f, ruleset.Deferred, session.EndUnknown, now)
-		return
 	case Reset:
 		w.turnAway(p, f, ruleset.Cut, session.EndCut, now)
-		return
+	default:
+		w.follow(p, f, session.Up, true, now)
+	}
+}
+
+// open asks the policy about a new session and makes its flow.
+func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
+	w.count.opened++
+	opening := w.q.cfg.Policy.Open(key, now)
+	f := w.add(key, now)
+	w.current = f
+	f.isn, f.handle = isn, opening.Handle
+	switch opening.Action {
+	case Defer, Reset:
+		return f, opening.Action
 	case Hold:
 		f.hold = opening.Hold
 	}
 	f.tracker = session.New(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
-	w.follow(p, f, session.Up, true, now)
+	return f, opening.Action
+}
+
+// beginsAnother reports whether the segment in hand is the server's consent to
+// another session on the addresses and ports of f.
+func (f *flow) beginsAnother(s *packet.Segment) bool {
+	if f.tracker == nil || !f.spoke || !s.Flags.Has(packet.SYN|packet.ACK) {
+		return false
+	}
+	isn := s.Ack - 1
+	if isn == f.isn && !f.midAir {
+		return f.greeted && s.Seq != f.serverISN
+	}
+	return f.asked && isn == f.nextISN
+}
+
+// restart begins the session to which the server consented. It is too late to
+// lead that to the responder.
+func (w *worker) restart(p *queued, f *flow, now time.Time) {
+	key, isn := f.Flow, w.segment.Ack-1
+	w.end(f, session.EndUnknown, ended(session.EndUnknown), now)
+	w.current = nil
+	w.forget(f)
+	f, action := w.open(key, isn, now)
+	if action == Defer || action == Reset {
+		w.turnAway(p, f, ruleset.Cut, session.EndCut, now)
+		return
+	}
+	syn := packet.Segment{Src: key.Client, Dst: key.Server, Seq: isn, Flags: packet.SYN}
+	w.events = f.tracker.Segment(session.Up, &syn, now, w.events[:0]) // tells nothing
+	w.follow(p, f, session.Down, true, now)
 }
 
 // turnAway closes a session that goes on without us.
@@ -126,6 +174,9 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	s := &w.segment
 	closing := s.Flags.Any(packet.FIN | packet.RST)
 	if f.tracker == nil {
+		if f.wanted == ruleset.Deferred && !syn {
+			f.wanted = ruleset.Cut // it was too late: what is redirected does not come here
+		}
 		w.count.passed[passAfterEnd]++
 		w.accept(p, f, syn)
 		return
@@ -150,15 +201,23 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	}
 	clear(w.events)
 
-	w.table.touch(f, f.classAfter(s, dir), now)
+	f.listen(s, dir)
+	if c := f.classAfter(s, dir); c != aborted { // a reset's time runs on
+		w.table.touch(f, c, now)
+	}
 	switch {
 	case f.midAir:
 		w.count.passed[passMidAir]++
 	case len(s.Payload) == 0 && !closing && !s.Flags.Any(packet.SYN):
 		w.count.passed[passEmpty]++
 	}
-	if last {
+	if last && f.tracker.Ended() {
 		why := f.tracker.Facts().EndReason
+		if why == session.EndRST {
+			w.table.touch(f, aborted, now)
+			w.accept(p, f, syn)
+			return
+		}
 		w.end(f, why, ended(why), now)
 		w.accept(p, f, syn)
 		return
@@ -182,12 +241,26 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	w.accept(p, f, syn)
 }
 
+// listen notes what the server has said.
+func (f *flow) listen(s *packet.Segment, dir session.Direction) {
+	if dir != session.Down {
+		return
+	}
+	syn := s.Flags.Has(packet.SYN | packet.ACK)
+	if syn && !f.greeted && !f.midAir {
+		f.serverISN, f.greeted = s.Seq, true
+	}
+	f.spoke = f.spoke || syn || len(s.Payload) > 0
+}
+
 // classAfter is where f belongs after s.
 func (f *flow) classAfter(s *packet.Segment, dir session.Direction) class {
 	switch {
+	case f.class == aborted && f.tracker.Ended():
+		return aborted
 	case f.state() != ruleset.See:
 		return released
-	case len(s.Payload) > 0, f.class == released:
+	case len(s.Payload) > 0, f.class == released, f.class == aborted:
 		return running
 	case f.class == halfOpen && dir == session.Down:
 		return answered

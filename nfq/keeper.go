@@ -94,7 +94,8 @@ func (w *worker) resetMatching(match func(Flow, any) bool, now time.Time) {
 // before it was through.
 func (w *worker) sweep(now time.Time) (more bool) {
 	n := 0
-	for c := range classes {
+	for c := classes; c > 0; { // over is the last: others come there
+		c--
 		for f := w.table.oldest(c); f != nil && now.Sub(f.seen) >= w.timeouts[c]; f = w.table.oldest(c) {
 			if n++; n > sweepAtOnce {
 				return true
@@ -104,7 +105,9 @@ func (w *worker) sweep(now time.Time) (more bool) {
 				as = endedHalfOpen
 			}
 			w.end(f, session.EndTimeout, as, now)
-			w.forget(f)
+			if c != aborted { // those stay for their stragglers
+				w.forget(f)
+			}
 		}
 	}
 	return false

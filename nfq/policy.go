@@ -53,7 +53,8 @@ type Opening struct {
 type Policy interface {
 	// Open is asked on the first SYN of a session. Retransmissions of that SYN
 	// are not asked again; a SYN with another initial sequence number is a new
-	// session.
+	// session. In the middle of a session it is one only when the server consents,
+	// and Defer is then too late: it resets.
 	Open(f Flow, now time.Time) Opening
 	// Event tells what a packet of f showed. A result above zero holds the
 	// server's reply that long: the packet in hand when that is a reply, else
@@ -61,7 +62,8 @@ type Policy interface {
 	Event(f Flow, handle any, e session.Event, now time.Time) time.Duration
 	// Close is called exactly once for every Open, and once for every flow found
 	// in mid-air, then with a nil handle. Sessions that were deferred or reset by
-	// Open are closed at once: they go on without us.
+	// Open are closed at once: they go on without us. After a reset it is called
+	// some seconds later, since what was reset may go on all the same.
 	Close(f Flow, handle any, s Summary)
 }
 

@@ -196,7 +196,7 @@ func (w *worker) room(now time.Time) bool {
 	if w.q.flows.Load() < int64(w.q.cfg.MaxFlows) {
 		return true
 	}
-	for _, c := range [...]class{over, halfOpen} {
+	for _, c := range [...]class{over, aborted, halfOpen} {
 		if f := w.table.oldest(c); f != nil {
 			w.end(f, session.EndTimeout, endedEvicted, now)
 			w.forget(f)
@@ -223,22 +223,22 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	if t == nil {
 		return
 	}
-	switch {
-	case why == session.EndCut:
-		// What is held goes on to the client, which then says something and hears
-		// the reset. With a mark Cut it would be the server that gets a reset, and
-		// a client that waits for its greeting would learn nothing.
-		w.letGo(f, now)
+	// What is held goes on to the client. If that is cut it then says something and
+	// hears the reset: with a mark Cut on what is held it would be the server that
+	// gets a reset, and a client that waits for its greeting would learn nothing.
+	w.letGo(f, now)
+	at := now
+	if why == session.EndCut {
 		f.wanted = ruleset.Cut
-	case f.wanted == ruleset.See:
-		f.wanted = f.state()
+	}
+	if f.class == aborted { // that was its end, then
+		why, as, at = session.EndRST, ended(session.EndRST), f.seen
 	}
 	f.tracker = nil
 	f.hold = 0
-	w.letGo(f, now)
-	w.table.touch(f, over, now)
+	w.table.touch(f, over, at)
 	w.count.ended[as]++
-	w.close(f, t, session.Facts{EndReason: why}, now)
+	w.close(f, t, session.Facts{EndReason: why}, at)
 }
 
 // close tells the policy. Whatever goes wrong in there, f is closed. Without a

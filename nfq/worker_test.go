@@ -63,6 +63,10 @@ func TestWhoIsANewSession(t *testing.T) {
 			s := c.syn()
 			return [][]byte{s, c.clientRST(), s}
 		}, 2, 1},
+		{"the same one after both sides closed", func(c *talk) [][]byte {
+			s := c.syn()
+			return [][]byte{s, c.synAck(), c.clientFIN(), c.serverFIN(), s}
+		}, 2, 1},
 		{"from mid-air to new", func(c *talk) [][]byte { return [][]byte{c.say("NOOP\r\n"), c.syn()} }, 1, 1},
 		{"a reset of nothing", func(c *talk) [][]byte { return [][]byte{c.clientRST()} }, 0, 0},
 		{"stragglers", func(c *talk) [][]byte {
@@ -78,6 +82,123 @@ func TestWhoIsANewSession(t *testing.T) {
 				t.Errorf("%d opened and %d closed, want %d and %d", o, e, c.opens, c.closes)
 			}
 		})
+	}
+}
+
+// A SYN in the middle of a session is nothing until its server consents: that may
+// answer with a mere acknowledgement, and the session goes on.
+func TestSYNInTheMiddle(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		why    string
+		action Action // of the policy from the second session on
+		offset uint32 // of the second SYN's number
+		server func(c *talk) []byte
+		opens  int
+		want   string // the server's answer is told
+		counts int    // messages of the session that was there first
+	}{
+		{"forged, the server acknowledges what it has", Defer, 1 << 25, func(c *talk) []byte {
+			return nfqtest.TCP{Src: c.server, Dst: c.client, Seq: c.down, Ack: c.up, Flags: packet.ACK}.Packet()
+		}, 1, "accept", 1},
+		{"the server consents to something else", Defer, 1 << 25, func(c *talk) []byte {
+			return nfqtest.TCP{Src: c.server, Dst: c.client, Seq: 77, Ack: 99, Flags: packet.SYN | packet.ACK}.Packet()
+		}, 1, "accept", 1},
+		{"the old consent once more", Defer, 0, func(c *talk) []byte {
+			return nfqtest.TCP{Src: c.server, Dst: c.client, Seq: 5000, Ack: 1001, Flags: packet.SYN | packet.ACK}.Packet()
+		}, 1, "accept", 1},
+		{"the server consents", Pass, 1 << 25, func(c *talk) []byte {
+			return nfqtest.TCP{Src: c.server, Dst: c.client, Seq: 77, Ack: 1000 + 1<<25 + 1, Flags: packet.SYN | packet.ACK}.Packet()
+		}, 2, "see", 0},
+		{"it consents, too late for the responder", Defer, 1 << 25, func(c *talk) []byte {
+			return nfqtest.TCP{Src: c.server, Dst: c.client, Seq: 77, Ack: 1000 + 1<<25 + 1, Flags: packet.SYN | packet.ACK}.Packet()
+		}, 2, "cut", 0},
+		{"it consents to the same number with another of its own", Reset, 0, func(c *talk) []byte {
+			return nfqtest.TCP{Src: c.server, Dst: c.client, Seq: 77, Ack: 1001, Flags: packet.SYN | packet.ACK}.Packet()
+		}, 2, "cut", 0},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			p := &policy{}
+			p.opening = func(Flow) Opening {
+				if len(p.opens) > 1 {
+					return Opening{Action: c.action}
+				}
+				return Opening{}
+			}
+			b := newBench(t, Config{Policy: p})
+			k := newTalk(4000)
+			b.take(k.syn(), k.synAck(), k.reply("220 hi\r\n"), k.say("EHLO c\r\n"), k.reply("250 hi\r\n"))
+			b.take(nfqtest.TCP{Src: k.client, Dst: k.server, Seq: 1000 + c.offset, Flags: packet.SYN}.Packet())
+			if n := len(p.opened()); n != 1 {
+				t.Errorf("%d opened by the SYN alone", n-1)
+			}
+			if got := b.answer(b.take(c.server(k))); got != c.want {
+				t.Errorf("the server's answer: %s, want %s", got, c.want)
+			}
+			if n := len(p.opened()); n != c.opens {
+				t.Errorf("%d opened, want %d", n, c.opens)
+			}
+			b.take(k.say("MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n"), k.reply("250 ok\r\n250 ok\r\n354 go\r\n"), k.say("x\r\n.\r\n"), k.reply("250 ok\r\n"))
+			b.later(2 * time.Hour)
+			closed := p.closed()
+			if len(closed) != c.opens || closed[0].Messages != c.counts {
+				t.Errorf("closed %+v, want %d, the first with %d messages", closed, c.opens, c.counts)
+			}
+		})
+	}
+}
+
+// What was to be redirected and comes to us all the same was not: the connection
+// stood before.
+func TestDeferredTooLateIsCut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{Policy: &policy{opening: func(Flow) Opening { return Opening{Action: Defer} }}})
+	c := newTalk(4000)
+	b.take(c.syn())
+	for _, ip := range [][]byte{c.say("MAIL FROM:<>\r\n"), c.reply("250 ok\r\n"), c.syn()} {
+		if got := b.answer(b.take(ip)); got != "cut" && got != "deferred" {
+			t.Errorf("got %s", got)
+		}
+	}
+	if v := b.stats().Verdicts; v["cut"] != 2 || v["accept"] != 0 {
+		t.Errorf("verdicts %v, want two resets", v)
+	}
+}
+
+// A reset is an end only if nobody goes on: its receiver may not have taken it, or
+// never got it.
+func TestWhatGoesOnAfterAResetIsFollowed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{})
+	c := newTalk(4000)
+	b.take(c.syn(), c.synAck(), c.reply("220 hi\r\n"), c.say("EHLO c\r\n"), c.reply("250 hi\r\n"), c.clientRST())
+	b.later(4 * time.Second)
+	if n := len(b.policy.closed()); n != 0 {
+		t.Error("closed by a reset alone")
+	}
+	for _, ip := range [][]byte{
+		c.say("MAIL FROM:<>\r\n"), c.reply("250 ok\r\n"), c.say("RCPT TO:<a@b>\r\n"), c.reply("250 ok\r\n"), c.say("DATA\r\n"), c.reply("354 go\r\n"),
+	} {
+		if got := b.answer(b.take(ip)); got == "both" {
+			t.Error("released")
+		}
+	}
+	b.take(c.say("x\r\n.\r\n"), c.reply("250 ok\r\n"))
+	again := b.answer(b.take(c.clientRST()))
+	if again == "both" {
+		t.Error("released at the end")
+	}
+	b.later(5 * time.Second)
+	closed := b.policy.closed()
+	if len(closed) != 1 || closed[0].Messages != 1 || closed[0].EndReason != session.EndRST || len(b.policy.opened()) != 1 {
+		t.Errorf("closed %+v, want one session with one message", closed)
+	}
+	if s := b.stats(); s.Ended["rst"] != 1 || s.Flows != 1 {
+		t.Errorf("ends %v, %d flows", s.Ended, s.Flows)
+	}
+	b.later(30 * time.Second)
+	if n := b.stats().Flows; n != 0 {
+		t.Errorf("%d flows left", n)
 	}
 }
 
@@ -219,6 +340,7 @@ func TestPanicIsContained(t *testing.T) {
 					t.Errorf("packet %d: %s", i, got)
 				}
 			}
+			b.later(5 * time.Second)
 			s := b.stats()
 			if s.Panics == 0 {
 				t.Error("no panic was counted")
