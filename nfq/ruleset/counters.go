@@ -19,7 +19,7 @@ type Counters struct {
 	QueuedUp         Counter // from subscribers into the queue
 	QueuedDown       Counter // answers into the queue
 	Deferred         Counter // connections (their SYN) led to the responder
-	Invalid          Counter // passed: conntrack found it to be of no connection
+	Invalid          Counter // passed: the other end will not get it, or not take it
 	ResponderDropped Counter // came to the responder's port by themselves
 }
 

@@ -117,3 +117,26 @@ func TestInvalidPassesUnseen(t *testing.T) {
 		}
 	})
 }
+
+// A packet that gets no further than the box is nothing that the server knows.
+func TestWhatEndsHerePassesUnseen(t *testing.T) {
+	both(t, func(t *testing.T, r *rig, a addresses) {
+		l := r.listen([]uint16{10}, nil)
+		rs := r.apply(options())
+		r.box.nft("table inet other { chain c { type filter hook prerouting priority -310; tcp dport 25 notrack; }; }", "-f", "-")
+		var packets [][]byte
+		for i, hops := range []byte{1, 2, 1} {
+			p := a.rawTCP(uint32(i), 5, 10, flagACK)
+			if p[0]>>4 == 4 {
+				p[ipv4TTL] = hops
+			} else {
+				p[ipv6HopLimit] = hops
+			}
+			packets = append(packets, p)
+		}
+		a.send(t, r, packets)
+		eventually(t, "two pass and one is queued", func() bool {
+			return counters(t, rs).Invalid.Packets == 2 && l.count(func(packet) bool { return true }) == 1
+		})
+	})
+}

@@ -96,7 +96,7 @@ func design(o Options, k Kernel) []chain {
 			{"no payload; IPv4 options make it go the long way", join(ipv4PureACK(), count(counterPureACK), accept())},
 			{"no payload; extension headers make it go the long way", join(ipv6PureACK(), count(counterPureACK), accept())},
 		}},
-		{name: "up", rules: append(slices.Clone(first),
+		{name: "up", rules: append(append(lastHop(), first...),
 			rule{"the client's bulk", join(quietFlags, m.ctIs(Up), count(counterReleased), accept())},
 			rule{"", join(count(counterQueuedUp), sendToQueue)},
 		)},
@@ -136,6 +136,20 @@ func design(o Options, k Kernel) []chain {
 	return chains
 }
 
+// lastHop lets pass what gets no further than here: no server will see it, and it
+// must not tell us anything that the server does not know. Forwarding takes one off
+// (RFC 791, section 3.2; RFC 8200, section 3).
+func lastHop() []rule {
+	over := func(offset uint32) exprs {
+		return exprs{load(expr.PayloadBaseNetworkHeader, offset, 1), &expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: []byte{1}}}
+	}
+	const why = "ends here, so it must not tell us anything"
+	return []rule{
+		{why, join(family(unix.NFPROTO_IPV4), over(ipv4TTL), count(counterInvalid), accept())},
+		{why, join(family(unix.NFPROTO_IPV6), over(ipv6HopLimit), count(counterInvalid), accept())},
+	}
+}
+
 // cutRules end the sessions of who is cut. Only conntrack knows who opened a
 // connection: one to the subscriber, from a port 25, is nobody's mail. A reset of
 // either end goes the way of all others.
@@ -170,6 +184,7 @@ func applyRules(m Marks) []rule {
 const (
 	ipv4Source, ipv4Destination = 12, 16
 	ipv6Source, ipv6Destination = 8, 24
+	ipv4TTL, ipv6HopLimit       = 8, 7
 )
 
 func ipv4Cut(offset uint32) exprs {
