@@ -86,6 +86,11 @@ func TestTheTokenOpensTheAPIAndMetrics(t *testing.T) {
 			t.Errorf("%s: %s", path, a.Status)
 		}
 	}
+	for _, scheme := range []string{"bearer ", "BEARER ", "Bearer   "} { // RFC 9110 section 11.1: the scheme's case is free
+		if a := get(t, s, "/api/v1/status", "Authorization", scheme+tokenOf(t, s)); a.StatusCode != 200 {
+			t.Errorf("scheme %q: %s", scheme, a.Status)
+		}
+	}
 	// A token is for programs: pages want a session.
 	if a := get(t, s, "/", bearer...); a.StatusCode != http.StatusSeeOther {
 		t.Errorf("a page by bearer token: %s", a.Status)

@@ -154,7 +154,7 @@ func (s *Server) guard(rt route, next http.Handler) http.Handler {
 		}
 		from := peer(r)
 		a := actor{who: "admin " + from.String()}
-		if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && rt.access != loggedIn {
+		if bearer, ok := bearerOf(r); ok && rt.access != loggedIn {
 			right := s.token.is(bearer)
 			if wait := s.bearers.admit(from, right); wait > 0 {
 				s.tooManyTries(w, r, wait)
@@ -180,6 +180,12 @@ func (s *Server) guard(rt route, next http.Handler) http.Handler {
 			s.refuse(w, r, http.StatusUnauthorized, "A token is needed", "Send the token as Authorization: Bearer, or log in. It stands in admin.token in the box's data directory.")
 		}
 	})
+}
+
+// bearerOf is the bearer token that r came with. The scheme's case is free (RFC 9110 section 11.1).
+func bearerOf(r *http.Request) (token string, ok bool) {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.TrimLeft(token, " "), ok && strings.EqualFold(scheme, "Bearer")
 }
 
 func (s *Server) tooManyTries(w http.ResponseWriter, r *http.Request, wait time.Duration) {
