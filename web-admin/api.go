@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (s *Server) apiRelease(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := RecordQuery{Kind: strings.ToUpper(in.text("kind")), Subscriber: in.text("subscriber"), From: in.time("from"), To: in.time("to"),
+	q := RecordQuery{Kind: in.kind("kind"), Subscriber: in.text("subscriber"), From: in.time("from"), To: in.time("to"),
 		Limit: in.limit(), Cursor: in.text("cursor")}
 	if in.refused(w) {
 		return
@@ -184,6 +185,16 @@ func (in *input) stages(name string) []string {
 		}
 	}
 	return out
+}
+
+// kind reads the name of a kind of records, in capitals or not.
+func (in *input) kind(name string) string {
+	kind := strings.ToUpper(in.text(name))
+	if kind != "" && !slices.Contains(recordKinds, kind) {
+		in.wrong(name, "one of "+strings.Join(recordKinds, ", "))
+		return ""
+	}
+	return kind
 }
 
 // refused answers 400 when something was wrong.

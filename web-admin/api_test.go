@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -142,6 +144,8 @@ func TestBadInputIsAProblem(t *testing.T) {
 		"/api/v1/subscribers?limit=1001":                         "limit",
 		"/api/v1/subscribers?limit=x":                            "limit",
 		"/api/v1/subscribers?stage=angry":                        "stage",
+		"/api/v1/records?kind=gossip":                            "kind",
+		"/api/v1/records?kind=STAGE,AUDIT":                       "kind",
 		"/api/v1/records?from=yesterday":                         "from",
 		"/api/v1/records?from=1&to=2":                            "to",
 		"/api/v1/records?subscriber=" + strings.Repeat("x", 300): "subscriber",
@@ -391,6 +395,80 @@ func TestEventsTellCountersStagesAndHealth(t *testing.T) {
 		}
 	}
 	next(t, again, "counters")
+}
+
+// TestEventsOfABusySecondAreAllTold pours in more stage changes than a page of records holds, at once and while nobody listened.
+func TestEventsOfABusySecondAreAllTold(t *testing.T) {
+	t.Parallel()
+	const n = 2*maxLimit + 50
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	auth := []string{"Authorization", "Bearer " + tokenOf(t, s)}
+	events, _ := listen(t, t.Context(), s, auth...)
+	next(t, events, "counters")
+	box.mu.Lock()
+	seq := box.records[0].Seq
+	for i := uint64(1); i <= n; i++ {
+		box.records = slices.Insert(box.records, 0, Record{Seq: seq + i, Kind: "STAGE", Subscriber: fmt.Sprint("S-", i), At: At(noon)})
+	}
+	box.mu.Unlock()
+	again, _ := listen(t, t.Context(), s, append(auth, "Last-Event-ID", fmt.Sprint(seq))...)
+	for why, heard := range map[string]<-chan event{"who listens": events, "who comes back": again} {
+		for i := uint64(1); i <= n; i++ {
+			if e := next(t, heard, "stage"); e.id != fmt.Sprint(seq+i) {
+				t.Fatalf("%s: event %d is %s", why, seq+i, e.id)
+			}
+		}
+		next(t, heard, "counters")
+	}
+}
+
+// TestIdsWithASlashAreFoundEscaped asks over both ways in, as clients that escape a path segment send it.
+func TestIdsWithASlashAreFoundEscaped(t *testing.T) {
+	t.Parallel()
+	ids := []string{"100.65.1.1/32", "2001:db8:7::/64", "a/b/c", "50% off", "a%2Fb", "x/../S-1044", "//", "Müller"}
+	box := busyBox()
+	for _, id := range ids {
+		box.subs = append(box.subs, Subscriber{ID: id, Stage: "cut"})
+	}
+	s := startServer(t, Options{Source: box})
+	socket := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", s.path)
+	}}}
+	for way, c := range map[string]struct {
+		root   string
+		client *http.Client
+	}{"socket": {"http://box/", socket}, "HTTPS": {s.URL(), client()}} {
+		for _, id := range ids {
+			for _, call := range []struct{ method, suffix, stage string }{{"GET", "", "cut"}, {"POST", "/release", "observe"}} {
+				box.mu.Lock()
+				for i := range box.subs {
+					if call.method == "GET" && box.subs[i].ID == id {
+						box.subs[i].Stage = "cut" // again, for the second way
+					}
+				}
+				box.mu.Unlock()
+				path := "api/v1/subscribers/" + url.PathEscape(id) + call.suffix
+				r, err := http.NewRequest(call.method, c.root+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+tokenOf(t, s))
+				a, err := c.client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var sub Subscriber
+				if err := json.NewDecoder(a.Body).Decode(&sub); err != nil {
+					t.Error(err)
+				}
+				a.Body.Close()
+				if a.StatusCode != 200 || sub.ID != id || sub.Stage != call.stage {
+					t.Errorf("%s over %s: %s %s: %s, %q in %s", id, way, call.method, path, a.Status, sub.ID, sub.Stage)
+				}
+			}
+		}
+	}
 }
 
 func TestEventStreamsAreBoundedAndEndWithTheServer(t *testing.T) {

@@ -69,25 +69,49 @@ func (st *stream) send() error {
 		st.health = health
 		fmt.Fprintf(&out, "event: health\ndata: %s\n\n", health)
 	}
-	stages, _ := src.Records(RecordQuery{Kind: "STAGE", After: st.seq, Limit: defaultLimit})
-	for i := len(stages) - 1; i >= 0; i-- { // oldest first
-		data, err := json.Marshal(stages[i])
+	missed := st.missed()
+	for i := len(missed) - 1; i >= 0; i-- { // oldest first
+		data, err := json.Marshal(missed[i])
 		if err != nil {
 			return err
 		}
-		st.seq = max(st.seq, stages[i].Seq)
-		fmt.Fprintf(&out, "event: stage\nid: %d\ndata: %s\n\n", stages[i].Seq, data)
+		st.seq = max(st.seq, missed[i].Seq)
+		fmt.Fprintf(&out, "event: stage\nid: %d\ndata: %s\n\n", missed[i].Seq, data)
+		if out.Len() >= writeFrom {
+			if err := st.write(&out); err != nil {
+				return err
+			}
+		}
 	}
 	counters, err := json.Marshal(status)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(&out, "event: counters\ndata: %s\n\n", counters)
-	// The server's write timeout is for whole answers; a stream gets it anew each second.
+	return st.write(&out)
+}
+
+// missed is every STAGE record after the last one sent that the box still remembers, newest first, however many pages that takes.
+func (st *stream) missed() []Record {
+	q := RecordQuery{Kind: "STAGE", After: st.seq, Limit: maxLimit}
+	all, next := st.s.opt.Source.Records(q)
+	for next != "" {
+		var page []Record
+		q.Cursor = next
+		page, next = st.s.opt.Source.Records(q)
+		all = append(all, page...)
+	}
+	return all
+}
+
+const writeFrom = 64 << 10 // bytes of events that are written without waiting for the rest
+
+// write sends what is in out and empties it. The server's write timeout is for whole answers; a stream gets it anew each time.
+func (st *stream) write(out *bytes.Buffer) error {
 	if err := st.ctl.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := st.w.Write(out.Bytes()); err != nil {
+	if _, err := out.WriteTo(st.w); err != nil {
 		return err
 	}
 	return st.ctl.Flush()
