@@ -284,6 +284,23 @@ func TestHostileNamesAreInert(t *testing.T) {
 	}
 }
 
+// TestACollectorThatWasNeverTriedIsNotDown looks at a box that had nothing to send yet.
+func TestACollectorThatWasNeverTriedIsNotDown(t *testing.T) {
+	t.Parallel()
+	box := quietBox()
+	box.status.Syslog = []Syslog{{URL: "udp://192.0.2.9:514", LastError: "not tried yet"}}
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	page := body(t, get(t, s, "/", "Cookie", enter(t, s)))
+	_, row, _ := strings.Cut(page, "udp://192.0.2.9:514")
+	row, _, _ = strings.Cut(row, "</tr>")
+	if strings.Count(row, "not tried yet") != 1 || strings.Contains(row, "down") || strings.Contains(row, "0001") || strings.Contains(page, "unreachable") {
+		t.Errorf("%s", row)
+	}
+	if got := read[Status](t, s, "/api/v1/status"); len(got.Syslog) != 1 || !got.Syslog[0].Since.IsZero() || got.Syslog[0].LastError != "not tried yet" {
+		t.Errorf("%+v", got.Syslog)
+	}
+}
+
 func get(t *testing.T, s *Server, path string, header ...string) *http.Response {
 	t.Helper()
 	return ask(t, s, "GET", path, "", header...)

@@ -44,6 +44,7 @@ type lanesView struct {
 type syslogView struct {
 	URL             string
 	Up              bool
+	Untried         string // what to say instead of up or down; empty when it is one of these
 	Waiting, Lost   string
 	Since           moment
 	Error           string
@@ -101,8 +102,12 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		}
 	}
 	for _, t := range st.Syslog {
-		v.Syslog = append(v.Syslog, syslogView{URL: inert(t.URL), Up: t.Up, Waiting: number(t.Behind), Lost: number(t.Dropped),
-			Since: z.lasting(t.Since.Time), Error: inert(t.LastError), HasLost: t.Dropped > 0, Behind: t.Behind > 0})
+		row := syslogView{URL: inert(t.URL), Up: t.Up, Waiting: number(t.Behind), Lost: number(t.Dropped),
+			Since: z.lasting(t.Since.Time), Error: inert(t.LastError), HasLost: t.Dropped > 0, Behind: t.Behind > 0}
+		if t.untried() {
+			row.Untried, row.Error = notTried, ""
+		}
+		v.Syslog = append(v.Syslog, row)
 	}
 	return v
 }

@@ -18,7 +18,7 @@ func problemsOf(st Status) []Problem {
 		add(Time{}, "No packets are being judged", "Mail passes unwatched.", "Look at the log of the service; it says what it waits for.")
 	}
 	for _, t := range st.Syslog {
-		if t.Up {
+		if t.Up || t.untried() {
 			continue
 		}
 		meaning := fmt.Sprintf("Mail is not affected; %s waiting", count(t.Behind, "record", "records"))

@@ -129,7 +129,14 @@ type Syslog struct {
 	Since     Time   `json:"since"` // when Up last changed
 	Behind    int64  `json:"behind"`
 	Dropped   int64  `json:"dropped"`
-	LastError string `json:"last_error"`
+	LastError string `json:"last_error"` // "not tried yet" until something was sent
+}
+
+const notTried = "not tried yet"
+
+// untried tells whether nothing was ever sent to the collector, so that it is neither up nor down.
+func (t Syslog) untried() bool {
+	return !t.Up && t.Since.IsZero() && (t.LastError == "" || t.LastError == notTried)
 }
 
 // Clock says whether the wall clock can be trusted. Known is false when nobody told us, and then nothing is claimed on the pages.

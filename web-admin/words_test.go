@@ -180,6 +180,12 @@ func TestProblemsStandStill(t *testing.T) {
 		{"the clock", func(s *Status) { s.Clock = Clock{Known: true} }, "The clock is not synchronised"},
 		{"records lost", func(s *Status) { s.Syslog[1].Dropped = 12 }, "12 lost to this collector"},
 		{"lost packets stay in the lanes' line", func(s *Status) { s.Lanes.Queue.Dropped = 12 }, ""},
+		{"a collector that was never tried is not down", func(s *Status) {
+			s.Syslog = append(s.Syslog, Syslog{URL: "udp://192.0.2.9:514", LastError: "not tried yet"})
+		}, ""},
+		{"one that nothing is sent to", func(s *Status) {
+			s.Syslog = append(s.Syslog, Syslog{URL: "tls://c.example", LastError: "tls:// is not active yet"})
+		}, "tls:// is not active yet"},
 		{"nobody asked about the clock", func(s *Status) { s.Clock = Clock{} }, ""},
 	} {
 		st := busyBox().status
