@@ -228,6 +228,8 @@ func badID(id string) string {
 		return "longer than 128 bytes"
 	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
 		return "blanks and control characters are not allowed"
+	case id == "." || id == "..":
+		return `"." and ".." stand for a directory in a URL; choose another`
 	}
 	if _, err := netip.ParsePrefix(id); err == nil {
 		return "a prefix is the name of an unmapped source; choose another"

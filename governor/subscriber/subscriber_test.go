@@ -84,6 +84,8 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"name with a control character", h + "a\x07,home\n", `s.csv:2:1: subscriber "a\a": blanks and control characters are not allowed`},
 		{"name too long", h + strings.Repeat("a", 129) + ",home\n", `s.csv:2:1: subscriber "` + strings.Repeat("a", 129) + `": longer than 128 bytes`},
 		{"name of an unmapped source", h + "10.0.0.1/32,home\n", `s.csv:2:1: subscriber "10.0.0.1/32": a prefix is the name of an unmapped source; choose another`},
+		{"name that a URL cannot hold", h + ".,home\n..,home\n...,home\n", `s.csv:2:1: subscriber ".": "." and ".." stand for a directory in a URL; choose another` + "\n" +
+			`s.csv:3:1: subscriber "..": "." and ".." stand for a directory in a URL; choose another`},
 		{"name twice", h + "a,home\n#\na,home\n", `s.csv:4:1: subscriber "a" is already on line 2`},
 		{"no plan", h + "a,\n", `s.csv:2:3: subscriber "a" has no plan`},
 		{"no plan at all", h + "a\n", `s.csv:2:1: subscriber "a" has no plan`},
