@@ -98,6 +98,12 @@ func tcpFlags(bits byte) exprs {
 func ctMark() expr.Any     { return &expr.Ct{Key: expr.CtKeyMARK, Register: reg} }
 func packetMark() expr.Any { return &expr.Meta{Key: expr.MetaKeyMARK, Register: reg} }
 
+// noReversePath matches when packets to the source would not leave through the
+// interface on which this one arrived (fib saddr . iif oif missing).
+func noReversePath() exprs {
+	return exprs{&expr.Fib{Register: reg, ResultOIF: true, FlagSADDR: true, FlagIIF: true}, equal(host32(0))}
+}
+
 // Who opened the connection that a packet belongs to (enum ip_conntrack_dir).
 const (
 	original = 0

@@ -12,7 +12,8 @@ import (
 
 // Kernel is what Probe found out by doing.
 type Kernel struct {
-	QueueForm QueueForm
+	QueueForm   QueueForm
+	ReversePath bool // rules can ask for the route back (CONFIG_NFT_FIB_INET); without it a subscriber can forge answers to himself
 }
 
 // QueueForm is the way in which this kernel lets a rule queue a packet.
@@ -53,6 +54,7 @@ func Probe() (Kernel, error) {
 	if len(missing) > 0 {
 		return Kernel{}, fmt.Errorf("this kernel cannot carry mailweir's rules: %w", errors.Join(missing...))
 	}
+	k.ReversePath = try(steerChain(), noReversePath()) == nil
 	return k, nil
 }
 

@@ -135,3 +135,21 @@ func TestCutKey(t *testing.T) {
 		}
 	}
 }
+
+func TestReversePathIsAskedOnlyWhereItCanBe(t *testing.T) {
+	t.Parallel()
+	for _, can := range []bool{false, true} {
+		asked := false
+		for _, ch := range design(options(), Kernel{QueueForm: QueueXT, ReversePath: can}) {
+			for _, r := range ch.rules {
+				for _, e := range r.exprs {
+					_, fib := e.(*expr.Fib)
+					asked = asked || fib
+				}
+			}
+		}
+		if asked != can {
+			t.Errorf("with ReversePath %t: asked %t", can, asked)
+		}
+	}
+}

@@ -1,10 +1,16 @@
 package ruleset
 
 import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // value is the mark of a state under the tests' mask.
@@ -130,6 +136,52 @@ func TestAnswersAreQueuedOnWhateverInterface(t *testing.T) {
 	s.talk("hello neighbour")
 	if n := l.count(func(p packet) bool { return !p.up && p.payload > 0 }); n != 1 {
 		t.Errorf("%d answers were queued, want 1", n)
+	}
+}
+
+// A subscriber who speaks in the name of a server is not listened to.
+func TestForgedAnswersPassUnseen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if !r.probe().ReversePath {
+		t.Fatal("this kernel has no fib expression (CONFIG_NFT_FIB_INET): the test needs one that has")
+	}
+	second := newSpace(t)
+	r.box.must(func() error { return veth("lan1", "sub1", second) })
+	r.box.must(func() error {
+		for _, set := range [][2]string{
+			{"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/lan1/rp_filter", "0"},
+			{"netfilter/nf_conntrack_tcp_be_liberal", "1"}, // else its numbers would have to fit
+		} {
+			if err := os.WriteFile("/proc/sys/net/"+set[0], []byte(set[1]), 0); err != nil {
+				return err
+			}
+		}
+		return address("lan1", "10.0.4.1/24", "fd00:4::1/64")
+	})
+	second.must(func() error {
+		return errors.Join(address("sub1", "10.0.4.2/24", "fd00:4::2/64"), route("0.0.0.0/0", "10.0.4.1"), route("::/0", "fd00:4::1"))
+	})
+	r.box.waitFor("lan1")
+	second.waitFor("sub1")
+	l := r.listen([]uint16{10}, govern(nil))
+	o := options()
+	o.SubscriberIfs = []string{"lan0", "lan1"}
+	rs := r.apply(o)
+	srv := r.inter.serve("", 25)
+	for _, a := range []addresses{{"IPv4", subIP4, otherIP4, boxIP4, interIP4}, {"IPv6", subIP6, otherIP6, boxIP6, intIP6}} {
+		s := r.connect(srv, a.sub, a.inter, 25)
+		s.talk("hello")
+		before := counters(t, rs).Invalid.Packets
+		forged := nfqtest.TCP{
+			Src: netip.AddrPortFrom(netip.MustParseAddr(a.inter), 25), Dst: s.client.LocalAddr().(*net.TCPAddr).AddrPort(),
+			Seq: 1, Ack: 1, Flags: 0x18, Payload: []byte("forged reply"),
+		}
+		addresses{inter: a.sub}.send(t, &rig{sub: second}, [][]byte{forged.Packet()})
+		eventually(t, a.name+": it passes", func() bool { return counters(t, rs).Invalid.Packets > before })
+	}
+	if n := l.count(func(p packet) bool { return p.payload == len("forged reply") }); n != 0 {
+		t.Errorf("%d forged answers were queued", n)
 	}
 }
 

@@ -100,7 +100,7 @@ func design(o Options, k Kernel) []chain {
 			rule{"the client's bulk", join(quietFlags, m.ctIs(Up), count(counterReleased), accept())},
 			rule{"", join(count(counterQueuedUp), sendToQueue)},
 		)},
-		{name: "down", rules: append(slices.Clone(first),
+		{name: "down", rules: append(append(forged(k), first...),
 			rule{"", join(count(counterQueuedDown), sendToQueue)},
 		)},
 		{name: "cut", hook: nftables.ChainHookPrerouting, priority: priorityCut, kind: nftables.ChainTypeFilter, rules: []rule{
@@ -148,6 +148,17 @@ func lastHop() []rule {
 		{why, join(family(unix.NFPROTO_IPV4), over(ipv4TTL), count(counterInvalid), accept())},
 		{why, join(family(unix.NFPROTO_IPV6), over(ipv6HopLimit), count(counterInvalid), accept())},
 	}
+}
+
+// forged lets pass answers that come from where their sender is not: a subscriber
+// could speak to us in the name of his server. Whether they go on is the matter of
+// the kernel's rp_filter. Routing that sends answers through a subscriber
+// interface and asks for them elsewhere makes those sessions one-sided to us.
+func forged(k Kernel) []rule {
+	if !k.ReversePath {
+		return nil
+	}
+	return []rule{{"a subscriber in the name of a server", join(fromSubscribers(), noReversePath(), count(counterInvalid), accept())}}
 }
 
 // cutRules end the sessions of who is cut. Only conntrack knows who opened a
