@@ -3,6 +3,8 @@ package session
 import (
 	"bytes"
 	"sync"
+
+	"github.com/mailweir/mailweir/nfq/packet"
 )
 
 const (
@@ -58,10 +60,14 @@ type client struct {
 	unseen   unseen
 	from, to int64 // offsets between which it was unseen, first to last
 	dot      dot
-	chunkEnd int64 // offset behind the chunk
-	blob     int64 // size of the blob that XEXCH50 announced
-	sneaky   bool  // commands came behind content that the kernel passed: it passes no more
-	mayTLS   bool  // a 220 came that may answer a STARTTLS we did not see
+	chunkEnd int64           // offset behind the chunk
+	blob     int64           // size of the blob that XEXCH50 announced
+	sneaky   bool            // commands came behind content that the kernel passed: it passes no more
+	mayTLS   bool            // a 220 came that may answer a STARTTLS we did not see, or STARTTLS was asked of a server that we do not hear
+	syn      *[holdSize]byte // data of the SYN (RFC 7413), until the server says whether it took it
+	synKept  int             // bytes in syn
+	synSent  uint32          // bytes that a SYN carried at most
+	early    bool            // what is on hold looks like TLS; the server's first byte tells
 	hold     *[holdSize]byte
 	held     int   // bytes in hold
 	holdAt   int64 // offset of the first
@@ -78,8 +84,47 @@ func (c *client) dropHold() {
 	c.held, c.holdLost = 0, false
 }
 
+// dropSYN gives up the data of the SYN.
+func (c *client) dropSYN() {
+	if c.syn != nil {
+		holds.Put(c.syn)
+		c.syn, c.synKept = nil, 0
+	}
+}
+
+// keepSYN keeps the data of a SYN. Of two SYNs with different data nobody knows
+// which the server took.
+func (c *client) keepSYN(s *packet.Segment) {
+	p := s.Payload
+	switch {
+	case len(p) == 0:
+	case c.synSent == 0 && s.Missing <= 0 && len(p) <= holdSize:
+		c.syn = holds.Get().(*[holdSize]byte)
+		c.synKept = copy(c.syn[:], p)
+	case c.syn != nil && !bytes.Equal(c.syn[:c.synKept], p):
+		c.dropSYN()
+	}
+	c.synSent = max(c.synSent, uint32(len(p)+max(s.Missing, 0)))
+}
+
+// readSYN reads what the server took of the data of the SYN, up to offset to.
+func (t *Tracker) readSYN(to int64) {
+	c := &t.client
+	p := c.syn
+	if to > 0 && t.up.off == 0 {
+		c.syn = nil
+		t.up.seen = true
+		t.inOrder(Up, &t.up, 0, p[:min(to, int64(c.synKept))])
+		c.syn = p
+	}
+	c.dropSYN()
+}
+
 // holdBack keeps p for the server's answer.
 func (c *client) holdBack(p []byte) {
+	if c.holdLost {
+		return
+	}
 	if c.hold == nil {
 		c.hold = holds.Get().(*[holdSize]byte)
 		c.held, c.holdAt = 0, c.pos
@@ -133,11 +178,12 @@ func (t *Tracker) commandBytes(p []byte) int {
 		case c.mayTLS:
 			t.facts.StartTLS = Accepted
 			t.beginTLS(TLSStartTLS)
-		case c.pos == 0 && !t.down.seen && t.up.syn:
-			t.beginTLS(TLSImplicit)
-		}
-		if t.mode == inTLS {
+			t.tls.guessed = true
 			t.tlsBytes(Up, p)
+			return len(p)
+		case c.pos == 0 && !t.down.seen && t.up.syn:
+			c.state, c.early = onHold, true
+			c.holdBack(p)
 			return len(p)
 		}
 	}
@@ -158,7 +204,7 @@ func (t *Tracker) commandBytes(p []byte) int {
 func (t *Tracker) clientCommand(v verb, args []byte, whole bool, next int64) {
 	c := &t.client
 	c.mayTLS = false
-	heard := t.down.seen // without the server's side we assume that it agrees
+	heard := t.down.known // without the server's side we assume that it agrees
 	switch v {
 	case data:
 		c.state = onHold

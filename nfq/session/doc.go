@@ -15,7 +15,9 @@
 // the commands before, and so is the reply to the last BDAT. The server's
 // acknowledgement numbers say what it read. The client's are believed only about
 // bytes that we saw. A RST, whoever seems to send it, is believed at the exact
-// number only, and only until the session goes on.
+// number only, and only until the session goes on. What looks like TLS is a command
+// line if the server answers it in clear, and what a SYN carries was said if the
+// server acknowledges it.
 //
 // # What we do not see
 //

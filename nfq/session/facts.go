@@ -25,7 +25,7 @@ type TLS uint8
 // TLS values; TLSNone is also what an unknown protocol has.
 const (
 	TLSNone     TLS = iota
-	TLSImplicit     // a ClientHello was the first thing the client said (port 465)
+	TLSImplicit     // the client began with a handshake, and the server did not answer in clear
 	TLSStartTLS     // after an accepted STARTTLS
 )
 

@@ -192,6 +192,93 @@ func TestHeldBytesAreBounded(t *testing.T) {
 	}
 }
 
+// TestTLSOnlyByTheServersWord: what looks like TLS before the server spoke is a command line to a server in clear.
+func TestTLSOnlyByTheServersWord(t *testing.T) {
+	t.Parallel()
+	real := newDialogue().handshake(trusting(), &tls.Config{})
+	var hello []byte
+	for _, st := range real.steps {
+		if st.dir == Down && st.seg.Payload != nil {
+			break
+		}
+		hello = append(hello, st.seg.Payload...)
+	}
+	for _, early := range []string{"\x16\n", "\x16\r\n", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n", "\x16\x03\x01\xff\xff\n", "\x17\x03\x03\x00\x20\n", "\x80\x2e\x01\x03\x01\n", "\x15\x03\x01\x00\x02\x02\x28\n",
+		string(hello) + "\r\n", "EHLO x\r\n", "\x16" + strings.Repeat("x", 3*holdSize) + "\r\n", strings.Repeat("\x16\x03\x01\x40\x00"+strings.Repeat("x", 1<<14), 20) + "\r\n"} {
+		for _, implicit := range []bool{false, true} {
+			d := newDialogue().raws(Up, early).s("220 mx\n" + strings.Repeat("502 what\n", strings.Count(early, "\n"))).c("EHLO x\n").s("250 mx\n")
+			for range 3 {
+				d.c("MAIL FROM:<a@x>\n").s("250 ok\n").c("RCPT TO:<b@y>\n").s("250 ok\n").c("DATA\n").s("354 go\n").c("x\n.\n").s("250 ok\n")
+			}
+			o := replay(Options{ImplicitTLS: implicit}, d.close().steps, steered)
+			if o.facts.Messages != 3 || o.facts.MessagesHi < 3 || !implicit && o.facts.MessagesHi > 4 || o.facts.TLS != TLSNone || o.count(Greeting) != 1 || o.count(HandshakeFailed) != 0 {
+				t.Errorf("%.12q, implicit %v: %s\n%+v", early, implicit, told(o.events), o.facts)
+			}
+			lawful(t, early, o)
+		}
+	}
+	for why, row := range map[string]struct {
+		talk *dialogue
+		want string
+		opt  Options
+	}{
+		"an alert, nobody said that TLS comes":   {newDialogue().raws(Up, string(hello)).raws(Down, "\x15\x03\x03\x00\x02\x02\x28"), "established, client_hello mx.example, handshake_failed handshake_failure, ended timeout", Options{}},
+		"rubbish, and the server says so":        {newDialogue().raws(Up, "\x16\x03\x01\xff\xff").raws(Down, "\x15\x03\x03\x00\x02\x02\x16"), "established, client_hello unread, handshake_failed record_overflow, ended timeout", Options{}},
+		"rubbish on a TLS port":                  {newDialogue().c("EHLO x\n").raws(Down, "\x15\x03\x03\x00\x02\x02\x16"), "established, handshake_failed record_overflow, ended timeout", Options{ImplicitTLS: true}},
+		"rubbish, but the server understands it": {newDialogue().c("EHLO x\n").raws(Down, "\x16\x03\x03\x00\x02\x02\x16"), "established, client_hello unread, ended timeout", Options{ImplicitTLS: true}},
+		"STARTTLS before the greeting": {oneMessage(newDialogue().raws(Up, "STARTTLS\r\n\x16").s("220 mx\n503 EHLO first\n").raws(Up, "\r\n").s("502 what\n").c("EHLO x\n").s("250 mx\n")),
+			"established, starttls_asked, greeting 220, starttls_refused 503, message 250 1, ended fin", Options{}},
+	} {
+		for how, steps := range map[string][]step{"as sent": row.talk.steps, "byte by byte": cut(row.talk.steps, 1)} {
+			o := replay(row.opt, steps, steered)
+			if told(o.events) != row.want {
+				t.Errorf("%s, %s:\n got %s\nwant %s", why, how, told(o.events), row.want)
+			}
+			lawful(t, why, o)
+		}
+	}
+}
+
+// TestFastOpen: data of a SYN (RFC 7413) was said if the server's SYN+ACK acknowledges it.
+func TestFastOpen(t *testing.T) {
+	t.Parallel()
+	const early = "EHLO early\r\n"
+	for _, row := range []struct {
+		why  string
+		syns []string
+		took int
+		gaps int
+	}{
+		{"not taken, as most servers do", []string{early}, 0, 0},
+		{"not taken, and it looks like TLS", []string{"\x16\x03\x01"}, 0, 0},
+		{"taken", []string{early}, len(early), 0},
+		{"taken in part", []string{early}, 3, 0},
+		{"sent twice, taken", []string{early, early}, len(early), 0},
+		{"once with and once without, taken", []string{early, ""}, len(early), 0},
+		{"sent twice, with different data", []string{early, "EHLO other\r\n"}, len(early), 1},
+		{"more than is kept", []string{early + strings.Repeat("x", holdSize)}, len(early), 1},
+	} {
+		d := &dialogue{seq: [2]uint32{upISN, downISN}, now: newDialogue().now}
+		for _, data := range row.syns {
+			d.send(Up, packet.SYN, []byte(data))
+			d.seq[Up] = upISN
+		}
+		d.seq[Up] = upISN + 1 + uint32(row.took)
+		d.send(Down, packet.SYN|packet.ACK, nil)
+		d.seq[Down]++
+		d.raws(Up, early[row.took:]).s("220 mx\n250-mx\n250 STARTTLS\n")
+		o := replay(Options{}, oneMessage(d).steps, steered)
+		want := begun + ", message 250 1, ended fin"
+		if row.gaps > 0 {
+			want = "established, gap up, greeting 220, starttls_offered, message 250 1, ended fin"
+		}
+		if told(o.events) != want || o.facts.Gaps != row.gaps || o.facts.MessagesHi < 1 || row.gaps == 0 && o.facts.MessagesHi != 1 {
+			t.Errorf("%s:\n got %s\nwant %s\n%+v", row.why, told(o.events), want, o.facts)
+		}
+		lawful(t, row.why, o)
+	}
+}
+
 // TestPortsAreUsedAgain: a SYN to a running session is believed once the server agrees to it.
 func TestPortsAreUsedAgain(t *testing.T) {
 	t.Parallel()

@@ -81,19 +81,22 @@ func (t *Tracker) opened(dir Direction, s *packet.Segment) bool {
 		if !t.up.syn || t.up.isn != s.Seq { // the first, or another try from the same port
 			t.up.begin(s.Seq + 1)
 			t.up.syn, t.up.isn = true, s.Seq
+			t.client.dropSYN()
+			t.client.synSent = 0
 		}
-		return true
+		t.client.keepSYN(s)
+		return false // what it carries counts once the server says so
 	}
 	acks := s.Flags.Has(packet.ACK)
 	if t.down.syn || t.down.seen || t.wasReset {
 		again := t.reused && s.Ack == t.resyn+1 // the server agreed to a new session on the same ports
-		same := t.up.syn && s.Ack == t.up.isn+1 && (!t.down.syn || s.Seq != t.down.isn)
+		same := t.up.syn && t.acksSYN(s.Ack) && (!t.down.syn || s.Seq != t.down.isn)
 		if acks && (again || same) {
 			t.renew()
 		}
 		return false
 	}
-	if acks && t.up.syn && s.Ack != t.up.isn+1 {
+	if acks && t.up.syn && !t.acksSYN(s.Ack) {
 		return false // an answer to a SYN of before
 	}
 	if acks && !t.up.known {
@@ -104,6 +107,9 @@ func (t *Tracker) opened(dir Direction, s *packet.Segment) bool {
 	t.established()
 	return true
 }
+
+// acksSYN reports whether ack is for the client's SYN, with some of its data or without.
+func (t *Tracker) acksSYN(ack uint32) bool { return ack-t.up.isn-1 <= t.client.synSent }
 
 // renew ends the session because the segment in hand begins another.
 func (t *Tracker) renew() {
@@ -144,6 +150,9 @@ func (t *Tracker) acknowledge(dir Direction, ack uint32) {
 		return
 	}
 	a := t.up.at(ack)
+	if t.client.syn != nil {
+		t.readSYN(a)
+	}
 	if t.rel != SeeAll {
 		a = t.up.beyond(ack)
 	} else if a > t.up.off+maxAhead {

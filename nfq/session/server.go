@@ -41,14 +41,16 @@ func (t *Tracker) expect(v verb, at int64) {
 // serverBytes reads bytes of the server.
 func (t *Tracker) serverBytes(p []byte) {
 	l := &t.server.line
+	if t.client.early && len(p) > 0 {
+		t.decideEarly(p[0])
+	}
 	for len(p) > 0 {
 		switch t.mode {
 		case opaque:
 			return
 		case inTLS:
-			if t.tls.implicit() && p[0] >= '2' && p[0] <= '5' { // a greeting in clear where TLS was expected
-				t.mode, t.tls, t.facts.TLS = undecided, nil, TLSNone
-				t.server.waiting.push(greeting, 0)
+			if t.tls.unconfirmed() && p[0] >= '2' && p[0] <= '5' { // a reply in clear where TLS was expected
+				t.backToClear()
 				continue
 			}
 			t.tlsBytes(Down, p)

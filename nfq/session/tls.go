@@ -45,23 +45,75 @@ type handshake struct {
 	side    [2]records
 	begun   bool   // the client sent something
 	told    bool   // ClientHello was emitted
+	guessed bool   // no word of the server's told that TLS comes
+	garbled bool   // ... and what the client says is not TLS, or not whole: the server will tell what it is
 	version uint16 // the server's choice, 0: not known yet
 	message []byte // start of the server's handshake record
 }
 
-// implicit reports whether TLS was only expected: nobody asked for it, and the
-// client sent nothing yet.
-func (h *handshake) implicit() bool { return !h.begun }
+// unconfirmed reports whether the server may still turn out to speak in clear.
+func (h *handshake) unconfirmed() bool { return h.guessed && h.side[Down].head[0] == 0 }
 
 // beginTLS: what comes next in both directions are TLS records. Where nobody
 // asked for them the session counts as TLS only once the client speaks.
 func (t *Tracker) beginTLS(how TLS) {
 	t.mode = inTLS
-	t.tls = &handshake{begun: how == TLSStartTLS}
+	t.tls = &handshake{begun: how == TLSStartTLS, guessed: t.opt.ImplicitTLS && how == TLSImplicit}
 	if how == TLSStartTLS {
 		t.facts.TLS = how
 	}
 	t.client.dropHold()
+}
+
+// decideEarly: the client began as TLS does before the server said anything. The
+// server's first byte tells whether that was a handshake or a command line.
+func (t *Tracker) decideEarly(first byte) {
+	c := &t.client
+	c.early = false
+	if first != recordHandshake && first != recordAlert {
+		t.resume(atCommand)
+		return
+	}
+	held, n, holdLost := c.hold, c.held, c.holdLost
+	c.hold = nil
+	t.beginTLS(TLSImplicit)
+	t.tls.guessed = true // what is rubbish to us is for the server to judge, whose first record is in hand
+	t.server.waiting.drop(t.server.waiting.len)
+	if held != nil {
+		t.tlsBytes(Up, held[:n])
+		holds.Put(held)
+	}
+	if holdLost && t.mode == inTLS {
+		t.tlsHole(Up, t.up.off-c.holdAt-int64(n))
+	}
+}
+
+// backToClear: the server speaks in clear. What the client said so far were
+// commands that nobody knows.
+func (t *Tracker) backToClear() {
+	f := &t.facts
+	if f.TLS == TLSStartTLS {
+		f.StartTLS = Asked
+	} else {
+		t.server.waiting.push(greeting, 0)
+	}
+	if t.tls.begun {
+		t.client.miss(missed, 0, t.client.pos)
+		t.client.state = atCommand
+		t.client.partial = true
+	}
+	t.mode, t.tls, f.TLS = undecided, nil, TLSNone
+	f.TLSVersion, f.SNI, f.JA4, f.JA3, f.HandshakeBytes = "", "", "", "", 0
+}
+
+// garble: the client's bytes cannot be followed. It reports whether that is for
+// the server to decide, which has said nothing yet.
+func (t *Tracker) garble() bool {
+	if !t.tls.unconfirmed() {
+		return false
+	}
+	t.tls.garbled = true
+	return true
 }
 
 // tlsBytes reads record bytes in order.
@@ -71,8 +123,16 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		h.begun = true
 		t.facts.TLS = TLSImplicit
 	}
+	switch {
+	case h.garbled && dir == Up:
+		return
+	case h.garbled && p[0] == recordHandshake && h.unconfirmed(): // it understood the client, we did not
+		t.helloTold(nil)
+		t.giveUp()
+		return
+	}
 	r := &h.side[dir]
-	for len(p) > 0 && t.mode == inTLS {
+	for len(p) > 0 && t.mode == inTLS && !(h.garbled && dir == Up) {
 		n := min(r.left, len(p))
 		if r.left == 0 {
 			n = copy(r.head[r.have:], p[:1]) // one by one: what is no header is known by its first wrong byte
@@ -83,7 +143,7 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		if dir == Up && h.said == tlshello.NeedMore && r.kind() != recordAlert { // a warning may come before
 			t.clientHello(part)
 		}
-		if t.mode != inTLS {
+		if t.mode != inTLS || h.garbled && dir == Up {
 			return
 		}
 		if r.left == 0 {
@@ -93,7 +153,7 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 			t.recordBody(dir, r, part)
 		}
 	}
-	if t.mode == inTLS && t.facts.HandshakeBytes > maxHandshake {
+	if t.mode == inTLS && t.facts.HandshakeBytes > maxHandshake && !t.garble() {
 		t.helloTold(nil)
 		t.giveUp()
 	}
@@ -233,6 +293,9 @@ func (t *Tracker) alert(r *records, old bool) {
 
 // failed decides the handshake.
 func (t *Tracker) failed(alert string) {
+	if t.garble() {
+		return
+	}
 	if alert != "" {
 		t.facts.Alert = alert
 	}
@@ -250,9 +313,15 @@ func (t *Tracker) failed(alert string) {
 func (t *Tracker) tlsHole(dir Direction, n int64) {
 	h := t.tls
 	r := &h.side[dir]
+	if h.garbled && dir == Up {
+		return
+	}
 	needed := dir == Up && h.said == tlshello.NeedMore ||
 		dir == Down && h.version == 0 && r.kind() == recordHandshake || r.kind() == recordAlert
 	if needed || int64(r.left) < n {
+		if dir == Up && t.garble() {
+			return
+		}
 		if h.begun {
 			t.helloTold(nil)
 		}

@@ -240,6 +240,7 @@ func (t *Tracker) conclude(reason EndReason) {
 // over gives everything back.
 func (t *Tracker) over() {
 	t.giveUp()
+	t.client.dropSYN()
 	t.tls = nil
 	t.ended = true
 }
