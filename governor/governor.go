@@ -242,7 +242,9 @@ func (g *Governor) climb(e *entry, settled Stage, since int64, best offer, now t
 		if settled == e.stage {
 			return nil
 		}
+		why := e.lowered(settled)
 		c := g.move(e, settled, since, now)
+		c.Why = why
 		return &c
 	}
 	tr := e.troubled()

@@ -42,3 +42,23 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+// A way down that an attempt notices before Tick does says why, like one that Tick notices.
+func TestTheWayDownSaysWhyToAnAttemptToo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		why, plan string
+		after     time.Duration
+		want      string
+	}{
+		{"another plan", "office", 0, "the plan's highest stage is defer now"},
+		{"time", "home", 3 * time.Hour, "the cut of 1h is over"},
+	} {
+		g := New(twoPlans(), t0)
+		opens(g, 15, t0)
+		d := g.Open("S", c.plan, t0.Add(c.after))
+		if d.Change == nil || d.Change.From != StageCut || d.Change.To == StageCut || d.Change.Why != c.want {
+			t.Errorf("%s: %+v", c.why, d.Change)
+		}
+	}
+}

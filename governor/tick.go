@@ -66,30 +66,34 @@ func (g *Governor) rest(i int) {
 func (g *Governor) descend(e *entry, t int64, now time.Time) (StageChange, bool) {
 	lifted := e.stage == StageCut && e.mode != g.mode && g.mode == ModeEnforce
 	g.current(e, t)
-	capped := e.stage > e.plan.highest
 	stage, since, _ := e.settled(t)
 	if stage == e.stage {
 		return StageChange{}, false
 	}
-	from := e.stage
-	c := g.move(e, stage, since, now)
-	l := &e.plan.ladder
-	switch {
-	case capped:
-		c.Why = fmt.Sprintf("the plan's highest stage is %s now", e.plan.highest)
-	case lifted:
-		c.Why = "mode enforce begins: a cut of mode observe ends"
-	case from == StageCut:
-		c.Why = fmt.Sprintf("the cut of %s is over", short(l.CutFor))
-	case stage == StageObserve:
-		c.Why = fmt.Sprintf("below %d%% for %s", l.WarnAt, short(l.ReleaseAfter))
-	case stage == StageWarn:
-		c.Why = fmt.Sprintf("below %d%%", l.WarnAt)
-	default:
-		c.Why = fmt.Sprintf("below %d%%", l.PaceAt)
+	why := e.lowered(stage)
+	if lifted && e.stage <= e.plan.highest {
+		why = "mode enforce begins: a cut of mode observe ends"
 	}
+	c := g.move(e, stage, since, now)
+	c.Why = why
 	g.mark(e)
 	return c, true
+}
+
+// lowered says why e comes down from its stage to stage to.
+func (e *entry) lowered(to Stage) string {
+	l := &e.plan.ladder
+	switch {
+	case e.stage > e.plan.highest:
+		return fmt.Sprintf("the plan's highest stage is %s now", e.plan.highest)
+	case e.stage == StageCut:
+		return fmt.Sprintf("the cut of %s is over", short(l.CutFor))
+	case to == StageObserve:
+		return fmt.Sprintf("below %d%% for %s", l.WarnAt, short(l.ReleaseAfter))
+	case to == StageWarn:
+		return fmt.Sprintf("below %d%%", l.WarnAt)
+	}
+	return fmt.Sprintf("below %d%%", l.PaceAt)
 }
 
 // current brings e to the policy in force. A plan that the policy no longer has stays as it was until the next attempt
