@@ -61,6 +61,7 @@ type flow struct {
 	hold    time.Duration // the next reply is held this long
 	held    *held
 	heldFor time.Duration // in all
+	unheld  int           // passed over the bound
 	dropped int
 
 	class      class

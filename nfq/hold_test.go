@@ -157,11 +157,28 @@ func TestHoldingIsBounded(t *testing.T) {
 	if n := b.stats().Passed["hold_bound"]; n != 2 {
 		t.Errorf("%d passed over the bound", n)
 	}
-	b.take(talks[0].clientRST())
+	b.take(talks[0].clientRST(), talks[2].clientRST())
+	b.later(5 * time.Second)
+	if closed := b.policy.closed(); len(closed) != 2 || closed[0].Unheld != 0 || closed[1].Unheld != 1 || closed[1].Held != 0 {
+		t.Errorf("closed %+v, want the second to say that it was not held", closed)
+	}
 	c := newTalk(4100)
 	b.take(c.syn(), c.synAck())
 	if got := b.answer(b.take(c.reply("220 hi\r\n"))); got != "none" {
 		t.Errorf("with room again: %s", got)
+	}
+}
+
+// A hundred paced sessions of one client at once are all paced.
+func TestHoldingIsGenerousByItself(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{Policy: holdFor(time.Minute)})
+	for i := range 100 {
+		c := newTalk(uint16(4000 + i))
+		b.take(c.syn(), c.synAck())
+		if got := b.answer(b.take(c.reply("220 hi\r\n"))); got != "none" {
+			t.Fatalf("greeting %d: %s", i, got)
+		}
 	}
 }
 

@@ -236,6 +236,7 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	case w.hold(f, p, wait, now):
 		return
 	default:
+		f.unheld++
 		w.count.passed[passHoldBound]++
 	}
 	w.accept(p, f, syn)

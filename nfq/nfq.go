@@ -56,7 +56,7 @@ type Config struct {
 	Ports        []uint16 // governed TCP ports of servers
 
 	MaxHeld          int // packets held at once, all queues; 0: a quarter of Length; at most half of it
-	MaxHeldPerClient int // of these by one client address (IPv6: one /64); 0: 32
+	MaxHeldPerClient int // of these by one client address (IPv6: one /64); 0: a quarter of MaxHeld
 	MaxFlows         int // flows known at once, all queues; 0: 131072
 
 	Policy Policy
@@ -81,7 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.MaxHeld = int(c.Length / 4)
 	}
 	if c.MaxHeldPerClient == 0 {
-		c.MaxHeldPerClient = 32
+		c.MaxHeldPerClient = max(c.MaxHeld/4, 1)
 	}
 	if c.MaxFlows == 0 {
 		c.MaxFlows = 1 << 17

@@ -260,5 +260,5 @@ func (w *worker) close(f *flow, t *session.Tracker, facts session.Facts, now tim
 		}
 		facts = t.Facts()
 	}
-	w.q.cfg.Policy.Close(f.Flow, handle, Summary{Facts: facts, Held: f.heldFor, DroppedPackets: f.dropped})
+	w.q.cfg.Policy.Close(f.Flow, handle, Summary{Facts: facts, Held: f.heldFor, Unheld: f.unheld, DroppedPackets: f.dropped})
 }
