@@ -45,6 +45,7 @@ type handshake struct {
 	side    [2]records
 	begun   bool   // the client sent something
 	told    bool   // ClientHello was emitted
+	heard   bool   // the server sent something
 	guessed bool   // no word of the server's told that TLS comes
 	garbled bool   // ... and what the client says is not TLS, or not whole: the server will tell what it is
 	version uint16 // the server's choice, 0: not known yet
@@ -52,7 +53,7 @@ type handshake struct {
 }
 
 // unconfirmed reports whether the server may still turn out to speak in clear.
-func (h *handshake) unconfirmed() bool { return h.guessed && h.side[Down].head[0] == 0 }
+func (h *handshake) unconfirmed() bool { return h.guessed && !h.heard }
 
 // beginTLS: what comes next in both directions are TLS records. Where nobody
 // asked for them the session counts as TLS only once the client speaks.
@@ -131,6 +132,7 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		t.giveUp()
 		return
 	}
+	h.heard = h.heard || dir == Down
 	r := &h.side[dir]
 	for len(p) > 0 && t.mode == inTLS && !(h.garbled && dir == Up) {
 		n := min(r.left, len(p))
