@@ -187,12 +187,11 @@ func (t *Tracker) commandBytes(p []byte) int {
 			return len(p)
 		}
 	}
-	n, whole := c.line.feed(p)
+	n, whole := c.line.feedCommand(p)
 	if whole {
 		v, args := command(c.line.text())
-		whole := c.line.size <= linePrefix
 		if !c.partial || v != other && v != empty {
-			t.clientCommand(v, args, whole, c.pos+int64(n))
+			t.clientCommand(v, args, c.pos+int64(n))
 		}
 		c.partial = false
 		c.line.reset()
@@ -201,7 +200,7 @@ func (t *Tracker) commandBytes(p []byte) int {
 }
 
 // clientCommand takes a whole command; next is the offset behind its line.
-func (t *Tracker) clientCommand(v verb, args []byte, whole bool, next int64) {
+func (t *Tracker) clientCommand(v verb, args []byte, next int64) {
 	c := &t.client
 	c.mayTLS = false
 	heard := t.down.known // without the server's side we assume that it agrees
@@ -225,19 +224,73 @@ func (t *Tracker) clientCommand(v verb, args []byte, whole bool, next int64) {
 		}
 	case bdat:
 		size, last, ok := chunkSize(args)
-		if ok && whole {
-			if last {
-				v = bdatLast
-			}
+		switch {
+		case !ok || !c.line.regular():
+			v = t.oddBdat(args, next)
+		case last:
+			v = bdatLast
+			fallthrough
+		default:
 			if size > 0 {
 				c.state, c.chunkEnd = inChunk, next+size
 			}
 		}
+	case oddBdat:
+		v = t.oddBdat(args, next)
 	case xexch50:
 		c.blob, _, _ = chunkSize(firstWord(args))
 		c.state = onHold
 	}
 	t.expect(v, c.lineAt)
+}
+
+// oddBdat takes a BDAT that servers read differently. What follows is a chunk or
+// commands: the server's answer tells.
+func (t *Tracker) oddBdat(args []byte, next int64) verb {
+	c := &t.client
+	size, last := oddChunk(args)
+	if c.line.cut {
+		size = -1
+	}
+	c.chunkEnd = -1
+	if size >= 0 {
+		c.chunkEnd = next + size
+	}
+	if t.down.known {
+		c.state = onHold
+	} else if size > 0 {
+		c.state = inChunk
+	}
+	if last {
+		return oddBdatLast
+	}
+	return oddBdat
+}
+
+// oddAnswered takes the reply to such a BDAT. A server that did not read it as one
+// says 500 to 504. Any other read a chunk; where we do not know its size, it
+// ends where the server's acknowledgement does, and what was behind is uncertain.
+func (t *Tracker) oddAnswered(code int) {
+	c := &t.client
+	if c.state != onHold {
+		return
+	}
+	from := c.pos
+	if c.hold != nil {
+		from = c.holdAt
+	}
+	switch {
+	case code >= 500 && code <= 504:
+		c.chunkEnd = from
+	case c.chunkEnd < 0:
+		c.chunkEnd = min(max(t.acked, from), t.up.off)
+		c.miss(missed, from, c.chunkEnd)
+	}
+	if c.chunkEnd > from {
+		t.resume(inChunk)
+		return
+	}
+	t.resume(atCommand)
 }
 
 // contentBytes looks for the end of the content (RFC 5321, section 4.1.1.4).
@@ -344,6 +397,11 @@ func (t *Tracker) resume(state clientState) {
 		c.dot = dotText
 	case c.state == onHold:
 		c.holdLost = true
+	case c.state == inChunk && t.up.off <= c.chunkEnd:
+		c.pos = t.up.off
+		if c.pos == c.chunkEnd {
+			c.state = atCommand
+		}
 	default:
 		c.pos = t.up.off
 		t.missedCommands(missed)

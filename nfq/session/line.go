@@ -11,6 +11,11 @@ type line struct {
 	buf  [linePrefix]byte
 	n    int // bytes in buf
 	size int // bytes of the line, its LF not counted
+
+	// Of a command line:
+	blank bool // blanks came that are not in buf yet
+	cut   bool // more came than buf holds
+	odd   bool // with control characters, which servers read as they like
 }
 
 // feed takes p up to and including the first LF, says how many bytes that was,
@@ -29,10 +34,61 @@ func (l *line) feed(p []byte) (int, bool) {
 	return i + 1, true
 }
 
+// feedCommand is feed for a command line, of which servers forgive much: a run of
+// blanks is kept as one, none at the start and the end, and no zeros before a number.
+func (l *line) feedCommand(p []byte) (int, bool) {
+	i := bytes.IndexByte(p, '\n')
+	body := p
+	if i >= 0 {
+		body = p[:i]
+	}
+	l.size += len(body)
+	for _, b := range body {
+		if l.cut {
+			break
+		}
+		l.command(b)
+	}
+	if i < 0 {
+		return len(p), false
+	}
+	return i + 1, true
+}
+
+func (l *line) command(b byte) {
+	switch b {
+	case '\v', '\f':
+		l.odd = true
+		fallthrough
+	case ' ', '\t', '\r':
+		l.blank = true
+		return
+	}
+	l.odd = l.odd || b < ' '
+	if l.blank && l.n > 0 && l.n < linePrefix {
+		l.buf[l.n] = ' '
+		l.n++
+	}
+	l.blank = false
+	zero := l.n >= 2 && l.buf[l.n-1] == '0' && (l.buf[l.n-2] == ' ' || l.buf[l.n-2] == '+')
+	switch {
+	case zero && b >= '0' && b <= '9':
+		l.buf[l.n-1] = b
+	case l.n == linePrefix:
+		l.cut = true
+	default:
+		l.buf[l.n] = b
+		l.n++
+	}
+}
+
+// regular reports whether every server reads the line as we do.
+func (l *line) regular() bool { return !l.odd && !l.cut && l.size <= linePrefix }
+
 // text is the kept part without a CR at its end.
 func (l *line) text() []byte { return bytes.TrimSuffix(l.buf[:l.n], []byte{'\r'}) }
 
-func (l *line) reset() { l.n, l.size = 0, 0 }
+func (l *line) reset() { l.n, l.size, l.blank, l.cut, l.odd = 0, 0, false, false, false }
 
 // verb is a client's command, as far as its replies differ.
 type verb uint8
@@ -49,6 +105,8 @@ const (
 	endOfData // no command: the end of the content
 	bdat
 	bdatLast
+	oddBdat     // a BDAT of which servers differ whether it is one
+	oddBdatLast // ... and it is the last of a message if it is one
 	rset
 	startTLS
 	auth
@@ -57,12 +115,12 @@ const (
 )
 
 // final reports whether a 2xx to v means that a message was taken.
-func (v verb) final() bool { return v == endOfData || v == bdatLast }
+func (v verb) final() bool { return v == endOfData || v == bdatLast || v == oddBdatLast }
 
 // envelope reports whether a 4xx or 5xx to v counts as rejected.
 func (v verb) envelope() bool {
 	switch v {
-	case mail, rcpt, data, endOfData, bdat, bdatLast:
+	case mail, rcpt, data, endOfData, bdat, bdatLast, oddBdat, oddBdatLast:
 		return true
 	}
 	return false
@@ -103,6 +161,9 @@ func command(text []byte) (verb, []byte) {
 	case is(word, "NOOP"), is(word, "VRFY"), is(word, "EXPN"), is(word, "HELP"):
 		return noop, rest
 	}
+	if i := bytes.Index(bytes.ToUpper(word), []byte("BDAT")); i == 0 || i > 0 && word[i-1] < ' ' {
+		return oddBdat, text[i+len("BDAT"):]
+	}
 	return other, rest
 }
 
@@ -110,13 +171,13 @@ func is(word []byte, upper string) bool {
 	return len(word) == len(upper) && bytes.EqualFold(word, []byte(upper))
 }
 
-// maxChunk is the largest BDAT chunk that is followed by its size; nobody
-// accepts one so large.
-const maxChunk = 1 << 40
+// maxChunk is the largest BDAT chunk that is followed by its size; nobody accepts
+// one so large, but there are servers that drop the bits above.
+const maxChunk = 1<<32 - 1
 
 // chunkSize reads the arguments of BDAT: a size and perhaps LAST (RFC 3030,
-// section 2). Anything else, negative and too large sizes too, is not ok: a
-// server refuses such a command and reads no chunk.
+// section 2). Anything else, negative and too large sizes too, is not ok: most
+// servers refuse such a command and read no chunk.
 func chunkSize(args []byte) (size int64, last, ok bool) {
 	i := 0
 	for ; i < len(args) && args[i] >= '0' && args[i] <= '9'; i++ {
@@ -135,6 +196,23 @@ func chunkSize(args []byte) (size int64, last, ok bool) {
 		return size, true, true
 	}
 	return 0, false, false
+}
+
+// oddChunk reads the arguments of a BDAT that is not regular as the most forgiving
+// servers do: a plus sign, LAST without a blank before it. A size of -1 says that
+// it is not known how long the chunk is for those.
+func oddChunk(args []byte) (size int64, last bool) {
+	digits := bytes.TrimPrefix(bytes.Trim(args, " "), []byte{'+'})
+	last = bytes.Contains(bytes.ToUpper(args), []byte("LAST"))
+	i := 0
+	for i < len(digits) && digits[i] >= '0' && digits[i] <= '9' {
+		i++
+	}
+	size, _, ok := chunkSize(digits[:i])
+	if rest := bytes.TrimLeft(digits[i:], " "); !ok || len(rest) > 0 && !is(rest, "LAST") {
+		size = -1
+	}
+	return size, last
 }
 
 // replyLine reads a line of the server: "250-text", "250 text" or "250"

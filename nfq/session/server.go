@@ -205,6 +205,17 @@ func (t *Tracker) answered(v verb, at int64, code int) {
 		t.chunkAnswered(code)
 	case bdat:
 		t.chunkAnswered(code)
+	case oddBdat:
+		if ok {
+			s.maybe++ // who knows what the server read
+		}
+		t.oddAnswered(code)
+	case oddBdatLast:
+		if ok {
+			t.message(code)
+			t.forget()
+		}
+		t.oddAnswered(code)
 	case startTLS:
 		t.startTLSAnswered(code)
 	case auth:

@@ -109,6 +109,23 @@ var stories = []struct {
 		talk: hello().c("BDAT -1 LAST\n").s("501 bad\n").c("BDAT 99999999999999999999999 LAST\n").s("501 bad\n").c("BDAT\n").s("501 bad\n").
 			c("BDAT 5 FIRST\n").s("501 bad\n").c("BDAT 5LAST\n").s("501 bad\n").c("QUIT\n").s("221 bye\n").close(),
 		want: begun + strings.Repeat(", rejected 501", 5) + ", ended fin", no: 5},
+	{why: "BDAT as forgiving servers read it",
+		talk: oddly(hello()), want: begun + strings.Repeat(", message 250 1", len(oddChunks)+1), lo: len(oddChunks) + 1, hi: len(oddChunks) + 1, rcpt: len(oddChunks) + 1},
+	{why: "an odd BDAT that the server takes although we do not know the chunk: counted, and what follows too",
+		talk: plainly(hello().c("MAIL FROM:<a@x>\n").s("250 ok\n").c("RCPT TO:<b@y>\n").s("250 ok\n").c("BDAT 0x11 LAST\nSubject: x\n\nab\n").s("250 ok\n")),
+		want: begun + ", message 250 1, message 250 1", lo: 2, hi: 2, rcpt: 2},
+	{why: "a size that wraps around, at a server that counts in 32 bits",
+		talk: plainly(hello().c("MAIL FROM:<a@x>\n").s("250 ok\n").c("RCPT TO:<b@y>\n").s("250 ok\n").c("BDAT 4294967313 LAST\nSubject: x\n\nab\n").s("250 ok\n")),
+		want: begun + ", message 250 1, message 250 1", lo: 2, hi: 2, rcpt: 2},
+	{why: "an odd BDAT that may have been a message",
+		talk: plainly(hello().c("MAIL FROM:<a@x>\n").s("250 ok\n").c("RCPT TO:<b@y>\n").s("250 ok\n").c("BDAT 17 ENDE\nSubject: x\n\nab\n").s("250 ok\n")),
+		want: begun + ", message 250 1", lo: 1, hi: 2, rcpt: 1},
+	{why: "an odd BDAT with a chunk larger than what is held",
+		talk: plainly(hello().c("MAIL FROM:<a@x>\n").s("250 ok\n").c("RCPT TO:<b@y>\n").s("250 ok\n").c("BDAT +20000 LAST\n").bulk(20000).s("250 ok\n")),
+		want: begun + ", message 250 1, message 250 1", lo: 2, hi: 2, rcpt: 2},
+	{why: "odd BDATs that the server refuses, commands behind them",
+		talk: plainly(hello().c("BDAT +17 LAST\nNOOP\n").s("501 bad\n250 ok\n").c("BDAT17 LAST\nNOOP\n").s("500 what\n250 ok\n")),
+		want: begun + ", rejected 501, rejected 500, message 250 1", lo: 1, hi: 1, rcpt: 1, no: 2},
 	{why: "XEXCH50: 354 and a blob, but no message",
 		talk: hello().c("MAIL FROM:<a@x>\n").s("250 ok\n").c("RCPT TO:<b@y>\n").s("250 ok\n").c("XEXCH50 6 2\n").s("354 send\n").c("DATA\n").s("250 got it\n").
 			c("DATA\n").s("354 go\n").c("x\n.\n").s("250 ok\n"),
@@ -154,6 +171,21 @@ var stories = []struct {
 	{why: "a reset before anything was said",
 		talk: newDialogue().flags(Down, packet.RST),
 		want: "established, ended rst"},
+}
+
+// oddChunks are ways to say BDAT 17 LAST that some server takes.
+var oddChunks = []string{"BDAT 17 LAST", "BDAT " + strings.Repeat("0", 5000) + "17 LAST", "BDAT +17 LAST", "BDAT 17LAST", "BDAT\v17\vLAST", "\fBDAT\f17 LAST", strings.Repeat(" ", 70) + "BDAT 17 LAST",
+	"BDAT 17" + strings.Repeat(" ", 3000) + "LAST", "BDAT 17 LAST" + strings.Repeat(" \t\v", 3000), "\x00BDAT 17 LAST", "bdat" + strings.Repeat("\t", 100) + "+" + strings.Repeat("0", 100) + "17last", "BDAT 017\r LAST"}
+
+func oddly(d *dialogue) *dialogue {
+	for _, chunk := range oddChunks {
+		d.c("MAIL FROM:<a@x>\n").s("250 2.1.0 Ok\n").c("RCPT TO:<b@y>\n").s("250 2.1.5 Ok\n").c(chunk + "\nSubject: x\n\nab\n").s("250 2.0.0 Ok: queued\n")
+	}
+	return plainly(d)
+}
+
+func plainly(d *dialogue) *dialogue {
+	return d.c("MAIL FROM:<a@x>\nRCPT TO:<b@y>\nDATA\n").s("250 ok\n250 ok\n354 go\n").c("x\n.\n").s("250 ok\n")
 }
 
 func (d *dialogue) raws(dir Direction, text string) *dialogue { d.raw(dir, []byte(text)); return d }
