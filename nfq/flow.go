@@ -1,6 +1,7 @@
 package nfq
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/mailweir/mailweir/nfq/ruleset"
@@ -67,6 +68,59 @@ type flow struct {
 	class      class
 	seen       time.Time
 	prev, next *flow
+
+	client         *client
+	older, younger *flow // of the same client and equally alive
+}
+
+// alive reports whether somebody loses something when a flow of class c is forgotten.
+func (c class) alive() bool { return c >= answered }
+
+// client is who has flows in a table: an address, or an IPv6 /64.
+type client struct {
+	addr  netip.Addr
+	flows int
+	alive [2]struct{ first, last *flow } // [1]: those that are alive; the oldest first
+}
+
+func (c *client) list(f *flow) *struct{ first, last *flow } {
+	if f.class.alive() {
+		return &c.alive[1]
+	}
+	return &c.alive[0]
+}
+
+func (c *client) put(f *flow) {
+	l := c.list(f)
+	f.older, f.younger = l.last, nil
+	if l.last != nil {
+		l.last.younger = f
+	} else {
+		l.first = f
+	}
+	l.last = f
+}
+
+func (c *client) take(f *flow) {
+	l := c.list(f)
+	if f.older != nil {
+		f.older.younger = f.younger
+	} else {
+		l.first = f.younger
+	}
+	if f.younger != nil {
+		f.younger.older = f.older
+	} else {
+		l.last = f.older
+	}
+}
+
+// oldest is the flow that the client misses least.
+func (c *client) oldest() *flow {
+	if c.alive[0].first != nil {
+		return c.alive[0].first
+	}
+	return c.alive[1].first
 }
 
 // state is what the kernel should do with the flow's packets.
@@ -85,17 +139,18 @@ func (f *flow) state() ruleset.State {
 
 // table holds a worker's flows. It is guarded by the worker's mutex.
 type table struct {
-	flows map[Flow]*flow
-	lists [classes]flow // sentinels of rings
-	free  *flow         // chained by next
-	spare int
+	flows   map[Flow]*flow
+	clients map[netip.Addr]*client
+	lists   [classes]flow // sentinels of rings
+	free    *flow         // chained by next
+	spare   int
 }
 
 // maxSpare bounds the flows kept for reuse.
 const maxSpare = 1024
 
 func (t *table) init() {
-	t.flows = map[Flow]*flow{}
+	t.flows, t.clients = map[Flow]*flow{}, map[netip.Addr]*client{}
 	for c := range t.lists {
 		l := &t.lists[c]
 		l.prev, l.next = l, l
@@ -114,6 +169,15 @@ func (t *table) add(key Flow, now time.Time) *flow {
 	}
 	f.Flow = key
 	t.flows[key] = f
+	addr := clientNet(key)
+	c := t.clients[addr]
+	if c == nil {
+		c = &client{addr: addr}
+		t.clients[addr] = c
+	}
+	c.flows++
+	f.client, f.class = c, halfOpen
+	c.put(f)
 	t.touch(f, halfOpen, now)
 	return f
 }
@@ -121,6 +185,11 @@ func (t *table) add(key Flow, now time.Time) *flow {
 // touch notes activity and puts f at the young end of the list of c.
 func (t *table) touch(f *flow, c class, now time.Time) {
 	f.unlink()
+	if c.alive() != f.class.alive() {
+		f.client.take(f)
+		f.class = c
+		f.client.put(f)
+	}
 	f.class, f.seen = c, now
 	l := &t.lists[c]
 	f.prev, f.next = l.prev, l
@@ -130,6 +199,10 @@ func (t *table) touch(f *flow, c class, now time.Time) {
 
 func (t *table) remove(f *flow) {
 	f.unlink()
+	f.client.take(f)
+	if f.client.flows--; f.client.flows == 0 {
+		delete(t.clients, f.client.addr)
+	}
 	delete(t.flows, f.Flow)
 	if t.spare < maxSpare {
 		*f = flow{next: t.free}

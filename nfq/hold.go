@@ -87,7 +87,7 @@ func (h *holding) give(client netip.Addr) {
 
 // hold keeps p without a verdict until now+d. It is false when too much is held.
 func (w *worker) hold(f *flow, p *queued, d time.Duration, now time.Time) bool {
-	if !w.q.holding.take(holdingClient(f.Flow)) {
+	if !w.q.holding.take(clientNet(f.Flow)) {
 		return false
 	}
 	s := &w.segment
@@ -122,7 +122,7 @@ func (w *worker) letGo(f *flow, now time.Time) {
 	f.heldFor += now.Sub(h.since)
 	heap.Remove(&w.holds, h.index)
 	w.count.heldNow--
-	w.q.holding.give(holdingClient(f.Flow))
+	w.q.holding.give(clientNet(f.Flow))
 	w.give(f, h.id, h.mark, false)
 }
 

@@ -189,7 +189,7 @@ func TestHoldingCountsIPv6By64(t *testing.T) {
 	a.client = withAddr(a.client, "2001:db8::1")
 	b.client = withAddr(b.client, "2001:db8::2")
 	c.client = withAddr(c.client, "2001:db8:0:1::1")
-	if !h.take(holdingClient(Flow{a.client, a.server})) || h.take(holdingClient(Flow{b.client, b.server})) || !h.take(holdingClient(Flow{c.client, c.server})) {
+	if !h.take(clientNet(Flow{a.client, a.server})) || h.take(clientNet(Flow{b.client, b.server})) || !h.take(clientNet(Flow{c.client, c.server})) {
 		t.Error("one /64 is one client, another is another")
 	}
 }

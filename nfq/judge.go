@@ -36,7 +36,7 @@ func (w *worker) judge(p *queued, now time.Time) {
 		w.follow(p, f, dir, false, now)
 	case s.Flags.Any(packet.SYN | packet.FIN | packet.RST):
 		w.pass(p, passStray)
-	case !w.room(now):
+	case !w.room(key, false, now):
 		w.pass(p, passFlowTableFull)
 	default:
 		f = w.add(key, now)
@@ -98,7 +98,7 @@ func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 		w.current = nil
 		w.forget(f)
 	}
-	if !w.room(now) {
+	if !w.room(key, true, now) {
 		w.pass(p, passFlowTableFull)
 		return
 	}

@@ -57,7 +57,7 @@ type Config struct {
 
 	MaxHeld          int // packets held at once, all queues; 0: a quarter of Length; at most half of it
 	MaxHeldPerClient int // of these by one client address (IPv6: one /64); 0: a quarter of MaxHeld
-	MaxFlows         int // flows known at once, all queues; 0: 131072
+	MaxFlows         int // flows known at once, all queues; 0: 131072. One client has at most an eighth of them
 
 	Policy Policy
 	Log    *slog.Logger     // nil: none. Never used per packet.
@@ -172,6 +172,13 @@ func (q *Queues) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// share is how many flows of one client (IPv6: one /64) a queue knows: who opens
+// thousands of connections displaces his own.
+func (q *Queues) share() int { return max(q.cfg.MaxFlows/8/int(q.cfg.Count), leastShare) }
+
+// leastShare is for tables that are too small to be divided.
+const leastShare = 16
+
 // Close unbinds the queues. It is for those who do not come to call Run, which
 // closes by itself. Calling it again does nothing.
 func (q *Queues) Close() {
@@ -203,8 +210,8 @@ func (q *Queues) Unhold(match func(f Flow, handle any) bool) int {
 	return n
 }
 
-// holdingClient is the address by which holding is bounded.
-func holdingClient(f Flow) netip.Addr {
+// clientNet is the address by which what one client may take is bounded.
+func clientNet(f Flow) netip.Addr {
 	a := f.Client.Addr()
 	if a.Is6() && !a.Is4In6() {
 		p, _ := a.Prefix(64) // 64 is a valid length for IPv6

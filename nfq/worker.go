@@ -188,22 +188,48 @@ func (w *worker) drop(p *queued, f *flow) {
 	w.answered = true
 }
 
-// room makes sure that a flow can be added. When the table is full those that
-// are over go first, then the oldest whose server never answered: a flood of
-// SYNs displaces itself. Workers that find the last place at the same moment
-// all take it, so the bound may be passed by one flow per worker.
-func (w *worker) room(now time.Time) bool {
+// room makes sure that a flow of key can be added. A client that has its share
+// displaces its own. When the table is full those that are over go first, then the
+// oldest whose server never answered: a flood of SYNs displaces itself. A session that
+// opens has to be judged all the same, so it displaces the oldest of the client with
+// the most flows among those that were silent for longest. Workers that find
+// the last place at the same moment all take it, so the bound may be passed by
+// one flow per worker.
+func (w *worker) room(key Flow, opens bool, now time.Time) bool {
+	most := w.table.clients[clientNet(key)]
+	if most != nil && most.flows >= w.q.share() {
+		if opens {
+			w.evict(most.oldest(), now)
+		}
+		return opens
+	}
 	if w.q.flows.Load() < int64(w.q.cfg.MaxFlows) {
 		return true
 	}
 	for _, c := range [...]class{over, aborted, halfOpen} {
 		if f := w.table.oldest(c); f != nil {
-			w.end(f, session.EndTimeout, endedEvicted, now)
-			w.forget(f)
+			w.evict(f, now)
 			return true
 		}
 	}
-	return false
+	if !opens {
+		return false
+	}
+	for _, c := range [...]class{answered, running, released} {
+		if f := w.table.oldest(c); f != nil && (most == nil || f.client.flows > most.flows) {
+			most = f.client
+		}
+	}
+	if most == nil { // other workers have all flows
+		return false
+	}
+	w.evict(most.oldest(), now)
+	return true
+}
+
+func (w *worker) evict(f *flow, now time.Time) {
+	w.end(f, session.EndTimeout, endedEvicted, now)
+	w.forget(f)
 }
 
 func (w *worker) add(key Flow, now time.Time) *flow {

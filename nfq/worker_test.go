@@ -256,22 +256,65 @@ func TestFullTable(t *testing.T) {
 		t.Fatalf("closed %+v", c)
 	}
 	b.take(talks[2].synAck(), talks[2].reply("220 hi\r\n"), talks[3].synAck(), talks[3].reply("220 hi\r\n"))
-	id := b.take(talks[4].syn()) // all three are alive
-	if b.answer(id) != "accept" || b.stats().Passed["flow_table_full"] != 1 || len(b.policy.opened()) != 4 {
-		t.Errorf("a SYN when the table is full: %s, opened %d", b.answer(id), len(b.policy.opened()))
-	}
-	id = b.take(talks[5].say("NOOP\r\n"))
-	if b.answer(id) != "accept" || b.stats().Passed["flow_table_full"] != 2 {
+	id := b.take(talks[5].say("NOOP\r\n")) // all three are alive
+	if b.answer(id) != "accept" || b.stats().Passed["flow_table_full"] != 1 {
 		t.Errorf("a packet in mid-air when the table is full: %s", b.answer(id))
 	}
-	b.take(talks[0].clientRST())
-	b.take(talks[4].say("NOOP\r\n")) // takes the place of the one that is over
+	id = b.take(talks[4].syn())
+	if c := b.policy.closed(); b.answer(id) != "see" || len(c) != 2 || c[1].flow.Client != talks[0].client || len(b.policy.opened()) != 5 {
+		t.Errorf("a SYN when the table is full: %s, closed %+v", b.answer(id), c)
+	}
+	b.take(talks[4].synAck(), talks[4].reply("220 hi\r\n"))
+	b.take(talks[2].clientRST())
+	b.take(talks[5].say("NOOP\r\n")) // takes the place of the one that is over
 	if s := b.stats(); s.MidAir != 1 || s.Flows != 3 {
 		t.Errorf("%d flows, %d in mid-air", s.Flows, s.MidAir)
 	}
 	b.later(2 * time.Hour)
 	if n := b.q.flows.Load(); n != 0 || b.stats().Flows != 0 {
 		t.Errorf("%d flows are still counted, %d known", n, b.stats().Flows)
+	}
+}
+
+// Who opens thousands of connections that live displaces his own, and a SYN of
+// anybody is judged.
+func TestOneClientHasAShareOfTheTable(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Config{MaxFlows: 1000})
+	greedy := func(i int) *talk {
+		c := newTalk(uint16(2000 + i))
+		b.take(c.syn(), c.synAck(), c.reply("220 hi\r\n"))
+		return c
+	}
+	first := greedy(0)
+	for i := 1; i < 1000; i++ {
+		greedy(i)
+	}
+	s := b.stats()
+	if s.Flows != 125 || s.Ended["evicted"] != 875 || b.policy.closed()[0].flow.Client != first.client || len(b.policy.opened()) != 1000 {
+		t.Errorf("%d flows of one client, ends %v", s.Flows, s.Ended)
+	}
+	b.take(first.say("NOOP\r\n"))
+	if n := b.stats().Passed["flow_table_full"]; n != 1 {
+		t.Errorf("what was displaced comes back: %d passed", n)
+	}
+	for i := range 950 { // many that are modest, and the table is full
+		c := newTalk(4000)
+		c.client = withAddr(c.client, fmt.Sprintf("10.7.%d.%d", i/250, i%250))
+		id := b.take(c.syn(), c.synAck(), c.reply("220 hi\r\n"))
+		if got := b.answer(id); got != "see" {
+			t.Fatalf("SYN %d of another client: %s", i, got)
+		}
+	}
+	if n := b.stats().Flows; n != 1000 || len(b.policy.opened()) != 1950 {
+		t.Errorf("%d flows, %d opened", n, len(b.policy.opened()))
+	}
+	if n := b.w.table.clients[first.client.Addr()].flows; n != 50 {
+		t.Errorf("%d flows of the greedy client are left, want 50", n)
+	}
+	b.later(2 * time.Hour)
+	if len(b.w.table.clients) != 0 {
+		t.Errorf("%d clients without flows", len(b.w.table.clients))
 	}
 }
 
