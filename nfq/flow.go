@@ -58,6 +58,7 @@ type flow struct {
 	told   ruleset.State
 	marked bool
 	wanted ruleset.State
+	reset  bool // over, by a reset
 
 	hold    time.Duration // the next reply is held this long
 	held    *held

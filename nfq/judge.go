@@ -160,11 +160,31 @@ func (w *worker) restart(p *queued, f *flow, now time.Time) {
 	w.follow(p, f, session.Down, true, now)
 }
 
-// turnAway closes a session that goes on without us.
+// resume opens a session for a client who goes on long after a reset that ended his
+// last one: nobody has taken that reset. What was said between is not known.
+func (w *worker) resume(f *flow, now time.Time) *flow {
+	key := f.Flow
+	w.current = nil
+	w.forget(f)
+	f, action := w.open(key, 0, now)
+	f.spoke = true
+	if action == Defer || action == Reset {
+		w.refuse(f, ruleset.Cut, session.EndCut, now)
+		return f
+	}
+	f.tracker = session.New(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
+	return f
+}
+
+// turnAway closes a session that goes on without us, and answers its packet.
 func (w *worker) turnAway(p *queued, f *flow, state ruleset.State, why session.EndReason, now time.Time) {
+	w.refuse(f, state, why, now)
+	w.accept(p, f, true)
+}
+
+func (w *worker) refuse(f *flow, state ruleset.State, why session.EndReason, now time.Time) {
 	f.wanted = state
 	w.table.touch(f, over, now)
-	w.accept(p, f, true)
 	w.count.ended[why]++
 	w.close(f, nil, session.Facts{Start: now, End: now, EndReason: why}, now)
 }
@@ -173,6 +193,9 @@ func (w *worker) turnAway(p *queued, f *flow, state ruleset.State, why session.E
 func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now time.Time) {
 	s := &w.segment
 	closing := s.Flags.Any(packet.FIN | packet.RST)
+	if f.tracker == nil && f.reset && f.wanted == ruleset.See && dir == session.Up && len(s.Payload) > 0 {
+		f = w.resume(f, now)
+	}
 	if f.tracker == nil {
 		if f.wanted == ruleset.Deferred && !syn {
 			f.wanted = ruleset.Cut // it was too late: what is redirected does not come here

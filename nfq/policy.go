@@ -54,7 +54,8 @@ type Policy interface {
 	// Open is asked on the first SYN of a session. Retransmissions of that SYN
 	// are not asked again; a SYN with another initial sequence number is a new
 	// session. In the middle of a session it is one only when the server consents,
-	// and Defer is then too late: it resets.
+	// and Defer is then too late: it resets. The same holds for a client who goes on
+	// when his session was closed after a reset.
 	Open(f Flow, now time.Time) Opening
 	// Event tells what a packet of f showed. A result above zero holds the
 	// server's reply that long: the packet in hand when that is a reply, else

@@ -259,6 +259,7 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	}
 	if f.class == aborted { // that was its end, then
 		why, as, at = session.EndRST, ended(session.EndRST), f.seen
+		f.reset = true
 	}
 	f.tracker = nil
 	f.hold = 0

@@ -202,6 +202,41 @@ func TestWhatGoesOnAfterAResetIsFollowed(t *testing.T) {
 	}
 }
 
+// Waiting until the session is closed does not help.
+func TestWhatGoesOnLongAfterAResetIsJudgedAnew(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[Action]string{Pass: "see", Reset: "cut", Defer: "cut"} {
+		p := &policy{}
+		p.opening = func(Flow) Opening {
+			if len(p.opens) > 1 {
+				return Opening{Action: action}
+			}
+			return Opening{}
+		}
+		b := newBench(t, Config{Policy: p})
+		c := newTalk(4000)
+		b.take(c.syn(), c.synAck(), c.reply("220 hi\r\n"), c.say("EHLO c\r\n"), c.reply("250 hi\r\n"), c.clientRST())
+		b.later(10 * time.Second)
+		if n := len(p.closed()); n != 1 {
+			t.Fatalf("%d closed", n)
+		}
+		if got := b.answer(b.take(c.say("MAIL FROM:<>\r\n"))); got != want {
+			t.Errorf("%s: %s, want %s", action, got, want)
+		}
+		for _, ip := range [][]byte{c.reply("250 ok\r\n"), c.say("RCPT TO:<a@b>\r\n"), c.reply("250 ok\r\n"), c.say("DATA\r\n"), c.reply("354 go\r\n"), c.say("x\r\n.\r\n"), c.reply("250 ok\r\n")} {
+			b.take(ip)
+		}
+		b.later(2 * time.Hour)
+		closed := p.closed()
+		if len(p.opened()) != 2 || len(closed) != 2 {
+			t.Fatalf("%s: %d opened, closed %+v", action, len(p.opened()), closed)
+		}
+		if s := closed[1]; action == Pass && s.Messages == 0 {
+			t.Errorf("no message was counted: %+v", s)
+		}
+	}
+}
+
 func TestTurnedAwayStaysTurnedAway(t *testing.T) {
 	t.Parallel()
 	for action, want := range map[Action]string{Defer: "deferred", Reset: "cut"} {
