@@ -321,6 +321,12 @@ func (a *Appliance) disarm() {
 	}
 }
 
+func (a *Appliance) isStopping() bool {
+	a.steering.Lock()
+	defer a.steering.Unlock()
+	return a.stopping
+}
+
 func (a *Appliance) unsteer() error {
 	if rs := a.rules.Swap(nil); rs != nil {
 		rs.Close()
@@ -334,17 +340,19 @@ func (a *Appliance) unsteer() error {
 // resteer writes the ruleset again when somebody removed it: without it mail
 // passes unjudged and nobody would know.
 func (a *Appliance) resteer() {
-	if a.rules.Load() == nil {
+	if a.rules.Load() == nil || a.isStopping() {
 		return
 	}
-	there, err := ruleset.Present()
+	there, err := ruleset.Steering()
 	if err != nil || there {
 		return // not to be asked now: the next look tells
 	}
-	a.log.Error("the table of mailweir was removed by somebody else; writing it again")
-	a.health.tell(records.HealthFacts{What: "ruleset", Detail: "somebody removed our nftables table; mail passed unjudged until now, and the table is written again"})
+	a.log.Error("the rules of mailweir were removed by somebody else; writing them again")
+	a.health.tell(records.HealthFacts{What: "ruleset", Detail: "somebody removed our nftables rules; mail passed unjudged until now, and they are written again"})
 	if err := a.steer(a.cfg.Load()); err != nil {
-		a.log.Error("write the ruleset again", "err", err)
+		a.ready.Store(false)
+		a.log.Error("write the ruleset again; mail passes unjudged", "err", err)
+		return
 	}
 }
 

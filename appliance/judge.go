@@ -129,7 +129,7 @@ func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
 }
 
 // Event charges what a running session does. Only a message can be answered
-// with a wait: the reply in hand is then held.
+// with a wait: the server's next reply is then held.
 func (j *judge) Event(f nfq.Flow, handle any, e session.Event, now time.Time) time.Duration {
 	v, ok := handle.(*visit)
 	if !ok || !v.limited {
@@ -200,6 +200,6 @@ func sessionFacts(f nfq.Flow, v *visit, s nfq.Summary) records.SessionFacts {
 		StartTLS: s.StartTLS.String(), TLS: s.TLS.String(), TLSVersion: s.TLSVersion, JA4: s.JA4, JA3: s.JA3, SNI: s.SNI,
 		Handshake: s.Handshake.String(), Alert: s.Alert, HandshakeBytes: s.HandshakeBytes,
 		Messages: s.Messages, MessagesLo: s.MessagesLo, MessagesHi: s.MessagesHi, Recipients: s.Recipients, Rejected: s.Rejected,
-		EndReason: s.EndReason.String(), Held: s.Held, Dropped: s.DroppedPackets, Gaps: s.Gaps, Unknown: s.Unknown,
+		EndReason: s.EndReason.String(), Held: s.Held, Dropped: s.DroppedPackets, Unheld: s.Unheld, Gaps: s.Gaps, Unknown: s.Unknown,
 	}
 }

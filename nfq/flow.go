@@ -60,11 +60,12 @@ type flow struct {
 	wanted ruleset.State
 	reset  bool // over, by a reset
 
-	hold    time.Duration // the next reply is held this long
-	held    *held
-	heldFor time.Duration // in all
-	unheld  int           // passed over the bound
-	dropped int
+	hold      time.Duration // the next reply is held this long, from its arrival on
+	holdUntil time.Time     // or until then
+	held      *held
+	heldFor   time.Duration // in all
+	unheld    int           // passed over the bound
+	dropped   int
 
 	class      class
 	seen       time.Time

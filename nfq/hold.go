@@ -159,12 +159,10 @@ func (w *worker) letGoMatching(match func(Flow, any) bool) (out []verdict, n int
 	for _, f := range going {
 		w.letGo(f, now)
 	}
-	// Greetings yet to come belong to flows that said nothing so far.
-	for _, c := range [...]class{halfOpen, answered} {
-		for f := w.table.lists[c].next; f != &w.table.lists[c]; f = f.next {
-			if f.hold > 0 && match(f.Flow, f.handle) {
-				f.hold = 0
-			}
+	// And of replies that are still to come.
+	for _, f := range w.table.flows {
+		if (f.hold > 0 || !f.holdUntil.IsZero()) && match(f.Flow, f.handle) {
+			f.hold, f.holdUntil = 0, time.Time{}
 		}
 	}
 	return w.swap(nil), len(going)

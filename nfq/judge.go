@@ -245,24 +245,32 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 		w.accept(p, f, syn)
 		return
 	}
+	var hold time.Duration
 	if reply {
-		wait = max(wait, f.hold)
-		f.hold = 0
-	} else {
-		f.hold = max(f.hold, wait)
-		wait = 0
+		hold = max(f.hold, f.holdUntil.Sub(now))
+		f.hold, f.holdUntil = 0, time.Time{}
+	}
+	if wait > 0 {
+		f.holdUntil = later(f.holdUntil, now.Add(wait))
 	}
 	switch {
-	case wait <= 0:
+	case hold <= 0:
 	case f.held != nil:
-		w.prolong(f, wait, now) // what is in hand comes behind it, and waits with it
-	case w.hold(f, p, wait, now):
+		w.prolong(f, hold, now) // what is in hand comes behind it, and waits with it
+	case w.hold(f, p, hold, now):
 		return
 	default:
 		f.unheld++
 		w.count.passed[passHoldBound]++
 	}
 	w.accept(p, f, syn)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // listen notes what the server has said.

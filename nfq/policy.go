@@ -58,8 +58,10 @@ type Policy interface {
 	// when his session was closed after a reset.
 	Open(f Flow, now time.Time) Opening
 	// Event tells what a packet of f showed. A result above zero holds the
-	// server's reply that long: the packet in hand when that is a reply, else
-	// the next one. Events of flows found in mid-air are not told.
+	// server's next reply until that much later; never the one in hand, for the
+	// answer to a message must not come late: a client that gives up waiting for
+	// it sends the message again (RFC 1047). Events of flows found in mid-air are
+	// not told.
 	Event(f Flow, handle any, e session.Event, now time.Time) time.Duration
 	// Close is called exactly once for every Open, and once for every flow found
 	// in mid-air, then with a nil handle. Sessions that were deferred or reset by

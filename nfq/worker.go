@@ -262,7 +262,7 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 		f.reset = true
 	}
 	f.tracker = nil
-	f.hold = 0
+	f.hold, f.holdUntil = 0, time.Time{}
 	w.table.touch(f, over, at)
 	w.count.ended[as]++
 	w.close(f, t, session.Facts{EndReason: why}, at)

@@ -236,19 +236,23 @@ func TestRemovedTableComesBack(t *testing.T) {
 	l, ctx := startLab(t)
 	b := newBox(t, ctx, l, config("enforce", ""), "subscriber,plan\n")
 	b.start()
-	if out, err := l.Box.Command(ctx, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
-		t.Fatalf("nft: %v: %s", err, out)
-	}
-	await(t, 15*time.Second, "the table to be there again", func() bool { return strings.Contains(listRules(t, b), "table inet mailweir") })
-	if r := b.records("kind=HEALTH&limit=10"); len(r) == 0 || !strings.Contains(r[0].Line, `what="ruleset"`) {
-		t.Errorf("no HEALTH record told: %v", r)
+	for i, how := range [][]string{{"flush", "ruleset"}, {"flush", "table", "inet", "mailweir"}} {
+		if out, err := l.Box.Command(ctx, "nft", how...).CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v: %s", err, out)
+		}
+		await(t, 15*time.Second, "the rules to be there again after "+strings.Join(how, " "), func() bool {
+			return strings.Contains(listRules(t, b), "goto up")
+		})
+		if r := b.records("kind=HEALTH&limit=10"); len(r) != i+1 || !strings.Contains(r[0].Line, `what="ruleset"`) {
+			t.Errorf("%v: no HEALTH record told: %v", how, r)
+		}
 	}
 }
 
 func listRules(t *testing.T, b *box) string {
 	t.Helper()
 	var stderr strings.Builder
-	cmd := b.lab.Box.Command(b.ctx, "nft", "list", "tables")
+	cmd := b.lab.Box.Command(b.ctx, "nft", "list", "ruleset")
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -34,6 +34,7 @@ type SessionFacts struct {
 	EndReason        string        // fin rst timeout cut shutdown unknown
 	Held             time.Duration // how long the server's replies were held, in all
 	Dropped          int           // packets we dropped: retransmissions of what was held
+	Unheld           int           // replies that should have been held and passed, because too many were held already
 	Gaps             int           // holes that were never filled
 	Unknown          bool          // found in mid-air, or not SMTP: what is counted is what we saw
 }
@@ -69,6 +70,7 @@ func Session(f SessionFacts) Entry {
 		Param{"end_reason", f.EndReason},
 		Param{"held_ms", counted(f.Held.Milliseconds())},
 		Param{"dropped", counted(int64(f.Dropped))},
+		Param{"unheld", counted(int64(f.Unheld))},
 		Param{"gaps", counted(int64(f.Gaps))})
 	if f.Unknown {
 		p = append(p, Param{"unknown", "1"})

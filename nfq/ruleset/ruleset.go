@@ -272,3 +272,30 @@ func Present() (bool, error) {
 	}
 	return now.table != nil, nil
 }
+
+// Steering says whether the table is there with the rules that steer packets into
+// the queue: somebody may have taken them out and left the table.
+func Steering() (bool, error) {
+	c, err := dial()
+	if err != nil {
+		return false, fmt.Errorf("look for the rules of table %s: %w", TableName, err)
+	}
+	defer c.close()
+	now, err := c.inventory(ourTable())
+	if err != nil {
+		return false, fmt.Errorf("look for the rules of table %s: %w", TableName, err)
+	}
+	if now.table == nil {
+		return false, nil
+	}
+	for _, name := range []string{"steer", "up"} {
+		rules, err := c.GetRules(ourTable(), &nftables.Chain{Name: name})
+		if errors.Is(err, unix.ENOENT) || err == nil && len(rules) == 0 {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look for the rules of table %s: %w", TableName, err)
+		}
+	}
+	return true, nil
+}
