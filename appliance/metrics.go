@@ -119,6 +119,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 			counter(mKernel, float64(c.QueuedDown.Packets), "queued_down")
 			counter(mKernel, float64(c.Deferred.Packets), "deferred")
 			counter(mKernel, float64(c.Invalid.Packets), "invalid")
+			counter(mKernel, float64(c.ResponderDropped.Packets), "responder_drop")
 		}
 	}
 	r := a.answers.Stats()
