@@ -354,6 +354,9 @@ func (a *Appliance) resteer() {
 		a.log.Error("write the ruleset again; mail passes unjudged", "err", err)
 		return
 	}
+	if !a.isStopping() {
+		a.ready.Store(true)
+	}
 }
 
 // close gives back what open took; every part may be missing.

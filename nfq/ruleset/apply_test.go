@@ -104,15 +104,15 @@ func TestApplyRefusesWhatProbeDidNotSay(t *testing.T) {
 	}
 }
 
-func TestPresentAndRemove(t *testing.T) {
+func TestSteeringAndRemove(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	expect := func(want bool) {
 		t.Helper()
 		r.box.must(func() error {
-			there, err := Present()
+			there, err := Steering()
 			if there != want {
-				t.Errorf("present: %t, want %t", there, want)
+				t.Errorf("steering: %t, want %t", there, want)
 			}
 			return err
 		})
@@ -120,6 +120,10 @@ func TestPresentAndRemove(t *testing.T) {
 	expect(false)
 	r.box.must(Remove)
 	r.box.nft("table ip "+TableName+" { }", "-f", "-") // ours is of another family
+	expect(false)
+	r.apply(options())
+	expect(true)
+	r.box.nft("", "flush", "table", "inet", TableName) // the table stays, its rules go
 	expect(false)
 	rs := r.apply(options())
 	expect(true)

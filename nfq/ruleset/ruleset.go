@@ -258,21 +258,6 @@ func remove(t *nftables.Table) error {
 	return nil
 }
 
-// Present says whether the table is there. Somebody's `nft flush ruleset` takes
-// it away without telling us: ask now and then, and Apply again.
-func Present() (bool, error) {
-	c, err := dial()
-	if err != nil {
-		return false, fmt.Errorf("look for table %s: %w", TableName, err)
-	}
-	defer c.close()
-	now, err := c.inventory(ourTable())
-	if err != nil {
-		return false, fmt.Errorf("look for table %s: %w", TableName, err)
-	}
-	return now.table != nil, nil
-}
-
 // Steering says whether the table is there with the rules that steer packets into
 // the queue: somebody may have taken them out and left the table.
 func Steering() (bool, error) {
