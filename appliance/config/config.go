@@ -10,6 +10,7 @@
 package config
 
 import (
+	"net/netip"
 	"path/filepath"
 	"time"
 )
@@ -87,19 +88,21 @@ type Identity struct {
 
 // RADIUS is the accounting listener; off while Listen is empty.
 type RADIUS struct {
-	Listen     string `mapstructure:"listen"`
-	SecretFile string `mapstructure:"secret_file"`
+	Listen     string         `mapstructure:"listen"`
+	SecretFile string         `mapstructure:"secret_file"` // as written; see Config.SecretPath
+	Clients    []netip.Prefix `mapstructure:"clients"`     // who is listened to; empty: whoever knows the secret
 }
 
 // LeaseFile is a DHCP server's list of leases.
 type LeaseFile struct {
-	Path   string `mapstructure:"path"`
+	Path   string `mapstructure:"path"` // as written; Config.Resolve makes it absolute
 	Format string `mapstructure:"format" allowed:"dnsmasq kea-csv"`
 }
 
 // Plan is what a kind of subscriber may do.
 type Plan struct {
 	Name         string   `mapstructure:"name"`
+	Preset       string   `mapstructure:"preset" allowed:"residential office mailserver hosting unmapped" empty:"allowed"` // what the file left out came from it
 	HighestStage string   `mapstructure:"highest_stage" allowed:"observe warn pace defer cut"`
 	Budgets      []Budget `mapstructure:"budgets"`
 	Ladder       Ladder   `mapstructure:"ladder"`
@@ -185,6 +188,9 @@ func (c *Config) Resolve(p string) string {
 
 // SubscribersPath is where the subscriber list is, empty when there is none.
 func (c *Config) SubscribersPath() string { return c.Resolve(c.Identity.SubscribersFile) }
+
+// SecretPath is where the RADIUS secret is, empty when there is none.
+func (c *Config) SecretPath() string { return c.Resolve(c.Identity.RADIUS.SecretFile) }
 
 // PlanNames lists the plans in the file's order.
 func (c *Config) PlanNames() []string {

@@ -1,18 +1,12 @@
 package config
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Default is the configuration of an empty file. Every call gives a copy of its own.
 func Default() *Config {
-	window := func(of string, limit int, per time.Duration) Budget {
-		return Budget{Of: of, Limit: limit, Per: per, Burst: limit}
-	}
-	burst := func(of string, limit int, per time.Duration, burst int) Budget {
-		return Budget{Of: of, Limit: limit, Per: per, Burst: burst}
-	}
-	atOnce := func(limit int) Budget {
-		return Budget{Of: "concurrent_sessions", Limit: limit, Burst: limit}
-	}
 	return &Config{
 		Mode: Observe,
 		Network: Network{
@@ -32,39 +26,25 @@ func Default() *Config {
 			DestinationIPv6Prefix: 48,
 			SubscribersFile:       "subscribers.csv",
 			UnmappedPlan:          "unmapped",
+			RADIUS:                RADIUS{Clients: []netip.Prefix{}},
 			LeaseFiles:            []LeaseFile{},
 		},
-		Plans: []Plan{
-			{Name: "residential", HighestStage: "cut", Ladder: DefaultLadder(), Budgets: []Budget{
-				burst("sessions", 20, time.Hour, 5),
-				window("sessions", 100, day),
-				burst("tls_handshakes", 20, time.Hour, 5),
-				window("tls_failures", 10, time.Hour),
-				atOnce(3),
-				window("destinations", 5, time.Hour),
-				window("messages", 60, time.Hour),
-			}},
-			{Name: "office", HighestStage: "defer", Ladder: DefaultLadder(), Budgets: []Budget{
-				burst("sessions", 100, time.Hour, 25),
-				burst("tls_handshakes", 100, time.Hour, 25),
-				atOnce(7),
-				window("destinations", 30, time.Hour),
-			}},
-			{Name: "mailserver", HighestStage: "pace", Ladder: DefaultLadder(), Budgets: []Budget{
-				burst("sessions", 1500, time.Hour, 120),
-				atOnce(60),
-			}},
-			{Name: "unmapped", HighestStage: "defer", Ladder: DefaultLadder(), Budgets: []Budget{
-				burst("sessions", 20, time.Hour, 3),
-				burst("tls_handshakes", 10, time.Hour, 3),
-				window("destinations", 3, time.Hour),
-			}},
-		},
+		Plans:     defaultPlans(),
 		Defer:     Defer{Text: "{budget} exceeded; retry in {retry}; case {case}; help: https://isp.example/mail"},
 		Syslog:    Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
 		Admin:     Admin{Listen: ":8443", Metrics: true},
 		Retention: Retention{Sessions: 30 * day, Records: 180 * day, Series: 400 * day},
 	}
+}
+
+// defaultPlans are the presets that the smallest ISP needs, in the order that the reference has them.
+func defaultPlans() []Plan {
+	var plans []Plan
+	for _, name := range []string{"residential", "office", "mailserver", "unmapped"} {
+		p, _ := preset(name)
+		plans = append(plans, p)
+	}
+	return plans
 }
 
 // DefaultLadder is the ladder of a plan that has none, and the source of the keys that a plan's ladder leaves out.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strconv"
 	"time"
@@ -43,6 +44,8 @@ func node(v reflect.Value) *yaml.Node {
 		return scalar("!!str", x.String())
 	case Mask:
 		return scalar("!!int", x.String())
+	case netip.Prefix:
+		return scalar("!!str", x.String())
 	case Budget, Target, LeaseFile, TLS:
 		n := structNode(v)
 		n.Style = yaml.FlowStyle
@@ -53,7 +56,7 @@ func node(v reflect.Value) *yaml.Node {
 		return structNode(v)
 	case reflect.Slice:
 		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
-		if v.Len() == 0 || v.Type().Elem().Kind() != reflect.Struct {
+		if v.Len() == 0 || v.Type().Elem().Kind() != reflect.Struct || v.Type().Elem() == prefixType {
 			n.Style = yaml.FlowStyle
 		}
 		for i := range v.Len() {
@@ -81,10 +84,15 @@ func structNode(v reflect.Value) *yaml.Node {
 	return n
 }
 
-// omitted names the keys that a budget of concurrent sessions may not have.
+// omitted names the keys that a budget of concurrent sessions may not have, and the preset of a plan that has none.
 func omitted(of any, key string) bool {
-	b, ok := of.(Budget)
-	return ok && b.Of == "concurrent_sessions" && (key == "per" || key == "burst")
+	switch x := of.(type) {
+	case Budget:
+		return x.Of == "concurrent_sessions" && (key == "per" || key == "burst")
+	case Plan:
+		return x.Preset == "" && key == "preset"
+	}
+	return false
 }
 
 func scalar(tag, value string) *yaml.Node {

@@ -16,6 +16,7 @@ func FuzzConfig(f *testing.F) {
 		"network: {mark_mask: 0o17, limited_ports: [0x19, 5_87]}", "? {a: b}\n: c", "mode: !!str observe\nqueue: {first: !!int '3'}", "\xef\xbb\xbfmode: enforce\r\n",
 		"retention: {sessions: 1.5h, series: 3660d}\nsyslog: {spool_bytes: 2GB, targets: [{url: 'tcp://[::1]:5'}]}",
 		"identity: {unmapped_plan: ÿ}\nplans: [{name: ÿ, highest_stage: warn}]", "defer: {text: \"a: 'b' # {retry}\"}", "admin: {listen: '1e3:1'}",
+		"identity: {radius: {clients: [192.0.2.1, '::/0']}, unmapped_plan: a, lease_files: [{path: l, format: kea-csv}]}\nplans: [{name: a, preset: hosting, ladder: {cut_at: 900}}]",
 	} {
 		f.Add([]byte(s))
 	}

@@ -227,17 +227,30 @@ func fillDefaults(from, to reflect.Type, data any) (any, error) {
 	}
 	switch to {
 	case reflect.TypeFor[Plan]():
-		return with(m, map[string]any{"budgets": []any{}, "ladder": map[string]any{}}), nil
-	case reflect.TypeFor[Ladder]():
-		l := DefaultLadder()
-		return with(m, map[string]any{
-			"warn_at": l.WarnAt, "pace_at": l.PaceAt, "defer_at": l.DeferAt, "cut_at": l.CutAt,
-			"pace_max": l.PaceMax, "cut_for": l.CutFor, "release_after": l.ReleaseAfter,
-		}), nil
+		return fillPlan(m), nil
 	case reflect.TypeFor[Budget]():
 		return with(m, map[string]any{"burst": m["limit"]}), nil
 	}
 	return data, nil
+}
+
+// fillPlan takes from the plan's preset what the plan leaves out; of the ladder, key by key. A list of budgets replaces the
+// preset's: budgets are not merged.
+func fillPlan(m map[string]any) map[string]any {
+	name, _ := m["preset"].(string)
+	p, ok := preset(name)
+	if !ok { // no preset: the schema has refused one that does not exist
+		p = Plan{Budgets: []Budget{}, Ladder: DefaultLadder()}
+	}
+	l := p.Ladder
+	own, _ := m["ladder"].(map[string]any)
+	ladder := with(own, map[string]any{
+		"warn_at": l.WarnAt, "pace_at": l.PaceAt, "defer_at": l.DeferAt, "cut_at": l.CutAt,
+		"pace_max": l.PaceMax, "cut_for": l.CutFor, "release_after": l.ReleaseAfter,
+	})
+	full := with(m, map[string]any{"highest_stage": p.HighestStage, "budgets": p.Budgets})
+	full["ladder"] = ladder
+	return full
 }
 
 // with is m plus those of defaults that it lacks; m stays as it is, since aliases share it.
@@ -255,6 +268,12 @@ func parseUnits(from, to reflect.Type, data any) (any, error) {
 		return ParseDuration(s)
 	case ok && to == sizeType:
 		return ParseSize(s)
+	case ok && to == prefixType:
+		p, why := parsePrefix(s)
+		if why != "" {
+			return nil, errors.New(why)
+		}
+		return p, nil
 	}
 	return data, nil
 }

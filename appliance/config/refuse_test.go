@@ -81,6 +81,23 @@ func TestContractMutations(t *testing.T) {
 		{"queue of no length", "length: 16384", "length: 0", "", "queue.length", "allowed: 64 to 1048576"},
 		{"IPv4 prefix too long", "  ipv4_prefix: 32", "  ipv4_prefix: 33", "", "identity.ipv4_prefix", "allowed: 8 to 32"},
 		{"RADIUS without a secret", `listen: ""                     # ":1813"`, `listen: ":1813"`, `secret_file: ""`, "identity.radius.secret_file", "is missing"},
+		{"RADIUS client that is a name", `secret_file: ""`, `clients: [nas.example]`, "", "identity.radius.clients[0]", `"nas.example" is not an address or prefix; write 192.0.2.0/24`},
+		{"RADIUS client with bits too many", `secret_file: ""`, `clients: [192.0.2.7/24]`, "", "identity.radius.clients[0]", "write 192.0.2.0/24, or 192.0.2.7 for the one address"},
+		{"RADIUS client with a zone", `secret_file: ""`, `clients: ["fe80::1%eth0"]`, "", "identity.radius.clients[0]", "is not an address or prefix"},
+		{"RADIUS client that is a number", `secret_file: ""`, `clients: [10]`, "", "identity.radius.clients[0]", "must be an address or prefix such as 192.0.2.0/24, not the number 10"},
+		{"RADIUS client that is empty", `secret_file: ""`, `clients: [""]`, "", "identity.radius.clients[0]", "is not an address or prefix"},
+		{"RADIUS client twice", `secret_file: ""`, `clients: [192.0.2.7, 192.0.2.7/32]`, "", "identity.radius.clients[1]", "is already clients[0]"},
+		{"RADIUS clients without brackets", `secret_file: ""`, `clients: 192.0.2.7`, "", "identity.radius.clients", "write it in brackets: [192.0.2.0/24, 2001:db8::1]"},
+		{"RADIUS clients too many", `secret_file: ""`, "clients: [" + manyAddresses(257) + "]", "", "identity.radius.clients", "has 257 entries; at most 256"},
+		{"lease path missing", "lease_files: []", "lease_files: [{format: dnsmasq}]", "", "identity.lease_files[0].path", "is missing; name the DHCP server's lease file"},
+		{"lease file twice", "lease_files: []", "lease_files: [{path: ./l, format: dnsmasq}, {path: l, format: kea-csv}]", "", "identity.lease_files[1].path", "is already lease_files[0]"},
+		{"lease files too many", "lease_files: []", "lease_files: [" + strings.Repeat("{path: /l, format: dnsmasq}, ", 17) + "]", "", "identity.lease_files", "has 17 files; at most 16"},
+		{"lease key unknown", "lease_files: []", "lease_files: [{file: /l, format: dnsmasq}]", "", "identity.lease_files[0].file", "allowed here: path, format"},
+		{"preset unknown", "    highest_stage: cut ", "    preset: residental\n    highest_stage: cut ", "preset", "plans[0].preset", `"residental" is not known (did you mean residential?)`},
+		{"preset of another's name", "    highest_stage: cut ", "    preset: my own\n    highest_stage: cut ", "preset", "plans[0].preset", "allowed: residential, office, mailserver, hosting, unmapped"},
+		{"preset as null", "    highest_stage: cut ", "    preset: ~\n    highest_stage: cut ", "preset", "plans[0].preset", "has no value"},
+		{"destinations beyond what is remembered", "limit: 5,   per: 1h", "limit: 1001, per: 1h", "", "plans[0].budgets[5].limit", "1001 is out of range for destinations, which are remembered one by one; allowed: 1 to 1000"},
+		{"destinations at once beyond what is remembered", "limit: 5,   per: 1h", "limit: 500, per: 1h, burst: 1001", "", "plans[0].budgets[5].burst", "1001 is out of range for destinations"},
 		{"lease format unknown", "lease_files: []", "lease_files: [{path: /l, format: isc}]", "", "identity.lease_files[0].format", "allowed: dnsmasq, kea-csv"},
 		{"lease format missing", "lease_files: []", "lease_files: [{path: /l}]", "", "identity.lease_files[0].format", "is missing"},
 		{"placeholder unknown", "case {case}", "case {number}", "", "defer.text", "unknown placeholder {number}"},
@@ -152,6 +169,24 @@ func TestContractMutations(t *testing.T) {
 		})
 	}
 	t.Logf("%d mutations", len(rows))
+}
+
+// manyAddresses is a list of n different ones.
+func manyAddresses(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))
+	}
+	return strings.Join(list, ", ")
+}
+
+// TestLadderOfAPresetIsHeldToTheOrder: the key that the file wrote is named, not the one that came with the preset.
+func TestLadderOfAPresetIsHeldToTheOrder(t *testing.T) {
+	t.Parallel()
+	_, err := Parse("f", []byte("plans:\n- name: unmapped\n  preset: hosting\n  ladder: {warn_at: 90}\n"))
+	if want := "f:4: plans[0].ladder.warn_at: pace_at 80 is below warn_at 90"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("want %s\ngot  %v", want, err)
+	}
 }
 
 func TestAllProblemsAreReportedInOrder(t *testing.T) {

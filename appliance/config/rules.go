@@ -109,24 +109,59 @@ func (r *rules) identity() {
 	if names := r.c.PlanNames(); !slices.Contains(names, id.UnmappedPlan) {
 		r.bad("identity.unmapped_plan", "there is no plan %q; plans of this file: %s", id.UnmappedPlan, strings.Join(names, ", "))
 	}
-	if id.RADIUS.Listen != "" {
-		r.listen("identity.radius.listen", id.RADIUS.Listen)
-		if id.RADIUS.SecretFile == "" {
-			r.bad("identity.radius.secret_file", "is missing; a RADIUS listener needs the file with the shared secret")
-		}
-		r.warn("identity.radius.listen", "RADIUS accounting is not active yet")
+	r.radius()
+	r.leaseFiles()
+}
+
+const (
+	maxClients    = 256 // compared one by one for every packet
+	maxLeaseFiles = 16  // every one is looked at twice a second
+)
+
+func (r *rules) radius() {
+	radius := r.c.Identity.RADIUS
+	if n := len(radius.Clients); n > maxClients {
+		r.bad("identity.radius.clients", "has %d entries; at most %d: write shorter prefixes", n, maxClients)
 	}
-	for i, l := range id.LeaseFiles {
+	seen := make(map[netip.Prefix]int)
+	for i, p := range radius.Clients {
+		if first, twice := seen[p]; twice {
+			r.bad(fmt.Sprintf("identity.radius.clients[%d]", i), "%v is already clients[%d]; keep one", p, first)
+		}
+		seen[p] = i
+	}
+	if radius.Listen == "" {
+		if radius.SecretFile != "" || len(radius.Clients) > 0 {
+			r.warn("identity.radius", "has no effect while listen is empty")
+		}
+		return
+	}
+	r.listen("identity.radius.listen", radius.Listen)
+	if radius.SecretFile == "" {
+		r.bad("identity.radius.secret_file", "is missing; a RADIUS listener needs the file with the shared secret")
+	}
+	if len(radius.Clients) == 0 {
+		r.warn("identity.radius.clients", "is empty: whoever knows the secret is believed, wherever from; list the NAS")
+	}
+}
+
+func (r *rules) leaseFiles() {
+	files := r.c.Identity.LeaseFiles
+	if n := len(files); n > maxLeaseFiles {
+		r.bad("identity.lease_files", "has %d files; at most %d", n, maxLeaseFiles)
+	}
+	seen := make(map[string]int)
+	for i, l := range files {
 		at := fmt.Sprintf("identity.lease_files[%d]", i)
 		if l.Path == "" {
 			r.bad(at+".path", "is missing; name the DHCP server's lease file")
+		} else if first, twice := seen[r.c.Resolve(l.Path)]; twice {
+			r.bad(at+".path", "%q is already lease_files[%d]; a file is read once", l.Path, first)
 		}
+		seen[r.c.Resolve(l.Path)] = i
 		if l.Format == "" {
 			r.bad(at+".format", "is missing; allowed: dnsmasq, kea-csv")
 		}
-	}
-	if len(id.LeaseFiles) > 0 {
-		r.warn("identity.lease_files", "lease files are not active yet")
 	}
 }
 

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -12,10 +11,11 @@ import (
 const (
 	maxPlans   = 1000
 	maxBudgets = 32 // of one plan; every one is decided for every session
-)
 
-// notCounted are the kinds of budget that are valid words already but that nothing charges yet.
-var notCounted = []string{"destinations", "rejected"}
+	// maxDestinations bounds the limit and the burst of a destinations budget: each network that a subscriber sent to is
+	// remembered, up to their sum.
+	maxDestinations = 1000
+)
 
 func (r *rules) plans() {
 	plans := r.c.Plans
@@ -24,8 +24,6 @@ func (r *rules) plans() {
 		return
 	}
 	names := make(map[string]int)
-	uncounted := make(map[string][]string) // kind -> plans that have it
-	first := make(map[string]string)       // kind -> first key that has it
 	for i, p := range plans {
 		at := fmt.Sprintf("plans[%d]", i)
 		r.planName(at+".name", p.Name)
@@ -34,23 +32,10 @@ func (r *rules) plans() {
 		}
 		names[p.Name] = i
 		if p.HighestStage == "" {
-			r.bad(at+".highest_stage", "is missing; allowed: observe, warn, pace, defer, cut")
+			r.bad(at+".highest_stage", "is missing; allowed: observe, warn, pace, defer, cut (or name a preset)")
 		}
 		r.budgets(at, p)
 		r.ladder(at+".ladder", p.Ladder)
-		for j, b := range p.Budgets {
-			if slices.Contains(notCounted, b.Of) {
-				uncounted[b.Of] = append(uncounted[b.Of], p.Name)
-				if first[b.Of] == "" {
-					first[b.Of] = fmt.Sprintf("%s.budgets[%d].of", at, j)
-				}
-			}
-		}
-	}
-	for _, kind := range notCounted {
-		if in := uncounted[kind]; len(in) > 0 {
-			r.warn(first[kind], "%s are not counted yet, so this budget never fills (plans: %s)", kind, strings.Join(in, ", "))
-		}
 	}
 }
 
@@ -93,6 +78,14 @@ func (r *rules) budgets(plan string, p Plan) {
 			r.bad(at, "%s per %s is budgets[%d] of this plan already; keep one", b.Of, FormatDuration(b.Per), j)
 		}
 		seen[window{b.Of, b.Per}] = i
+		if b.Of == "destinations" && b.Limit > maxDestinations {
+			r.bad(at+".limit", "%d is out of range for destinations, which are remembered one by one; allowed: 1 to %d", b.Limit, maxDestinations)
+			continue // its burst is the limit, or must be looked at anew with another one
+		}
+		if b.Of == "destinations" && b.Burst > maxDestinations {
+			r.bad(at+".burst", "%d is out of range for destinations, which are remembered one by one; allowed: 1 to %d", b.Burst, maxDestinations)
+			continue
+		}
 		if b.Of == "concurrent_sessions" {
 			if b.Per != 0 {
 				r.bad(at+".per", "concurrent_sessions counts what runs at once and has no window; remove per")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -21,6 +22,7 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 	sizeType     = reflect.TypeFor[Size]()
 	maskType     = reflect.TypeFor[Mask]()
+	prefixType   = reflect.TypeFor[netip.Prefix]()
 )
 
 // schema holds YAML nodes against the types of Config and remembers on which line each key stands.
@@ -65,10 +67,10 @@ func (s *schema) value(n *yaml.Node, line int, key string, t reflect.Type, tag r
 		s.problem(line, key, "has no value; write one, or remove the key to have its default")
 		return
 	}
-	switch t.Kind() {
-	case reflect.Struct:
+	switch {
+	case t.Kind() == reflect.Struct && t != prefixType:
 		s.mapping(n, line, key, t)
-	case reflect.Slice:
+	case t.Kind() == reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
 			s.problem(line, key, "must be a list, not %s; write it in brackets: [%s]", describe(n), example(t.Elem()))
 			return
@@ -170,6 +172,9 @@ func (s *schema) scalar(n *yaml.Node, line int, key string, t reflect.Type, tag 
 	case durationType:
 		bounded(s, n, line, key, tag, ParseDuration, FormatDuration, "a number and a unit: 90s, 15m, 1h, 7d")
 		return
+	case prefixType:
+		s.prefix(n, line, key)
+		return
 	case sizeType:
 		bounded(s, n, line, key, tag, ParseSize, Size.String, "a number and a unit: 512KiB, 64MiB, 1GiB")
 		return
@@ -182,6 +187,9 @@ func (s *schema) scalar(n *yaml.Node, line int, key string, t reflect.Type, tag 
 		}
 		if i := strings.IndexFunc(n.Value, unicode.IsControl); i >= 0 {
 			s.problem(line, key, "contains a line break or another control character; write it on one line")
+			return
+		}
+		if n.Value == "" && tag.Get("empty") == "allowed" {
 			return
 		}
 		if words := strings.Fields(tag.Get("allowed")); len(words) > 0 && !slices.Contains(words, n.Value) {
@@ -198,6 +206,16 @@ func (s *schema) scalar(n *yaml.Node, line int, key string, t reflect.Type, tag 
 		}
 	default:
 		s.integer(n, line, key, t, tag)
+	}
+}
+
+func (s *schema) prefix(n *yaml.Node, line int, key string) {
+	if n.ShortTag() != "!!str" { // 10 is a number, and 2001:10 was one in YAML 1.1
+		s.problem(line, key, "must be %s, not %s", noun(prefixType), describe(n))
+		return
+	}
+	if _, why := parsePrefix(n.Value); why != "" {
+		s.problem(line, key, "%q %s", n.Value, why)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -90,6 +91,22 @@ func (s Size) String() string {
 		}
 	}
 	return fmt.Sprintf("%dB", int64(s))
+}
+
+// parsePrefix reads an address, which is a prefix of its own, or a prefix without bits beyond its length. why says what is
+// wrong and what to write.
+func parsePrefix(s string) (p netip.Prefix, why string) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
+		return netip.PrefixFrom(a, a.BitLen()), ""
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil, p.Addr().Is4In6():
+		return netip.Prefix{}, "is not an address or prefix; write 192.0.2.0/24 or 2001:db8::1"
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Sprintf("has bits beyond its length; write %v, or %v for the one address", p.Masked(), p.Addr())
+	}
+	return p, ""
 }
 
 // parseParts adds up "1h30m": numbers, decimals allowed, each followed by a unit whose worth the caller knows.

@@ -66,6 +66,8 @@ func noun(t reflect.Type) string {
 		return "a duration such as 15m"
 	case t == sizeType:
 		return "a size such as 64MiB"
+	case t == prefixType:
+		return "an address or prefix such as 192.0.2.0/24"
 	case t.Kind() == reflect.String:
 		return "a word or text"
 	case t.Kind() == reflect.Bool:
@@ -77,6 +79,9 @@ func noun(t reflect.Type) string {
 
 // example is what an item of a list of t may look like.
 func example(t reflect.Type) string {
+	if t == prefixType {
+		return "192.0.2.0/24, 2001:db8::1"
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		return "{" + strings.Join(keysOf(t), ": ..., ") + ": ...}"
