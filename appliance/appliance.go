@@ -214,7 +214,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		Listen: cfg.Admin.Listen, DataDir: a.opt.DataDir,
 		CertFile: cfg.Resolve(cfg.Admin.TLS.CertFile), KeyFile: cfg.Resolve(cfg.Admin.TLS.KeyFile),
 		MetricsPublic: cfg.Admin.MetricsPublic,
-		Source:        &source{a}, Log: a.log, Now: a.now,
+		Source:        &source{a: a}, Log: a.log, Now: a.now,
 		Audit: func(e webadmin.AuditEvent) {
 			a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: "admin", From: e.From, What: e.What, After: e.Why}))
 		},

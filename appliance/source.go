@@ -2,11 +2,13 @@ package appliance
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
@@ -15,7 +17,10 @@ import (
 )
 
 // source answers the web admin and the command line from what is in memory.
-type source struct{ a *Appliance }
+type source struct {
+	a    *Appliance
+	roll roll
+}
 
 var _ webadmin.Source = (*source)(nil)
 
@@ -72,46 +77,67 @@ func failedOpen(passed map[string]uint64) uint64 {
 
 func (s *source) Traffic() webadmin.Traffic { return s.a.traffic.view(s.a.now()) }
 
-// Subscribers lists everybody who is configured or did something. The cursor is
-// the place in that list.
+// Subscribers lists everybody who is configured or did something.
 func (s *source) Subscribers(q webadmin.Query) ([]webadmin.Subscriber, string) {
-	now := s.a.now()
-	known := map[string]bool{}
-	var all []webadmin.Subscriber
-	for _, r := range s.a.gov.List(now) {
-		known[r.Subscriber] = true
-		all = append(all, s.view(r))
+	limit := cmp.Or(q.Limit, 100)
+	var items []webadmin.Subscriber
+	var last place
+	for _, p := range after(s.roll.now(s.a.now, s.places), q.Cursor) {
+		if len(q.Stages) > 0 && !slices.Contains(q.Stages, p.stage.String()) {
+			continue
+		}
+		if p.stage == governor.StageObserve && !matches(s.named(p.id), webadmin.Query{Text: q.Text}) {
+			continue // told by the list alone, without asking the governor about everybody
+		}
+		v, ok := s.Subscriber(p.id)
+		if !ok || !matches(v, q) {
+			continue // forgotten, or elsewhere since the roll was made
+		}
+		if len(items) == limit {
+			return items, last.cursor()
+		}
+		items, last = append(items, v), p
 	}
-	for _, sub := range s.a.who.table().All() {
+	return items, ""
+}
+
+// places is everybody, as the roll needs it.
+func (s *source) places() []place {
+	table := s.a.who.table().All()
+	reports := s.a.gov.List(s.a.now())
+	all := make([]place, 0, len(table)+len(reports))
+	known := make(map[string]bool, len(reports))
+	for _, r := range reports {
+		known[r.Subscriber] = true
+		most := 0.0
+		for _, b := range r.Budgets {
+			most = max(most, b.Ratio)
+		}
+		all = append(all, place{stage: r.Stage, full: most, id: r.Subscriber})
+	}
+	for _, sub := range table {
 		if !known[sub.ID] {
-			all = append(all, s.quiet(sub))
+			all = append(all, place{stage: governor.StageObserve, id: sub.ID})
 		}
 	}
-	all = slices.DeleteFunc(all, func(v webadmin.Subscriber) bool { return !matches(v, q) })
-	slices.SortFunc(all, func(a, b webadmin.Subscriber) int {
-		return cmp.Or(cmp.Compare(stageOf(b), stageOf(a)), cmp.Compare(fullest(b), fullest(a)), cmp.Compare(a.ID, b.ID))
-	})
-	from, _ := strconv.Atoi(q.Cursor) // a cursor that is none of ours begins anew
-	from = min(max(from, 0), len(all))
-	to := min(from+cmp.Or(q.Limit, 100), len(all))
-	next := ""
-	if to < len(all) {
-		next = strconv.Itoa(to)
-	}
-	return all[from:to:to], next
+	return all
 }
 
-func stageOf(v webadmin.Subscriber) governor.Stage {
-	stage, _ := governor.ParseStage(v.Stage)
-	return stage
-}
-
-func fullest(v webadmin.Subscriber) float64 {
-	most := 0.0
-	for _, b := range v.Budgets {
-		most = max(most, b.Ratio)
+// named is what a subscriber is called and where it is, without what it did.
+func (s *source) named(id string) webadmin.Subscriber {
+	v := webadmin.Subscriber{ID: id, Prefixes: []string{}, Bindings: []webadmin.Binding{}}
+	sub, ok := s.a.who.table().ByID(id)
+	if !ok {
+		v.Unmapped, v.PlanSource, v.Plan = true, "unmapped", s.a.who.planOf(id)
+		v.Prefixes = append(v.Prefixes, id)
+		return v
 	}
-	return most
+	v.Name, v.Plan, v.ListPlan, v.PlanSource = sub.Name, sub.Plan, sub.Plan, "list"
+	for _, p := range sub.Prefixes {
+		v.Prefixes = append(v.Prefixes, p.String())
+		v.Bindings = append(v.Bindings, webadmin.Binding{Prefix: p.String(), Subscriber: id, Source: "csv"})
+	}
+	return v
 }
 
 func matches(v webadmin.Subscriber, q webadmin.Query) bool {
@@ -164,23 +190,14 @@ func (s *source) quiet(sub subscriber.Subscriber) webadmin.Subscriber {
 
 // view makes of a report what pages and API show.
 func (s *source) view(r governor.Report) webadmin.Subscriber {
-	v := webadmin.Subscriber{
-		ID: r.Subscriber, Plan: r.Plan, Prefixes: []string{}, Stage: r.Stage.String(), Since: webadmin.At(r.Since), Until: webadmin.At(r.Until),
-		Reason: r.Reason, Case: r.Case, Open: r.Open, Budgets: []webadmin.Budget{}, Decisions: []webadmin.Decision{},
-	}
-	if sub, ok := s.a.who.table().ByID(r.Subscriber); ok {
-		v.Name = sub.Name
-		for _, p := range sub.Prefixes {
-			v.Prefixes = append(v.Prefixes, p.String())
-		}
-	} else {
-		v.Unmapped = true
-		v.Prefixes = append(v.Prefixes, r.Subscriber)
-	}
+	v := s.named(r.Subscriber)
+	v.Plan, v.Stage, v.Since, v.Until = r.Plan, r.Stage.String(), webadmin.At(r.Since), webadmin.At(r.Until)
+	v.Reason, v.Case, v.Open = r.Reason, r.Case, r.Open
+	v.Budgets, v.Decisions = []webadmin.Budget{}, []webadmin.Decision{}
 	for _, b := range r.Budgets {
 		v.Budgets = append(v.Budgets, webadmin.Budget{
 			Of: b.Of.String(), Window: webadmin.Seconds(b.Window), Limit: b.Limit, Burst: b.Burst, Value: b.Value, Ratio: b.Ratio,
-			RefillsAt: webadmin.At(b.RefillsAt),
+			Pressure: b.Pressure, RefillsAt: webadmin.At(b.RefillsAt),
 		})
 	}
 	for _, d := range slices.Backward(r.Decisions) {
@@ -251,4 +268,58 @@ func (s *source) Release(id, who string) (webadmin.Subscriber, error) {
 	a.writer.Say(records.Audit(records.AuditFacts{Time: now, Who: who, What: "release", Object: id, Before: before, After: after}))
 	v, _ := s.Subscriber(id)
 	return v, nil
+}
+
+// errNotWired is what everything answers that this version does not do yet.
+var errNotWired = errors.New("not wired yet")
+
+func (s *source) Case(string) (webadmin.Case, bool) { return webadmin.Case{}, false }
+
+func (s *source) Plans() []webadmin.Plan {
+	cfg := s.a.cfg.Load()
+	plans := make([]webadmin.Plan, len(cfg.Plans))
+	for i, p := range cfg.Plans {
+		plans[i] = planView(p)
+	}
+	return plans
+}
+
+func (s *source) Presets() []webadmin.Plan { return nil }
+
+func (s *source) Lookup(addr netip.Addr, at time.Time) webadmin.Lookup {
+	if at.IsZero() {
+		at = s.a.now()
+	}
+	w := s.a.who.of(addr)
+	l := webadmin.Lookup{Address: addr.String(), At: webadmin.At(at)}
+	if w.binding == "" {
+		l.Unmapped = w.id
+		return l
+	}
+	l.Holders = []webadmin.Holder{{Subscriber: w.id, Name: w.name, Plan: w.plan, Source: w.binding}}
+	return l
+}
+
+func (s *source) Unmapped(webadmin.Page) ([]webadmin.Unmapped, string) { return nil, "" }
+
+func (s *source) Bindings(string, webadmin.Page) ([]webadmin.Binding, string) { return nil, "" }
+
+func (s *source) Exempt(string, time.Time, string, string) (webadmin.Subscriber, error) {
+	return webadmin.Subscriber{}, errNotWired
+}
+
+func (s *source) Unexempt(string, string) (webadmin.Subscriber, error) {
+	return webadmin.Subscriber{}, errNotWired
+}
+
+func (s *source) SetPlan(string, string, string) (webadmin.Subscriber, error) {
+	return webadmin.Subscriber{}, errNotWired
+}
+
+func (s *source) Bind(netip.Prefix, string, string) (webadmin.Binding, error) {
+	return webadmin.Binding{}, errNotWired
+}
+
+func (s *source) Unbind(netip.Prefix, string) (webadmin.Binding, error) {
+	return webadmin.Binding{}, errNotWired
 }

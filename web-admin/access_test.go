@@ -303,7 +303,7 @@ func TestOtherSitesChangeNothing(t *testing.T) {
 	if a := ask(t, s, "POST", release, "", "Cookie", cookie, "Sec-Fetch-Site", "same-origin"); a.StatusCode != 200 {
 		t.Errorf("released by the own site: %s %s", a.Status, body(t, a))
 	}
-	if got := strings.Join(box.by, ", "); got != "admin 127.0.0.1" {
+	if got := strings.Join(box.by, ", "); got != "admin 127.0.0.1 release S-1044" {
 		t.Errorf("released by %q", got)
 	}
 	// Nothing is changed by reading: every route answers GET, and the box stays as it was.
@@ -422,7 +422,7 @@ func TestTheSocketNeedsNoTokenAndIsTheOwnersOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Body.Close()
-	if a.StatusCode != 200 || strings.Join(box.by, ",") != "local" {
+	if a.StatusCode != 200 || strings.Join(box.by, ",") != "local release S-1044" {
 		t.Errorf("release over the socket: %s, by %v", a.Status, box.by)
 	}
 	a, err = local.Get("http://box/")

@@ -52,7 +52,7 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: in.limit(), Cursor: in.text("cursor")}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: in.limit(), Cursor: in.cursor()}
 	if in.refused(w) {
 		return
 	}
@@ -89,7 +89,7 @@ func (s *Server) apiRelease(w http.ResponseWriter, r *http.Request) {
 func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
 	q := RecordQuery{Kind: in.kind("kind"), Subscriber: in.text("subscriber"), From: in.time("from"), To: in.time("to"),
-		Limit: in.limit(), Cursor: in.text("cursor")}
+		Limit: in.limit(), Cursor: in.cursor()}
 	if in.refused(w) {
 		return
 	}
@@ -105,7 +105,7 @@ func whole(st Status) Status {
 
 // complete is a subscriber with its sentence, and with lists instead of nulls.
 func (s *Server) complete(sub Subscriber, st Status, now time.Time) Subscriber {
-	sub.Prefixes, sub.Budgets, sub.Decisions = orEmpty(sub.Prefixes), orEmpty(sub.Budgets), orEmpty(sub.Decisions)
+	sub.Prefixes, sub.Bindings, sub.Budgets, sub.Decisions = orEmpty(sub.Prefixes), orEmpty(sub.Bindings), orEmpty(sub.Budgets), orEmpty(sub.Decisions)
 	sub.Sentence = sentence(sub, st, now, s.opt.Location)
 	return sub
 }
@@ -139,6 +139,18 @@ func (in *input) text(name string) string {
 	v := strings.TrimSpace(in.q.Get(name))
 	if len(v) > maxText {
 		in.wrong(name, "at most 256 bytes")
+		return ""
+	}
+	return v
+}
+
+// maxCursor has room for the longest id in a cursor.
+const maxCursor = 1024
+
+func (in *input) cursor() string {
+	v := in.q.Get("cursor")
+	if len(v) > maxCursor {
+		in.wrong("cursor", "the next of the page before")
 		return ""
 	}
 	return v

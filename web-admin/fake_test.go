@@ -23,7 +23,10 @@ type fakeBox struct {
 	traffic Traffic
 	subs    []Subscriber
 	records []Record // newest first
-	by      []string // who released
+	by      []string // who did what: "admin 127.0.0.1 release S-1044"
+	bound   []Binding
+	sources []Unmapped
+	failing error // of everything that changes something
 }
 
 func (f *fakeBox) Status() Status {
@@ -44,6 +47,9 @@ func (f *fakeBox) Subscribers(q Query) ([]Subscriber, string) {
 	addr, addrErr := netip.ParseAddr(q.Text)
 	var all []Subscriber
 	for _, s := range f.subs {
+		if q.Exempt && s.Exemption == nil {
+			continue
+		}
 		if len(q.Stages) > 0 && !slices.Contains(q.Stages, s.Stage) {
 			continue
 		}
@@ -94,17 +100,161 @@ func (f *fakeBox) Records(q RecordQuery) ([]Record, string) {
 	return pageOf(all, q.Cursor, q.Limit)
 }
 
-func (f *fakeBox) Release(id, who string) (Subscriber, error) {
+// change does something to a line and writes down who did it.
+func (f *fakeBox) change(id, who, what string, do func(*Subscriber) error) (Subscriber, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.failing != nil {
+		return Subscriber{}, f.failing
+	}
 	for i := range f.subs {
 		if f.subs[i].ID == id {
-			f.by = append(f.by, who)
-			f.subs[i].Stage, f.subs[i].Case, f.subs[i].Since, f.subs[i].Until = "observe", "", At(noon), Time{}
+			if err := do(&f.subs[i]); err != nil {
+				return Subscriber{}, err
+			}
+			f.by = append(f.by, who+" "+what+" "+id)
 			return f.subs[i], nil
 		}
 	}
-	return Subscriber{}, ErrUnknownSubscriber
+	return Subscriber{}, fmt.Errorf("%w: %q", ErrUnknownSubscriber, id)
+}
+
+func (f *fakeBox) Release(id, who string) (Subscriber, error) {
+	return f.change(id, who, "release", func(s *Subscriber) error {
+		s.Stage, s.Case, s.Since, s.Until = "observe", "", At(noon), Time{}
+		return nil
+	})
+}
+
+func (f *fakeBox) Exempt(id string, until time.Time, reason, who string) (Subscriber, error) {
+	return f.change(id, who, "exempt", func(s *Subscriber) error {
+		s.Exemption = &Exemption{Since: At(noon), Until: At(until), Reason: reason, By: who}
+		return nil
+	})
+}
+
+func (f *fakeBox) Unexempt(id, who string) (Subscriber, error) {
+	return f.change(id, who, "unexempt", func(s *Subscriber) error {
+		if s.Exemption == nil {
+			return ErrNotExempt
+		}
+		s.Exemption = nil
+		return nil
+	})
+}
+
+func (f *fakeBox) SetPlan(id, plan, who string) (Subscriber, error) {
+	return f.change(id, who, "plan", func(s *Subscriber) error {
+		switch {
+		case plan == "":
+			s.Plan, s.PlanSource = s.ListPlan, "list"
+		case !slices.ContainsFunc(f.Plans(), func(p Plan) bool { return p.Name == plan }):
+			return Refused{"plan", "there is no plan " + strconv.Quote(plan)}
+		default:
+			s.Plan, s.PlanSource = plan, "operator"
+		}
+		return nil
+	})
+}
+
+func (f *fakeBox) Plans() []Plan {
+	var plans []Plan
+	for _, name := range []string{"residential", "office", "mailserver", "unmapped"} {
+		plans = append(plans, Plan{Name: name, Preset: name, For: "A line of kind " + name + ".", HighestStage: "cut",
+			Budgets: []PlanBudget{{Of: "sessions", Limit: 20, Window: Seconds(time.Hour), Burst: 5}}, Ladder: Ladder{WarnAt: 50, PaceAt: 80, DeferAt: 100, CutAt: 300}})
+	}
+	return plans
+}
+
+func (f *fakeBox) Presets() []Plan { return f.Plans()[:3] }
+
+func (f *fakeBox) Case(id string) (Case, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.subs {
+		if s.Case == id && id != "" {
+			return Case{ID: id, Subscriber: s.ID, Name: s.Name, Plan: s.Plan, Opened: s.Since, Stage: s.Stage, Highest: s.Stage, Reason: s.Reason, Until: s.Until, Decisions: s.Decisions,
+				Changes: []Change{{At: At(s.Since.Add(-4 * time.Minute)), From: "observe", To: "defer", Reason: "sessions 6/5 at once, 20 per 1h (120%)"}, {At: s.Since, From: "defer", To: s.Stage, Reason: s.Reason}}}, true
+		}
+	}
+	if id == "K7A1B" {
+		return Case{ID: id, Subscriber: "S-2004", Name: "Orchard Park 5", Plan: "residential", Opened: ago(50 * time.Hour), Closed: ago(49 * time.Hour), Stage: "defer", Highest: "defer",
+			Reason: "sessions 9/5 at once, 20 per 1h (180%)", Changes: []Change{{At: ago(50 * time.Hour), From: "observe", To: "defer", Reason: "sessions 9/5 at once, 20 per 1h (180%)"},
+				{At: ago(49 * time.Hour), From: "defer", To: "observe", Reason: "released"}}}, true
+	}
+	return Case{}, false
+}
+
+func (f *fakeBox) Lookup(addr netip.Addr, at time.Time) Lookup {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if at.IsZero() {
+		at = noon
+	}
+	l := Lookup{Address: addr.String(), At: At(at)}
+	for _, s := range f.subs {
+		for _, p := range s.Prefixes {
+			n, err := netip.ParsePrefix(p)
+			if err != nil || !n.Contains(addr) || s.Unmapped {
+				continue
+			}
+			h := Holder{Subscriber: s.ID, Name: s.Name, Plan: s.Plan, Prefix: p, Source: "csv"}
+			for _, b := range s.Bindings {
+				if b.Prefix == p {
+					h.Source, h.From, h.Until = b.Source, b.From, b.Until
+				}
+			}
+			if h.From.IsZero() || !at.Before(h.From.Time) {
+				l.Holders = append(l.Holders, h)
+			}
+		}
+	}
+	if len(l.Holders) == 0 {
+		l.Unmapped = addr.String() + "/32"
+	}
+	return l
+}
+
+func (f *fakeBox) Unmapped(p Page) ([]Unmapped, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return pageOf(f.sources, p.Cursor, p.Limit)
+}
+
+func (f *fakeBox) Bindings(sub string, p Page) ([]Binding, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := slices.DeleteFunc(slices.Clone(f.bound), func(b Binding) bool { return sub != "" && b.Subscriber != sub })
+	return pageOf(all, p.Cursor, p.Limit)
+}
+
+func (f *fakeBox) Bind(prefix netip.Prefix, sub, who string) (Binding, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing != nil {
+		return Binding{}, f.failing
+	}
+	if !slices.ContainsFunc(f.subs, func(s Subscriber) bool { return s.ID == sub && !s.Unmapped }) {
+		return Binding{}, Refused{"subscriber", "the list has no such line"}
+	}
+	b := Binding{Prefix: prefix.String(), Subscriber: sub, Source: "api", From: At(noon)}
+	f.by = append(f.by, who+" bind "+b.Prefix+" to "+sub)
+	f.bound = append(slices.DeleteFunc(f.bound, func(o Binding) bool { return o.Prefix == b.Prefix }), b)
+	return b, nil
+}
+
+func (f *fakeBox) Unbind(prefix netip.Prefix, who string) (Binding, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, b := range f.bound {
+		if b.Prefix == prefix.String() {
+			f.bound = slices.Delete(f.bound, i, i+1)
+			f.by = append(f.by, who+" unbind "+b.Prefix)
+			b.Until = At(noon)
+			return b, nil
+		}
+	}
+	return Binding{}, ErrNotBound
 }
 
 func ago(d time.Duration) Time { return At(noon.Add(-d)) }

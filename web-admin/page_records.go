@@ -42,7 +42,7 @@ type recordView struct {
 
 func (s *Server) recordsPage(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := RecordQuery{Kind: in.kind("kind"), Subscriber: in.text("subscriber"), Limit: recordsPerPage, Cursor: in.text("cursor")}
+	q := RecordQuery{Kind: in.kind("kind"), Subscriber: in.text("subscriber"), Limit: recordsPerPage, Cursor: in.cursor()}
 	if len(in.errors) > 0 {
 		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of records.")
 		return

@@ -99,7 +99,7 @@ type stageTab struct {
 
 func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: subscribersPerPage, Cursor: in.text("cursor")}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: subscribersPerPage, Cursor: in.cursor()}
 	if len(in.errors) > 0 {
 		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of subscribers.")
 		return

@@ -67,6 +67,7 @@ type Status struct {
 	// WouldHaveActed counts decisions that observe mode turned into a pass.
 	WouldHaveActed int64    `json:"would_have_acted"`
 	Stages         Stages   `json:"stages"` // subscribers per stage, now
+	Exempt         int      `json:"exempt"` // subscribers with an exemption, now
 	Syslog         []Syslog `json:"syslog"`
 	Clock          Clock    `json:"clock"`
 	Store          Store    `json:"store"`
@@ -178,63 +179,6 @@ type TrafficPoint struct {
 	Other    int `json:"other"`
 }
 
-// Subscriber is one customer line: GET /api/v1/subscribers and /api/v1/subscribers/{id}.
-type Subscriber struct {
-	ID       string   `json:"id"`
-	Name     string   `json:"name"`
-	Plan     string   `json:"plan"`
-	Prefixes []string `json:"prefixes"`
-	Unmapped bool     `json:"unmapped"` // no line of the subscribers file has this source
-	Stage    string   `json:"stage"`    // observe | warn | pace | defer | cut
-	Since    Time     `json:"since"`    // when the stage was entered
-	Until    Time     `json:"until"`    // when it ends if it stops now; null when not known
-	Reason   string   `json:"reason"`   // "sessions 21/20 per 1h (105%)"
-	Case     string   `json:"case"`
-	Open     int      `json:"open"` // sessions that run now
-	// Budgets in the plan's order.
-	Budgets   []Budget   `json:"budgets"`
-	Exemption *Exemption `json:"exemption"`
-	// Sentence is what to tell the customer; the web admin fills it.
-	Sentence  string     `json:"sentence"`
-	Decisions []Decision `json:"decisions"`
-}
-
-// Budget is one budget of a subscriber, now.
-type Budget struct {
-	Of        string  `json:"of"`       // sessions, tls_handshakes, …
-	Window    Seconds `json:"window_s"` // 0: none (concurrent_sessions)
-	Limit     int     `json:"limit"`    // per window
-	Burst     int     `json:"burst"`    // at once; equal to Limit unless the plan says otherwise
-	Value     int     `json:"value"`    // used, attempts included; compare with Burst
-	Ratio     float64 `json:"ratio"`    // 1 is full
-	RefillsAt Time    `json:"refills_at"`
-}
-
-// Exemption lets a subscriber pass for a while.
-type Exemption struct {
-	Until  Time   `json:"until"`
-	Reason string `json:"reason"`
-}
-
-// Decision is one decision about one subscriber.
-type Decision struct {
-	At     Time    `json:"at"`
-	Action string  `json:"action"` // pass | warn | pace | defer | cut
-	Acted  bool    `json:"acted"`  // carried out
-	Stage  string  `json:"stage"`  // after it
-	Before string  `json:"before"` // the stage before it
-	Of     string  `json:"of"`
-	Window Seconds `json:"window_s"`
-	Limit  int     `json:"limit"`
-	Burst  int     `json:"burst"`
-	Value  int     `json:"value"`
-	Ratio  float64 `json:"ratio"`
-	Reason string  `json:"reason"`
-	Wait   Seconds `json:"wait_s"` // paced: how long the reply was held
-	Until  Time    `json:"until"`
-	Case   string  `json:"case"`
-}
-
 // Record is one record as it went to the collectors: GET /api/v1/records.
 type Record struct {
 	Seq        uint64  `json:"seq"`
@@ -281,6 +225,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 type Query struct {
 	Stages []string // any of these; empty: all
 	Text   string   // part of an id, a name, a prefix or address, a plan, or a case number; without regard to case
+	Exempt bool     // only those with an exemption
 	Limit  int      // 1..1000
 	Cursor string   // from the page before
 }

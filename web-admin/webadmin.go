@@ -14,35 +14,10 @@
 package webadmin
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 )
-
-// Source is where every number on a page and in the API comes from; package appliance implements it.
-//
-// All methods may be called from many goroutines at once, must not block on disk or network, and return copies that the web admin
-// may keep. They are called about once a second for each open page.
-type Source interface {
-	// Status is the box as a whole, now.
-	Status() Status
-	// Traffic is the last hour, oldest step first; at most 60 points are drawn.
-	Traffic() Traffic
-	// Subscribers lists whoever matches q, strictest stage first, then fullest budget, then id. next is the cursor of the
-	// following page, empty on the last one. Decisions may be left out.
-	Subscribers(q Query) (items []Subscriber, next string)
-	// Subscriber is one line with its decisions, newest first.
-	Subscriber(id string) (Subscriber, bool)
-	// Records lists the last records, newest first.
-	Records(q RecordQuery) (items []Record, next string)
-	// Release lets a subscriber go by hand and writes the AUDIT record; who is the actor as the web admin knows it, for example
-	// "admin 192.0.2.7" or "local". It returns ErrUnknownSubscriber if there is none of that id.
-	Release(id, who string) (Subscriber, error)
-}
-
-// ErrUnknownSubscriber is what [Source.Release] returns for an id that nobody has.
-var ErrUnknownSubscriber = errors.New("unknown subscriber")
 
 // Options configures a [Server]. Source and DataDir are required.
 type Options struct {

@@ -1,0 +1,80 @@
+package webadmin
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Source is where every number on a page and in the API comes from; package appliance implements it.
+//
+// All methods may be called from many goroutines at once and return copies that the web admin may keep. Those that only read must not
+// block on disk or network: they are called about once a second for each open page. [Operator] and [Binder] may wait for a save.
+type Source interface {
+	// Status is the box as a whole, now.
+	Status() Status
+	// Traffic is the last hour, oldest step first; at most 60 points are drawn.
+	Traffic() Traffic
+	// Subscribers lists whoever matches q, strictest stage first, then fullest budget, then id. next is the cursor of the
+	// following page, empty on the last one: it names the last item's place in that order, so that the page after it begins
+	// behind that place and the whole list costs one pass. Who moves meanwhile may come twice or not at all. Decisions may be
+	// left out.
+	Subscribers(q Query) (items []Subscriber, next string)
+	// Subscriber is one line with its decisions, newest first.
+	Subscriber(id string) (Subscriber, bool)
+	// Case is what happened under a case number, open or ended, as long as the box remembers it.
+	Case(id string) (Case, bool)
+	// Records lists the last records, newest first.
+	Records(q RecordQuery) (items []Record, next string)
+	// Plans are those of the configuration, in its order.
+	Plans() []Plan
+	// Presets are the ready-made plans that a configuration can name.
+	Presets() []Plan
+	Addresses
+	Operator
+	Binder
+}
+
+// Addresses answers who is behind an address.
+type Addresses interface {
+	// Lookup says who held addr at a time, best first; the zero at is now. Nobody is an answer.
+	Lookup(addr netip.Addr, at time.Time) Lookup
+	// Unmapped lists the sources that are nobody's, the one seen last first, with what they did.
+	Unmapped(p Page) (items []Unmapped, next string)
+}
+
+// Operator is what a person may do to a line. Each writes its AUDIT record, with the state before and after; who is the actor as
+// the web admin knows it, for example "admin 192.0.2.7" or "local". Errors: [ErrUnknownSubscriber], [Refused], or that it could
+// not be saved, and then nothing has changed.
+type Operator interface {
+	// Release lets a subscriber go by hand.
+	Release(id, who string) (Subscriber, error)
+	// Exempt lets a subscriber pass until a time, counted as ever; an exemption that runs is replaced.
+	Exempt(id string, until time.Time, reason, who string) (Subscriber, error)
+	// Unexempt ends an exemption; [ErrNotExempt] when there is none.
+	Unexempt(id, who string) (Subscriber, error)
+	// SetPlan puts a subscriber under a plan of the configuration, whatever the list says; the empty plan goes back to the list's.
+	SetPlan(id, plan, who string) (Subscriber, error)
+}
+
+// Binder keeps who holds a prefix by word of the API, which goes before every other source. Errors are those of [Operator].
+type Binder interface {
+	// Bindings lists the bindings that the API made, in the order of their prefixes; of one subscriber only, if it is not empty.
+	Bindings(subscriber string, p Page) (items []Binding, next string)
+	// Bind gives a prefix to a subscriber from now on, whoever had it; the same binding again changes nothing.
+	Bind(prefix netip.Prefix, subscriber, who string) (Binding, error)
+	// Unbind ends a binding that the API made and returns it with its end; [ErrNotBound] when there is none.
+	Unbind(prefix netip.Prefix, who string) (Binding, error)
+}
+
+// What the methods of [Operator] and [Binder] return for something that is not there.
+var (
+	ErrUnknownSubscriber = errors.New("unknown subscriber")
+	ErrNotExempt         = errors.New("not exempt")
+	ErrNotBound          = errors.New("not bound by the API")
+)
+
+// Refused is the error for a value that cannot be taken: which field, and what it must be, as a person should read it.
+type Refused struct{ Field, Message string }
+
+func (r Refused) Error() string { return r.Field + ": " + r.Message }
