@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,23 @@ type judge struct {
 
 // rules are the parts of a configuration that the judge reads per session.
 type rules struct {
-	limited   []uint16
-	deferText string
+	limited        []uint16
+	deferText      string
+	v4bits, v6bits int // of destination networks
+}
+
+// destination is the network that addr is counted under.
+func (r *rules) destination(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap()
+	bits := r.v6bits
+	if addr.Is4() {
+		bits = r.v4bits
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil { // the configuration has checked the bits
+		return netip.Prefix{}
+	}
+	return p
 }
 
 // visit is one session of one subscriber, kept by nfq as the flow's handle.
@@ -50,6 +66,7 @@ type visit struct {
 	limited bool // on a limited port, so budgets apply
 	counted bool // the governor counts it as running
 	since   time.Time
+	receipt governor.Receipt
 }
 
 var _ nfq.Policy = (*judge)(nil)
@@ -63,8 +80,8 @@ func (j *judge) Open(f nfq.Flow, now time.Time) nfq.Opening {
 		j.counted.Add(1)
 		return nfq.Opening{Handle: v}
 	}
-	d := j.gov.Open(v.id, v.plan, now)
-	v.counted = d.LetThrough()
+	d := j.gov.Open(governor.Attempt{Subscriber: v.id, Plan: v.plan, Destination: r.destination(f.Server.Addr()), Unlisted: v.binding == ""}, now)
+	v.counted, v.receipt = d.LetThrough(), d.Receipt
 	j.count(d)
 	j.told(f, v, d)
 	switch d.Effective() {
@@ -144,11 +161,27 @@ func (j *judge) Event(f nfq.Flow, handle any, e session.Event, now time.Time) ti
 	case session.Message:
 		j.messages.Add(1)
 		if e.Recipients > 0 {
+			j.gov.Accepted(v.id, e.Recipients, now)
 			j.spend(f, v, governor.Recipients, e.Recipients, now)
 		}
 		return j.spend(f, v, governor.Messages, 1, now)
+	case session.Rejected:
+		if e.Code >= 500 { // 4xx is lawful: greylisting
+			return j.spend(f, v, governor.Rejected, 1, now)
+		}
 	}
 	return 0
+}
+
+// cameAbout tells whether the TCP handshake of a session finished, as far as can
+// be seen: the client's last packet of it is a pure ACK, which passes in the
+// kernel. After it somebody speaks, or both sides close in order.
+func cameAbout(s nfq.Summary) bool {
+	switch s.EndReason {
+	case session.EndRST, session.EndTimeout:
+		return s.BytesUp > 0 || s.BytesDown > 0
+	}
+	return true
 }
 
 // spend charges and returns how long the next reply is to be held. A charge that
@@ -178,8 +211,12 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 	} else if v.limited && !v.counted {
 		return
 	}
-	if v.counted {
+	switch {
+	case !v.counted:
+	case cameAbout(s):
 		j.gov.Close(v.id, j.now())
+	default:
+		j.gov.Withdraw(v.id, v.receipt, j.now())
 	}
 	if ok {
 		j.open.Add(-1)
@@ -189,7 +226,7 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 }
 
 func (j *judge) decided(f nfq.Flow, v *visit, d governor.Decision) {
-	j.say(records.Decision(records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server}))
+	j.say(records.Decision(records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server, Exemption: d.Exemption}))
 }
 
 // sessionFacts are those of the SESSION record.

@@ -189,5 +189,6 @@ func needsRestart(old, next *config.Config) string {
 func modeOf(c *config.Config) governor.Mode { return c.Policy().Mode }
 
 func rulesOf(c *config.Config) *rules {
-	return &rules{limited: c.Network.LimitedPorts, deferText: c.Defer.Text}
+	return &rules{limited: c.Network.LimitedPorts, deferText: c.Defer.Text,
+		v4bits: c.Identity.DestinationIPv4Prefix, v6bits: c.Identity.DestinationIPv6Prefix}
 }

@@ -85,9 +85,8 @@ func (s *saver) saveAll() error {
 			if now.Sub(s.savedAt) < heartbeat {
 				return nil
 			}
-			batch = []governor.Saved{s.gov.Beat(now)} // no subscriber: only the time
-		}
-		if err := s.store.Save(batch, now); err != nil {
+		} // or of nobody: only the time
+		if err := s.store.Save(batch, s.gov.State(now, now)); err != nil {
 			s.gov.Redo(batch)
 			return fmt.Errorf("save budgets: %w", err)
 		}
@@ -131,7 +130,7 @@ func (s *saver) writtenToday() int64 {
 
 // restore brings back what the last life saved.
 func (a *Appliance) restore(now time.Time) error {
-	saved, savedAt, err := a.store.Load()
+	saved, st, err := a.store.Load()
 	if err != nil {
 		return err
 	}
@@ -139,7 +138,16 @@ func (a *Appliance) restore(now time.Time) error {
 		a.log.Error("entries of the database were damaged and are forgotten", "entries", n)
 		a.health.tell(records.HealthFacts{What: "store", Count: uint64(n), Detail: "damaged entries of subscribers are forgotten: their budgets and stages begin anew"})
 	}
-	verdict := a.gov.Restore(saved, savedAt, now, now)
+	verdict, err := a.gov.Restore(st, func(each func(*governor.Saved)) error {
+		for i := range saved {
+			each(&saved[i])
+		}
+		return nil
+	}, now, now)
+	if err != nil {
+		return err
+	}
+	savedAt := st.Wall
 	switch verdict {
 	case governor.ClockBack, governor.ClockAhead:
 		a.health.tell(records.HealthFacts{What: "clock_step", Detail: fmt.Sprintf(

@@ -30,7 +30,7 @@ func BenchmarkSession(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			g, ids, now := New(residential(), t0), names(n), t0
 			for _, id := range ids {
-				g.Open(id, "home", now)
+				g.Open(Attempt{Subscriber: id, Plan: "home"}, now)
 				g.Close(id, now)
 			}
 			g.dirty = nil
@@ -40,7 +40,7 @@ func BenchmarkSession(b *testing.B) {
 			for b.Loop() {
 				now = now.Add(time.Hour / time.Duration(n) / 4) // everybody four times an hour: plain passes
 				id := ids[rnd.IntN(n)]
-				g.Open(id, "home", now)
+				g.Open(Attempt{Subscriber: id, Plan: "home"}, now)
 				g.Spend(id, "home", TLSHandshakes, 1, now)
 				g.Spend(id, "home", Messages, 1, now)
 				g.Close(id, now)
@@ -54,7 +54,7 @@ func BenchmarkOpen(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(time.Hour)
-		g.Open("S", "home", now)
+		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 		g.Close("S", now)
 	}
 }
@@ -67,7 +67,7 @@ func BenchmarkDenied(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(time.Millisecond)
-		g.Open("S", "home", now)
+		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 	}
 }
 
@@ -87,7 +87,7 @@ func BenchmarkOpenByManyWorkers(b *testing.B) {
 		rnd := rand.New(rand.NewPCG(rand.Uint64(), 2))
 		for now := t0; pb.Next(); now = now.Add(time.Second) {
 			id := ids[rnd.IntN(len(ids))]
-			if d := g.Open(id, "home", now); d.LetThrough() {
+			if d := g.Open(Attempt{Subscriber: id, Plan: "home"}, now); d.LetThrough() {
 				g.Close(id, now)
 			}
 		}
@@ -99,7 +99,7 @@ func BenchmarkTick(b *testing.B) {
 	g, now := New(residential(), t0), t0
 	for i, id := range names(MaxSubscribers) {
 		for range 1 + i%10/9*3 {
-			g.Open(id, "home", now)
+			g.Open(Attempt{Subscriber: id, Plan: "home"}, now)
 		}
 	}
 	b.ResetTimer()
@@ -118,7 +118,7 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.ReadMemStats(&before)
 		g := New(residential(), t0)
 		for _, id := range ids {
-			g.Open(id, "home", t0)
+			g.Open(Attempt{Subscriber: id, Plan: "home"}, t0)
 		}
 		g.dirty = nil // as after a save
 		runtime.GC()

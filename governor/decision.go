@@ -1,12 +1,22 @@
 package governor
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
+
+// Attempt is a session that somebody wants to begin.
+type Attempt struct {
+	Subscriber, Plan string
+	Destination      netip.Prefix // the server's network; zero: not known, and then no budget of destinations is asked
+	Unlisted         bool         // a stranger, whom no list has; see MaxUnlisted
+}
 
 // Decision is what the governor says to one attempt, and why. It explains itself: Reason, Stage, Before and Until.
 type Decision struct {
 	Subscriber, Plan string
 	At               time.Time
-	Mode             Mode
+	Mode             Mode   // the one that holds for this subscriber: observe while it is exempt
 	Action           Action // what the policy asks for, also in mode observe
 	Acted            bool   // whether it is carried out: never in mode observe, and never for pass and warn
 	// Wait is how long to hold the server's reply (pace), or when a session fits again if nothing else is tried
@@ -25,6 +35,10 @@ type Decision struct {
 	Until  time.Time    // when this ends if nothing more is tried; zero for pass, or where it depends on sessions ending
 	Case   string       // the open case's number, or ""
 	Change *StageChange // set when this attempt changed the stage
+
+	Retry     bool    // denied, and a retry: no pressure was added
+	Exemption string  // the reason of the exemption that lets everything pass, or ""
+	Receipt   Receipt // what was charged, for Governor.Withdraw
 }
 
 // Effective is the action to carry out: Action in mode enforce, always pass in mode observe.
@@ -64,12 +78,14 @@ type StageChange struct {
 // Report is everything the governor knows about a subscriber.
 type Report struct {
 	Subscriber, Plan string
-	Mode             Mode
+	Mode             Mode // the one that holds for this subscriber: observe while it is exempt
 	Stage            Stage
 	Since, Until     time.Time // zero when in observe, Until also where it depends on sessions ending
 	Reason           string    // why the stage is what it is: the budget as it stood when the stage was entered
 	Case             string
 	Open             int            // sessions running now
+	Exemption        *Exemption     // nil: none
+	Retries          uint64         // denied attempts that were retries, since the governor was made
 	Budgets          []BudgetReport // in the order of the plan
 	Decisions        []Decision     // the last notable ones, oldest first; Explain only
 }
@@ -89,6 +105,7 @@ type BudgetReport struct {
 type Stats struct {
 	Subscribers  int    // in memory
 	Untracked    uint64 // sessions passed uncounted because the table was full
+	Strangers    uint64 // of these, sessions of strangers when as many as may were known
 	UnknownPlan  uint64 // sessions passed unjudged because the policy does not have their plan
 	StrayCloses  uint64 // Close without a running session
 	ClockBack    uint64 // ticks whose time was more than a minute before the last one

@@ -4,17 +4,19 @@ import "time"
 
 // entry is what is known of one subscriber. All moments are nanoseconds of the governor's clock.
 type entry struct {
-	id      string
-	plan    *plan
-	wholeAt []int64 // by the plan's limits: when the budget is whole again
-	t       *trouble
-	at      int32 // place in Governor.all
-	watched int32 // place in Governor.watch, or -1
-	open    int32 // sessions running
-	stage   Stage
-	mode    Mode // under which stage and pressure came about
-	dirty   bool // is in Governor.dirty
-	stored  bool // has been given out for saving: the store may know it
+	id       string
+	plan     *plan
+	wholeAt  []int64 // by the plan's limits: when the budget is whole again
+	t        *trouble
+	exempt   *exemption
+	at       int32 // place in Governor.all
+	watched  int32 // place in Governor.watch, or -1
+	open     int32 // sessions running
+	stage    Stage
+	mode     Mode // under which stage and pressure came about
+	dirty    bool // is in Governor.dirty
+	unlisted bool // a stranger
+	stored   bool // has been given out for saving: the store may know it
 }
 
 // trouble is what only a subscriber needs who was over something at some time.
@@ -100,7 +102,7 @@ func (e *entry) enforced(m Mode, now int64) {
 
 // idle tells whether nothing would be lost if e were forgotten, but its decisions if they are older than keep.
 func (e *entry) idle(now int64, keep time.Duration) bool {
-	if e.open != 0 || e.stage != StageObserve {
+	if e.open != 0 || e.stage != StageObserve || e.exempt != nil {
 		return false
 	}
 	for _, at := range e.wholeAt {

@@ -10,28 +10,35 @@ import (
 // until idle ones have made room.
 const MaxSubscribers = 1 << 20
 
+// MaxUnlisted is how many of them may be strangers, so that forged sources cannot push out those who are listed. A
+// session of one more passes uncounted (Stats.Untracked, and Stats.Strangers).
+const MaxUnlisted = MaxSubscribers / 4
+
 // Governor decides. It is safe for concurrent use: one mutex, held for about half a microsecond by Open, Close and
 // Spend, and given back between a few hundred subscribers by all that walks over many.
 type Governor struct {
-	mu      sync.Mutex
-	clock   clock
-	mode    Mode
-	plans   map[string]*plan
-	subs    map[string]*entry
-	all     []*entry            // the same, to walk over
-	watch   []*entry            // those above observe
-	dirty   []*entry            // changed since they were saved, oldest first
-	gone    map[string]struct{} // forgotten, but perhaps still in the store
-	stages  [stages]int
-	sweep   int // where in all to look next for idle ones
-	most    int // MaxSubscribers, less in tests
-	decided int // decisions kept for Explain
-	stats   Stats
+	mu       sync.Mutex
+	clock    clock
+	mode     Mode
+	plans    map[string]*plan
+	subs     map[string]*entry
+	all      []*entry            // the same, to walk over
+	watch    []*entry            // those above observe
+	dirty    []*entry            // changed since they were saved, oldest first
+	exempt   map[*entry]struct{} // those with an exemption
+	ended    []lapse             // exemptions that ended, for Expired
+	gone     map[string]struct{} // forgotten, but perhaps still in the store
+	stages   [stages]int
+	unlisted int // strangers
+	sweep    int // where in all to look next for idle ones
+	most     int // MaxSubscribers, less in tests
+	decided  int // decisions kept for Explain
+	stats    Stats
 }
 
 // New makes a governor for p. Call Restore before the first Open if there is something to restore.
 func New(p Policy, now time.Time) *Governor {
-	g := &Governor{subs: map[string]*entry{}, gone: map[string]struct{}{}, most: MaxSubscribers}
+	g := &Governor{subs: map[string]*entry{}, exempt: map[*entry]struct{}{}, gone: map[string]struct{}{}, most: MaxSubscribers}
 	g.clock.t, g.clock.last = 1, now
 	g.use(p)
 	return g
@@ -44,29 +51,39 @@ func (g *Governor) use(p Policy) {
 	}
 }
 
-// Open decides on a new session of sub under plan, which is its plan from now on if the policy has it. Every budget of the plan must have room for it: sessions is charged
-// one, running sessions are counted, and what a session may cost later (handshakes, messages …) must have room for one.
-// If any has not, none is charged. A session that Decision.LetThrough lets run must be closed with Close.
-func (g *Governor) Open(sub, plan string, now time.Time) Decision {
+// Open decides on a new session of a.Subscriber under a.Plan, which is its plan from now on if the policy has it. Every
+// budget of the plan must have room for it: sessions is charged one, running sessions are counted, and what a session
+// may cost later (handshakes, messages …) must have room for one. If any has not, none is charged. A session that
+// Decision.LetThrough lets run must be ended with Close or Withdraw.
+func (g *Governor) Open(a Attempt, now time.Time) Decision {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
+	sub, plan := a.Subscriber, a.Plan
 	d := Decision{Subscriber: sub, Plan: plan, At: now, Mode: g.mode}
 	p := g.plans[plan]
 	if p == nil {
 		g.stats.UnknownPlan++
+	}
+	if a.Unlisted && g.unlisted >= g.most/4 && g.subs[sub] == nil {
+		g.stats.Untracked++
+		g.stats.Strangers++
+		return d
 	}
 	e := g.entry(sub, plan, p)
 	if e == nil {
 		g.stats.Untracked++
 		return d
 	}
+	g.stranger(e, a.Unlisted)
 	if d.Before, d.Stage = e.stage, e.stage; p == nil {
+		d.exempted(g, e)
 		e.count(d)
 		return d
 	}
+	g.current(e, t)
 	e.adopt(p, t)
-	e.enforced(g.mode, t)
+	d.exempted(g, e)
 	stage, since, _ := e.settled(t)
 	if stage == StageCut {
 		d.Stage, d.Action = StageCut, ActionCut
@@ -79,6 +96,7 @@ func (g *Governor) Open(sub, plan string, now time.Time) Decision {
 	best, fits := e.judge(t)
 	best = best.capped(e.plan, t)
 	g.charge(e, fits, t)
+	d.Receipt = Receipt{at: t, ok: fits}
 	g.mark(e)
 	d.Change = g.climb(e, stage, since, best, now)
 	d.take(best, &g.clock, now)
@@ -129,16 +147,21 @@ func (g *Governor) charge(e *entry, fits bool, now int64) {
 func (g *Governor) Close(sub string, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.clock.at(now)
+	g.close(sub, g.clock.at(now))
+}
+
+// close ends a session of sub; nil if none runs.
+func (g *Governor) close(sub string, t int64) *entry {
 	e := g.subs[sub]
 	if e == nil || e.open == 0 {
 		g.stats.StrayCloses++
-		return
+		return nil
 	}
 	if e.t != nil && int(e.open) > e.plan.few {
 		e.t.ended = max(e.t.ended, t)
 	}
 	e.open--
+	return e
 }
 
 // Spend charges cost of something that a running session has done. It is charged even where it does not fit, up to
@@ -150,7 +173,7 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	d := Decision{Subscriber: sub, Plan: plan, At: now, Mode: g.mode, Of: of}
-	if cost = clamp(cost, 0, MaxLimit); cost == 0 || of == ConcurrentSessions {
+	if cost = clamp(cost, 0, MaxLimit); cost == 0 || of == ConcurrentSessions || of == Destinations {
 		return d
 	}
 	e := g.entry(sub, plan, g.plans[plan])
@@ -162,6 +185,7 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 		return d
 	}
 	g.current(e, t)
+	d.exempted(g, e)
 	stage, since, _ := e.settled(t) // before anything is charged
 	var best offer
 	for i := range e.plan.limits {
@@ -221,7 +245,23 @@ func (g *Governor) entry(sub, name string, p *plan) *entry {
 	return e
 }
 
+// stranger notes whether e is one.
+func (g *Governor) stranger(e *entry, is bool) {
+	switch {
+	case is == e.unlisted:
+		return
+	case is:
+		g.unlisted++
+	default:
+		g.unlisted--
+	}
+	e.unlisted = is
+}
+
 func (g *Governor) add(e *entry) {
+	if e.unlisted {
+		g.unlisted++
+	}
 	e.at = int32(len(g.all))
 	g.all = append(g.all, e)
 	g.subs[e.id] = e
@@ -277,7 +317,7 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 	g.stages[to]++
 	e.stage = to
 	if to == StageObserve && e.t == nil {
-		return StageChange{Subscriber: e.id, Plan: e.plan.name, Mode: g.mode, At: now}
+		return StageChange{Subscriber: e.id, Plan: e.plan.name, Mode: g.modeOf(e), At: now}
 	}
 	tr := e.troubled()
 	if from == StageCut {
@@ -288,7 +328,7 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 		g.stats.Cases++
 		tr.caseNo = caseNumber(g.stats.Cases)
 	}
-	c := StageChange{Subscriber: e.id, Plan: e.plan.name, Mode: g.mode, From: from, To: to,
+	c := StageChange{Subscriber: e.id, Plan: e.plan.name, Mode: g.modeOf(e), From: from, To: to,
 		At: g.clock.time(since, now), Case: tr.caseNo}
 	if full := e.fullest(g.clock.t); full.l != nil {
 		c.blame(full.cause())
@@ -318,6 +358,13 @@ func (e *entry) fullest(now int64) offer {
 		best = stricter(best, o)
 	}
 	return best
+}
+
+// exempted writes the mode that holds for e into the decision.
+func (d *Decision) exempted(g *Governor, e *entry) {
+	if d.Mode = g.modeOf(e); e.exempt != nil {
+		d.Exemption = e.exempt.reason
+	}
 }
 
 func (g *Governor) conclude(e *entry, d Decision, now int64) Decision {

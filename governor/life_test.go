@@ -9,7 +9,7 @@ import (
 
 func opens(g *Governor, n int, now time.Time) (d Decision) {
 	for range n {
-		d = g.Open("S", "home", now)
+		d = g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 	}
 	return d
 }
@@ -82,14 +82,28 @@ func TestStepsForwardNeverOverflow(t *testing.T) {
 			now = time.Unix(0, 0)
 		}
 		g.Tick(now)
-		g.Open("S", "home", now)
-		if d := g.Open("S", "home", now); d.Wait < 0 || d.Value < 0 || d.Until.Before(now) && !d.Until.IsZero() {
+		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
+		if d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, now); d.Wait < 0 || d.Value < 0 || d.Until.Before(now) && !d.Until.IsZero() {
 			t.Fatalf("%d: %+v", i, d)
 		}
 	}
 }
 
 func saveAll(g *Governor, now time.Time) []Saved { return g.Dirty(1<<20, now) }
+
+// bring restores what was saved with st, one by one as a store would.
+func bring(g *Governor, saved []Saved, st SavedState, wall, now time.Time) ClockVerdict {
+	v, err := g.Restore(st, func(each func(*Saved)) error {
+		for i := range saved {
+			each(&saved[i])
+		}
+		return nil
+	}, wall, now)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
 
 func TestRestart(t *testing.T) {
 	t.Parallel()
@@ -112,7 +126,7 @@ func TestRestart(t *testing.T) {
 		saved := saveAll(g, t0)
 		wake := time.Unix(5, 0)
 		h := New(p, wake)
-		if v := h.Restore(saved, t0, t0.Add(c.away), wake); v != c.verdict {
+		if v := bring(h, saved, g.State(t0, t0), t0.Add(c.away), wake); v != c.verdict {
 			t.Errorf("%s: clock %v, want %v", c.why, v, c.verdict)
 		}
 		if got := value(t, h, wake); got != c.used {
@@ -120,7 +134,7 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	h := New(p, t0)
-	if v := h.Restore(nil, time.Time{}, t0, t0); v != ClockUnknown || v.String() != "unknown" || h.Count() != 0 {
+	if v := bring(h, nil, SavedState{}, t0, t0); v != ClockUnknown || v.String() != "unknown" || h.Count() != 0 {
 		t.Errorf("nothing to restore: %v", v)
 	}
 	defer func() {
@@ -128,8 +142,8 @@ func TestRestart(t *testing.T) {
 			t.Error("Restore after Open went through")
 		}
 	}()
-	h.Open("S", "home", t0)
-	h.Restore(nil, t0, t0, t0)
+	h.Open(Attempt{Subscriber: "S", Plan: "home"}, t0)
+	bring(h, nil, h.State(t0, t0), t0, t0)
 }
 
 // An entry that was saved long before the last one is credited all the time since, though only one wall clock is kept.
@@ -140,12 +154,12 @@ func TestRestartCreditsEachFromItsOwnSave(t *testing.T) {
 	opens(g, 10, t0)
 	saved := saveAll(g, t0)
 	later := t0.Add(4 * time.Minute)
-	g.Open("other", "home", later)
+	g.Open(Attempt{Subscriber: "other", Plan: "home"}, later)
 	saved = append(saved, saveAll(g, later)...)
 	h := New(p, t0)
 	// the wall clock was stepped by 30 years between the two saves; that touches nothing
 	wall := later.AddDate(30, 0, 0)
-	if v := h.Restore(saved, wall, wall.Add(2*time.Minute), t0); v != ClockGood {
+	if v := bring(h, saved, g.State(later, wall), wall.Add(2*time.Minute), t0); v != ClockGood {
 		t.Fatalf("clock %v", v)
 	}
 	if got := value(t, h, t0); got != 4 {
@@ -162,13 +176,13 @@ func TestCutSurvivesARestartAndIsListed(t *testing.T) {
 		t.Fatalf("%+v", d)
 	}
 	h := New(p, t0)
-	h.Restore(saveAll(g, t0), t0, t0.Add(20*time.Minute), t0)
+	bring(h, saveAll(g, t0), g.State(t0, t0), t0.Add(20*time.Minute), t0)
 	list := h.List(t0)
 	if len(list) != 1 || list[0].Stage != StageCut || !list[0].Until.Equal(t0.Add(40*time.Minute)) || list[0].Case != d.Case ||
 		list[0].Reason != "sessions 15/5 at once, 20 per 1h (300%)" || !list[0].Since.Equal(t0.Add(-20*time.Minute)) {
 		t.Fatalf("%+v", list)
 	}
-	if d := h.Open("S", "home", t0); d.Action != ActionCut || d.Wait != 40*time.Minute || h.Stages(t0)[StageCut] != 1 {
+	if d := h.Open(Attempt{Subscriber: "S", Plan: "home"}, t0); d.Action != ActionCut || d.Wait != 40*time.Minute || h.Stages(t0)[StageCut] != 1 {
 		t.Errorf("%v wait %v", d.Action, d.Wait)
 	}
 	if c := h.Tick(t0.Add(40 * time.Minute)); len(c) != 1 || c[0].From != StageCut {
@@ -181,21 +195,21 @@ func TestDamagedValuesAreKeptWithinBounds(t *testing.T) {
 	p := home(StageCut)
 	const far = time.Duration(1<<63 - 1)
 	bad := []Saved{
-		{Subscriber: "stage", Plan: "home", Stage: 99, Clock: 1},
-		{Subscriber: "S", Plan: "home", Stage: StageCut, Mode: 99, Clock: far, Since: far, Until: far, Confirmed: far, Calm: far, Ended: far,
+		{Subscriber: "stage", Plan: "home", Stage: 99},
+		{Subscriber: "S", Plan: "home", Stage: StageCut, Mode: 99, Since: far, Until: far, Confirmed: far, Calm: far, Ended: far,
 			Budgets: []SavedBudget{{Budget: Budget{Of: Sessions, Limit: 20, Per: time.Hour, Burst: 5}, WholeAt: far, CalmAt: far}}},
-		{Subscriber: "T", Plan: "home", Clock: -far, Budgets: []SavedBudget{{Budget: Budget{Of: 77, Limit: -1, Per: -1, Burst: 1 << 30}, WholeAt: -far, CalmAt: -far}}},
-		{Subscriber: "T", Plan: "home", Clock: 2},
+		{Subscriber: "T", Plan: "home", Budgets: []SavedBudget{{Budget: Budget{Of: 77, Limit: -1, Per: -1, Burst: 1 << 30}, WholeAt: -far, CalmAt: -far}}},
+		{Subscriber: "T", Plan: "home"},
 	}
 	g := New(p, t0)
-	if v := g.Restore(bad, t0, t0, t0); v != ClockGood || g.Count() != 2 {
+	if v := bring(g, bad, SavedState{Wall: t0, Clock: 1}, t0, t0); v != ClockGood || g.Count() != 2 {
 		t.Fatalf("%v, %d subscribers", v, g.Count())
 	}
 	r, _ := g.Explain("S", t0)
 	if r.Until.After(t0.Add(MaxRest)) || r.Budgets[0].Value > 10 || r.Budgets[0].Pressure > 500 {
 		t.Errorf("%+v", r)
 	}
-	if d := g.Open("T", "home", t0); d.Action != ActionPass {
+	if d := g.Open(Attempt{Subscriber: "T", Plan: "home"}, t0); d.Action != ActionPass {
 		t.Errorf("%+v", d)
 	}
 }
@@ -245,7 +259,7 @@ func TestReloadLowersTheHighestStage(t *testing.T) {
 	if len(c) != 1 || c[0].From != StageCut || c[0].To != StagePace || c[0].Why != "the plan's highest stage is pace now" || c[0].Case != d.Case {
 		t.Fatalf("%+v", c)
 	}
-	if d := g.Open("S", "home", t0); d.Action != ActionPace || d.Wait != time.Minute {
+	if d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0); d.Action != ActionPace || d.Wait != time.Minute {
 		t.Errorf("%v %v", d.Action, d.Wait)
 	}
 	p.Plans[0].HighestStage = StageObserve
@@ -260,7 +274,7 @@ func TestSubscriberChangesPlan(t *testing.T) {
 	p.Plans = append(p.Plans, Plan{Name: "office", HighestStage: StageDefer, Budgets: []Budget{{Of: Sessions, Limit: 100, Per: time.Hour, Burst: 25}}})
 	g := New(p, t0)
 	opens(g, 5, t0)
-	if d := g.Open("S", "office", t0); d.Action != ActionPass || d.Value != 6 || d.Plan != "office" || d.Stage != StagePace {
+	if d := g.Open(Attempt{Subscriber: "S", Plan: "office"}, t0); d.Action != ActionPass || d.Value != 6 || d.Plan != "office" || d.Stage != StagePace {
 		t.Errorf("%+v", d) // the stage holds for half a minute
 	}
 }
@@ -277,9 +291,9 @@ func twoPlans() Policy {
 func TestAnOldSessionDoesNotChangeThePlan(t *testing.T) {
 	t.Parallel()
 	g := New(twoPlans(), t0)
-	g.Open("S", "home", t0)
+	g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0)
 	for range 4 {
-		g.Open("S", "office", t0)
+		g.Open(Attempt{Subscriber: "S", Plan: "office"}, t0)
 	}
 	g.Spend("S", "office", Messages, 10, t0)
 	if d := g.Spend("S", "home", Messages, 2, t0); d.Plan != "office" || d.Value != 12 || d.Limit != 100 {
@@ -304,7 +318,7 @@ func TestUnknownPlanPassesAndIsCounted(t *testing.T) {
 	t.Parallel()
 	g := New(home(StageCut), t0)
 	for range 50 {
-		if d := g.Open("S", "no such plan", t0); d.Action != ActionPass || d.Reason() != "" || d.Stage != StageObserve || !d.LetThrough() {
+		if d := g.Open(Attempt{Subscriber: "S", Plan: "no such plan"}, t0); d.Action != ActionPass || d.Reason() != "" || d.Stage != StageObserve || !d.LetThrough() {
 			t.Fatalf("%+v", d)
 		}
 		g.Close("S", t0)
@@ -312,11 +326,11 @@ func TestUnknownPlanPassesAndIsCounted(t *testing.T) {
 	if s := g.Stats(); s.UnknownPlan != 50 || s.StrayCloses != 0 {
 		t.Errorf("%+v", s)
 	}
-	if d := g.Open("S", "home", t0); d.Value != 1 {
+	if d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0); d.Value != 1 {
 		t.Errorf("%+v", d)
 	}
 	opens(g, 20, t0)
-	if d := g.Open("S", "gone in a reload", t0); d.Action != ActionPass || d.Stage != StageCut {
+	if d := g.Open(Attempt{Subscriber: "S", Plan: "gone in a reload"}, t0); d.Action != ActionPass || d.Stage != StageCut {
 		t.Errorf("%+v", d)
 	}
 	if r, _ := g.Explain("S", t0); r.Plan != "home" || r.Stage != StageCut || r.Budgets[0].Value != 5 {
@@ -335,16 +349,15 @@ func TestUnknownPlanPassesAndIsCounted(t *testing.T) {
 	}
 }
 
-func TestBeatCarriesTheClockWithoutASubscriber(t *testing.T) {
+func TestStateCarriesTheClockWithoutASubscriber(t *testing.T) {
 	t.Parallel()
 	p := home(StageDefer, Budget{Of: Sessions, Limit: 60, Per: time.Hour, Burst: 10})
 	g := New(p, t0)
 	opens(g, 10, t0)
 	saved := saveAll(g, t0)
 	later := t0.Add(3 * time.Minute)
-	saved = append(saved, g.Beat(later))
 	h := New(p, t0)
-	h.Restore(saved, later, later.Add(time.Minute), t0)
+	bring(h, saved, g.State(later, later), later.Add(time.Minute), t0)
 	if got := value(t, h, t0); got != 6 || h.Count() != 1 {
 		t.Errorf("%d used, want 6; %d subscribers", got, h.Count())
 	}
@@ -365,16 +378,16 @@ func TestWhatObserveImaginedIsForgotten(t *testing.T) {
 			t.Errorf("%d run, it should be all", r.Open)
 		}
 		if restart {
-			saved := saveAll(g, t0)
+			saved, st := saveAll(g, t0), g.State(t0, t0)
 			g = New(enforce, t0)
-			g.Restore(saved, t0, t0, t0)
+			bring(g, saved, st, t0, t0)
 			if c := g.Tick(t0); len(c) != 1 || c[0].From != StageCut {
 				t.Errorf("%+v", c)
 			}
 		} else if c := g.SetPolicy(enforce, t0); len(c) != 1 || c[0].From != StageCut || !strings.HasPrefix(c[0].Why, "mode enforce begins") {
 			t.Errorf("%+v", c)
 		}
-		d = g.Open("S", "home", t0)
+		d = g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0)
 		if d.Action != ActionDefer || d.Reason() != "sessions 6/5 at once, 20 per 1h (120%)" || !d.Acted {
 			t.Errorf("restart %v: %v %q: what was used stays used, what was pressed does not", restart, d.Action, d.Reason())
 		}
@@ -388,7 +401,7 @@ func TestModeObserveDecidesTheSame(t *testing.T) {
 	a, b := New(watch, t0), New(enforce, t0)
 	for i := range 30 {
 		now := t0.Add(time.Duration(i) * 40 * time.Second)
-		x, y := a.Open("S", "home", now), b.Open("S", "home", now)
+		x, y := a.Open(Attempt{Subscriber: "S", Plan: "home"}, now), b.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 		if x.Action != y.Action || x.Wait != y.Wait || x.Stage != y.Stage || x.Reason() != y.Reason() || x.Acted || x.Effective() != ActionPass {
 			t.Fatalf("%d: observe %+v\nenforce %+v", i, x, y)
 		}
@@ -403,18 +416,19 @@ func TestCaseNumbersAreNeverGivenTwice(t *testing.T) {
 	g := New(p, now)
 	for life := range 5 {
 		var saved []Saved
+		var st SavedState
 		for i := range 300 {
-			d := g.Open(fmt.Sprintf("S%d-%d", life, i), "home", now)
+			d := g.Open(Attempt{Subscriber: fmt.Sprintf("S%d-%d", life, i), Plan: "home"}, now)
 			if len(d.Case) != 5 || strings.Trim(d.Case, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" || seen[d.Case] {
 				t.Fatalf("case %q of life %d", d.Case, life)
 			}
 			seen[d.Case] = true
 			if i == 100 { // the last save of this life; what comes after is lost with it
-				saved = saveAll(g, now)
+				saved, st = saveAll(g, now), g.State(now, wall)
 			}
 		}
 		g = New(p, now)
-		g.Restore(saved, wall, wall, now)
+		bring(g, saved, st, wall, now)
 	}
 	if caseNumber(32*32*32*32*32+31) != "0000Z" {
 		t.Error("after the last number comes the first")
@@ -426,10 +440,10 @@ func TestIdleSubscribersAreForgottenInMemoryAndInTheStore(t *testing.T) {
 	g := New(home(StageDefer), t0)
 	for i := range 1000 {
 		id := fmt.Sprint("S", i)
-		g.Open(id, "home", t0)
+		g.Open(Attempt{Subscriber: id, Plan: "home"}, t0)
 		g.Close(id, t0)
 	}
-	g.Open("running", "home", t0)
+	g.Open(Attempt{Subscriber: "running", Plan: "home"}, t0)
 	if n := len(saveAll(g, t0)); n != 1001 {
 		t.Fatalf("%d to save", n)
 	}
@@ -442,7 +456,7 @@ func TestIdleSubscribersAreForgottenInMemoryAndInTheStore(t *testing.T) {
 	if g.Count() != 1 || g.Stages(t0)[StageObserve] != 1 {
 		t.Fatalf("%d left, %v", g.Count(), g.Stages(t0))
 	}
-	g.Open("S7", "home", t0.Add(time.Hour)) // here again before the store heard of its leaving
+	g.Open(Attempt{Subscriber: "S7", Plan: "home"}, t0.Add(time.Hour)) // here again before the store heard of its leaving
 	gone, again := 0, 0
 	for _, s := range saveAll(g, t0.Add(time.Hour)) {
 		if s.Gone {
@@ -461,7 +475,7 @@ func TestFullTablePassesUncounted(t *testing.T) {
 	g := New(home(StageDefer), t0)
 	g.most = 10
 	for i := range 15 {
-		if d := g.Open(fmt.Sprint("S", i), "home", t0); d.Action != ActionPass {
+		if d := g.Open(Attempt{Subscriber: fmt.Sprint("S", i), Plan: "home"}, t0); d.Action != ActionPass {
 			t.Errorf("%+v", d)
 		}
 		g.Spend(fmt.Sprint("S", i), "home", Messages, 1, t0) // of a session that is counted already
@@ -471,7 +485,7 @@ func TestFullTablePassesUncounted(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	g.Tick(t0.Add(time.Hour))
-	if d := g.Open("S14", "home", t0.Add(time.Hour)); d.Value != 1 {
+	if d := g.Open(Attempt{Subscriber: "S14", Plan: "home"}, t0.Add(time.Hour)); d.Value != 1 {
 		t.Errorf("no room was made: %+v", d)
 	}
 }
@@ -480,7 +494,7 @@ func TestRedoLosesNothing(t *testing.T) {
 	t.Parallel()
 	g := New(home(StageDefer), t0)
 	for _, id := range []string{"a", "b", "c"} {
-		g.Open(id, "home", t0)
+		g.Open(Attempt{Subscriber: id, Plan: "home"}, t0)
 		g.Close(id, t0)
 	}
 	if got := g.Dirty(2, t0); len(got) != 2 || got[0].Subscriber != "a" {
@@ -499,7 +513,7 @@ func TestRedoLosesNothing(t *testing.T) {
 	if len(gone) != 3 || !gone[0].Gone {
 		t.Fatalf("%+v", gone)
 	}
-	g.Open("b", "home", t0.Add(time.Hour))
+	g.Open(Attempt{Subscriber: "b", Plan: "home"}, t0.Add(time.Hour))
 	g.Redo(gone)
 	left := map[string]bool{}
 	for _, s := range saveAll(g, t0.Add(time.Hour)) {
@@ -514,7 +528,7 @@ func TestExplainRemembersTheLastDecisions(t *testing.T) {
 	t.Parallel()
 	g := New(home(StageDefer), t0)
 	for i := range 80 {
-		g.Open("S", "home", t0.Add(time.Duration(i)*time.Second))
+		g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0.Add(time.Duration(i)*time.Second))
 	}
 	r, _ := g.Explain("S", t0)
 	if len(r.Decisions) != decidedEach {
@@ -529,7 +543,7 @@ func TestExplainRemembersTheLastDecisions(t *testing.T) {
 	g.decided = decidedAll
 	opensOf := func(id string, n int) {
 		for range n {
-			g.Open(id, "home", t0.Add(time.Hour))
+			g.Open(Attempt{Subscriber: id, Plan: "home"}, t0.Add(time.Hour))
 		}
 	}
 	opensOf("S", 3)
@@ -577,7 +591,7 @@ func TestNonsenseIsMovedToItsBounds(t *testing.T) {
 			p.Mode, p.Plans[0].Ladder = 99, l
 			g := New(p, t0)
 			for i := range 200 {
-				d := g.Open("S", "home", t0)
+				d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0)
 				if d.Wait < 0 || d.Value < 0 || i == 0 && d.Action > ActionPace {
 					t.Fatalf("%+v %+v: %d: %+v", b, l, i, d)
 				}

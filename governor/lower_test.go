@@ -14,7 +14,7 @@ func TestLowerStageIsExplainedByWhatHoldsNow(t *testing.T) {
 		Budgets: []Budget{{Of: Sessions, Limit: 10, Per: time.Hour}},
 		Ladder:  Ladder{WarnAt: 50, PaceAt: 80, DeferAt: 100, CutAt: 300, CutFor: time.Minute, ReleaseAfter: time.Hour}}}}, now)
 	for range 40 {
-		g.Open("a", "home", now)
+		g.Open(Attempt{Subscriber: "a", Plan: "home"}, now)
 	}
 	r, _ := g.Explain("a", now)
 	if r.Stage != StageCut || !strings.Contains(r.Reason, "(300%)") {
@@ -56,7 +56,7 @@ func TestTheWayDownSaysWhyToAnAttemptToo(t *testing.T) {
 	} {
 		g := New(twoPlans(), t0)
 		opens(g, 15, t0)
-		d := g.Open("S", c.plan, t0.Add(c.after))
+		d := g.Open(Attempt{Subscriber: "S", Plan: c.plan}, t0.Add(c.after))
 		if d.Change == nil || d.Change.From != StageCut || d.Change.To == StageCut || d.Change.Why != c.want {
 			t.Errorf("%s: %+v", c.why, d.Change)
 		}

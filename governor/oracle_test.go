@@ -340,7 +340,7 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 			switch what := rapid.SampledFrom([]string{"open", "open", "open", "open", "spend", "close", "sleep", "sleep", "tick", "release", "restart"}).Draw(t, "what"); what {
 			case "open":
 				for range rapid.IntRange(1, 6).Draw(t, "times") {
-					check(what, g.Open("S", "home", now()), o.attempt())
+					check(what, g.Open(Attempt{Subscriber: "S", Plan: "home"}, now()), o.attempt())
 				}
 			case "spend":
 				of := rapid.SampledFrom([]Kind{TLSHandshakes, TLSFailures, Messages, Recipients}).Draw(t, "kind")
@@ -391,14 +391,14 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 				}
 				o.open = 0
 				o.settle()
-				at := now()
+				st := g.State(now(), now())
 				for range rapid.IntRange(0, 50).Draw(t, "down") {
 					o.second()
 				}
 				wall := now()
 				start = start.Add(12345 * time.Hour) // the monotonic clock of another life
 				g = New(p, now())
-				if v := g.Restore(saved, at, wall, now()); v != ClockGood {
+				if v := bring(g, saved, st, wall, now()); v != ClockGood {
 					t.Fatalf("clock %v", v)
 				}
 				// what the new life knows must be saved again when asked for, also if nothing changes until then

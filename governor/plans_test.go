@@ -13,7 +13,7 @@ func TestSetPlansMovesEverybodyKnown(t *testing.T) {
 	g := New(p, t0)
 	cut := opens(g, 15, t0) // S is cut
 	for _, sub := range []string{"stays", "unmentioned", "nonsense"} {
-		g.Open(sub, "home", t0)
+		g.Open(Attempt{Subscriber: sub, Plan: "home"}, t0)
 	}
 	saveAll(g, t0)
 	asked := map[string]int{}
@@ -44,7 +44,7 @@ func TestSetPlansMovesEverybodyKnown(t *testing.T) {
 	if saved := saveAll(g, t0); len(saved) != 1 || saved[0].Subscriber != "S" || saved[0].Plan != "office" {
 		t.Errorf("to be saved: %+v", saved)
 	}
-	if d := g.Open("S", "office", t0); d.Action != ActionPass || d.Value != 6 {
+	if d := g.Open(Attempt{Subscriber: "S", Plan: "office"}, t0); d.Action != ActionPass || d.Value != 6 {
 		t.Errorf("the next session: %+v", d)
 	}
 	if s := g.Stats(); s.UnknownPlan != 0 {
@@ -58,7 +58,7 @@ func TestSetPlansWhileOthersDecide(t *testing.T) {
 	g := New(twoPlans(), t0)
 	const n = 5 * chunk
 	for i := range n {
-		g.Open(fmt.Sprint("S", i), "home", t0)
+		g.Open(Attempt{Subscriber: fmt.Sprint("S", i), Plan: "home"}, t0)
 		if i%2 == 0 {
 			g.Close(fmt.Sprint("S", i), t0) // idle in an hour
 		}
@@ -67,7 +67,7 @@ func TestSetPlansWhileOthersDecide(t *testing.T) {
 	var others sync.WaitGroup
 	others.Go(func() {
 		for i := range n {
-			g.Open(fmt.Sprint("T", i), "office", later)
+			g.Open(Attempt{Subscriber: fmt.Sprint("T", i), Plan: "office"}, later)
 			g.Tick(later)
 		}
 	})

@@ -40,7 +40,7 @@ func TestLimitsAreKeptToTheTokenAndNobodyIsRefusedForNothing(t *testing.T) {
 		var passed []time.Duration
 		for range 100 {
 			at += time.Duration(rapid.Int64Range(0, int64(3*token/2)).Draw(t, "wait"))
-			d := g.Open("S", "home", t0.Add(at))
+			d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0.Add(at))
 			room := new(big.Rat).Add(oracle.drained(at), big.NewRat(1, 1)).Cmp(big.NewRat(int64(b.Burst), 1)) <= 0
 			if d.Action <= ActionPace {
 				if !room {
@@ -56,11 +56,11 @@ func TestLimitsAreKeptToTheTokenAndNobodyIsRefusedForNothing(t *testing.T) {
 				t.Fatalf("at %v refused what fits since %v", at, slack)
 			}
 			// refused until the time told and not a nanosecond longer
-			if d2 := g.Open("S", "home", t0.Add(at+d.Wait-1)); d2.Action != ActionDefer || d2.Wait != 1 {
+			if d2 := g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0.Add(at+d.Wait-1)); d2.Action != ActionDefer || d2.Wait != 1 {
 				t.Fatalf("at %v told to wait %v, just before it was %v %v", at, d.Wait, d2.Action, d2.Wait)
 			}
 			at += d.Wait
-			if d = g.Open("S", "home", t0.Add(at)); d.Action > ActionPace {
+			if d = g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0.Add(at)); d.Action > ActionPace {
 				t.Fatalf("at %v it was time, but %v", at, d.Action)
 			}
 			oracle.level, oracle.last = new(big.Rat).Add(oracle.drained(at), big.NewRat(1, 1)), at
@@ -90,7 +90,7 @@ func TestWhatExplainForetellsComesTrue(t *testing.T) {
 		now := t0
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 5_000).Draw(t, "ms")) * time.Millisecond)
-			if d := g.Open("S", "home", now); d.LetThrough() && rapid.Bool().Draw(t, "close") {
+			if d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, now); d.LetThrough() && rapid.Bool().Draw(t, "close") {
 				g.Close("S", now)
 			}
 			g.Spend("S", "home", Messages, rapid.IntRange(0, 3).Draw(t, "messages"), now)
@@ -159,7 +159,7 @@ func TestNobodyFlaps(t *testing.T) {
 				closes = closes[1:]
 			}
 			g.Tick(t0.Add(at))
-			d := g.Open("S", "home", t0.Add(at))
+			d := g.Open(Attempt{Subscriber: "S", Plan: "home"}, t0.Add(at))
 			if d.LetThrough() {
 				closes = append(closes, at+c.hold)
 			}
@@ -209,7 +209,7 @@ func TestManyAtOnceLoseNothing(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(uint64(w), 1))
 			for range 5000 {
 				i := rnd.IntN(len(subs))
-				d := g.Open(subs[i], "home", now())
+				d := g.Open(Attempt{Subscriber: subs[i], Plan: "home"}, now())
 				if !d.LetThrough() {
 					continue
 				}
@@ -267,12 +267,12 @@ func TestOpenAllocatesNothing(t *testing.T) {
 	p := home(StageCut, Budget{Of: Sessions, Limit: MaxLimit, Per: time.Hour}, Budget{Of: ConcurrentSessions, Limit: 10}, Budget{Of: Messages, Limit: MaxLimit, Per: time.Hour})
 	g := New(p, t0)
 	now := t0
-	g.Open("S", "home", now)
+	g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 	g.Dirty(1, now)
 	g.Close("S", now)
 	got := testing.AllocsPerRun(1000, func() {
 		now = now.Add(time.Millisecond)
-		g.Open("S", "home", now)
+		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 		g.Spend("S", "home", Messages, 1, now)
 		g.Close("S", now)
 	})

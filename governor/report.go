@@ -52,8 +52,12 @@ func (g *Governor) Stages(now time.Time) map[Stage]int {
 func (g *Governor) report(e *entry, now time.Time) Report {
 	t := g.clock.at(now)
 	g.current(e, t)
-	r := Report{Subscriber: e.id, Plan: e.plan.name, Mode: g.mode, Open: int(e.open),
+	r := Report{Subscriber: e.id, Plan: e.plan.name, Mode: g.modeOf(e), Open: int(e.open),
 		Budgets: make([]BudgetReport, len(e.plan.limits))}
+	if e.exempt != nil {
+		x := e.exempt.at(&g.clock, now)
+		r.Exemption = &x
+	}
 	stage, since, end := e.settled(t)
 	if r.Stage = stage; stage != StageObserve {
 		r.Since, r.Until = g.clock.time(since, now), g.clock.time(end, now)

@@ -14,14 +14,13 @@ const caseGap = 4096
 func (g *Governor) Dirty(max int, now time.Time) []Saved {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.clock.at(now)
 	var out []Saved
 	for id := range g.gone {
 		if len(out) >= max {
 			return out
 		}
 		delete(g.gone, id)
-		out = append(out, Saved{Subscriber: id, Gone: true, Clock: time.Duration(t), Cases: g.stats.Cases})
+		out = append(out, Saved{Subscriber: id, Gone: true})
 		g.rest(len(out))
 	}
 	for len(out) < max && len(g.dirty) > 0 {
@@ -39,16 +38,39 @@ func (g *Governor) Dirty(max int, now time.Time) []Saved {
 	return out
 }
 
-// Beat is what to save from time to time when Dirty gives nothing, so that a quiet week does not look like a clock that
-// jumped: no subscriber, only the clock and the case counter.
-func (g *Governor) Beat(now time.Time) Saved {
+// State is what goes with every save, whatever it saves. wall is the wall clock.
+func (g *Governor) State(now, wall time.Time) SavedState {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Saved{Gone: true, Clock: time.Duration(g.clock.at(now)), Cases: g.stats.Cases}
+	return SavedState{Wall: wall, Clock: time.Duration(g.clock.at(now)), Cases: g.stats.Cases}
+}
+
+// Snapshot gives up to max subscribers, changed or not, for a copy of everybody: from is 0 at first and then what next
+// was; next is negative when that was all. Who changes meanwhile is in Dirty, as always, so a copy and what Dirty gave
+// since it was begun are together as good as a copy of one moment.
+func (g *Governor) Snapshot(from, max int, now time.Time) (some []Saved, next int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if from <= 0 || from > len(g.all) {
+		from = len(g.all)
+	}
+	for ; from > 0 && len(some) < max; from-- { // downwards, as in settle
+		g.rest(len(some))
+		if from = min(from, len(g.all)); from == 0 {
+			break
+		}
+		e := g.all[from-1]
+		e.stored = true
+		some = append(some, g.saved(e, g.clock.at(now)))
+	}
+	if from == 0 {
+		return some, -1
+	}
+	return some, from
 }
 
 func (g *Governor) saved(e *entry, t int64) Saved {
-	s := Saved{Subscriber: e.id, Plan: e.plan.name, Clock: time.Duration(t), Cases: g.stats.Cases, Mode: e.mode,
+	s := Saved{Subscriber: e.id, Plan: e.plan.name, Unlisted: e.unlisted, Mode: e.mode,
 		Stage: e.stage, Budgets: make([]SavedBudget, len(e.plan.limits))}
 	for i := range e.plan.limits {
 		s.Budgets[i] = SavedBudget{Budget: e.plan.limits[i].Budget, WholeAt: time.Duration(e.wholeAt[i]),
@@ -61,6 +83,9 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 		if int(e.open) > e.plan.few {
 			s.Ended = time.Duration(t) // in the next life none of them runs
 		}
+	}
+	if x := e.exempt; x != nil {
+		s.Exemption = &SavedExemption{Since: time.Duration(x.since), Until: time.Duration(x.until), Reason: x.reason, By: x.by}
 	}
 	return s
 }
@@ -80,28 +105,27 @@ func (g *Governor) Redo(s []Saved) {
 	}
 }
 
-// Restore brings back what an earlier life saved, before the first Open: used budgets, pressure, stages and cases;
-// running sessions and decisions are not kept. savedAt is the wall clock of the last save, nowWall the wall clock now.
-// The time between is credited if the verdict is good; otherwise everything goes on as it was saved. Whoever is cut is
-// in List with its Until: the caller cuts them again.
-func (g *Governor) Restore(s []Saved, savedAt, nowWall time.Time, now time.Time) ClockVerdict {
+// Restore brings back what an earlier life saved, before the first Open: used budgets, pressure, stages, cases,
+// destinations, retries and exemptions; running sessions and decisions are not kept. st is the last state that was
+// saved. load gives everything saved, in the order in which it was: a later Saved of a subscriber takes the place of an
+// earlier one, and one that is Gone deletes it; each keeps nothing of what it is given. The time between is credited
+// if the verdict is good; otherwise everything goes on as it was saved. Whoever is cut is in List with its Until: the
+// caller cuts them again. An error is that of load; what it gave before stays.
+func (g *Governor) Restore(st SavedState, load func(each func(*Saved)) error, nowWall, now time.Time) (ClockVerdict, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.all) > 0 {
 		panic("governor: Restore after Open")
 	}
-	if len(s) == 0 {
-		return ClockUnknown
+	if st.Clock <= 0 {
+		return ClockUnknown, nil
 	}
-	for _, v := range s {
-		if v.Clock > 0 && v.Clock < maxClock {
-			g.clock.t = max(g.clock.t, int64(v.Clock))
-		}
-		g.stats.Cases = max(g.stats.Cases, v.Cases)
+	if st.Clock < maxClock {
+		g.clock.t = max(g.clock.t, int64(st.Clock))
 	}
-	g.stats.Cases += caseGap
+	g.stats.Cases = st.Cases + caseGap
 	verdict := ClockGood
-	switch away := nowWall.Round(0).Sub(savedAt.Round(0)); {
+	switch away := nowWall.Round(0).Sub(st.Wall.Round(0)); {
 	case away < 0:
 		verdict = ClockBack
 	case away > MaxAway:
@@ -111,12 +135,17 @@ func (g *Governor) Restore(s []Saved, savedAt, nowWall time.Time, now time.Time)
 	}
 	g.clock.last = now
 	shapes := map[string]*plan{}
-	for i := range s {
-		if v := &s[i]; !v.Gone && len(g.all) < g.most {
+	err := load(func(v *Saved) {
+		if e := g.subs[v.Subscriber]; e != nil {
+			g.unwatch(e)
+			e.stored = false
+			g.drop(e)
+		}
+		if !v.Gone && v.Subscriber != "" && len(g.all) < g.most {
 			g.restore(v, shapes)
 		}
-	}
-	return verdict
+	})
+	return verdict, err
 }
 
 // maxClock is as far as the governor's clock can have come in earnest: two hundred years.
@@ -134,7 +163,7 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan) {
 		}
 		shapes[v.Plan] = p
 	}
-	if g.subs[v.Subscriber] != nil || v.Stage >= stages {
+	if v.Stage >= stages {
 		return
 	}
 	e := newEntry(v.Subscriber, p, min(v.Mode, ModeEnforce))
@@ -153,9 +182,14 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan) {
 		tr.calm = min(int64(v.Calm), max(at, t))
 		tr.caseNo, tr.cause = v.Case, v.Cause
 	}
-	g.current(e, t)
+	e.unlisted = v.Unlisted
+	if x := v.Exemption; x != nil && x.Reason != "" {
+		e.exempt = &exemption{since: min(int64(x.Since), t), until: min(int64(x.Until), t+int64(MaxExemption)), reason: x.Reason, by: x.By}
+		g.exempt[e] = struct{}{}
+	}
 	e.stored = true
 	g.add(e)
+	g.current(e, t)
 	if e.stage != StageObserve {
 		g.watched(e)
 	}

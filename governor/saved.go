@@ -6,9 +6,8 @@ import "time"
 // forward and goes on where it stopped after a restart, so that a wall clock that steps changes no budget.
 type Saved struct {
 	Subscriber, Plan       string
-	Gone                   bool          // nothing is left to keep: delete it. Clock and Cases count all the same
-	Clock                  time.Duration // when this was taken
-	Cases                  uint64        // case numbers given out so far, by all subscribers
+	Gone                   bool // nothing is left to keep: delete it
+	Unlisted               bool // as in its Attempt
 	Mode                   Mode
 	Stage                  Stage
 	Since, Until           time.Duration // of the stage; Until only for a cut
@@ -16,6 +15,45 @@ type Saved struct {
 	Case                   string
 	Cause                  Cause
 	Budgets                []SavedBudget
+	Destinations           []SavedDestination
+	Retries                []SavedRetry
+	Exemption              *SavedExemption // nil: none
+}
+
+// SavedState is what belongs to all subscribers. It goes with every save, also with one of nobody, which is to be made
+// from time to time so that a quiet week does not look like a clock that jumped.
+type SavedState struct {
+	Wall  time.Time     // the wall clock
+	Clock time.Duration // the governor's own
+	Cases uint64        // case numbers given out so far
+}
+
+// Network is a destination network as it is kept: the 32 leading bits of an IPv4 prefix, a hash of an IPv6 one.
+type Network struct {
+	Bits uint32
+	IPv6 bool
+}
+
+// SavedDestination is a network that was charged to a budget of destinations.
+type SavedDestination struct {
+	Budget  int // which of Saved.Budgets
+	Network Network
+	At      time.Duration
+}
+
+// SavedRetry is a network that the subscriber was denied to reach: what is left of its retries, and how long it is
+// remembered.
+type SavedRetry struct {
+	Network Network
+	Every   time.Duration // the time one retry takes to come back
+	WholeAt time.Duration // when all of them have
+	UsedAt  time.Duration // the last attempt
+}
+
+// SavedExemption is an Exemption on the governor's clock.
+type SavedExemption struct {
+	Since, Until time.Duration
+	Reason, By   string
 }
 
 // Cause is the budget that brought a subscriber to its stage, as it stood then.

@@ -52,7 +52,7 @@ func play(t *testing.T, p Policy, steps []step) {
 			}
 			continue
 		case "", "open":
-			d = g.Open("S", "home", now)
+			d = g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 		default:
 			k, ok := ParseKind(s.do)
 			if !ok {

@@ -64,8 +64,9 @@ func (g *Governor) rest(i int) {
 }
 
 func (g *Governor) descend(e *entry, t int64, now time.Time) (StageChange, bool) {
-	lifted := e.stage == StageCut && e.mode != g.mode && g.mode == ModeEnforce
+	was := e.mode
 	g.current(e, t)
+	lifted := e.stage == StageCut && was == ModeObserve && e.mode == ModeEnforce
 	stage, since, _ := e.settled(t)
 	if stage == e.stage {
 		return StageChange{}, false
@@ -102,7 +103,8 @@ func (g *Governor) current(e *entry, t int64) {
 	if p := g.plans[e.plan.name]; p != nil {
 		e.adopt(p, t)
 	}
-	e.enforced(g.mode, t)
+	g.lapsed(e, t)
+	e.enforced(g.modeOf(e), t)
 }
 
 // forget drops idle subscribers, some at each call, so that all are looked at within minutes.
@@ -131,6 +133,8 @@ func (g *Governor) forget(now time.Time) {
 }
 
 func (g *Governor) drop(e *entry) {
+	g.stranger(e, false)
+	delete(g.exempt, e)
 	last := len(g.all) - 1
 	g.all[e.at] = g.all[last]
 	g.all[e.at].at = e.at

@@ -92,26 +92,27 @@ func (s *Store) WrittenBytes() int64 { return s.written.Load() }
 // Close waits for running transactions and closes the file.
 func (s *Store) Close() error { return guard(s.db.Close) }
 
-// Save writes subs, and deletes those that are gone, in transactions of at most MaxKeys. wall is the wall clock that
-// goes with it. After an error part of subs may have been saved; saving all of them again is right.
-func (s *Store) Save(subs []governor.Saved, wall time.Time) error {
+// Save writes subs, and deletes those that are gone, in transactions of at most MaxKeys, each with st. After an error part of subs may have been saved; saving all of them again is right.
+func (s *Store) Save(subs []governor.Saved, st governor.SavedState) error {
+	if len(subs) == 0 {
+		return s.save(nil, st)
+	}
 	for part := range slices.Chunk(subs, MaxKeys) {
-		if err := s.save(part, wall); err != nil {
+		if err := s.save(part, st); err != nil {
 			return fmt.Errorf("save %d subscribers: %w", len(part), err)
 		}
 	}
 	return nil
 }
 
-func (s *Store) save(subs []governor.Saved, wall time.Time) error {
+func (s *Store) save(subs []governor.Saved, st governor.SavedState) error {
 	subs = slices.Clone(subs)
 	slices.SortStableFunc(subs, func(a, b governor.Saved) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
 	return s.update(func(tx *bolt.Tx) error {
 		b, state := tx.Bucket(subscribersBucket), tx.Bucket(stateBucket)
-		last, clock, cases := number(state.Get(clockKey)), int64(0), number(state.Get(casesKey))
+		last, clock, cases := number(state.Get(clockKey)), int64(st.Clock), max(number(state.Get(casesKey)), int64(st.Cases))
 		for i := range subs {
 			v := &subs[i]
-			clock, cases = max(clock, int64(v.Clock)), max(cases, int64(v.Cases))
 			var err error
 			switch {
 			case v.Subscriber == "":
@@ -130,7 +131,7 @@ func (s *Store) save(subs []governor.Saved, wall time.Time) error {
 		if err := putNumber(state, clockKey, clock); err != nil {
 			return err
 		}
-		return putNumber(state, savedAtKey, wall.UnixNano())
+		return putNumber(state, savedAtKey, st.Wall.UnixNano())
 	})
 }
 
@@ -145,19 +146,19 @@ func number(b []byte) int64 {
 	return int64(binary.BigEndian.Uint64(b))
 }
 
-// Load gives everything saved and the wall clock of the last Save, as Governor.Restore takes it. The last one is Gone
-// and carries the clock and the case counter, which outlive every subscriber. Nothing was ever saved: nothing is given.
-// A value that cannot be read is left out and counted in Skipped.
-func (s *Store) Load() (subs []governor.Saved, savedAt time.Time, err error) {
+// Load gives everything saved and the state of the last Save, as Governor.Restore takes it. Nothing was ever saved:
+// nothing is given. A value that cannot be read is left out and counted in Skipped.
+func (s *Store) Load() (subs []governor.Saved, st governor.SavedState, err error) {
 	err = guard(func() error {
 		return s.db.View(func(tx *bolt.Tx) error {
 			state := tx.Bucket(stateBucket)
 			if state.Get(savedAtKey) == nil {
 				return nil
 			}
-			savedAt = time.Unix(0, number(state.Get(savedAtKey)))
-			subs = make([]governor.Saved, 0, tx.Bucket(subscribersBucket).Inspect().KeyN+1)
-			err := tx.Bucket(subscribersBucket).ForEach(func(k, v []byte) error {
+			st = governor.SavedState{Wall: time.Unix(0, number(state.Get(savedAtKey))),
+				Clock: time.Duration(number(state.Get(clockKey))), Cases: uint64(number(state.Get(casesKey)))}
+			subs = make([]governor.Saved, 0, tx.Bucket(subscribersBucket).Inspect().KeyN)
+			return tx.Bucket(subscribersBucket).ForEach(func(k, v []byte) error {
 				one, ok := decode(v)
 				if !ok || v == nil {
 					s.skipped.Add(1)
@@ -167,15 +168,12 @@ func (s *Store) Load() (subs []governor.Saved, savedAt time.Time, err error) {
 				subs = append(subs, one)
 				return nil
 			})
-			subs = append(subs, governor.Saved{Gone: true, Clock: time.Duration(number(state.Get(clockKey))),
-				Cases: uint64(number(state.Get(casesKey)))})
-			return err
 		})
 	})
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("load subscribers: %w", err)
+		return nil, governor.SavedState{}, fmt.Errorf("load subscribers: %w", err)
 	}
-	return subs, savedAt, nil
+	return subs, st, nil
 }
 
 // PutMeta keeps a small value of somebody else, such as the box's id, under a name of their own.

@@ -43,10 +43,15 @@ func reopen(t testing.TB, path string) *Store {
 	return s
 }
 
+// at is the state at wall clock w, with as many nanoseconds on the governor's clock and as many cases.
+func at(w time.Time, clock time.Duration) governor.SavedState {
+	return governor.SavedState{Wall: w, Clock: clock, Cases: uint64(clock)}
+}
+
 func some(id string, clock time.Duration) governor.Saved {
 	return governor.Saved{
-		Subscriber: id, Plan: "residential", Clock: clock, Cases: uint64(clock), Mode: governor.ModeEnforce, Stage: governor.StageCut,
-		Since: 1, Until: 2, Confirmed: 3, Calm: 4, Ended: 5, Case: "0001Z",
+		Subscriber: id, Plan: "residential", Mode: governor.ModeEnforce, Stage: governor.StageCut,
+		Since: clock, Until: 2, Confirmed: 3, Calm: 4, Ended: 5, Case: "0001Z",
 		Cause: governor.Cause{Of: governor.Sessions, Value: 15, Limit: 20, Burst: 5, Window: time.Hour},
 		Budgets: []governor.SavedBudget{
 			{Budget: governor.Budget{Of: governor.Sessions, Limit: 20, Per: time.Hour, Burst: 5}, WholeAt: 5, CalmAt: 6},
@@ -58,35 +63,29 @@ func some(id string, clock time.Duration) governor.Saved {
 func TestWhatIsSavedIsLoadedAfterReopening(t *testing.T) {
 	t.Parallel()
 	s, path := fresh(t)
-	if got, at, err := s.Load(); err != nil || got != nil || !at.IsZero() {
-		t.Fatalf("a fresh store gives %v %v %v", got, at, err)
+	if got, st, err := s.Load(); err != nil || got != nil || st != (governor.SavedState{}) {
+		t.Fatalf("a fresh store gives %v %v %v", got, st, err)
 	}
 	var subs []governor.Saved
 	for i := range 2*MaxKeys + 1 {
-		v := some(fmt.Sprintf("S-%05d", i), time.Duration(i))
-		v.Cases = 0
-		subs = append(subs, v)
+		subs = append(subs, some(fmt.Sprintf("S-%05d", i), time.Duration(i)))
 	}
-	subs[7].Cases = 70
-	if err := s.Save(subs, wall.Add(-time.Hour)); err != nil {
+	if err := s.Save(subs, at(wall.Add(-time.Hour), 8000)); err != nil {
 		t.Fatal(err)
 	}
-	// some of them go, one comes again with a later clock, in another order
-	last := []governor.Saved{{Subscriber: "S-00005", Gone: true, Clock: 9000}, some("S-00003", 9001), {Subscriber: "S-00001", Gone: true, Clock: 9002}}
-	last[1].Cases = 0
-	if err := s.Save(last, wall); err != nil {
+	// some of them go, one comes again as another, in another order
+	last := []governor.Saved{{Subscriber: "S-00005", Gone: true}, some("S-00003", 9001), {Subscriber: "S-00001", Gone: true}}
+	if err := s.Save(last, at(wall, 9002)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got, at, err := reopen(t, path).Load()
-	if err != nil || !at.Equal(wall) {
-		t.Fatalf("saved at %v, error %v", at, err)
+	got, st, err := reopen(t, path).Load()
+	if err != nil || !st.Wall.Equal(wall) || st.Clock != 9002 || st.Cases != 9002 {
+		t.Fatalf("saved at %v, error %v", st, err)
 	}
-	subs[7].Cases = 0 // it is one counter for all
 	want := append([]governor.Saved{subs[0], subs[2], last[1], subs[4]}, subs[6:]...)
-	want = append(want, governor.Saved{Gone: true, Clock: 9002, Cases: 70})
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("%d values loaded, %d wanted, or they differ", len(got), len(want))
 	}
@@ -95,14 +94,13 @@ func TestWhatIsSavedIsLoadedAfterReopening(t *testing.T) {
 func TestTheClockAndTheCasesOutliveEverySubscriber(t *testing.T) {
 	t.Parallel()
 	s, _ := fresh(t)
-	for _, v := range []governor.Saved{some("a", 50), {Subscriber: "a", Gone: true, Clock: 60, Cases: 51}} {
-		if err := s.Save([]governor.Saved{v}, wall); err != nil {
+	for i, subs := range [][]governor.Saved{{some("a", 50)}, {{Subscriber: "a", Gone: true}}, nil} {
+		if err := s.Save(subs, at(wall, time.Duration(50+i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, _, err := s.Load()
-	if want := []governor.Saved{{Gone: true, Clock: 60, Cases: 51}}; err != nil || !reflect.DeepEqual(got, want) {
-		t.Fatalf("%+v %v", got, err)
+	if got, st, err := s.Load(); err != nil || len(got) != 0 || st.Clock != 52 || st.Cases != 52 {
+		t.Fatalf("%+v %+v %v", got, st, err)
 	}
 }
 
@@ -110,19 +108,13 @@ func TestTheClockAndTheCasesOutliveEverySubscriber(t *testing.T) {
 func TestTheWallClockIsKeptOnlyWithTheClockThatBelongsToIt(t *testing.T) {
 	t.Parallel()
 	s, _ := fresh(t)
-	for _, v := range []governor.Saved{some("a", 50), {}, some("b", 49), {Gone: true}} {
-		if err := s.Save([]governor.Saved{v}, wall.Add(time.Duration(v.Clock))); err != nil {
+	for _, clock := range []time.Duration{50, 0, 49} {
+		if err := s.Save(nil, at(wall.Add(clock), clock)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, at, err := s.Load(); err != nil || !at.Equal(wall.Add(50)) || len(got) != 3 || got[2].Clock != 50 {
-		t.Fatalf("%v %+v %v", at, got, err)
-	}
-	if err := s.Save([]governor.Saved{{Gone: true, Clock: 60}}, wall.Add(60)); err != nil {
-		t.Fatal(err)
-	}
-	if got, at, err := s.Load(); err != nil || !at.Equal(wall.Add(60)) || got[2].Clock != 60 {
-		t.Fatalf("%v %+v %v", at, got, err)
+	if _, st, err := s.Load(); err != nil || !st.Wall.Equal(wall.Add(50)) || st.Clock != 50 {
+		t.Fatalf("%+v %v", st, err)
 	}
 }
 
@@ -133,25 +125,31 @@ func TestGovernorComesBackThroughTheStore(t *testing.T) {
 	s, path := fresh(t)
 	g := governor.New(p, wall)
 	for range 5 {
-		g.Open("S", "home", wall)
+		g.Open(governor.Attempt{Subscriber: "S", Plan: "home"}, wall)
 	}
-	if err := s.Save(g.Dirty(MaxKeys, wall), wall); err != nil {
+	if err := s.Save(g.Dirty(MaxKeys, wall), g.State(wall, wall)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	subs, at, err := reopen(t, path).Load()
+	subs, st, err := reopen(t, path).Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// five minutes later, by a monotonic clock that began anew
 	now := time.Unix(1000, 0)
 	g = governor.New(p, now)
-	if v := g.Restore(subs, at, wall.Add(5*time.Minute), now); v != governor.ClockGood {
-		t.Fatalf("clock %v", v)
+	v, err := g.Restore(st, func(each func(*governor.Saved)) error {
+		for i := range subs {
+			each(&subs[i])
+		}
+		return nil
+	}, wall.Add(5*time.Minute), now)
+	if err != nil || v != governor.ClockGood {
+		t.Fatalf("clock %v, %v", v, err)
 	}
-	d := g.Open("S", "home", now)
+	d := g.Open(governor.Attempt{Subscriber: "S", Plan: "home"}, now)
 	if d.Action != governor.ActionDefer || d.Wait != 10*time.Minute || d.Before != governor.StageDefer || d.Case != "00001" {
 		t.Errorf("%v wait %v before %v case %q", d.Action, d.Wait, d.Before, d.Case)
 	}
@@ -175,7 +173,7 @@ func TestMeta(t *testing.T) {
 	if err := s.PutMeta("", nil); err == nil {
 		t.Error("closed, and yet it was written")
 	}
-	if err := s.Save([]governor.Saved{some("a", 1)}, wall); !errors.Is(err, berrors.ErrDatabaseNotOpen) {
+	if err := s.Save([]governor.Saved{some("a", 1)}, at(wall, 9000)); !errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		t.Errorf("closed: %v", err)
 	}
 }
@@ -183,10 +181,9 @@ func TestMeta(t *testing.T) {
 // What stands on the boxes in the field must be read for ever, so the bytes are pinned.
 func TestTheFormOfAValueStays(t *testing.T) {
 	t.Parallel()
-	const pinned = "010b7265736964656e7469616c0104c801020406080a05303030315a" +
-		"011e280a8080c58bc6d101" + "02" + "01288080c58bc6d1010a0a0c" + "040600060000" + "7ee39d7e"
+	const pinned = "020b7265736964656e7469616c0104c8010406080a05303030315a" +
+		"011e280a8080c58bc6d101" + "02" + "01288080c58bc6d1010a0a0c" + "040600060000" + "a69f7621"
 	v := some("", 100)
-	v.Cases = 0
 	if got := hex.EncodeToString(encode(nil, &v)); got != pinned {
 		t.Errorf("a value is now\n%s, was\n%s", got, pinned)
 	}
@@ -205,7 +202,7 @@ func TestAnyValueSurvivesEncodingAndAnyFlippedBitIsNoticed(t *testing.T) {
 	num := rapid.Custom(func(t *rapid.T) int { return int(rapid.Int32().Draw(t, "n")) })
 	rapid.Check(t, func(t *rapid.T) {
 		v := governor.Saved{Plan: rapid.String().Draw(t, "plan"), Mode: governor.Mode(rapid.Byte().Draw(t, "mode")), Stage: governor.Stage(rapid.Byte().Draw(t, "stage")),
-			Clock: dur.Draw(t, "clock"), Since: dur.Draw(t, "since"), Until: dur.Draw(t, "until"), Confirmed: dur.Draw(t, "confirmed"), Calm: dur.Draw(t, "calm"), Ended: dur.Draw(t, "ended"),
+			Since: dur.Draw(t, "since"), Until: dur.Draw(t, "until"), Confirmed: dur.Draw(t, "confirmed"), Calm: dur.Draw(t, "calm"), Ended: dur.Draw(t, "ended"),
 			Case:    rapid.String().Draw(t, "case"),
 			Cause:   governor.Cause{Of: governor.Kind(rapid.Byte().Draw(t, "of")), Value: num.Draw(t, "value"), Limit: num.Draw(t, "limit"), Burst: num.Draw(t, "burst"), Window: dur.Draw(t, "window")},
 			Budgets: make([]governor.SavedBudget, rapid.IntRange(0, 9).Draw(t, "budgets"))}
@@ -288,7 +285,7 @@ func TestDamagedFileIsSetAsideWithItsContent(t *testing.T) {
 		if readErr != nil || string(kept) != junk || why == nil {
 			t.Errorf("%d: set aside as %q because of %v: %v", i, aside, why, readErr)
 		}
-		if err := s.Save([]governor.Saved{some("a", 1)}, wall); err != nil {
+		if err := s.Save([]governor.Saved{some("a", 1)}, at(wall, 9000)); err != nil {
 			t.Error(err)
 		}
 		if err := s.Close(); err != nil {
@@ -311,11 +308,10 @@ func TestNoDamageStopsUs(t *testing.T) {
 		var subs []governor.Saved
 		for i := range 300 {
 			v := some(fmt.Sprintf("S-%05d", i), time.Duration(1000*round+i))
-			v.Cases = 0
 			subs = append(subs, v)
-			was[fmt.Sprint(v.Subscriber, v.Clock)] = v
+			was[fmt.Sprint(v.Subscriber, v.Since)] = v
 		}
-		if err := s.Save(subs, wall); err != nil {
+		if err := s.Save(subs, at(wall, 9000)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -359,14 +355,14 @@ func TestNoDamageStopsUs(t *testing.T) {
 			t.Errorf("%s: load: %v", what, err)
 		}
 		for _, v := range subs {
-			if want, ok := was[fmt.Sprint(v.Subscriber, v.Clock)]; !v.Gone && (!ok || !reflect.DeepEqual(v, want)) {
+			if want, ok := was[fmt.Sprint(v.Subscriber, v.Since)]; !v.Gone && (!ok || !reflect.DeepEqual(v, want)) {
 				// a flipped bit in a key makes another name of it; that is not under the checksum
 				if what[:3] != "bit" {
 					t.Errorf("%s: invented %+v", what, v)
 				}
 			}
 		}
-		if err := s.Save([]governor.Saved{some("new", 1)}, wall); err != nil {
+		if err := s.Save([]governor.Saved{some("new", 1)}, at(wall, 9000)); err != nil {
 			t.Errorf("%s: save: %v", what, err)
 		}
 		if a, _ := s.Damaged(); a != "" {
@@ -415,7 +411,7 @@ func TestWrittenBytesAreHonest(t *testing.T) {
 		for k := range 500 {
 			subs = append(subs, some(fmt.Sprintf("S-%05d", k*7+i), 5))
 		}
-		if err := s.Save(subs, wall); err != nil {
+		if err := s.Save(subs, at(wall, 9000)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -448,7 +444,7 @@ func BenchmarkSave1000Of100k(b *testing.B) {
 	for i := range 100_000 {
 		subs = append(subs, some(fmt.Sprintf("S-%06d", i), 1))
 	}
-	if err := s.Save(subs, wall); err != nil {
+	if err := s.Save(subs, at(wall, 9000)); err != nil {
 		b.Fatal(err)
 	}
 	runtime.GC()
@@ -459,7 +455,7 @@ func BenchmarkSave1000Of100k(b *testing.B) {
 		for i := range part {
 			part[i] = subs[rnd.IntN(len(subs))]
 		}
-		if err := s.Save(part, wall); err != nil {
+		if err := s.Save(part, at(wall, 9000)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // version of the form of a value. A value of another version is left out on reading.
-const version = 1
+const version = 2
 
 // A value is: version, then the fields as varints (times and counts signed, enums and lengths unsigned), strings with
 // their length before them, and a CRC-32C of all of it. Enums are stored as numbers: new ones are added at the end.
@@ -20,7 +20,7 @@ func encode(b []byte, s *governor.Saved) []byte {
 	b = append(b, version)
 	b = text(b, s.Plan)
 	b = append(b, byte(s.Mode), byte(s.Stage))
-	for _, d := range []time.Duration{s.Clock, s.Since, s.Until, s.Confirmed, s.Calm, s.Ended} {
+	for _, d := range []time.Duration{s.Since, s.Until, s.Confirmed, s.Calm, s.Ended} {
 		b = binary.AppendVarint(b, int64(d))
 	}
 	b = text(b, s.Case)
@@ -98,7 +98,7 @@ func decode(b []byte) (s governor.Saved, ok bool) {
 	r := &reader{b: b[1 : len(b)-4], ok: true}
 	s.Plan = r.text()
 	s.Mode, s.Stage = governor.Mode(r.byte()), governor.Stage(r.byte())
-	for _, d := range []*time.Duration{&s.Clock, &s.Since, &s.Until, &s.Confirmed, &s.Calm, &s.Ended} {
+	for _, d := range []*time.Duration{&s.Since, &s.Until, &s.Confirmed, &s.Calm, &s.Ended} {
 		*d = r.duration()
 	}
 	s.Case = r.text()
