@@ -9,12 +9,13 @@ import (
 // rate, so many at once.
 type Traffic struct {
 	To       netip.AddrPort
-	From     string // envelope sender
-	Rcpt     string // envelope recipient; a message has one
-	StartTLS bool   // ask for STARTTLS; where it is not offered the session fails
-	Sessions int    // how many; 0 means until the context ends
-	Messages int    // per session; 0 means 1
-	Size     int    // bytes of a message's body; 0 means 1 KiB
+	Source   netip.Addr // the machine's address to send from; zero: its IPv4 or its IPv6
+	From     string     // envelope sender
+	Rcpt     string     // envelope recipient; a message has one
+	StartTLS bool       // ask for STARTTLS; where it is not offered the session fails
+	Sessions int        // how many; 0 means until the context ends
+	Messages int        // per session; 0 means 1
+	Size     int        // bytes of a message's body; 0 means 1 KiB
 	// Rate is sessions a second; 0 means as fast as Concurrency lets.
 	Rate float64
 	// Concurrency bounds the sessions that run at once; 0 means 1.

@@ -3,7 +3,11 @@
 // Exim from Debian on both sides and light SMTP clients of our own.
 //
 //	homes, mail servers ── switch ── lan0 [box] wan0 ── backbone ── mail servers
-//	100.64.0.0/16, 2001:db8:1000::/36           198.51.100.0/24, 203.0.113.0/24, 2001:db8:f000::/48
+//	100.64.0.0/16, 2001:db8:1000::/36           198.51.100.0/24, 203.0.113.0/24, 2001:db8:f000::/36
+//
+// A NAS that tells the box by RADIUS who has which address stands on a network
+// of its own behind mgmt0 (192.0.2.0/24). Machines may change their addresses
+// while everything runs.
 //
 // Nothing of it touches the host: no interface appears there, no package is
 // installed, no file outside the lab's own directory and the package cache is
@@ -158,10 +162,12 @@ func (l *Lab) Servers() []*MailServer {
 // Side says where in the network something stands.
 type Side uint8
 
-// The two sides of the box.
+// The sides of the box: its wan0, its lan0, and mgmt0, which a lab has once
+// something stands there.
 const (
 	Internet Side = iota
 	Subscribers
+	Management
 )
 
 // Line is a place in the network: one machine with its addresses.
@@ -170,9 +176,13 @@ type Line struct {
 	Namespace *Namespace
 	IPv4      netip.Addr
 	IPv6      netip.Addr
-	// Prefix6 is what the box routes to this machine: a subscriber's /56, or
-	// the address alone on the internet side.
+	// Prefix6 is what the box routes to this machine: a subscriber's /56, a /48
+	// on the internet side, the address alone on the management network.
 	Prefix6 netip.Prefix
+
+	box  *Namespace
+	dev  string     // the box's interface on this side
+	link netip.Addr // link-local: what the box's IPv6 routes to it go by
 }
 
 // Home is a subscriber without a mail server of its own: mail leaves by the

@@ -21,20 +21,21 @@ var (
 	boxWAN4a = netip.MustParsePrefix("198.51.100.1/24")
 	boxWAN4b = netip.MustParsePrefix("203.0.113.1/24")
 	boxWAN6  = netip.MustParsePrefix("2001:db8:f000::1/64")
+	boxMgmt4 = netip.MustParsePrefix("192.0.2.1/24")
+	boxMgmt6 = netip.MustParsePrefix("2001:db8:e000::1/64")
 	boxLink  = netip.MustParsePrefix("fe80::1/64")
 )
 
-// maxLines bounds each side: the internet has two /24s.
-const maxLines = 400
-
 // network is the switch, the box and the backbone, and what hangs on them.
 type network struct {
-	lab           string
-	access, inet  *Namespace // one bridge each
-	box           *Namespace
-	mu            sync.Mutex
-	lines         []*Namespace
-	subs, servers int // how many there are, which is the next one's number
+	lab          string
+	access, inet *Namespace // one bridge each
+	box          *Namespace
+
+	mu    sync.Mutex
+	mgmt  *Namespace // the third bridge, once something is on it
+	lines []*Namespace
+	count [Management + 1]int // addresses given out on each side, which is the next one's number
 }
 
 func newNetwork(lab string) (_ *network, err error) {
@@ -177,12 +178,18 @@ func ipNet(p netip.Prefix) *net.IPNet {
 // plan gives the addresses of the number-th machine (from 1) of a side.
 func plan(side Side, number int) (v4 netip.Prefix, v6 netip.Addr, routed netip.Prefix, link netip.Prefix) {
 	link = netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 14: byte((number + 1) >> 8), 15: byte(number + 1)}), 64)
-	six := [16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: 0x25}
-	if side == Subscribers {
+	six := [16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: hostPart}
+	switch side {
+	case Subscribers:
 		v4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte((number + 10) / 250), byte((number+10)%250 + 1)}), 16)
 		six[4], six[5] = 0x10|byte(number>>8), byte(number)
 		v6 = netip.AddrFrom16(six)
 		return v4, v6, netip.PrefixFrom(v6, 56).Masked(), link
+	case Management:
+		v4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + number)}), 24)
+		six[4], six[5] = 0xe0, byte(number)
+		v6 = netip.AddrFrom16(six)
+		return v4, v6, netip.PrefixFrom(v6, 128), link
 	}
 	// Odd ones in one /24, even ones in the other: two networks to talk to.
 	v4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + number/2)}), 24)
@@ -194,22 +201,60 @@ func plan(side Side, number int) (v4 netip.Prefix, v6 netip.Addr, routed netip.P
 	return v4, v6, netip.PrefixFrom(v6, 48).Masked(), link
 }
 
-// addLine puts one more machine behind the box's lan0 or wan0.
+// hostPart ends every machine's own IPv6 address.
+const hostPart = 0x25
+
+// side is what one side of the box hangs on.
+func (n *network) side(side Side) (sw *Namespace, dev string, most int) {
+	switch side {
+	case Subscribers:
+		return n.access, "lan0", 400
+	case Management:
+		return n.mgmt, "mgmt0", 200 // one /24
+	}
+	return n.inet, "wan0", 400 // two /24s
+}
+
+// next takes the next number of a side; nobody else gets its addresses.
+func (n *network) next(side Side) (int, error) {
+	if _, _, most := n.side(side); n.count[side] == most {
+		return 0, fmt.Errorf("no more than %d machines and spare addresses a side", most)
+	}
+	n.count[side]++
+	return n.count[side], nil
+}
+
+// addManagement makes the third network, which a lab has only when it is used.
+func (n *network) addManagement() error {
+	if n.mgmt != nil {
+		return nil
+	}
+	sw, err := newNamespace(n.lab, "management")
+	if err != nil {
+		return err
+	}
+	n.mgmt = sw
+	if err := addBridge(sw); err != nil {
+		return fmt.Errorf("bridge in %s: %w", sw.Name, err)
+	}
+	return n.plug(n.box, "mgmt0", sw, "box", boxLink, boxMgmt4, boxMgmt6)
+}
+
+// addLine puts one more machine behind one of the box's interfaces.
 func (n *network) addLine(name string, side Side) (Line, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	count, sw, dev, gw4 := &n.servers, n.inet, "wan0", boxWAN4a
-	if side == Subscribers {
-		count, sw, dev, gw4 = &n.subs, n.access, "lan0", boxLAN4
+	if side == Management {
+		if err := n.addManagement(); err != nil {
+			return Line{}, err
+		}
 	}
-	if *count == maxLines {
-		return Line{}, fmt.Errorf("no more than %d machines a side", maxLines)
+	number, err := n.next(side)
+	if err != nil {
+		return Line{}, err
 	}
-	*count++
-	v4, v6, routed, link := plan(side, *count)
-	if boxWAN4b.Masked().Contains(v4.Addr()) {
-		gw4 = boxWAN4b
-	}
+	sw, dev, _ := n.side(side)
+	v4, v6, routed, link := plan(side, number)
 	ns, err := newNamespace(n.lab, name)
 	if err != nil {
 		return Line{}, err
@@ -218,14 +263,38 @@ func (n *network) addLine(name string, side Side) (Line, error) {
 	if err := sysctls(ns); err != nil {
 		return Line{}, err
 	}
-	if err := n.plug(ns, "eth0", sw, fmt.Sprintf("port%d", *count), link, v4, netip.PrefixFrom(v6, 128)); err != nil {
+	if err := n.plug(ns, "eth0", sw, fmt.Sprintf("port%d", number), link, v4, netip.PrefixFrom(v6, 128)); err != nil {
 		return Line{}, err
 	}
+	l := Line{Name: name, Namespace: ns, IPv4: v4.Addr(), IPv6: v6, Prefix6: routed, box: n.box, dev: dev, link: link.Addr()}
 	err = errors.Join(
-		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv4Unspecified(), 0), gw4.Addr()),
+		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv4Unspecified(), 0), gateway4(l.IPv4).Addr()),
 		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv6Unspecified(), 0), boxLink.Addr()),
-		addRoute(n.box, dev, routed, link.Addr()))
-	return Line{Name: name, Namespace: ns, IPv4: v4.Addr(), IPv6: v6, Prefix6: routed}, err
+		addRoute(n.box, dev, routed, l.link))
+	return l, err
+}
+
+// spare takes addresses that no machine has.
+func (n *network) spare(side Side) (netip.Addr, netip.Prefix, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	number, err := n.next(side)
+	if err != nil {
+		return netip.Addr{}, netip.Prefix{}, err
+	}
+	v4, _, routed, _ := plan(side, number)
+	return v4.Addr(), routed, nil
+}
+
+// gateway4 is the box's address in the network that a belongs to; its bits are
+// the network's. The zero Prefix: a belongs to none.
+func gateway4(a netip.Addr) netip.Prefix {
+	for _, gw := range []netip.Prefix{boxLAN4, boxWAN4a, boxWAN4b, boxMgmt4} {
+		if gw.Masked().Contains(a) {
+			return gw
+		}
+	}
+	return netip.Prefix{}
 }
 
 func addRoute(ns *Namespace, dev string, to netip.Prefix, via netip.Addr) error {
@@ -238,7 +307,7 @@ func addRoute(ns *Namespace, dev string, to netip.Prefix, via netip.Addr) error 
 	if err != nil {
 		return err
 	}
-	if err := h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice()}); err != nil {
+	if err := h.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice()}); err != nil {
 		return fmt.Errorf("route %s via %s in %s: %w", to, via, ns.Name, err)
 	}
 	return nil
@@ -248,8 +317,8 @@ func addRoute(ns *Namespace, dev string, to netip.Prefix, via netip.Addr) error 
 func (n *network) all() []*Namespace {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out := make([]*Namespace, 0, 3+len(n.lines))
-	for _, ns := range append([]*Namespace{n.access, n.box, n.inet}, n.lines...) {
+	out := make([]*Namespace, 0, 4+len(n.lines))
+	for _, ns := range append([]*Namespace{n.access, n.box, n.inet, n.mgmt}, n.lines...) {
 		if ns != nil {
 			out = append(out, ns)
 		}

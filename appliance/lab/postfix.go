@@ -44,7 +44,6 @@ func (postfix) files(s *MailServer, routes []Route) []file {
 }
 
 func mainCF(s *MailServer, routes []Route) string {
-	retry := fmt.Sprintf("%ds", int(s.Options.RetryAfter.Seconds()))
 	var transports string
 	for i, r := range routes {
 		transports += fmt.Sprintf(" { %s = route%d:[%s]:%d }", r.Domain, i, r.To.Addr(), r.To.Port())
@@ -92,10 +91,8 @@ func mainCF(s *MailServer, routes []Route) string {
 		{"smtp_tls_loglevel", "1, peercert"},
 		// One message, one session: what the box counts is what was sent.
 		{"smtp_connection_cache_on_demand", "no"},
-		{"minimal_backoff_time", retry},
-		{"maximal_backoff_time", retry},
-		{"queue_run_delay", retry},
 	}
+	set = append(set, retrySchedule(s.Options)...)
 	if s.Options.StartTLS {
 		set = append(set, [2]string{"smtpd_tls_security_level", "may"},
 			[2]string{"smtpd_tls_chain_files", "/etc/lab/chain.pem"})
@@ -108,6 +105,22 @@ func mainCF(s *MailServer, routes []Route) string {
 		fmt.Fprintf(&b, "%s = %s\n", kv[0], kv[1])
 	}
 	return b.String()
+}
+
+// retrySchedule says when a deferred message is tried again. Postfix's own
+// figures, postconf(5): a look at the queue each 300 s; a message waits as long
+// as it is old, at least 300 s and at most 4000 s; a host that refused is left
+// alone for 300 s; what is five days old goes back.
+func retrySchedule(o ServerOptions) [][2]string {
+	look, least, most, life := o.RetryAfter, o.RetryAfter, o.RetryAfter, 5*24*time.Hour
+	if n := time.Duration(o.TimesFaster); n > 0 {
+		look, least, most, life = 300*time.Second/n, 300*time.Second/n, 4000*time.Second/n, life/n
+	}
+	whole := func(d time.Duration) string { return fmt.Sprintf("%ds", max(1, int(d.Seconds()))) }
+	return [][2]string{
+		{"queue_run_delay", whole(look)}, {"minimal_backoff_time", whole(least)}, {"maximal_backoff_time", whole(most)},
+		{"maximal_queue_lifetime", whole(life)}, {"bounce_queue_lifetime", whole(life)},
+	}
 }
 
 // services are the lines of master.cf that every instance has, nothing in a

@@ -97,6 +97,9 @@ func (l Line) session(ctx context.Context, t Traffic) (s Session) {
 	if t.To.Addr().IsLoopback() {
 		from = t.To.Addr()
 	}
+	if t.Source.IsValid() {
+		from = t.Source
+	}
 	dctx, cancel := context.WithTimeout(ctx, t.Timeout)
 	conn, err := l.Namespace.dial(dctx, from, t.To)
 	cancel()
