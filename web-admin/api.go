@@ -2,7 +2,6 @@ package webadmin
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,10 +17,12 @@ const (
 
 // operation is what the OpenAPI document says of a route.
 type operation struct {
-	summary string
-	query   []string // names of query parameters
-	answer  any      // a value of the type that is answered; nil: a stream or free JSON
-	stream  bool     // text/event-stream
+	summary  string
+	query    []string // names of query parameters
+	required []string // those that must be there
+	body     any      // a value of the type that is taken; nil: nothing
+	answer   any      // a value of the type that is answered; nil: a stream or free JSON
+	stream   bool     // text/event-stream
 }
 
 // apiRoutes are the API's routes, the same over HTTPS and over the local socket.
@@ -30,9 +31,25 @@ func apiRoutes() []route {
 	return []route{
 		{"GET", apiRoot + "/status", byToken, (*Server).apiStatus, &operation{summary: "The box as a whole", answer: Status{}}},
 		{"GET", apiRoot + "/subscribers", byToken, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first",
-			query: append([]string{"stage", "q"}, paged...), answer: list[Subscriber]{}}},
+			query: append([]string{"stage", "q", "exempt"}, paged...), answer: list[Subscriber]{}}},
 		{"GET", apiRoot + "/subscribers/{id}", byToken, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/release", byToken, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
+		{"POST", apiRoot + "/subscribers/{id}/exemption", byToken, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
+			body: exemptionBody{}, answer: Subscriber{}}},
+		{"DELETE", apiRoot + "/subscribers/{id}/exemption", byToken, (*Server).apiUnexempt, &operation{summary: "End an exemption", answer: Subscriber{}}},
+		{"PATCH", apiRoot + "/subscribers/{id}", byToken, (*Server).apiSetPlan, &operation{summary: "Put a subscriber under another plan, whatever the list says; an empty one goes back to the list's",
+			body: planBody{}, answer: Subscriber{}}},
+		{"GET", apiRoot + "/cases/{id}", byToken, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
+		{"GET", apiRoot + "/lookup", byToken, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
+			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
+		{"GET", apiRoot + "/unmapped", byToken, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},
+		{"GET", apiRoot + "/bindings", byToken, (*Server).apiBindings, &operation{summary: "Who holds which prefix by word of the API, which goes before every other source",
+			query: append([]string{"subscriber"}, paged...), answer: list[Binding]{}}},
+		{"PUT", apiRoot + "/bindings", byToken, (*Server).apiBind, &operation{summary: "Give a prefix to a subscriber from now on, whoever had it", body: bindingBody{}, answer: Binding{}}},
+		{"DELETE", apiRoot + "/bindings", byToken, (*Server).apiUnbind, &operation{summary: "Take back what the API said about a prefix",
+			query: []string{"prefix"}, required: []string{"prefix"}, answer: Binding{}}},
+		{"GET", apiRoot + "/plans", byToken, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
+		{"GET", apiRoot + "/presets", byToken, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/records", byToken, (*Server).apiRecords, &operation{summary: "The last records, newest first",
 			query: append([]string{"kind", "subscriber", "from", "to"}, paged...), answer: list[Record]{}}},
 		{"GET", apiRoot + "/events", byToken, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
@@ -52,7 +69,7 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: in.limit(), Cursor: in.cursor()}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Limit: in.limit(), Cursor: in.cursor()}
 	if in.refused(w) {
 		return
 	}
@@ -71,19 +88,6 @@ func (s *Server) apiSubscriber(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, s.complete(sub, s.opt.Source.Status(), s.opt.Now()))
-}
-
-func (s *Server) apiRelease(w http.ResponseWriter, r *http.Request) {
-	sub, err := s.opt.Source.Release(r.PathValue("id"), actorOf(r).who)
-	switch {
-	case errors.Is(err, ErrUnknownSubscriber):
-		problem(w, http.StatusNotFound, "No such subscriber", "Nobody has this id, and no session of it was seen.")
-	case err != nil:
-		s.opt.Log.Error("web admin: release", "err", err)
-		problem(w, http.StatusInternalServerError, "The subscriber was not released", err.Error())
-	default:
-		writeJSON(w, http.StatusOK, s.complete(sub, s.opt.Source.Status(), s.opt.Now()))
-	}
 }
 
 func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
@@ -168,6 +172,18 @@ func (in *input) limit() int {
 	return n
 }
 
+// yes reads a switch: 1 or 0, true or false.
+func (in *input) yes(name string) bool {
+	switch in.q.Get(name) {
+	case "", "0", "false":
+	case "1", "true":
+		return true
+	default:
+		in.wrong(name, "1 or 0")
+	}
+	return false
+}
+
 func (in *input) time(name string) time.Time {
 	v := in.q.Get(name)
 	if v == "" {
@@ -214,7 +230,7 @@ func (in *input) refused(w http.ResponseWriter) bool {
 	if len(in.errors) == 0 {
 		return false
 	}
-	writeProblem(w, problemDetails{Title: "The request has values that cannot be used", Status: http.StatusBadRequest, Errors: in.errors})
+	badValues(w, in.errors)
 	return true
 }
 

@@ -192,9 +192,12 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	doc := read[struct {
 		OpenAPI string
 		Paths   map[string]map[string]struct {
-			Summary    string
-			Parameters []struct{ Name, In string }
-			Responses  map[string]struct {
+			Summary     string
+			Parameters  []struct{ Name, In string }
+			RequestBody struct {
+				Content map[string]struct{ Schema struct{ Required []string } }
+			}
+			Responses map[string]struct {
 				Content map[string]struct{ Schema map[string]any }
 			}
 		}
@@ -207,6 +210,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	if described != len(apiRoutes()) || doc.OpenAPI != "3.1.0" {
 		t.Errorf("%d operations described, %d routes", described, len(apiRoutes()))
 	}
+	example := strings.NewReplacer("cases/{id}", "cases/K7Q2X", "{id}", "S-1044", "/lookup", "/lookup?address=100.64.3.7")
 	for _, rt := range apiRoutes() {
 		op, ok := doc.Paths[rt.path][strings.ToLower(rt.method)]
 		if !ok || op.Summary == "" {
@@ -216,11 +220,14 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		if strings.Contains(rt.path, "{id}") && !slices.ContainsFunc(op.Parameters, func(p struct{ Name, In string }) bool { return p.Name == "id" && p.In == "path" }) {
 			t.Errorf("%s: id is not described", rt.path)
 		}
+		if sent := len(op.RequestBody.Content["application/json"].Schema.Required); (sent > 0) != (rt.api.body != nil) {
+			t.Errorf("%s %s: %d members of its body are described", rt.method, rt.path, sent)
+		}
 		if rt.method != "GET" || rt.api.answer == nil {
 			continue
 		}
 		// The real answer has the keys that the document requires, and no others.
-		answer := read[any](t, s, strings.Replace(rt.path, "{id}", "S-1044", 1))
+		answer := read[any](t, s, example.Replace(rt.path))
 		fits(t, rt.path, op.Responses["200"].Content["application/json"].Schema, answer, doc.Components.Schemas)
 	}
 }

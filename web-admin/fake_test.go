@@ -330,6 +330,33 @@ func busyBox() *fakeBox {
 		d.Reason = fmt.Sprintf("tls_handshakes %d/20 per 1h (%d%%)", 61-i*13, (61-i*13)*5)
 		f.subs[0].Decisions = append(f.subs[0].Decisions, d)
 	}
+	for i := range f.subs {
+		sub := &f.subs[i]
+		sub.PlanSource, sub.ListPlan = "list", sub.Plan
+		if sub.Unmapped {
+			sub.PlanSource, sub.ListPlan = "unmapped", ""
+			continue
+		}
+		for _, p := range sub.Prefixes {
+			sub.Bindings = append(sub.Bindings, Binding{Prefix: p, Subscriber: sub.ID, Source: "csv"})
+		}
+	}
+	f.subs[0].Bindings[0].Source, f.subs[0].Bindings[0].From = "radius", ago(7*24*time.Hour)
+	f.subs[0].Budgets[0].Pressure = 31
+	// The bakery is exempt, and the second home has been under the office plan since somebody called.
+	f.subs[2].Exemption = &Exemption{Since: ago(26 * time.Hour), Until: At(noon.Add(5*24*time.Hour + 12*time.Hour)), Reason: "Christmas newsletter, asked by phone", By: "admin 192.0.2.7"}
+	f.subs[2].Decisions = []Decision{{At: ago(9 * time.Minute), Action: "defer", Before: "defer", Stage: "defer", Of: "sessions", Reason: "sessions 30/25 at once, 100 per 1h (120%)", Exemption: "Christmas newsletter, asked by phone", Case: "K7Q6A"}}
+	f.subs[1].Plan, f.subs[1].PlanSource = "office", "operator"
+	f.subs[1].Decisions = []Decision{{At: ago(2 * time.Minute), Action: "defer", Acted: true, Before: "defer", Stage: "defer", Of: "sessions", Reason: "sessions 9/5 at once, 20 per 1h (180%)", Wait: Seconds(3 * time.Minute), Retry: true, Case: "K7Q4M"}}
+	f.status.Exempt = 1
+	f.bound = []Binding{{Prefix: "100.64.30.0/29", Subscriber: "S-2007", Source: "api", From: ago(3 * time.Hour)}}
+	for i := range 5 {
+		f.sources = append(f.sources, Unmapped{Address: fmt.Sprintf("100.64.77.%d", 15+i), Subscriber: fmt.Sprintf("100.64.77.%d/32", 15+i), Stage: "observe", First: ago(40 * time.Hour), Last: ago(time.Duration(i*17) * time.Minute),
+			Sessions: int64(412 / (i + 1)), Denied: int64(37 / (i + 1) / (i + 1)), Messages: int64(12 * i), Destinations: 41 / (i + 1), Clients: 1 + i%2})
+	}
+	f.sources[0].Stage = "defer"
+	f.sources[1].Clients, f.sources[1].Crowd = 9, "9 TLS fingerprints, 5 of them more than once within the last hour"
+	f.sources = append(f.sources, Unmapped{Address: "2001:db8:77:1::/64", Subscriber: "2001:db8:77::/56", Stage: "observe", First: ago(9 * time.Minute), Last: ago(9 * time.Minute), Sessions: 1, Destinations: 1})
 	f.addRecords()
 	return f
 }

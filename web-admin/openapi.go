@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,7 +34,7 @@ func openAPI(rs []route) object {
 			params = append(params, object{"name": m[1], "in": "path", "required": true, "schema": object{"type": "string"}})
 		}
 		for _, name := range rt.api.query {
-			params = append(params, object{"name": name, "in": "query", "schema": querySchema(name)})
+			params = append(params, object{"name": name, "in": "query", "required": slices.Contains(rt.api.required, name), "schema": querySchema(name)})
 		}
 		content := object{"application/json": object{"schema": object{"type": "object"}}}
 		switch {
@@ -49,6 +50,9 @@ func openAPI(rs []route) object {
 				"default": object{"description": "a problem (RFC 9457)", "content": object{"application/problem+json": object{
 					"schema": object{"$ref": "#/components/schemas/problem"}}}},
 			},
+		}
+		if rt.api.body != nil {
+			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": bodySchema(reflect.TypeOf(rt.api.body))}}}
 		}
 		if len(params) > 0 {
 			op["parameters"] = params
@@ -71,12 +75,21 @@ func querySchema(name string) object {
 	switch name {
 	case "limit":
 		return object{"type": "integer", "minimum": 1, "maximum": maxLimit, "default": defaultLimit}
-	case "from", "to":
+	case "exempt":
+		return object{"type": "boolean"}
+	case "from", "to", "at":
 		return object{"type": "string", "format": "date-time"}
 	case "stage":
 		return object{"type": "array", "items": object{"type": "string", "enum": stages}}
 	}
 	return object{"type": "string", "maxLength": maxText}
+}
+
+// bodySchema describes what a route takes: its members and no others, all of them.
+func bodySchema(t reflect.Type) object {
+	o := fieldsSchema(t, nil)
+	o["additionalProperties"] = false
+	return o
 }
 
 // schemaOf describes t as encoding/json writes it. Named structs go into named, and are referred to; nil: everything in place.
@@ -128,7 +141,11 @@ func fieldsSchema(t reflect.Type, named object) object {
 		if name == "-" {
 			continue
 		}
-		properties[name] = schemaOf(f.Type, named)
+		schema := schemaOf(f.Type, named)
+		if format := f.Tag.Get("format"); format != "" {
+			schema["format"] = format
+		}
+		properties[name] = schema
 		if options != "omitempty" {
 			required = append(required, name)
 		}

@@ -31,8 +31,12 @@ func sentence(sub Subscriber, st Status, now time.Time, loc *time.Location) stri
 	z := zone{now, loc}
 	var said []string
 	say := func(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
-	if stageRank(sub.Stage) < stageRank("pace") {
-		say("Nothing is being held back on this line: it is within what its plan allows.")
+	if exempt := sub.Exemption; exempt != nil || stageRank(sub.Stage) < stageRank("pace") {
+		if exempt != nil {
+			say("Nothing is being held back on this line: it is exempt until %s.", z.clock(exempt.Until.Time).Text)
+		} else {
+			say("Nothing is being held back on this line: it is within what its plan allows.")
+		}
 		for _, d := range sub.Decisions { // newest first: what the caller may have noticed
 			if d.Acted && stageRank(d.Action) >= stageRank("pace") {
 				say("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, d.Reason)
