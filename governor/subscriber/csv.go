@@ -288,5 +288,11 @@ func (p *parser) build() {
 		for _, pfx := range s.Prefixes {
 			p.t.prefixes.Insert(pfx, &p.t.all[i])
 		}
+		for _, c := range s.Circuits {
+			if p.t.circuits == nil {
+				p.t.circuits = map[string]int32{}
+			}
+			p.t.circuits[circuitKey(c)] = int32(i)
+		}
 	}
 }

@@ -3,6 +3,8 @@
 package subscriber
 
 import (
+	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -25,7 +27,68 @@ type Table struct {
 	prefixes bart.Table[*Subscriber]
 	byID     map[string]*Subscriber
 	all      []Subscriber // by ID
+	circuits map[string]int32
 }
+
+func (t *Table) id(row int32) string   { return t.all[row].ID }
+func (t *Table) plan(row int32) string { return t.all[row].Plan }
+func (t *Table) name(row int32) string { return t.all[row].Name }
+
+func (t *Table) rowOf(s *Subscriber) int32 {
+	i, _ := slices.BinarySearchFunc(t.all, s.ID, func(a Subscriber, id string) int { return cmp.Compare(a.ID, id) })
+	return int32(i)
+}
+
+func (t *Table) row(id string) (int32, bool) {
+	s, ok := t.byID[id]
+	if !ok {
+		return -1, false
+	}
+	return t.rowOf(s), true
+}
+
+func (t *Table) circuit(key string) (int32, bool) {
+	row, ok := t.circuits[key]
+	return row, ok
+}
+
+func (t *Table) cover(addr netip.Addr) (netip.Prefix, int32, bool) {
+	return t.coverPrefix(netip.PrefixFrom(addr.WithZone(""), addr.BitLen()))
+}
+
+func (t *Table) coverPrefix(p netip.Prefix) (netip.Prefix, int32, bool) {
+	found, s, ok := t.prefixes.LookupPrefixLPM(p)
+	if !ok {
+		return found, -1, false
+	}
+	return found, t.rowOf(s), true
+}
+
+func (t *Table) owner(p netip.Prefix) (int32, bool) {
+	s, ok := t.prefixes.Get(p)
+	if !ok {
+		return -1, false
+	}
+	return t.rowOf(s), true
+}
+
+func (t *Table) rows(all iter.Seq2[netip.Prefix, *Subscriber]) iter.Seq2[netip.Prefix, int32] {
+	return func(yield func(netip.Prefix, int32) bool) {
+		for p, s := range all {
+			if !yield(p, t.rowOf(s)) {
+				return
+			}
+		}
+	}
+}
+
+func (t *Table) inside(p netip.Prefix) iter.Seq2[netip.Prefix, int32] {
+	return t.rows(t.prefixes.Subnets(p))
+}
+func (t *Table) over(p netip.Prefix) iter.Seq2[netip.Prefix, int32] {
+	return t.rows(t.prefixes.Supernets(p))
+}
+func (t *Table) prefixesInFile() iter.Seq2[netip.Prefix, int32] { return t.rows(t.prefixes.All()) }
 
 // Lookup finds whose addr is: of nested prefixes, the longest decides. An IPv4 address mapped into IPv6 counts as IPv4.
 func (t *Table) Lookup(addr netip.Addr) (Subscriber, bool) {

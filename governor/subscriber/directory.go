@@ -1,0 +1,297 @@
+package subscriber
+
+import (
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gaissmai/bart"
+)
+
+// Directory answers whose an address is, now and in the past, from all sources together: the list and what RADIUS,
+// DHCP and the API say about it. The longest prefix decides; of equal ones API, then RADIUS, then a lease, then the
+// list; within one source the newest.
+//
+// It is safe for concurrent use. Lookup, Alone, ByID, PlanOf and Table take no lock and wait for nobody: they read a
+// view that is replaced as a whole. Everything else takes turns.
+//
+// A binding whose line nobody has (an unknown hardware address, for example, which a customer can choose) is kept but
+// decides nothing, until a new list has the line. One exception: a user that RADIUS names is somebody, list or not;
+// the line is called "radius:" and the User-Name.
+type Directory struct {
+	view atomic.Pointer[view]
+
+	tables sync.Mutex // one SetTable at a time
+	mu     sync.Mutex // everything below, and replacing view
+
+	held     *bart.Table[*held] // what the next view will have
+	inPlace  bool               // held belongs to nobody else yet and may be written to
+	claims   map[netip.Prefix]*claim
+	lens     lengths // of the prefixes in claims
+	sessions map[sessionKey]*session
+	lines    map[string]*claim // the youngest of each line
+	bindings int               // claims in all
+	unknown  int               // of them, those whose line nobody has
+	history  history
+	dirty    map[string]struct{} // keys to be saved or deleted
+	clock    wallClock
+	stats    Stats
+}
+
+// view is what a lookup needs. It never changes.
+type view struct {
+	table *Table
+	held  *bart.Table[*held]
+	plans map[string]string // the operator's choice by subscriber
+}
+
+// held is who has a prefix by a binding that decides. It never changes.
+type held struct {
+	prefix netip.Prefix
+	id     string
+	row    int32 // in the view's table, -1: not in it
+	source Source
+}
+
+// claim is one binding that has not ended. Of several on a prefix only the best decides.
+type claim struct {
+	prefix     netip.Prefix
+	source     Source
+	session    *session
+	at         int    // in session.claims
+	name       string // of whoever has it, in the source's words: RADIUS User-Name, for API the subscriber's id
+	circuits   []string
+	id         string // "": nobody's line
+	row        int32
+	from, seen int64  // Unix nanoseconds; seen is the last word on it
+	next       *claim // on the same prefix, not better
+
+	elder, younger *claim // of the same line
+}
+
+type sessionKey struct {
+	source Source
+	name   string
+}
+
+type session struct {
+	key    sessionKey
+	claims []*claim
+}
+
+// lengths counts prefixes by family and length, so that a search for what covers an address asks only for lengths that
+// exist.
+type lengths [2][129]int32
+
+func family(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return 0
+	}
+	return 1
+}
+
+func (l *lengths) add(p netip.Prefix, n int32) { l[family(p)][p.Bits()] += n }
+
+// covering calls f for every prefix of a length that exists and that contains addr, the longest first.
+func (l *lengths) covering(addr netip.Addr, f func(netip.Prefix)) {
+	of := &l[1]
+	if addr.Is4() {
+		of = &l[0]
+	}
+	for bits := addr.BitLen(); bits >= 0; bits-- {
+		if of[bits] > 0 {
+			if p, err := addr.Prefix(bits); err == nil {
+				f(p)
+			}
+		}
+	}
+}
+
+// Stats is what a directory counts. The first four are how many there are now, the others since the start.
+type Stats struct {
+	Bindings int // of RADIUS, leases and API
+	Unknown  int // of them, whose line nobody has
+	History  int // ended bindings that are kept
+	Plans    int // plans of the operator's
+
+	Stale, Ended, Full, Invalid uint64 // bindings refused, see the errors of Bind
+	Lost                        uint64 // ended bindings that made room before their time
+}
+
+// NewDirectory knows what t knows; nil is an empty list.
+func NewDirectory(t *Table) *Directory {
+	if t == nil {
+		t = &Table{}
+	}
+	d := &Directory{held: &bart.Table[*held]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{},
+		dirty: map[string]struct{}{}}
+	d.view.Store(&view{table: t, held: d.held})
+	return d
+}
+
+// Lookup finds who has addr now. An IPv4 address mapped into IPv6 counts as IPv4; a zone is ignored.
+func (d *Directory) Lookup(addr netip.Addr) (Holder, bool) {
+	return d.view.Load().lookup(addr.Unmap())
+}
+
+func (v *view) lookup(addr netip.Addr) (Holder, bool) {
+	prefix, row, ok := v.table.cover(addr)
+	if h, bound := v.held.Lookup(addr); bound && (!ok || h.prefix.Bits() >= prefix.Bits()) {
+		return v.holder(h.prefix, h.source, h.id, h.row), true
+	}
+	if !ok {
+		return Holder{}, false
+	}
+	return v.holder(prefix, CSV, v.table.id(row), row), true
+}
+
+// around finds who has the whole of p; of an address in p somebody else may have more.
+func (v *view) around(p netip.Prefix) (Holder, bool) {
+	prefix, row, ok := v.table.coverPrefix(p)
+	if h, bound := v.held.LookupPrefix(p); bound && (!ok || h.prefix.Bits() >= prefix.Bits()) {
+		return v.holder(h.prefix, h.source, h.id, h.row), true
+	}
+	if !ok {
+		return Holder{}, false
+	}
+	return v.holder(prefix, CSV, v.table.id(row), row), true
+}
+
+func (v *view) holder(p netip.Prefix, s Source, id string, row int32) Holder {
+	h := Holder{ID: id, Source: s, Prefix: p}
+	if row >= 0 {
+		h.Plan, h.Name = v.table.plan(row), v.table.name(row)
+	}
+	if len(v.plans) > 0 {
+		if plan, ok := v.plans[id]; ok {
+			h.Plan = plan
+		}
+	}
+	return h
+}
+
+// Alone tells whether whoever has addr has the whole of its /64, so that acting on the /64 hits nobody else: see
+// Table.Alone.
+func (d *Directory) Alone(addr netip.Addr) bool {
+	if addr = addr.Unmap(); !addr.Is6() {
+		return true
+	}
+	net64, err := addr.WithZone("").Prefix(64)
+	if err != nil {
+		return false
+	}
+	v := d.view.Load()
+	own, known := v.lookup(addr)
+	if around, ok := v.around(net64); ok != known || around.ID != own.ID {
+		return false
+	}
+	for _, h := range v.held.Subnets(net64) {
+		if h.id != own.ID {
+			return false
+		}
+	}
+	for p, row := range v.table.inside(net64) {
+		if _, bound := v.held.Get(p); !bound && v.table.id(row) != own.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// Table is the list in force.
+func (d *Directory) Table() *Table { return d.view.Load().table }
+
+// ByID finds a subscriber of the list by its name, with the plan that is in force for it.
+func (d *Directory) ByID(id string) (Subscriber, bool) {
+	v := d.view.Load()
+	s, ok := v.table.ByID(id)
+	if plan, mine := v.plans[id]; ok && mine {
+		s.Plan = plan
+	}
+	return s, ok
+}
+
+// PlanOf is the plan in force for a subscriber: the operator's choice, else the list's; "" when neither says anything.
+func (d *Directory) PlanOf(id string) string {
+	v := d.view.Load()
+	if plan, ok := v.plans[id]; ok {
+		return plan
+	}
+	if row, ok := v.table.row(id); ok {
+		return v.table.plan(row)
+	}
+	return ""
+}
+
+// SetPlan gives a subscriber a plan of the operator's, whatever the list says; "" goes back to the list's. The
+// subscriber is in the list, or Unlisted; everybody else is ErrUnknownLine, and one beyond MaxPlans is ErrFull. Whether
+// there is such a plan is the caller's to know.
+func (d *Directory) SetPlan(id, plan string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.view.Load()
+	_, had := v.plans[id]
+	if _, listed := v.table.row(id); plan != "" && (!listed && !Unlisted(id) || len(id) > maxWord || len(plan) > maxWord) {
+		return ErrUnknownLine
+	}
+	switch {
+	case plan == "" && !had:
+		return nil
+	case plan != "" && !had && len(v.plans) >= MaxPlans:
+		return ErrFull
+	}
+	next := *v
+	next.plans = maps.Clone(v.plans)
+	if plan == "" {
+		delete(next.plans, id)
+	} else {
+		if next.plans == nil {
+			next.plans = map[string]string{}
+		}
+		next.plans[id] = plan
+	}
+	d.view.Store(&next)
+	d.dirty[planKey(id)] = struct{}{}
+	return nil
+}
+
+// Plans are the operator's choices by subscriber. The map is the caller's.
+func (d *Directory) Plans() map[string]string {
+	return maps.Clone(d.view.Load().plans)
+}
+
+// Stats tells what is held and what was refused.
+func (d *Directory) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.stats
+	s.Bindings, s.Unknown, s.History, s.Plans = d.bindings, d.unknown, d.history.len(), len(d.view.Load().plans)
+	return s
+}
+
+// publish makes what was done since the last time visible to lookups.
+func (d *Directory) publish() {
+	v := d.view.Load()
+	if v.held != d.held {
+		next := *v
+		next.held = d.held
+		d.view.Store(&next)
+	}
+	d.inPlace = false
+}
+
+func stamp(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func wall(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}

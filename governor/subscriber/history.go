@@ -1,0 +1,229 @@
+package subscriber
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ended is a binding that was. With source CSV it tells that a prefix of the list changed hands at until: from whom
+// (id) to whom (heir), "" being nobody.
+type ended struct {
+	prefix      netip.Prefix
+	source      Source
+	said        bool // it was ended, as against replaced
+	id, heir    string
+	session     string
+	name        string // as in claim
+	circuits    []string
+	from, until int64 // Unix nanoseconds; from 0: not known
+	told        int64 // until in the words of its source, whose clock may be ahead of ours
+	before      uint64
+}
+
+// history keeps the bindings that ended last, up to MaxHistory, in the order in which they ended. They are numbered
+// from 1 on; those of a prefix are linked by before, the newest first.
+type history struct {
+	ring      []ended // number n is at n % MaxHistory
+	next      uint64  // number of the next one; 0 stands for 1
+	oldest    uint64  // of those that are there
+	newest    map[netip.Prefix]uint64
+	lens      lengths
+	listSince int64 // before it nobody is known to have had a prefix by the list
+}
+
+func (h *history) len() int { return int(max(h.next, 1) - max(h.oldest, 1)) }
+
+func (h *history) at(n uint64) *ended { return &h.ring[n%MaxHistory] }
+
+// put adds e under number n, which is beyond all the others.
+func (h *history) put(n uint64, e ended) {
+	if h.newest == nil {
+		h.newest = map[netip.Prefix]uint64{}
+	}
+	if h.len() == 0 {
+		h.oldest = n
+	}
+	for uint64(len(h.ring)) <= n%MaxHistory {
+		h.ring = append(h.ring, ended{})
+	}
+	e.before = h.newest[e.prefix]
+	if e.before == 0 {
+		h.lens.add(e.prefix, 1)
+	}
+	h.newest[e.prefix] = n
+	*h.at(n) = e
+	h.next = n + 1
+}
+
+// drop forgets the oldest one and gives its number.
+func (h *history) drop() uint64 {
+	n := h.oldest
+	e := h.at(n)
+	if h.newest[e.prefix] == n {
+		delete(h.newest, e.prefix)
+		h.lens.add(e.prefix, -1)
+	}
+	*e = ended{}
+	h.oldest++
+	for h.oldest < h.next && !h.at(h.oldest).prefix.IsValid() {
+		h.oldest++ // a number that was never restored
+	}
+	return n
+}
+
+// of gives those of p, the newest first.
+func (h *history) of(p netip.Prefix, yield func(*ended) bool) {
+	for n := h.newest[p]; n >= h.oldest && n != 0; {
+		e := h.at(n)
+		if e.prefix != p || !yield(e) {
+			return
+		}
+		n = e.before
+	}
+}
+
+// repeatFor is how long a session that ended may not say the same again.
+const repeatFor = 24 * time.Hour
+
+// repeats tells whether b was said before by a session that has ended since: what somebody listened to and sends again.
+// Without a time of the sender's own, whatever such a session says of the same line and prefix is taken for that.
+func (h *history) repeats(b *Binding, id string, told, now int64) (yes bool) {
+	steps := 0
+	h.of(b.Prefix, func(e *ended) bool {
+		if e.until < now-int64(repeatFor) || steps == 1024 {
+			return false
+		}
+		steps++
+		yes = e.source == b.Source && e.session == b.Session && e.id == id && (told <= e.told || e.said && !b.Dated)
+		return !yes
+	})
+	return yes
+}
+
+// keep adds what ended to the history, in memory and to be saved.
+func (d *Directory) keep(e ended) {
+	if e.source != CSV && e.until <= e.from {
+		return // it never was
+	}
+	if d.history.len() == MaxHistory {
+		d.forget()
+		d.stats.Lost++
+	}
+	n := max(d.history.next, 1)
+	d.history.put(n, e)
+	d.dirty[historyKey(n)] = struct{}{}
+	d.dirty[stateKey()] = struct{}{}
+}
+
+// keepClaim keeps a claim that ends. told is when its source says that it ended; said that it was ended, as against
+// replaced by somebody else's.
+func (d *Directory) keepClaim(c *claim, told, now int64, said bool) {
+	if c.id != "" {
+		d.keep(ended{prefix: c.prefix, source: c.source, id: strings.Clone(c.id), session: c.session.key.name, name: c.name,
+			circuits: c.circuits, from: c.from, until: max(min(told, now), c.from), told: told, said: said})
+	}
+}
+
+func (d *Directory) forget() {
+	d.dirty[historyKey(d.history.drop())] = struct{}{}
+}
+
+// At tells who had addr at t, by the box's wall clock, the best answer first: as Lookup would have decided. A binding of
+// the list has a zero From when it is not known since when, and answers for all the time before. What ended
+// longer ago than Retention, or before the last MaxHistory that ended, is not known.
+func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
+	addr = addr.Unmap().WithZone("")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := stamp(t)
+	var list []Binding
+	d.lens.covering(addr, func(p netip.Prefix) {
+		for c := d.claims[p]; c != nil; c = c.next {
+			if c.id != "" && c.from <= at {
+				list = append(list, c.binding())
+			}
+		}
+	})
+	d.history.lens.covering(addr, func(p netip.Prefix) {
+		d.history.of(p, func(e *ended) bool {
+			if e.source != CSV && e.from <= at && at < e.until {
+				list = append(list, e.binding())
+			}
+			return true
+		})
+	})
+	list = append(list, d.listed(addr, at)...)
+	slices.SortStableFunc(list, func(a, b Binding) int {
+		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), int(b.Source)-int(a.Source), b.From.Compare(a.From))
+	})
+	return list
+}
+
+// listed is who had addr at a time by the list: by what it says now and by the changes since.
+func (d *Directory) listed(addr netip.Addr, at int64) (list []Binding) {
+	t := d.view.Load().table
+	prefixes := map[netip.Prefix]string{}
+	if one, err := addr.Prefix(addr.BitLen()); err == nil {
+		for p, row := range t.over(one) {
+			prefixes[p] = t.id(row)
+		}
+	}
+	d.history.lens.covering(addr, func(p netip.Prefix) {
+		if _, there := prefixes[p]; !there {
+			prefixes[p] = ""
+		}
+	})
+	for p, id := range prefixes {
+		from, until := d.history.listSince, int64(0)
+		d.history.of(p, func(e *ended) bool {
+			switch {
+			case e.source != CSV:
+				return true
+			case e.until < d.history.listSince:
+				return false
+			case at < e.until:
+				id, until = e.id, e.until
+				return true
+			}
+			if from = 0; e.heir == id { // else the list was changed while nobody looked
+				from = e.until
+			}
+			return false
+		})
+		if id != "" && at >= from {
+			list = append(list, Binding{Prefix: p, Subscriber: id, Source: CSV, From: wall(from), Until: wall(until)})
+		}
+	}
+	return list
+}
+
+func (e *ended) binding() Binding {
+	b := Binding{Prefix: e.prefix, Subscriber: e.id, Source: e.source, Session: e.session,
+		Circuits: slices.Clone(e.circuits), From: wall(e.from), Until: wall(e.until)}
+	if e.source != API {
+		b.User = e.name
+	}
+	return b
+}
+
+// Of is what id has now: by the list, and by every binding, also one that another source's overrules.
+func (d *Directory) Of(id string) []Binding {
+	var list []Binding
+	if s, ok := d.Table().ByID(id); ok {
+		for _, p := range s.Prefixes {
+			list = append(list, Binding{Prefix: p, Subscriber: id, Source: CSV})
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := d.lines[id]; c != nil; c = c.elder {
+		list = append(list, c.binding())
+	}
+	slices.SortFunc(list, func(a, b Binding) int {
+		return cmp.Or(a.Prefix.Compare(b.Prefix), int(b.Source)-int(a.Source))
+	})
+	return list
+}

@@ -1,0 +1,155 @@
+package subscriber
+
+import (
+	"net/netip"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/gaissmai/bart"
+)
+
+// resolve finds whose line a binding means: "" is nobody's. Row is its place in t, -1 for a line that t does not have.
+func resolve(t *Table, b *Binding) (id string, row int32) {
+	if b.Source == API {
+		if row, ok := t.row(b.Subscriber); ok {
+			return t.id(row), row
+		}
+		return "", -1
+	}
+	if b.User != "" {
+		if row, ok := t.circuit(circuitKey(b.User)); ok {
+			return t.id(row), row
+		}
+		if row, ok := t.row(b.User); ok && b.Source == RADIUS {
+			return t.id(row), row
+		}
+	}
+	for _, c := range b.Circuits {
+		if row, ok := t.circuit(circuitKey(c)); ok {
+			return t.id(row), row
+		}
+	}
+	if b.User != "" && b.Source == RADIUS {
+		return lineOf(b.User), -1
+	}
+	return "", -1
+}
+
+// SetTable takes a new list: who has which circuit is found anew for every binding, and which prefixes of the list
+// changed hands is kept for At and given back. Of a list that changes more than MaxTold prefixes none is told or kept:
+// whoever keeps something by address looks at all of it again, and before now nobody is known to have had a prefix by
+// the list.
+//
+// Lookups go on meanwhile. Bind and the like wait while bindings are resolved anew, about 1 s for a million of them.
+func (d *Directory) SetTable(t *Table, now time.Time) []Change {
+	if t == nil {
+		t = &Table{}
+	}
+	d.tables.Lock()
+	defer d.tables.Unlock()
+	moves, whole := t.differs(d.Table())
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.view.Load()
+	n := stamp(now)
+	for _, m := range moves {
+		d.keep(ended{prefix: m.prefix, source: CSV, id: strings.Clone(m.from), heir: strings.Clone(m.to), until: n, told: n, said: true})
+	}
+	if whole {
+		d.history.listSince = n
+		d.dirty[stateKey()] = struct{}{}
+	}
+	touched := d.rebuild(t, n)
+	next := &view{table: t, held: d.held, plans: old.plans}
+	d.view.Store(next)
+	if whole {
+		return nil
+	}
+	for _, m := range moves {
+		touched[m.prefix] = CSV
+	}
+	var changes []Change
+	for p, s := range touched {
+		before, _ := old.around(p)
+		after, _ := next.around(p)
+		if before.ID != after.ID {
+			changes = append(changes, Change{Prefix: p, From: before.ID, To: after.ID, Source: s, At: now})
+		}
+	}
+	return changes
+}
+
+// rebuild resolves every binding by t and gives those whose line is another now. The caller publishes.
+func (d *Directory) rebuild(t *Table, now int64) map[netip.Prefix]Source {
+	touched := map[netip.Prefix]Source{}
+	d.unknown, d.lines = 0, make(map[string]*claim, len(d.lines))
+	d.held, d.inPlace = &bart.Table[*held]{}, true
+	var pace pacer
+	for p, first := range d.claims {
+		for c := first; c != nil; c = c.next {
+			pace.step()
+			b := c.binding()
+			if c.source == API {
+				b.Subscriber = c.name
+			}
+			id, row := resolve(t, &b)
+			if id != c.id {
+				d.keepClaim(c, now, now, true)
+				c.from = now
+				d.dirty[c.key()] = struct{}{}
+				if len(touched) <= MaxTold {
+					touched[p] = c.source
+				}
+			}
+			c.id, c.row = id, row
+			d.link(c)
+		}
+		d.decide(p)
+	}
+	d.inPlace = false
+	return touched
+}
+
+// pacer lets others run now and then during long work, so that on a small machine nobody waits for the end of a time
+// slice (10 ms) because of it.
+type pacer int
+
+func (p *pacer) step() {
+	if *p++; *p&255 == 0 {
+		runtime.Gosched()
+	}
+}
+
+// move is a prefix of the list that another subscriber has now; "" is nobody.
+type move struct {
+	prefix   netip.Prefix
+	from, to string
+}
+
+// differs compares who has which prefix in t and in the list before it. Beyond MaxTold of them there are none, and whole
+// is true.
+func (t *Table) differs(before *Table) (moves []move, whole bool) {
+	var pace pacer
+	add := func(p netip.Prefix, from, to string) bool {
+		moves = append(moves, move{p, from, to})
+		return len(moves) <= MaxTold
+	}
+	for p, row := range before.prefixesInFile() {
+		pace.step()
+		to, ok := t.owner(p)
+		switch {
+		case !ok && !add(p, before.id(row), ""),
+			ok && t.id(to) != before.id(row) && !add(p, before.id(row), t.id(to)):
+			return nil, true
+		}
+	}
+	for p, row := range t.prefixesInFile() {
+		pace.step()
+		if _, had := before.owner(p); !had && !add(p, "", t.id(row)) {
+			return nil, true
+		}
+	}
+	return moves, false
+}
