@@ -1,16 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -37,23 +40,55 @@ func newClient(dir string) *client {
 	}}
 }
 
-// problem is the part of RFC 9457 that a person needs.
+// problem is the part of RFC 9457 that a person needs, with our errors.
 type problem struct {
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
+	Errors []struct {
+		Field   string `json:"field"`
+		Message string `json:"message"`
+	} `json:"errors"`
 }
 
-// call sends method to the path of the given elements under /api/v1 and decodes
-// the answer into out. An element may hold anything, slashes too.
-func (c *client) call(ctx context.Context, method string, elements []string, query url.Values, out any) error {
+func (p problem) Error() string {
+	said := []string{p.Title}
+	if p.Detail != "" {
+		said = append(said, p.Detail)
+	}
+	for _, e := range p.Errors {
+		said = append(said, e.Field+" "+e.Message)
+	}
+	return strings.Join(said, ": ")
+}
+
+// get asks for the path of the given elements under /api/v1 and decodes the answer
+// into out. An element may hold anything, slashes too.
+func (c *client) get(ctx context.Context, elements []string, query url.Values, out any) error {
+	return c.call(ctx, http.MethodGet, elements, query, nil, out)
+}
+
+// call sends method to the path of the given elements under /api/v1, with body as
+// JSON unless it is nil, and decodes the answer into out.
+func (c *client) call(ctx context.Context, method string, elements []string, query url.Values, body, out any) error {
 	u := url.URL{Scheme: "http", Host: "mailweir", Path: "/api/v1", RawPath: "/api/v1", RawQuery: query.Encode()}
 	for _, e := range elements {
 		u.Path += "/" + e
 		u.RawPath += "/" + url.PathEscape(e)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	var send io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), send)
 	if err != nil {
 		return err
+	}
+	if send != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -68,24 +103,48 @@ func (c *client) call(ctx context.Context, method string, elements []string, que
 		return fmt.Errorf("ask the running mailweir: %w", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
 		return fmt.Errorf("read the answer of the running mailweir: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var p problem
-		if json.Unmarshal(body, &p) == nil && p.Title != "" {
-			if p.Detail != "" {
-				return fmt.Errorf("%s: %s", p.Title, p.Detail)
+		if json.Unmarshal(answer, &p) == nil && p.Title != "" {
+			if len(p.Errors) > 0 {
+				return usageError{p}
 			}
-			return errors.New(p.Title)
+			return p
 		}
 		return fmt.Errorf("the running mailweir answered %s", resp.Status)
 	}
-	if err := json.Unmarshal(body, out); err != nil {
+	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("understand the answer of the running mailweir: %w", err)
 	}
 	return nil
+}
+
+// page is one page of a list of the API.
+type page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next"`
+}
+
+// all follows the pages of a list to its end.
+func all[T any](ctx context.Context, api *client, elements []string, query url.Values) (page[T], error) {
+	whole := page[T]{Items: []T{}}
+	asked := url.Values{"limit": {"1000"}}
+	maps.Copy(asked, query)
+	for {
+		var p page[T]
+		if err := api.get(ctx, elements, asked, &p); err != nil {
+			return whole, err
+		}
+		whole.Items = append(whole.Items, p.Items...)
+		if p.Next == "" {
+			return whole, nil
+		}
+		asked.Set("cursor", p.Next)
+	}
 }
 
 func printJSON(w io.Writer, v any) error {

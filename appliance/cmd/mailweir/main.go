@@ -71,12 +71,18 @@ var commands = []command{
 	{"status", "[--data DIR] [--json]", "mode, stages, counters and health of the running one", statusCommand},
 	{"subscribers", "[ID] [--data DIR] [--json]", "who is in which stage and why; with ID: everything about one", subscribersCommand},
 	{"release", "ID [--data DIR] [--json]", "let a subscriber go by hand: stage observe, budgets full", releaseCommand},
+	{"exempt", "ID --until T --reason R | ID --end [--data DIR] [--json]", "let a subscriber pass until T, counted as ever; or end that", exemptCommand},
+	{"plan", "ID PLAN | ID --list [--data DIR] [--json]", "put a subscriber under another plan; or back under the list's", planCommand},
+	{"case", "NUMBER [--data DIR] [--json]", "what happened under a case number", caseCommand},
+	{"lookup", "ADDRESS [--at T] [--data DIR] [--json]", "who holds an address, or held it at a time", lookupCommand},
+	{"unmapped", "[--data DIR] [--json]", "sources that are nobody's line, and what they did", unmappedCommand},
+	{"presets", "[NAME] [--json]", "the ready-made plans that a configuration can name", presetsCommand},
 	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
 	{"version", "[--json]", "print the version", versionCommand},
 }
 
 // later are the commands of the contract that are not built yet.
-var later = []string{"exempt", "replay", "records", "backup", "restore", "update", "reset", "init"}
+var later = []string{"replay", "records", "backup", "restore", "update", "reset", "init"}
 
 func main() {
 	lab.Reexec() // the lab runs programs inside its namespaces through this binary; else this returns
