@@ -43,7 +43,7 @@ const (
 	minBits6 = 32 // a shorter IPv6 prefix is a provider's, not a line's
 )
 
-// Event is one genuine Accounting-Request. Its strings are printable UTF-8 of at most 506 bytes, whatever was sent.
+// Event is one genuine Accounting-Request. Its strings are printable UTF-8, whatever was sent: at most 506 bytes, and Session 1013.
 type Event struct {
 	Kind Kind
 	Peer netip.AddrPort // who sent it: the NAS, or a proxy
@@ -159,7 +159,12 @@ func (a *attributes) text(to *string, value []byte) {
 }
 
 func printable(b []byte) bool {
-	return utf8.Valid(b) && strings.IndexFunc(string(b), func(c rune) bool { return !unicode.IsPrint(c) }) < 0
+	for _, c := range string(b) {
+		if !unicode.IsPrint(c) {
+			return false
+		}
+	}
+	return utf8.Valid(b)
 }
 
 func (a *attributes) number(to **uint32, value []byte) {
