@@ -52,7 +52,8 @@ func flood(to, secret string) error {
 	return nil
 }
 
-// BenchmarkFlood is a second of 10,000 requests, over and over: how much of one core they cost the whole process, and how many were dropped.
+// BenchmarkFlood is a second of 10,000 requests, over and over: how much of one core they cost the whole process, and how
+// many were dropped.
 func BenchmarkFlood(b *testing.B) {
 	for name, secret := range map[string]string{"genuine": string(testSecret), "forged": "another secret"} {
 		b.Run(name, func(b *testing.B) {

@@ -31,9 +31,9 @@ type Options struct {
 	Addr    string         // UDP, "HOST:PORT" or ":1813"
 	Secret  []byte         // see ReadSecret; it must not be empty
 	Clients []netip.Prefix // who is heard; empty: everybody
-	// Handle takes an event. It is called by two goroutines, for one NAS always by the same one and in the order of arrival. Its return means
-	// that the event will not be forgotten (nil), that it is of no use (ErrNotForUs), or that it has to come again (any other error). It must
-	// expect an event that it has seen already, and one that is older than the last.
+	// Handle takes an event. It is called by two goroutines, for one NAS always by the same one and in the order of arrival.
+	// Its return means that the event will not be forgotten (nil), that it is of no use (ErrNotForUs), or that it has to
+	// come again (any other error). It must expect an event that it has seen already, and one that is older than the last.
 	Handle func(Event) error
 	Log    *slog.Logger     // nil: silent
 	Now    func() time.Time // nil: time.Now

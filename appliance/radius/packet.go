@@ -88,8 +88,8 @@ func (p packet) header() []byte {
 	return b
 }
 
-// signature tells whether there is a Message-Authenticator, and whether it is right (RFC 3579 section 3.2, RFC 5997 section 3): it is made
-// with sixteen zero octets in its own place, and with the given authenticator in the header.
+// signature tells whether there is a Message-Authenticator, and whether it is right (RFC 3579 section 3.2, RFC 5997 section
+// 3): it is made with sixteen zero octets in its own place, and with the given authenticator in the header.
 func (p packet) signature(authenticator [16]byte, secret []byte) (signed, ok bool) {
 	at, n := 0, 0
 	for i := 0; i < len(p.attributes); i += int(p.attributes[i+1]) {

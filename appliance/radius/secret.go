@@ -13,8 +13,8 @@ const (
 	maxSecret = 1024
 )
 
-// ReadSecret reads the shared secret from a file: all of it, less one line end behind it. warning is something to tell the operator although the
-// secret is good, or "".
+// ReadSecret reads the shared secret from a file: all of it, less one line end behind it. warning is something to tell the
+// operator although the secret is good, or "".
 func ReadSecret(path string) (secret []byte, warning string, err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -38,8 +38,8 @@ func askWhereTo(conn *net.UDPConn) error {
 	return failed
 }
 
-// control reads the control messages of a datagram: where it was sent to (not valid: the kernel did not say) and how many were dropped on this
-// socket before it.
+// control reads the control messages of a datagram: where it was sent to (not valid: the kernel did not say) and how many
+// were dropped on this socket before it.
 func control(oob []byte) (local netip.Addr, dropped uint32) {
 	for len(oob) > 0 {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
@@ -59,7 +59,8 @@ func control(oob []byte) (local netip.Addr, dropped uint32) {
 	return local, dropped
 }
 
-// sendFrom is the control message that makes a datagram come from local; v4 tells the family of the socket. The interface is left to routing.
+// sendFrom is the control message that makes a datagram come from local; v4 tells the family of the socket. The interface is
+// left to routing.
 func sendFrom(local netip.Addr, v4 bool) []byte {
 	switch {
 	case !local.IsValid() || local.IsMulticast():
