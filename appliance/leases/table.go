@@ -11,8 +11,8 @@ import (
 type held struct {
 	expires  int64 // Unix seconds; 0: no end is known
 	circuits []string
+	queued   int64 // its place in the queue of ends; 0: none
 	bits     uint8 // of the prefix
-	queued   bool  // it is in the queue of ends
 }
 
 // table is the leases of a file by address: the last word on an address counts, as both servers have it. Ended ones stay until
@@ -44,9 +44,9 @@ func (t *table) put(prefix netip.Prefix, expires int64, names circuits) {
 	}
 	was, is := known && t.counts(old), t.counts(h)
 	t.dirty = t.dirty || was != is || is && !alike
-	if expires > t.now && (!h.queued || expires < old.expires) { // a later end is found when the earlier one comes
+	if expires > t.now && (h.queued == 0 || expires < h.queued) { // a later end is found when the earlier one comes
 		heap.Push(&t.ends, end{expires, addr})
-		h.queued = true
+		h.queued = expires
 	}
 	t.at[addr] = h
 	if len(t.ends) > 2*len(t.at)+1024 {
@@ -94,17 +94,18 @@ func (t *table) pass(now int64) {
 	for len(t.ends) > 0 && t.ends[0].at <= now {
 		e := heap.Pop(&t.ends).(end)
 		h, ok := t.at[e.addr]
-		switch {
-		case !ok || !h.queued: // taken out, or told by an earlier entry
-		case h.expires == 0:
-			h.queued = false
-			t.at[e.addr] = h
-		case h.expires > now: // renewed meanwhile
-			heap.Push(&t.ends, end{h.expires, e.addr})
-		default:
-			h.queued = false
-			t.at[e.addr], t.dirty = h, true
+		if !ok || h.queued != e.at {
+			continue // taken out, or it had an earlier end for a while
 		}
+		h.queued = 0
+		switch {
+		case h.expires > now: // renewed meanwhile
+			h.queued = h.expires
+			heap.Push(&t.ends, end{h.expires, e.addr})
+		case h.expires > 0:
+			t.dirty = true
+		}
+		t.at[e.addr] = h
 	}
 }
 
@@ -112,7 +113,8 @@ func (t *table) pass(now int64) {
 func (t *table) requeue() {
 	t.ends = t.ends[:0]
 	for addr, h := range t.at {
-		if h.queued = h.expires > t.now; h.queued {
+		if h.queued = 0; h.expires > t.now {
+			h.queued = h.expires
 			t.ends = append(t.ends, end{h.expires, addr})
 		}
 		t.at[addr] = h
