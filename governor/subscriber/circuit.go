@@ -9,22 +9,21 @@ import (
 	"unicode/utf8"
 )
 
-// circuitKey is what circuits are compared by. A hardware address, which everybody writes in his own way, and longer
+// appendKey appends what circuits are compared by. A hardware address, which everybody writes in his own way, and longer
 // identifiers of hex pairs (DHCP client ids, DUIDs) become bare lower-case hex digits; everything else stays as it is.
-func circuitKey(c string) string {
-	if hexPairs(c) || cisco(c) || len(c) == 12 && hexOnly(c) {
-		b := make([]byte, 0, len(c))
-		for i := range len(c) {
-			switch d := c[i]; {
-			case d >= 'A' && d <= 'F':
-				b = append(b, d|0x20)
-			case d != ':' && d != '-' && d != '.':
-				b = append(b, d)
-			}
-		}
-		return string(b)
+func appendKey(b []byte, circuit string) []byte {
+	if !hexPairs(circuit) && !cisco(circuit) && !(len(circuit) == 12 && hexOnly(circuit)) {
+		return append(b, circuit...)
 	}
-	return c
+	for i := range len(circuit) {
+		switch d := circuit[i]; {
+		case d >= 'A' && d <= 'F':
+			b = append(b, d|0x20)
+		case d != ':' && d != '-' && d != '.':
+			b = append(b, d)
+		}
+	}
+	return b
 }
 
 func isHex(b byte) bool {

@@ -3,22 +3,25 @@ package subscriber
 import (
 	"bytes"
 	"cmp"
-	"encoding/csv"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
-// MaxErrors is how many errors of one file are told; what is beyond is counted.
+// MaxErrors is how many errors of one file are told; what is beyond is counted, up to a point.
 const MaxErrors = 20
 
+// manyErrors is where reading stops: whatever this is, it is no list of subscribers.
+const manyErrors = 10_000
+
 // MaxSize is the largest file that is read, in bytes.
-const MaxSize = 64 << 20
+const MaxSize = 256 << 20
 
 // Error is one thing wrong with the file.
 type Error struct {
@@ -54,201 +57,253 @@ func (e *Errors) Error() string {
 	return b.String()
 }
 
+func (e *Errors) add(one Error) {
+	if len(e.List) == MaxErrors {
+		e.More++
+		return
+	}
+	e.List = append(e.List, one)
+}
+
+func (e *Errors) sort() {
+	slices.SortStableFunc(e.List, func(a, b Error) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// The columns. Only the first two are required.
+const (
+	colSubscriber = iota
+	colPlan
+	colPrefixes
+	colCircuits
+	colName
+	colNote
+)
+
 var columns = []string{"subscriber", "plan", "prefixes", "circuits", "name", "note"}
 
 // Parse reads a subscribers file. The first line that is no comment names the columns; file is only for messages; known
 // says which plans there are (nil: any). All that is wrong is told at once, as *Errors, and then there is no table.
+//
+// A million lines take about a second of one CPU. Whoever waits for that CPU gets it several thousand times meanwhile.
 func Parse(file string, r io.Reader, known func(plan string) bool) (*Table, error) {
-	p := &parser{file: file, known: known, t: &Table{byID: map[string]*Subscriber{}},
-		prefixes: map[netip.Prefix]*Subscriber{}, circuits: map[string]*Subscriber{}}
-	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
+	p := &parser{file: file, known: known, t: &Table{}, plans: map[string]int{}}
+	p.in = newRecords(r, p.bad)
+	p.parse()
+	if p.in.err != nil && !errors.Is(p.in.err, errTooBig) {
+		return nil, fmt.Errorf("read %s: %w", file, p.in.err)
 	}
-	p.parse(data)
 	if p.errs.More > 0 || len(p.errs.List) > 0 {
-		slices.SortStableFunc(p.errs.List, func(a, b Error) int {
-			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-		})
+		p.errs.sort()
 		return nil, &p.errs
 	}
-	p.build()
+	p.finish()
 	return p.t, nil
 }
 
 type parser struct {
-	file     string
-	known    func(string) bool
-	csv      *csv.Reader
-	t        *Table
-	rows     []*Subscriber
-	prefixes map[netip.Prefix]*Subscriber
-	circuits map[string]*Subscriber
-	place    map[string]int // column name to field
-	errs     Errors
+	file  string
+	known func(string) bool
+	in    *records
+	t     *Table
+	place []int // column to field, -1: not there
+	wide  int   // columns that are there
+	plans map[string]int
+	texts texts
+	errs  Errors
+	pace  pacer
 }
 
 func (p *parser) bad(line, column int, format string, args ...any) {
-	if len(p.errs.List) == MaxErrors {
-		p.errs.More++
-		return
-	}
-	p.errs.List = append(p.errs.List, Error{p.file, line, column, fmt.Sprintf(format, args...)})
+	p.errs.add(Error{p.file, line, column, fmt.Sprintf(format, args...)})
 }
 
-func (p *parser) parse(data []byte) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if len(data) > MaxSize {
-		p.bad(0, 0, "larger than %d MiB", MaxSize>>20)
-		return
-	}
-	if i := firstInvalid(data); i >= 0 {
-		line := 1 + bytes.Count(data[:i], []byte{'\n'})
-		p.bad(line, i-bytes.LastIndexByte(data[:i], '\n'), "not UTF-8: byte 0x%02x", data[i])
-		return
-	}
-	p.csv = csv.NewReader(bytes.NewReader(data))
-	p.csv.Comment = '#'
-	p.csv.FieldsPerRecord = -1
-	p.csv.TrimLeadingSpace = true
-	for {
-		rec, err := p.csv.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if pe := (*csv.ParseError)(nil); errors.As(err, &pe) {
-			p.bad(pe.StartLine, 1, "%v (a field with a quote is written \"like \"\"this\"\"\")", pe.Err)
-			continue
-		}
+func (p *parser) parse() {
+	for p.in.read() {
+		p.pace.step()
 		if p.place == nil {
-			if !p.header(rec) {
+			if !p.header() {
 				return
 			}
 			continue
 		}
-		p.row(rec)
+		if p.row(); p.errs.More > manyErrors {
+			return
+		}
 	}
-	if p.place == nil && len(p.errs.List) == 0 {
+	switch {
+	case errors.Is(p.in.err, errTooBig):
+		p.errs = Errors{}
+		p.bad(0, 0, "%v", errTooBig)
+	case p.place == nil && len(p.errs.List) == 0:
 		p.bad(1, 1, "no header line: %s", strings.Join(columns, ","))
 	}
 }
 
-func firstInvalid(data []byte) int {
-	for i := 0; i < len(data); {
-		r, n := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && n <= 1 {
-			return i
-		}
-		i += n
-	}
-	return -1
-}
-
-func (p *parser) header(rec []string) bool {
-	p.place = map[string]int{}
+func (p *parser) header() bool {
+	p.place = slices.Repeat([]int{-1}, len(columns))
+	p.wide = len(p.in.fields)
 	before := len(p.errs.List)
-	for i, name := range rec {
-		name = strings.TrimSpace(name)
-		line, col := p.csv.FieldPos(i)
-		_, twice := p.place[name]
+	for i, f := range p.in.fields {
+		line, col := p.in.place(f.at)
+		c := slices.Index(columns, string(f.value))
 		switch {
-		case !slices.Contains(columns, name):
-			p.bad(line, col, "unknown column %q; allowed: %s", name, strings.Join(columns, ", "))
-		case twice:
-			p.bad(line, col, "column %q stands here twice", name)
+		case c < 0:
+			p.bad(line, col, "unknown column %q; allowed: %s", f.value, strings.Join(columns, ", "))
+		case p.place[c] >= 0:
+			p.bad(line, col, "column %q stands here twice", f.value)
+		default:
+			p.place[c] = i
 		}
-		p.place[name] = i
 	}
-	for _, name := range columns[:2] {
-		if _, ok := p.place[name]; !ok {
-			line, _ := p.csv.FieldPos(0)
-			p.bad(line, 1, "column %q is missing", name)
+	for c, name := range columns[:2] {
+		if p.place[c] < 0 {
+			p.bad(p.in.line, 1, "column %q is missing", name)
 		}
 	}
 	return len(p.errs.List) == before
 }
 
-// field is a column's value with its place; a line may end before its last columns.
-func (p *parser) field(rec []string, name string) (value string, line, col int) {
-	i, ok := p.place[name]
-	if !ok || i >= len(rec) {
-		line, _ = p.csv.FieldPos(0)
-		return "", line, 1
+// field is a column's value; a line may end before its last columns.
+func (p *parser) field(column int) []byte {
+	if i := p.place[column]; i >= 0 && i < len(p.in.fields) {
+		return p.in.fields[i].value
 	}
-	line, col = p.csv.FieldPos(i)
-	return strings.TrimSpace(rec[i]), line, col
+	return nil
 }
 
-func (p *parser) row(rec []string) {
-	s := &Subscriber{}
-	var line, col int
-	s.ID, line, col = p.field(rec, "subscriber")
-	s.Line = line
-	if why := badID(s.ID); why != "" {
-		p.bad(line, col, "subscriber %q: %s", s.ID, why)
-	} else if other := p.t.byID[s.ID]; other != nil {
-		p.bad(line, col, "subscriber %q is already on line %d", s.ID, other.Line)
-	} else {
-		p.t.byID[s.ID] = s
+// wrong tells what is wrong with the value of a column.
+func (p *parser) wrong(column int, format string, args ...any) {
+	line, col := p.in.line, 1
+	if i := p.place[column]; i >= 0 && i < len(p.in.fields) {
+		line, col = p.in.place(p.in.fields[i].at)
 	}
-	s.Plan, line, col = p.field(rec, "plan")
-	if s.Plan == "" {
-		p.bad(line, col, "subscriber %q has no plan", s.ID)
-	} else if p.known != nil && !p.known(s.Plan) {
-		p.bad(line, col, "unknown plan %q of subscriber %q", s.Plan, s.ID)
-	}
-	list, line, col := p.field(rec, "prefixes")
-	for _, text := range strings.Fields(list) {
-		p.prefix(s, text, line, col)
-	}
-	list, line, col = p.field(rec, "circuits")
-	for _, c := range strings.Fields(list) {
-		if other := p.circuits[c]; other != nil {
-			p.bad(line, col, "circuit %q is already that of %q on line %d", c, other.ID, other.Line)
-			continue
-		}
-		p.circuits[c] = s
-		s.Circuits = append(s.Circuits, c)
-	}
-	s.Name, _, _ = p.field(rec, "name")
-	s.Note, _, _ = p.field(rec, "note")
-	if len(rec) > len(p.place) {
-		line, col = p.csv.FieldPos(len(p.place))
-		p.bad(line, col, "more fields than the header has columns (%d)", len(p.place))
-	}
-	p.rows = append(p.rows, s)
+	p.bad(line, col, format, args...)
 }
 
-// badID refuses names that could not be told apart from others in a log line, a URL or from an unmapped source.
-func badID(id string) string {
+func (p *parser) row() {
+	t := p.t
+	this := int32(t.rows.n)
+	id, name, note := p.field(colSubscriber), p.field(colName), p.field(colNote)
+	r := row{line: int32(p.in.line), nets: int32(len(t.nets)), circuits: int32(len(t.circuits)), plan: p.plan(id)}
+	if bytes.ContainsFunc(name, unicode.IsControl) {
+		p.wrong(colName, "name %q of subscriber %q: control characters are not allowed", name, id)
+	}
+	if bytes.ContainsFunc(note, func(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' }) {
+		p.wrong(colNote, "note of subscriber %q: control characters are not allowed", id)
+	}
+	why := badID(id)
+	if why != "" {
+		p.wrong(colSubscriber, "subscriber %q: %s", id, why)
+		id = nil
+	}
+	r.text, r.id, r.name = p.texts.add(id, name, note), uint8(len(id)), uint16(len(name))
+	hash := maphash.String(seed, r.text[:r.id])
+	if other, twice := t.byID.find(hash, func(i int32) bool { return t.id(i) == r.text[:r.id] }); twice {
+		p.wrong(colSubscriber, "subscriber %q is already on line %d", id, t.rows.at(other).line)
+	} else if why == "" {
+		t.byID.add(hash, this, func(i int32) uint64 { return maphash.String(seed, t.id(i)) })
+	}
+	t.rows.add(r)
+	one := t.rows.at(this)
+	for text := range strings.FieldsSeq(string(p.field(colPrefixes))) {
+		p.prefix(this, text)
+	}
+	for text := range strings.FieldsSeq(string(p.field(colCircuits))) {
+		p.circuit(this, text)
+	}
+	one.nNets, one.nCircuit = uint16(len(t.nets)-int(r.nets)), uint16(len(t.circuits)-int(r.circuits))
+	if len(p.in.fields) > p.wide {
+		line, col := p.in.place(p.in.fields[p.wide].at)
+		p.bad(line, col, "more fields than the header has columns (%d)", p.wide)
+	}
+}
+
+// plan is the number of the plan of this line.
+func (p *parser) plan(id []byte) uint16 {
+	name := p.field(colPlan)
+	if n, ok := p.plans[string(name)]; ok {
+		return uint16(n)
+	}
 	switch {
-	case id == "":
+	case len(name) == 0:
+		p.wrong(colPlan, "subscriber %q has no plan", id)
+		return 0
+	case p.known != nil && !p.known(string(name)):
+		p.wrong(colPlan, "unknown plan %q of subscriber %q", name, id)
+		return 0
+	case len(p.t.plans) > math.MaxUint16:
+		p.wrong(colPlan, "more than %d plans", math.MaxUint16)
+		return 0
+	}
+	n := len(p.t.plans)
+	p.t.plans = append(p.t.plans, string(name))
+	p.plans[p.t.plans[n]] = n
+	return uint16(n)
+}
+
+// badID refuses names that could not be told apart from others in a log line, a URL or from who is in no list.
+func badID(id []byte) string {
+	switch {
+	case len(id) == 0:
 		return "the name is empty"
 	case len(id) > 128:
 		return "longer than 128 bytes"
-	case strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
+	case bytes.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
 		return "blanks and control characters are not allowed"
-	case id == "." || id == "..":
+	case string(id) == "." || string(id) == "..":
 		return `"." and ".." stand for a directory in a URL; choose another`
+	case bytes.HasPrefix(id, []byte(userPrefix)):
+		return `"` + userPrefix + `" begins the names of lines that are in no list; choose another`
+	case bytes.IndexByte(id, '/') < 0:
+		return ""
 	}
-	if _, err := netip.ParsePrefix(id); err == nil {
+	if _, err := netip.ParsePrefix(string(id)); err == nil {
 		return "a prefix is the name of an unmapped source; choose another"
 	}
 	return ""
 }
 
-func (p *parser) prefix(s *Subscriber, text string, line, col int) {
-	pfx, err := parsePrefix(text)
+func (p *parser) prefix(this int32, text string) {
+	t := p.t
+	net, err := parsePrefix(text)
 	if err != nil {
-		p.bad(line, col, "prefix %q of subscriber %q: %v", text, s.ID, err)
+		p.wrong(colPrefixes, "prefix %q of subscriber %q: %v", text, p.field(colSubscriber), err)
 		return
 	}
-	if other := p.prefixes[pfx]; other != nil {
-		p.bad(line, col, "prefix %s of subscriber %q is already that of %q on line %d", pfx, s.ID, other.ID, other.Line)
+	if i, ok := t.prefixes.Get(net); ok {
+		other := t.owners[i]
+		p.wrong(colPrefixes, "prefix %s of subscriber %q is already that of %q on line %d", net, p.field(colSubscriber),
+			t.id(other), t.rows.at(other).line)
 		return
 	}
-	p.prefixes[pfx] = s
-	s.Prefixes = append(s.Prefixes, pfx)
+	t.prefixes.Insert(net, int32(len(t.nets)))
+	t.nets, t.owners = append(t.nets, net), append(t.owners, this)
+}
+
+func (p *parser) circuit(this int32, text string) {
+	t := p.t
+	if i, ok := t.findCircuit(text); ok {
+		as := ""
+		if t.circuits[i] != text {
+			as = fmt.Sprintf(" (as %q)", t.circuits[i])
+		}
+		other := t.lines[i]
+		p.wrong(colCircuits, "circuit %q is already that of %q on line %d%s", text, t.id(other), t.rows.at(other).line, as)
+		return
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		p.wrong(colCircuits, "circuit %q: control characters are not allowed", text)
+		return
+	}
+	hash := func(i int32) uint64 {
+		var b [64]byte
+		return maphash.Bytes(seed, appendKey(b[:0], t.circuits[i]))
+	}
+	i := int32(len(t.circuits))
+	t.circuits, t.lines = append(t.circuits, p.texts.add([]byte(text))), append(t.lines, this)
+	t.byName.add(hash(i), i, hash)
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {
@@ -279,20 +334,38 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return pfx, nil
 }
 
-func (p *parser) build() {
-	slices.SortFunc(p.rows, func(a, b *Subscriber) int { return cmp.Compare(a.ID, b.ID) })
-	p.t.all = make([]Subscriber, len(p.rows))
-	for i, s := range p.rows {
-		p.t.all[i] = *s
-		p.t.byID[s.ID] = &p.t.all[i]
-		for _, pfx := range s.Prefixes {
-			p.t.prefixes.Insert(pfx, &p.t.all[i])
+// finish sorts what is in order and looks for what may not be meant.
+func (p *parser) finish() {
+	t := p.t
+	t.order = make([]int32, t.rows.n)
+	for i := range t.order {
+		t.order[i] = int32(i)
+	}
+	slices.SortFunc(t.order, func(a, b int32) int {
+		p.pace.step()
+		return strings.Compare(t.id(a), t.id(b))
+	})
+	for i, net := range t.nets {
+		p.pace.step()
+		if net.Bits() <= 1 {
+			continue
 		}
-		for _, c := range s.Circuits {
-			if p.t.circuits == nil {
-				p.t.circuits = map[string]int32{}
-			}
-			p.t.circuits[circuitKey(c)] = int32(i)
+		around, other, ok := t.coverPrefix(netip.PrefixFrom(net.Addr(), net.Bits()-1).Masked())
+		if this := t.owners[i]; ok && other != this {
+			p.warn(this, "prefix %s of subscriber %q lies inside %s of %q on line %d: of both, the longer one decides",
+				net, t.id(this), around, t.id(other), t.rows.at(other).line)
 		}
 	}
+	for i, c := range t.circuits {
+		p.pace.step()
+		if other, ok := t.row(c); ok && other != t.lines[i] {
+			p.warn(t.lines[i], "circuit %q of subscriber %q is the name of the subscriber on line %d: as a RADIUS User-Name it is %q",
+				c, t.id(t.lines[i]), t.rows.at(other).line, t.id(t.lines[i]))
+		}
+	}
+	t.warnings.sort()
+}
+
+func (p *parser) warn(row int32, format string, args ...any) {
+	p.t.warnings.add(Error{p.file, int(p.t.rows.at(row).line), 1, fmt.Sprintf(format, args...)})
 }

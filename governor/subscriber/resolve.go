@@ -18,7 +18,7 @@ func resolve(t *Table, b *Binding) (id string, row int32) {
 		return "", -1
 	}
 	if b.User != "" {
-		if row, ok := t.circuit(circuitKey(b.User)); ok {
+		if row, ok := t.circuit(b.User); ok {
 			return t.id(row), row
 		}
 		if row, ok := t.row(b.User); ok && b.Source == RADIUS {
@@ -26,7 +26,7 @@ func resolve(t *Table, b *Binding) (id string, row int32) {
 		}
 	}
 	for _, c := range b.Circuits {
-		if row, ok := t.circuit(circuitKey(c)); ok {
+		if row, ok := t.circuit(c); ok {
 			return t.id(row), row
 		}
 	}
@@ -136,8 +136,9 @@ func (t *Table) differs(before *Table) (moves []move, whole bool) {
 		moves = append(moves, move{p, from, to})
 		return len(moves) <= MaxTold
 	}
-	for p, row := range before.prefixesInFile() {
+	for i, p := range before.nets {
 		pace.step()
+		row := before.owners[i]
 		to, ok := t.owner(p)
 		switch {
 		case !ok && !add(p, before.id(row), ""),
@@ -145,8 +146,9 @@ func (t *Table) differs(before *Table) (moves []move, whole bool) {
 			return nil, true
 		}
 	}
-	for p, row := range t.prefixesInFile() {
+	for i, p := range t.nets {
 		pace.step()
+		row := t.owners[i]
 		if _, had := before.owner(p); !had && !add(p, "", t.id(row)) {
 			return nil, true
 		}

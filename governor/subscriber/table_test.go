@@ -3,6 +3,7 @@ package subscriber
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -102,9 +103,34 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		{"prefix twice on a line", h + "a,home,10.0.0.1 10.0.0.1\n", `s.csv:2:8: prefix 10.0.0.1/32 of subscriber "a" is already that of "a" on line 2`},
 		{"circuit twice", h + "a,home,,c1\nb,home,,c1\n", `s.csv:3:9: circuit "c1" is already that of "a" on line 2`},
 		{"too many fields", h + "a,home,,,x\n", `s.csv:2:10: more fields than the header has columns (4)`},
-		{"quote", h + "a\"b,home\nc,home,x\n", `s.csv:2:1: bare " in non-quoted-field (a field with a quote is written "like ""this""")` + "\n" +
+		{"quote", h + "a\"b,home\nc,home,x\n", `s.csv:2:1: a quote in the middle of a field (a field with a quote is written "like ""this""")` + "\n" +
 			`s.csv:3:8: prefix "x" of subscriber "c": neither an address nor a prefix`},
-		{"quote not closed", h + "a,\"home\nc,home\n", `s.csv:2:1: extraneous or missing " in quoted-field (a field with a quote is written "like ""this""")`},
+		{"quote not closed", h + "a,\"home\nc,home\n", `s.csv:2:3: this quote is not closed (a field with a quote is written "like ""this""")`},
+		{"quote not closed, more lines", h + "a,home\n\"b,home\nc,nohome\nd,home\n", `s.csv:3:1: this quote is not closed (a field with a quote is written "like ""this""")` + "\n" +
+			`s.csv:4:3: unknown plan "nohome" of subscriber "c"`},
+		{"text after a quoted field", h + "a,\"home\"x\nb,nohome\n", `s.csv:2:3: a quote in the middle of a field (a field with a quote is written "like ""this""")` + "\n" +
+			`s.csv:3:3: unknown plan "nohome" of subscriber "b"`},
+		{"a quoted field of two lines, then an error", "subscriber,plan,note\na,home,\"x\ny\"\nb,nohome\n", `s.csv:4:3: unknown plan "nohome" of subscriber "b"`},
+		{"an error after a field of two lines", "subscriber,note,plan\na,\"x\r\ny\",nohome\r\n", `s.csv:3:4: unknown plan "nohome" of subscriber "a"`},
+		{"zero byte", h + "a,home\nb\x00,home\nc,nohome\n", "s.csv:3:2: a zero byte\n" + `s.csv:4:3: unknown plan "nohome" of subscriber "c"`},
+		{"UTF-16", "\xff\xfes\x00u\x00b\x00\n", "s.csv:1:4: a zero byte"},
+		{"bare carriage return", h + "a,home\rb,home\nc,nohome\r\n", "s.csv:2:7: a carriage return without a line feed; lines end in LF or CR LF\n" +
+			`s.csv:3:3: unknown plan "nohome" of subscriber "c"`},
+		{"a line of 1 MB", h + "a,home\nb,home,,," + strings.Repeat("x", 1<<20) + "\nc,nohome\n", "s.csv:3:1: longer than 64 KiB; lines end in LF or CR LF\n" +
+			`s.csv:4:3: unknown plan "nohome" of subscriber "c"`},
+		{"a comment of 1 MB", h + "#" + strings.Repeat("x", 1<<20) + "\nc,nohome", "s.csv:2:1: longer than 64 KiB; lines end in LF or CR LF\n" +
+			`s.csv:3:3: unknown plan "nohome" of subscriber "c"`},
+		{"a quote of 1 MB", h + "a,\"home\n" + strings.Repeat("\n", 1<<20) + "c,nohome", "s.csv:2:3: this quote is not closed (a field with a quote is written \"like \"\"this\"\"\")\n" +
+			`s.csv:1048579:3: unknown plan "nohome" of subscriber "c"`},
+		{"a line of 1 MB after a quote that is not closed", h + "a,\"home\nb,home\n" + strings.Repeat("x", 1<<20) + "\nc,nohome", "s.csv:2:3: this quote is not closed (a field with a quote is written \"like \"\"this\"\"\")\n" +
+			"s.csv:4:1: longer than 64 KiB; lines end in LF or CR LF\n" + `s.csv:5:3: unknown plan "nohome" of subscriber "c"`},
+		{"control characters", "subscriber,plan,circuits,name,note\na,home,c\x1b,\"x\ny\",z\x07\n", `s.csv:2:8: circuit "c\x1b": control characters are not allowed` + "\n" +
+			`s.csv:2:11: name "x\ny" of subscriber "a": control characters are not allowed` + "\n" + `s.csv:3:4: note of subscriber "a": control characters are not allowed`},
+		{"a name that we give", h + "radius:x,home\n", `s.csv:2:1: subscriber "radius:x": "radius:" begins the names of lines that are in no list; choose another`},
+		{"one hardware address twice", h + "a,home,,02:00:5e:00:53:01\nb,home,,02-00-5E-00-53-01\nc,home,,0200.5e00.5301 02005E005301\n",
+			`s.csv:3:9: circuit "02-00-5E-00-53-01" is already that of "a" on line 2 (as "02:00:5e:00:53:01")` + "\n" +
+				`s.csv:4:9: circuit "0200.5e00.5301" is already that of "a" on line 2 (as "02:00:5e:00:53:01")` + "\n" +
+				`s.csv:4:9: circuit "02005E005301" is already that of "a" on line 2 (as "02:00:5e:00:53:01")`},
 		{"not UTF-8", h + "a,home\nb\xff,home\n", `s.csv:3:2: not UTF-8: byte 0xff`},
 		{"all at once", h + "a,nohome,x\n,home,::/0\n", `s.csv:2:3: unknown plan "nohome" of subscriber "a"` + "\n" + `s.csv:2:10: prefix "x" of subscriber "a": neither an address nor a prefix` + "\n" +
 			`s.csv:3:1: subscriber "": the name is empty` + "\n" + `s.csv:3:7: prefix "::/0" of subscriber "": it covers everybody`},
@@ -113,6 +139,101 @@ func TestWhatIsWrongIsToldWithItsPlace(t *testing.T) {
 		if err == nil || err.Error() != c.want || tab != nil {
 			t.Errorf("%s: table %v, error\n%v\nwant\n%s", c.why, tab != nil, err, c.want)
 		}
+	}
+}
+
+func TestWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ why, text, want string }{
+		{"BOM and CRLF", "\ufeffsubscriber,plan\r\na,home\r\n", "a@2"},
+		{"BOM before a quote", "\ufeff\"subscriber\",plan\na,home", "a@2"},
+		{"BOM before a comment", "\ufeff# x\nsubscriber,plan\na,home", "a@3"},
+		{"only a BOM line before", "\ufeff\nsubscriber,plan\na,home", "a@3"},
+		{"blank lines, and one of blanks", "subscriber,plan\n\n \t\r\na,home\n\n", "a@4"},
+		{"no end of the last line, with a carriage return", "subscriber,plan\na,home\r", "a@2"},
+		{"blanks around quotes", "subscriber,plan\n \"a\" , \"home\" \n", "a@2"},
+		{"a quoted field of many lines", "subscriber,note,plan\na,\"" + strings.Repeat("x\n", 1000) + "\",home\nb,,home\n", "a@2 b@1003"},
+		{"an own id as circuit", "subscriber,plan,circuits\na,home,a\n", "a@2"},
+		{"a header and nothing", "subscriber,plan", ""},
+	} {
+		tab, err := Parse("s.csv", strings.NewReader(c.text), nil)
+		if err != nil {
+			t.Errorf("%s: %v", c.why, err)
+			continue
+		}
+		var got []string
+		for _, s := range tab.All() {
+			got = append(got, fmt.Sprintf("%s@%d", s.ID, s.Line))
+			if s.Plan != "home" {
+				t.Errorf("%s: plan %q", c.why, s.Plan)
+			}
+		}
+		if list, more := tab.Warnings(); strings.Join(got, " ") != c.want || len(list)+more > 0 {
+			t.Errorf("%s: %v, want %s; %v", c.why, got, c.want, list)
+		}
+	}
+}
+
+func TestWhatMayNotBeMeantIsToldButAllowed(t *testing.T) {
+	t.Parallel()
+	tab := parse(t, `subscriber,plan,prefixes,circuits
+a,home,10.0.0.0/24 10.0.0.7,b
+b,home,10.0.0.0/25,
+c,home,10.0.0.1 10.0.0.200,
+`)
+	list, more := tab.Warnings()
+	var got []string
+	for _, e := range list {
+		got = append(got, e.Error())
+	}
+	want := []string{
+		`s.csv:2:1: prefix 10.0.0.7/32 of subscriber "a" lies inside 10.0.0.0/25 of "b" on line 3: of both, the longer one decides`,
+		`s.csv:2:1: circuit "b" of subscriber "a" is the name of the subscriber on line 3: as a RADIUS User-Name it is "a"`,
+		`s.csv:3:1: prefix 10.0.0.0/25 of subscriber "b" lies inside 10.0.0.0/24 of "a" on line 2: of both, the longer one decides`,
+		`s.csv:4:1: prefix 10.0.0.1/32 of subscriber "c" lies inside 10.0.0.0/25 of "b" on line 3: of both, the longer one decides`,
+		`s.csv:4:1: prefix 10.0.0.200/32 of subscriber "c" lies inside 10.0.0.0/24 of "a" on line 2: of both, the longer one decides`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") || more != 0 {
+		t.Errorf("%d more and\n%s", more, strings.Join(got, "\n"))
+	}
+}
+
+// endless gives the same line for ever.
+type endless struct {
+	line string
+	at   int
+	err  error
+	left int
+}
+
+func (e *endless) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		if e.left == 0 {
+			return n, e.err
+		}
+		k := copy(b[n:], e.line[e.at:])
+		n, e.at = n+k, (e.at+k)%len(e.line)
+		if e.at == 0 {
+			e.left--
+		}
+	}
+	return n, nil
+}
+
+func TestFilesThatDoNotEnd(t *testing.T) {
+	t.Parallel()
+	line := "#" + strings.Repeat("x", 30<<10) + "\n"
+	if _, err := Parse("s.csv", &endless{line: line, left: -1}, nil); err == nil || err.Error() != "s.csv: larger than 256 MiB" {
+		t.Errorf("%v", err)
+	}
+	gone := errors.New("the disk is gone")
+	if _, err := Parse("s.csv", &endless{line: line, left: 100, err: gone}, nil); !errors.Is(err, gone) || err.Error() != "read s.csv: the disk is gone" {
+		t.Errorf("%v", err)
+	}
+	_, err := Parse("s.csv", io.MultiReader(strings.NewReader("subscriber,plan\n"), &endless{line: "a b,\n", left: -1}), nil)
+	var errs *Errors
+	if !errors.As(err, &errs) || len(errs.List) != MaxErrors || errs.More < manyErrors {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -244,7 +365,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%q is not found", s.ID)
 			}
 			for _, p := range s.Prefixes {
-				if got, ok := tab.prefixes.LookupPrefix(p); !ok || got.ID != s.ID {
+				if got, ok := tab.prefixes.LookupPrefix(p); !ok || tab.id(tab.owners[got]) != s.ID {
 					t.Fatalf("%s is not %q's", p, s.ID)
 				}
 			}
