@@ -17,19 +17,37 @@ type subscriberView struct {
 	Held      bool // stage pace or higher
 	Sentence  string
 	Reason    string
-	Prefix    []string
+	Prefix    []prefixView
 	Budgets   []budgetView
 	Decisions []decisionView
 	Records   []recordView
 	AllLink   string // all records of this subscriber
 	// DecisionsLink leads to all its decisions.
 	DecisionsLink string
+	CaseLink      string
 	Exemption     *exemptionView
+	ByHand        bool         // the plan is not the list's
+	ListPlan      string       // the list's plan; empty: the list does not have this line
+	Plans         []planOption // empty: its plan cannot be changed here
+	Form          form
+	FirstDay      string // that an exemption may end on
+	LastDay       string
+}
+
+// prefixView is a prefix with who says that this line holds it: "RADIUS since 11 Nov 08:00"; nothing when it is the list alone.
+type prefixView struct {
+	Prefix, Source string
+	From           moment
 }
 
 type exemptionView struct {
-	Until  moment
-	Reason string
+	Since, Until moment
+	Reason, By   string
+}
+
+type planOption struct {
+	Value, Text string
+	Chosen      bool
 }
 
 type decisionView struct {
@@ -43,9 +61,15 @@ type decisionView struct {
 	Until          moment
 	Case           string
 	WouldHaveActed bool
+	Note           string // a retry, or by which exemption it passed
 }
 
 func (s *Server) subscriberPage(w http.ResponseWriter, r *http.Request) {
+	s.showLine(w, r, http.StatusOK, form{})
+}
+
+// showLine is the subscriber's page, with a form that could not be taken when there is one.
+func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f form) {
 	sub, ok := s.opt.Source.Subscriber(r.PathValue("id"))
 	if !ok {
 		s.refuse(w, r, http.StatusNotFound, "No such subscriber", "Nobody has this id, and no session of it was seen. Search for a name, an address or a case number.")
@@ -54,38 +78,112 @@ func (s *Server) subscriberPage(w http.ResponseWriter, r *http.Request) {
 	z := zone{s.opt.Now(), s.opt.Location}
 	st := s.opt.Source.Status()
 	records, _ := s.opt.Source.Records(RecordQuery{Subscriber: sub.ID, Limit: recordsOfSubscriber})
-	v := subscriberOf(s.complete(sub, st, z.now), st, records, z)
-	s.render(w, r, http.StatusOK, "subscriber", frame{Title: v.Name, Here: "/subscribers", Live: true}, v)
+	v := subscriberOf(s.complete(sub, st, z.now), st, records, s.opt.Source.Plans(), f, z)
+	// A form that came back is not asked for again each second: its address takes no GET.
+	s.render(w, r, status, "subscriber", frame{Title: v.Name, Here: "/subscribers", Live: status == http.StatusOK}, v)
 }
 
-func subscriberOf(sub Subscriber, st Status, records []Record, z zone) subscriberView {
+func subscriberOf(sub Subscriber, st Status, records []Record, plans []Plan, f form, z zone) subscriberView {
 	v := subscriberView{lineView: lineOf(sub, z), Enforce: st.Mode == "enforce", Held: stageRank(sub.Stage) >= stageRank("pace"),
-		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID, ""), DecisionsLink: recordsLink("DECISION", sub.ID, "")}
-	for _, p := range sub.Prefixes {
-		v.Prefix = append(v.Prefix, inert(p))
+		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID, ""), DecisionsLink: recordsLink("DECISION", sub.ID, ""),
+		ByHand: sub.PlanSource == "operator", ListPlan: inert(sub.ListPlan), Form: f}
+	if sub.Case != "" {
+		v.CaseLink = caseLink(sub.Case)
 	}
+	v.Prefix = prefixesOf(sub, z)
 	for _, b := range sub.Budgets {
 		v.Budgets = append(v.Budgets, budgetOf(b, z))
 	}
-	for _, d := range sub.Decisions[:min(len(sub.Decisions), decisionsOfSubscriber)] {
-		dv := decisionView{At: z.second(d.At.Time), Action: inert(d.Action), Acted: d.Acted, Reason: inert(d.Reason), Before: inert(d.Before),
-			Stage: inert(d.Stage), Changed: d.Before != d.Stage && d.Before != "", Until: z.clock(d.Until.Time), Case: inert(d.Case),
-			WouldHaveActed: !d.Acted && stageRank(d.Action) >= stageRank("pace")}
-		if w := time.Duration(d.Wait); w >= time.Millisecond {
-			dv.Wait = waitText(d.Action, w)
-		}
-		v.Decisions = append(v.Decisions, dv)
-	}
+	v.Decisions = decisionsOf(sub.Decisions[:min(len(sub.Decisions), decisionsOfSubscriber)], z)
 	for _, rec := range records {
 		v.Records = append(v.Records, recordOf(rec, z))
 	}
-	if sub.Exemption != nil {
-		v.Exemption = &exemptionView{z.clock(sub.Exemption.Until.Time), inert(sub.Exemption.Reason)}
+	today := z.now.In(z.loc)
+	v.FirstDay, v.LastDay = today.Format(time.DateOnly), today.AddDate(0, 0, 365).Format(time.DateOnly)
+	if e := sub.Exemption; e != nil {
+		v.Exemption = &exemptionView{z.clock(e.Since.Time), z.clock(e.Until.Time), inert(e.Reason), inert(e.By)}
+	}
+	if f.Open != "exempt" { // what a form that did not come back offers
+		v.Form.Until = today.AddDate(0, 0, 7).Format(time.DateOnly)
+		if e := sub.Exemption; e != nil {
+			v.Form.Until, v.Form.Reason = e.Until.In(z.loc).Add(-time.Nanosecond).Format(time.DateOnly), inert(e.Reason)
+		}
+	}
+	if !sub.Unmapped {
+		v.Plans = planOptions(sub, plans, f)
 	}
 	if v.Name == v.ID {
 		v.ID = ""
 	}
 	return v
+}
+
+// sourceNames are the words for who says that a line holds a prefix.
+var sourceNames = map[string]string{"csv": "list", "lease": "DHCP lease", "radius": "RADIUS", "api": "API"}
+
+func sourceName(source string) string {
+	if name := sourceNames[source]; name != "" {
+		return name
+	}
+	return inert(source)
+}
+
+func prefixesOf(sub Subscriber, z zone) []prefixView {
+	said := map[string]bool{}
+	var out []prefixView
+	for _, b := range sub.Bindings {
+		said[b.Prefix] = true
+		p := prefixView{Prefix: inert(b.Prefix), From: z.clock(b.From.Time)}
+		if b.Source != "csv" || p.From.Text != "" {
+			p.Source = sourceName(b.Source)
+		}
+		out = append(out, p)
+	}
+	for _, p := range sub.Prefixes {
+		if !said[p] {
+			out = append(out, prefixView{Prefix: inert(p)})
+		}
+	}
+	return out
+}
+
+// planOptions are the plans that a line can be put under; going back to the list's is the empty one.
+func planOptions(sub Subscriber, plans []Plan, f form) []planOption {
+	chosen := sub.Plan
+	if sub.PlanSource != "operator" {
+		chosen = ""
+	}
+	if f.Open == "plan" {
+		chosen = f.Plan
+	}
+	out := []planOption{{"", "as the list says", chosen == ""}}
+	if sub.ListPlan != "" {
+		out[0].Text += ": " + inert(sub.ListPlan)
+	}
+	for _, p := range plans {
+		out = append(out, planOption{p.Name, inert(p.Name), chosen == p.Name})
+	}
+	return out
+}
+
+func decisionsOf(all []Decision, z zone) []decisionView {
+	var out []decisionView
+	for _, d := range all {
+		v := decisionView{At: z.second(d.At.Time), Action: inert(d.Action), Acted: d.Acted, Reason: inert(d.Reason), Before: inert(d.Before),
+			Stage: inert(d.Stage), Changed: d.Before != d.Stage && d.Before != "", Until: z.clock(d.Until.Time), Case: inert(d.Case),
+			WouldHaveActed: !d.Acted && stageRank(d.Action) >= stageRank("pace")}
+		if w := time.Duration(d.Wait); w >= time.Millisecond {
+			v.Wait = waitText(d.Action, w)
+		}
+		switch {
+		case d.Exemption != "":
+			v.Note = "passed, exempt: " + inert(d.Exemption)
+		case d.Retry:
+			v.Note = "a retry, which does not count towards a cut"
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // waitText says what a decision's wait means for its action.

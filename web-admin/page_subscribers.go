@@ -19,6 +19,7 @@ type lineView struct {
 	Prefixes             []string // the first ones
 	MorePrefixes         string   // how many are not shown; empty: none
 	Unmapped             bool
+	Exempt               moment // until when; nothing when it is not
 	Stage                string
 	Since, Until         moment
 	Case                 string
@@ -32,6 +33,7 @@ type budgetView struct {
 	Fill              string // width of the bar in per cent of its place, in which the limit stands at limitAt
 	Tone              string // good, near, over
 	Beyond            bool   // fuller than the bar can show
+	Pressure          string // attempts beyond it that count towards a cut; empty: none
 	Refills           moment
 }
 
@@ -54,6 +56,9 @@ func budgetOf(b Budget, z zone) budgetView {
 	if fill > 100 {
 		fill, v.Beyond = 100, true
 	}
+	if b.Pressure > 0 {
+		v.Pressure = count(b.Pressure, "refused attempt", "refused attempts")
+	}
 	v.Fill = strconv.FormatFloat(fill, 'f', 1, 64)
 	return v
 }
@@ -61,6 +66,9 @@ func budgetOf(b Budget, z zone) budgetView {
 func lineOf(sub Subscriber, z zone) lineView {
 	v := lineView{ID: inert(sub.ID), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
 		Stage: inert(sub.Stage), Since: z.clock(sub.Since.Time), Until: z.clock(sub.Until.Time), Case: inert(sub.Case), Open: number(sub.Open)}
+	if sub.Exemption != nil {
+		v.Exempt = z.clock(sub.Exemption.Until.Time)
+	}
 	for i, p := range sub.Prefixes {
 		if p == sub.ID {
 			continue // an unmapped source is called by its prefix
@@ -84,6 +92,7 @@ func lineOf(sub Subscriber, z zone) lineView {
 // subscribersView answers: who is on this box, and in which stage?
 type subscribersView struct {
 	Text, Stage string
+	Exempt      bool
 	Stages      []stageTab
 	Lines       []lineView
 	Next        string // link to the following page
@@ -92,47 +101,62 @@ type subscribersView struct {
 }
 
 type stageTab struct {
-	Stage, Link string
-	Count       string // empty where the number says nothing: nearly everybody is in observe
-	Here        bool
+	Stage, Text, Link string
+	Count             string // empty where the number says nothing: nearly everybody is in observe
+	Here              bool
 }
 
 func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Limit: subscribersPerPage, Cursor: in.cursor()}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Limit: subscribersPerPage, Cursor: in.cursor()}
 	if len(in.errors) > 0 {
 		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of subscribers.")
 		return
 	}
+	if addr, at, ok := addressAt(q.Text, s.opt.Now(), s.opt.Location); ok {
+		http.Redirect(w, r, lookupLink(addr.String(), at.In(s.opt.Location).Format("2006-01-02 15:04:05")), http.StatusSeeOther)
+		return
+	}
 	items, next := s.opt.Source.Subscribers(q)
+	searched := q.Text != "" && q.Cursor == "" && next == "" && len(q.Stages) == 0 && !q.Exempt
 	// A search that means one line opens it: that is what somebody with a caller on the line wants.
-	if q.Text != "" && q.Cursor == "" && next == "" && len(q.Stages) == 0 && len(items) == 1 {
+	if searched && len(items) == 1 {
 		http.Redirect(w, r, subscriberLink(items[0].ID), http.StatusSeeOther)
 		return
 	}
+	if searched && len(items) == 0 { // nobody has this case now, but somebody had
+		if c, ok := s.opt.Source.Case(caseNumber(q.Text)); ok {
+			http.Redirect(w, r, caseLink(c.ID), http.StatusSeeOther)
+			return
+		}
+	}
 	z := zone{s.opt.Now(), s.opt.Location}
-	v := subscribersView{Text: q.Text, Stage: strings.Join(q.Stages, ","), First: q.Cursor == "", Filtered: q.Text != "" || len(q.Stages) > 0}
+	v := subscribersView{Text: q.Text, Stage: strings.Join(q.Stages, ","), Exempt: q.Exempt, First: q.Cursor == "", Filtered: q.Text != "" || len(q.Stages) > 0 || q.Exempt}
 	for _, sub := range items {
 		v.Lines = append(v.Lines, lineOf(sub, z))
 	}
 	if next != "" {
-		v.Next = v.link(v.Stage, next)
+		v.Next = v.link(v.Stage, v.Exempt, next)
 	}
-	st := s.opt.Source.Status().Stages
-	v.Stages = []stageTab{{"", v.link("", ""), "", v.Stage == ""}}
+	st := s.opt.Source.Status()
+	v.Stages = []stageTab{{"", "all", v.link("", false, ""), "", v.Stage == "" && !v.Exempt}}
 	for _, t := range []struct {
 		stage string
 		n     int
-	}{{"cut", st.Cut}, {"defer", st.Defer}, {"pace", st.Pace}, {"warn", st.Warn}} {
-		v.Stages = append(v.Stages, stageTab{t.stage, v.link(t.stage, ""), number(t.n), v.Stage == t.stage})
+	}{{"cut", st.Stages.Cut}, {"defer", st.Stages.Defer}, {"pace", st.Stages.Pace}, {"warn", st.Stages.Warn}} {
+		v.Stages = append(v.Stages, stageTab{t.stage, t.stage, v.link(t.stage, false, ""), number(t.n), v.Stage == t.stage && !v.Exempt})
 	}
-	v.Stages = append(v.Stages, stageTab{"observe", v.link("observe", ""), "", v.Stage == "observe"})
+	v.Stages = append(v.Stages, stageTab{"observe", "observe", v.link("observe", false, ""), "", v.Stage == "observe" && !v.Exempt},
+		stageTab{"", "exempt", v.link("", true, ""), number(st.Exempt), v.Exempt})
 	s.render(w, r, http.StatusOK, "subscribers", frame{Title: "Subscribers", Here: "/subscribers", Live: v.First, Search: q.Text}, v)
 }
 
-// link is this page with another stage or a cursor.
-func (v subscribersView) link(stage, cursor string) string {
+// link is this page with another stage, with the exempt ones only, or from a cursor on.
+func (v subscribersView) link(stage string, exempt bool, cursor string) string {
 	q := url.Values{}
+	if exempt {
+		q.Set("exempt", "1")
+	}
 	for name, value := range map[string]string{"q": v.Text, "stage": stage, "cursor": cursor} {
 		if value != "" {
 			q.Set(name, value)
