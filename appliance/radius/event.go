@@ -57,6 +57,7 @@ type Event struct {
 	// know yet, or does not say: a later Interim may.
 	Prefixes []netip.Prefix
 	At       time.Time // when it happened: Event-Timestamp, else the time of arrival less Acct-Delay-Time
+	Dated    bool      // At is the word of its sender (Event-Timestamp)
 }
 
 // statusKinds are the values of Acct-Status-Type that say something about addresses (RFC 2866 section 5.1).
@@ -67,7 +68,7 @@ func (a *attributes) event(peer netip.AddrPort, now time.Time) (Event, Reason) {
 	if a.status == nil {
 		return Event{}, Incomplete
 	}
-	e := Event{Kind: statusKinds[*a.status], Peer: peer, NAS: a.nas(peer), UserName: a.user, Prefixes: a.prefixes, At: a.at(now)}
+	e := Event{Kind: statusKinds[*a.status], Peer: peer, NAS: a.nas(peer), UserName: a.user, Prefixes: a.prefixes, At: a.at(now), Dated: a.stamp != nil}
 	e.Session = e.NAS + "|"
 	switch {
 	case e.Kind == Unknown:

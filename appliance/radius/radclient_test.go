@@ -120,7 +120,7 @@ func TestRadclientAndTsharkAgree(t *testing.T) {
 	e.Peer = netip.AddrPort{}
 	want := Event{Kind: Start, NAS: "10.0.0.1", Session: "10.0.0.1|5e01-77", UserName: "acct-1002",
 		Circuits: []string{"acct-1002", "olt1/3/7:12", "02005e005302", "ge-0/0/1:12", "02:00:5e:00:53:01"},
-		Prefixes: prefixes("100.64.0.12/32", "2001:db8::9/128", "2001:db8:1:2::/64", "2001:db8:100::/56"), At: at}
+		Prefixes: prefixes("100.64.0.12/32", "2001:db8::9/128", "2001:db8:1:2::/64", "2001:db8:100::/56"), At: at, Dated: true}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("\n got %+v\nwant %+v", e, want)
 	}
