@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -101,8 +100,9 @@ func (r *relay) ask4(c customer, kind byte, more []byte) []byte {
 	})
 }
 
-// lease6 gets what the server gives at once (rapid commit, RFC 8415 section 18.2.1): an address, and a prefix when asked for.
-func (r *relay) lease6(c customer, iaid uint32, prefix bool) {
+// lease6 gets what the server gives at once (rapid commit, RFC 8415 section 18.2.1): an address, which it returns, and a prefix
+// when asked for.
+func (r *relay) lease6(c customer, iaid uint32, prefix bool) netip.Addr {
 	r.t.Helper()
 	r.xid++
 	id := binary.BigEndian.AppendUint32(nil, iaid)
@@ -125,12 +125,31 @@ func (r *relay) lease6(c customer, iaid uint32, prefix bool) {
 	}
 	p = option6(p, 9, m)
 	answer := r.exchange(r.v6, p, serverIP6, 547, func(answer []byte) bool { return len(answer) > 34 && answer[0] == 13 })
-	for b := answer[34:]; len(b) >= 4; b = b[4+int(binary.BigEndian.Uint16(b[2:])):] {
-		if binary.BigEndian.Uint16(b) == 9 && b[4] == 7 {
-			return // REPLY
-		}
+	reply := find6(answer[34:], 9)
+	if len(reply) < 4 || reply[0] != 7 {
+		r.t.Fatalf("no REPLY in % x", answer)
 	}
-	r.t.Fatalf("no REPLY in % x", answer)
+	ia := find6(reply[4:], 3)
+	if len(ia) < 12 {
+		r.t.Fatalf("no address in % x", reply)
+	}
+	addr, _ := netip.AddrFromSlice(find6(ia[12:], 5)[:16])
+	return addr
+}
+
+// find6 is the body of the first option of a kind, nil when there is none.
+func find6(b []byte, code uint16) []byte {
+	for len(b) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint16(b[2:]))
+		if n > len(b) {
+			return nil
+		}
+		if binary.BigEndian.Uint16(b) == code {
+			return b[4:n]
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 func (r *relay) send(c net.PacketConn, p []byte, to string, port int) {
@@ -159,7 +178,7 @@ func (r *relay) exchange(c net.PacketConn, p []byte, to string, port int, fits f
 			}
 		}
 	}
-	r.t.Fatal(fmt.Sprintf("no answer from %s port %d", to, port))
+	r.t.Fatalf("no answer from %s port %d", to, port)
 	return nil
 }
 

@@ -206,7 +206,7 @@ func (w *Watcher) add(files []file, now time.Time) error {
 func (w *Watcher) replace(t *table) {
 	if w.table != nil {
 		w.table.pass(t.now)
-		if w.empty = t.live() == 0 && w.table.live() > 0; w.empty {
+		if w.empty = len(t.at) == 0 && w.table.live() > 0; w.empty {
 			return
 		}
 		t.dirty = w.table.dirty || !t.equal(w.table)
