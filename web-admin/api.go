@@ -30,8 +30,8 @@ func apiRoutes() []route {
 	paged := []string{"limit", "cursor"}
 	return []route{
 		{"GET", apiRoot + "/status", byToken, (*Server).apiStatus, &operation{summary: "The box as a whole", answer: Status{}}},
-		{"GET", apiRoot + "/subscribers", byToken, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first",
-			query: append([]string{"stage", "q", "exempt"}, paged...), answer: list[Subscriber]{}}},
+		{"GET", apiRoot + "/subscribers", byToken, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; brief: without bindings, budgets, decisions and sentence",
+			query: append([]string{"stage", "q", "exempt", "brief"}, paged...), answer: list[Subscriber]{}}},
 		{"GET", apiRoot + "/subscribers/{id}", byToken, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/release", byToken, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/exemption", byToken, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
@@ -70,12 +70,18 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
 	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Limit: in.limit(), Cursor: in.cursor()}
+	brief := in.yes("brief")
 	if in.refused(w) {
 		return
 	}
 	items, next := s.opt.Source.Subscribers(q)
 	mode, now := s.opt.Source.Status(), s.opt.Now()
 	for i := range items {
+		if brief {
+			items[i].Bindings, items[i].Budgets, items[i].Decisions = nil, nil, nil
+			items[i] = filled(items[i])
+			continue
+		}
 		items[i] = s.complete(items[i], mode, now)
 	}
 	writeJSON(w, http.StatusOK, list[Subscriber]{orEmpty(items), next})
@@ -107,9 +113,15 @@ func whole(st Status) Status {
 	return st
 }
 
+// filled is a subscriber with lists instead of nulls.
+func filled(sub Subscriber) Subscriber {
+	sub.Prefixes, sub.Bindings, sub.Budgets, sub.Decisions = orEmpty(sub.Prefixes), orEmpty(sub.Bindings), orEmpty(sub.Budgets), orEmpty(sub.Decisions)
+	return sub
+}
+
 // complete is a subscriber with its sentence, and with lists instead of nulls.
 func (s *Server) complete(sub Subscriber, st Status, now time.Time) Subscriber {
-	sub.Prefixes, sub.Bindings, sub.Budgets, sub.Decisions = orEmpty(sub.Prefixes), orEmpty(sub.Bindings), orEmpty(sub.Budgets), orEmpty(sub.Decisions)
+	sub = filled(sub)
 	sub.Sentence = sentence(sub, st, now, s.opt.Location)
 	return sub
 }

@@ -82,6 +82,11 @@ func TestSubscribersArePagedAndFound(t *testing.T) {
 			t.Errorf("q=%s finds %d", q, len(found.Items))
 		}
 	}
+	for _, sub := range read[list[Subscriber]](t, s, "/api/v1/subscribers?brief=1&stage=cut,defer").Items {
+		if sub.Name == "" && !sub.Unmapped || sub.Case == "" || sub.Reason == "" || len(sub.Budgets)+len(sub.Bindings)+len(sub.Decisions)+len(sub.Sentence) > 0 {
+			t.Errorf("in brief: %+v", sub)
+		}
+	}
 	one := read[map[string]any](t, s, "/api/v1/subscribers/S-1044")
 	for _, key := range strings.Fields("id name plan prefixes stage since until reason case budgets decisions sentence") {
 		if one[key] == nil {

@@ -75,7 +75,7 @@ func querySchema(name string) object {
 	switch name {
 	case "limit":
 		return object{"type": "integer", "minimum": 1, "maximum": maxLimit, "default": defaultLimit}
-	case "exempt":
+	case "exempt", "brief":
 		return object{"type": "boolean"}
 	case "from", "to", "at":
 		return object{"type": "string", "format": "date-time"}

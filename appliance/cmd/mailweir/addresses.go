@@ -64,20 +64,21 @@ func unmappedCommand(ctx context.Context, c *invocation) error {
 	} else if len(rest) > 0 {
 		return usagef("unmapped takes no argument %q; `mailweir lookup ADDRESS` tells about one", rest[0])
 	}
-	list, err := all[webadmin.Unmapped](ctx, newClient(*data), []string{"unmapped"}, nil)
+	api := newClient(*data)
+	if *asJSON {
+		return printList(ctx, c.stdout, api, []string{"unmapped"})
+	}
+	list, err := all[webadmin.Unmapped](ctx, api, []string{"unmapped"}, nil)
 	if err != nil {
 		return err
 	}
-	if *asJSON {
-		return printJSON(c.stdout, list)
-	}
-	if len(list.Items) == 0 {
+	if len(list) == 0 {
 		_, err := fmt.Fprintln(c.stdout, "no source that is nobody's line so far")
 		return err
 	}
 	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "SOURCE\tCOUNTED AS\tSTAGE\tSESSIONS\tDENIED\tMESSAGES\tNETWORKS\tCLIENTS\tFIRST\tLAST\tMANY BEHIND IT")
-	for _, u := range list.Items {
+	for _, u := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", u.Address, u.Subscriber, u.Stage, u.Sessions, u.Denied, u.Messages,
 			u.Destinations, u.Clients, clock(u.First), clock(u.Last), cmp.Or(plain(u.Crowd), "-"))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -129,22 +130,53 @@ type page[T any] struct {
 	Next  string `json:"next"`
 }
 
-// all follows the pages of a list to its end.
-func all[T any](ctx context.Context, api *client, elements []string, query url.Values) (page[T], error) {
-	whole := page[T]{Items: []T{}}
+// pages follows a list to its end and gives its pages one by one.
+func pages[T any](ctx context.Context, api *client, elements []string, query url.Values, give func([]T) error) error {
 	asked := url.Values{"limit": {"1000"}}
 	maps.Copy(asked, query)
 	for {
 		var p page[T]
 		if err := api.get(ctx, elements, asked, &p); err != nil {
-			return whole, err
+			return err
 		}
-		whole.Items = append(whole.Items, p.Items...)
-		if p.Next == "" {
-			return whole, nil
+		if err := give(p.Items); err != nil || p.Next == "" {
+			return err
 		}
 		asked.Set("cursor", p.Next)
 	}
+}
+
+// all is a whole list.
+func all[T any](ctx context.Context, api *client, elements []string, query url.Values) ([]T, error) {
+	var items []T
+	err := pages(ctx, api, elements, query, func(more []T) error {
+		items = append(items, more...)
+		return nil
+	})
+	return items, err
+}
+
+// printList prints a whole list as the API's JSON, an item on a line, while its pages come: it may be long.
+func printList(ctx context.Context, w io.Writer, api *client, elements []string) error {
+	out := bufio.NewWriter(w)
+	before := `{"items": [`
+	err := pages(ctx, api, elements, nil, func(items []json.RawMessage) error {
+		for _, item := range items {
+			out.WriteString(before)
+			out.WriteString("\n")
+			out.Write(item)
+			before = ","
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if before != "," {
+		out.WriteString(before)
+	}
+	out.WriteString("\n], \"next\": \"\"}\n")
+	return out.Flush()
 }
 
 func printJSON(w io.Writer, v any) error {

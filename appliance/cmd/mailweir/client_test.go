@@ -204,6 +204,17 @@ func TestListsAreFollowedToTheirEnd(t *testing.T) {
 	}
 }
 
+func TestAnEmptyListIsJSON(t *testing.T) {
+	run := startRunning(t, func(*http.Request) (int, string) { return 200, `{"items":[],"next":""}` })
+	for _, command := range []string{"subscribers", "unmapped"} {
+		exit, stdout, _ := run.mailweir(t, command, "--json")
+		var list struct{ Items []json.RawMessage }
+		if err := json.Unmarshal([]byte(stdout), &list); exit != 0 || err != nil || list.Items == nil {
+			t.Errorf("%s: exit %d, %v: %q", command, exit, err, stdout)
+		}
+	}
+}
+
 func TestPresetsNeedNoRunningOne(t *testing.T) {
 	var out, errs bytes.Buffer
 	if exit := Main(t.Context(), []string{"presets"}, &out, &errs); exit != 0 || strings.Count(out.String(), "\n") != 5 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,16 +22,16 @@ func subscribersCommand(ctx context.Context, c *invocation) error {
 	api := newClient(*data)
 	switch len(rest) {
 	case 0:
-		list, err := all[webadmin.Subscriber](ctx, api, []string{"subscribers"}, nil)
+		if *asJSON {
+			return printList(ctx, c.stdout, api, []string{"subscribers"})
+		}
+		list, err := all[webadmin.Subscriber](ctx, api, []string{"subscribers"}, url.Values{"brief": {"1"}})
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return printJSON(c.stdout, list)
-		}
 		w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(w, "SUBSCRIBER\tPLAN\tSTAGE\tSINCE\tOPEN\tCASE\tEXEMPT\tWHY\tNAME")
-		for _, s := range list.Items {
+		for _, s := range list {
 			exempt := "-"
 			if s.Exemption != nil {
 				exempt = "until " + clock(s.Exemption.Until)
