@@ -117,6 +117,35 @@ func TestTheSearchFindsCasesAndAddressesThen(t *testing.T) {
 	}
 }
 
+func TestAnExemptLineNeedsNoLook(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	page := body(t, get(t, s, "/", "Cookie", enter(t, s)))
+	if strings.Contains(page, "Bakery") || !strings.Contains(page, "Mill Lane") || !strings.Contains(page, `<a href="/subscribers?exempt=1">1 exempt</a>`) {
+		t.Error("the overview shows the exempt bakery, or not how many are exempt")
+	}
+}
+
+func TestRecordsSayWhatWasDone(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		want, kind, text string
+		params           []Param
+	}{
+		{"admin 192.0.2.7: plan S-1044 · residential → office", "AUDIT", "admin 192.0.2.7: plan S-1044", []Param{{"before", "residential"}, {"after", "office"}}},
+		{"admin 192.0.2.7: login refused · wrong token", "AUDIT", "admin 192.0.2.7: login refused", []Param{{"after", "wrong token"}}},
+		{"admin: login", "AUDIT", "admin: login", nil},
+		{"deferred · sessions 9/5 · a retry · case K7Q4M", "DECISION", "", []Param{{"action", "defer"}, {"acted", "1"}, {"reason", "sessions 9/5"}, {"retry", "1"}, {"case", "K7Q4M"}}},
+		{"would be deferred · sessions 9/5 · exempt: asked", "DECISION", "", []Param{{"action", "defer"}, {"acted", "0"}, {"reason", "sessions 9/5"}, {"exemption", "asked"}}},
+		{"what x", "AUDIT", "", []Param{{"what", "x"}, {"seq", "1"}}},
+	} {
+		if got := recordOf(Record{Kind: row.kind, Text: row.text, Params: row.params}, zone{noon, vienna}).What; got != row.want {
+			t.Errorf("%q, want %q", got, row.want)
+		}
+	}
+}
+
 // What somebody is just typing stays while the page keeps itself current, and the exemption comes about.
 func TestAnExemptionIsTypedWhileThePageLives(t *testing.T) {
 	ctx := browser(t)

@@ -15,6 +15,7 @@ type overviewView struct {
 	Total    string // since the start
 	Share    shareChart
 	Now      []nowRow
+	Exempt   string // how many are exempt; empty: none
 	Unjudged string // packets that passed unjudged
 	Problems []problemView
 	Lines    []lineView
@@ -78,7 +79,12 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time)})
 	}
 	for _, sub := range lines {
-		v.Lines = append(v.Lines, lineOf(sub, z))
+		if sub.Exemption == nil { // somebody has looked already
+			v.Lines = append(v.Lines, lineOf(sub, z))
+		}
+	}
+	if st.Exempt > 0 {
+		v.Exempt = number(st.Exempt)
 	}
 	if all := st.Stages.Cut + st.Stages.Defer + st.Stages.Pace; all > len(lines) && len(lines) == shownOnOverview {
 		v.More = number(all - len(lines))

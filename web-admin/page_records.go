@@ -94,10 +94,13 @@ func recordOf(rec Record, z zone) recordView {
 		v.What, v.Stage = decisionLine(p), p["action"]
 	case "STAGE":
 		v.What, v.Stage = stageLine(p), p["to"]
+	case "AUDIT":
+		v.What = auditLine(inert(rec.Text), p)
 	default:
-		if v.What = inert(rec.Text); v.What == "" {
-			v.What = restLine(rec.Params)
-		}
+		v.What = inert(rec.Text)
+	}
+	if v.What == "" {
+		v.What = restLine(rec.Params)
 	}
 	return v
 }
@@ -178,7 +181,23 @@ func decisionLine(p map[string]string) string {
 	if ms, err := strconv.ParseInt(p["wait_ms"], 10, 64); err == nil && ms > 0 {
 		wait = waitText(p["action"], time.Duration(ms)*time.Millisecond)
 	}
-	return joined(action, p["reason"], wait, caseText(p["case"]))
+	note := ""
+	switch {
+	case p["exemption"] != "":
+		note = "exempt: " + p["exemption"]
+	case p["retry"] == "1":
+		note = "a retry"
+	}
+	return joined(action, p["reason"], wait, note, caseText(p["case"]))
+}
+
+// auditLine is what a person did, and what that changed.
+func auditLine(text string, p map[string]string) string {
+	change := p["after"]
+	if p["before"] != "" {
+		change = p["before"] + " → " + p["after"]
+	}
+	return joined(text, change)
 }
 
 func stageLine(p map[string]string) string {
