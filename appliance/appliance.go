@@ -129,7 +129,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	now := a.now()
 
 	var err error
-	if a.store, err = store.Open(filepath.Join(a.opt.DataDir, "mailweir.db"), store.Options{Timeout: 5 * time.Second}); err != nil {
+	if a.store, err = store.Open(a.opt.DataDir, store.Options{Timeout: 5 * time.Second}); err != nil {
 		return err
 	}
 	if a.box, err = boxID(a.opt.DataDir); err != nil {
@@ -150,11 +150,6 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if e, tell := a.chain.Found().Health(now); tell {
 		a.writer.Say(e)
 	}
-	if aside, why := a.store.Damaged(); aside != "" {
-		a.log.Error("the database was damaged and was put aside; budgets and stages begin anew", "aside", aside, "why", why)
-		a.health.tell(records.HealthFacts{What: "store", Target: aside, Detail: "the database was damaged and was put aside, budgets and stages begin anew: " + why.Error()})
-	}
-
 	a.gov = governor.New(policy, now)
 	if err := a.restore(now); err != nil {
 		return err
@@ -271,7 +266,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
 	err = errors.Join(err, a.unsteer())
-	if e := a.saver.save(); e != nil {
+	if e := a.saver.saveNow(); e != nil {
 		err = errors.Join(err, e)
 	}
 	return errors.Join(err, endWriter())

@@ -1,19 +1,32 @@
-// Package store keeps what the governor knows on disk, in a bbolt file: one value per subscriber, each with a version
-// and a checksum, saved in transactions of a bounded size off the packet path.
+// Package store keeps what must outlive a restart on disk.
 //
-// A power cut costs at most what was changed since the last Save; a transaction is on the disk whole or not at all. A
-// file that is damaged is set aside and a new one begun: a box goes on without its history rather than not at all.
+// # Budgets
+//
+// What the governor knows of its subscribers changes all the time and everywhere at once, so it goes to a log, in the
+// directory budgets: Save appends what changed, in frames with checksums, and waits for the disk. When the log has become
+// longer than the last snapshot, and at least 4 MiB, it is time for a new one (SnapshotDue): a new log is begun, all
+// subscribers are written beside it, and then the older files are deleted. Load reads the newest snapshot and then the
+// logs that are not older.
+//
+// A power cut costs at most what was changed since the last Save that had returned. Of a Save that had not, each
+// subscriber is there as before or as after. The torn end of the last log is no damage. What is damaged elsewhere is left
+// out and counted, the rest is used: a box goes on with a part of its history rather than not at all. Such a subscriber
+// comes back as the newest record of it that is left, or new.
+//
+// # Shelves
+//
+// What changes seldom and in small pieces, such as bindings and changes by the operator, goes to shelves in a bbolt file,
+// mailweir.db: a transaction is on the disk whole or not at all. A file that is damaged is set aside and a new one begun.
+// Either of the two survives damage to the other.
+//
+// Nothing here is on the way of a packet, and nothing of it may be: every write waits for the disk.
 package store
 
 import (
-	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,243 +35,132 @@ import (
 	"github.com/mailweir/mailweir/governor"
 )
 
-// MaxKeys is how many subscribers are saved in one transaction at most.
-const MaxKeys = 1000
-
-// keepDamaged is how many damaged files are kept; older ones are deleted, since flash is small.
-const keepDamaged = 3
-
-var (
-	subscribersBucket = []byte("subscribers") // id -> value
-	stateBucket       = []byte("state")       // what belongs to all of them
-	metaBucket        = []byte("meta")        // small things of others, see PutMeta
-
-	buckets = [][]byte{subscribersBucket, stateBucket, metaBucket}
-
-	savedAtKey = []byte("saved_at") // wall clock of the last Save, Unix nanoseconds
-	clockKey   = []byte("clock")    // the governor's clock at the last Save, nanoseconds
-	casesKey   = []byte("cases")    // case numbers given out
-)
-
 // Options of Open.
 type Options struct {
-	// Timeout bounds the wait for the file's lock, which another process may hold. 0 means one second.
+	// Timeout bounds the wait for another process that has the data. 0 means one second.
 	Timeout time.Duration
 }
 
-// Store is an open file. It is safe for concurrent use.
+// Store is an open data directory. It is safe for concurrent use.
 type Store struct {
-	db      *bolt.DB
-	damaged string
+	bolt    *bolt.DB
+	aside   string
 	why     error
-	skipped atomic.Int64
+	spoilt  atomic.Int64
 	written atomic.Int64
+	budgets *budgets
+	lock    *os.File
 }
 
-// Open opens path or creates it. A damaged file is renamed to path.damaged-TIME, where TIME is when it was last
-// written, and a fresh one is begun; Damaged tells. An error means that there is no store at all: no access, no space,
-// or another process that has it.
-func Open(path string, o Options) (*Store, error) {
+// Open opens mailweir.db and budgets in the directory dir, or makes them. A damaged mailweir.db is renamed to
+// mailweir.db.damaged-TIME, where TIME is when it was last written, and a fresh one is begun; Damaged tells. An error
+// means that there is no store at all: no access, no space, or another process that has it.
+func Open(dir string, o Options) (s *Store, err error) {
 	if o.Timeout <= 0 {
 		o.Timeout = time.Second
 	}
-	db, err := open(path, o)
-	if err == nil {
-		return &Store{db: db}, nil
+	s = &Store{}
+	path := filepath.Join(dir, "mailweir.db")
+	s.bolt, err = openBolt(path, o.Timeout)
+	if errors.Is(err, errDamaged) {
+		s.why = err
+		if s.aside, err = setAside(path); err != nil {
+			return nil, fmt.Errorf("open %s: %w; and it cannot be set aside: %w", path, s.why, err)
+		}
+		s.bolt, err = openBolt(path, o.Timeout)
 	}
-	if !errors.Is(err, errDamaged) {
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	aside, asideErr := setAside(path)
-	if asideErr != nil {
-		return nil, fmt.Errorf("open %s: %w; and it cannot be set aside: %w", path, err, asideErr)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+			s = nil
+		}
+	}()
+	logs := filepath.Join(dir, "budgets")
+	if err = os.Mkdir(logs, 0o700); err == nil {
+		err = syncDir(dir)
+	} else if errors.Is(err, os.ErrExist) {
+		err = nil
 	}
-	if db, errAgain := open(path, o); errAgain == nil {
-		return &Store{db: db, damaged: aside, why: err}, nil
-	} else {
-		return nil, fmt.Errorf("open %s anew: %w", path, errAgain)
+	if err != nil {
+		return s, fmt.Errorf("make %s: %w", logs, err)
 	}
+	if s.lock, err = lock(logs); err != nil {
+		return s, err
+	}
+	if s.budgets, err = openBudgets(directory(logs), &s.written); err != nil {
+		return s, fmt.Errorf("open %s: %w", logs, err)
+	}
+	return s, nil
 }
 
-// Damaged tells where a damaged file was put by Open and what was wrong with it; "" if it was sound.
-func (s *Store) Damaged() (path string, why error) { return s.damaged, s.why }
+// Damaged tells where a damaged mailweir.db was put by Open and what was wrong with it; "" if it was sound.
+func (s *Store) Damaged() (path string, why error) { return s.aside, s.why }
 
-// Skipped is how many values Load could not read and left out.
-func (s *Store) Skipped() int64 { return s.skipped.Load() }
+// Spoilt is how many values on shelves were damaged and left out so far.
+func (s *Store) Spoilt() int64 { return s.spoilt.Load() }
 
-// WrittenBytes is how much was written to the file since Open: whole pages, as the flash sees it.
+// WrittenBytes is how much was written since Open, to budgets and shelves, as the flash sees it: of mailweir.db whole
+// pages. What the file system writes for itself is not in it.
 func (s *Store) WrittenBytes() int64 { return s.written.Load() }
 
-// Close waits for running transactions and closes the file.
-func (s *Store) Close() error { return guard(s.db.Close) }
+// Close waits for writes that run and closes the files. A Snapshot that is not over is of no use any more.
+func (s *Store) Close() error {
+	var err error
+	if s.budgets != nil {
+		err = s.budgets.close()
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+		s.lock = nil
+	}
+	return errors.Join(err, guard(s.bolt.Close))
+}
 
-// Save writes subs, and deletes those that are gone, in transactions of at most MaxKeys, each with st. After an error part of subs may have been saved; saving all of them again is right.
+// Save appends subs to the log and waits for the disk. st is the governor's state that goes with them; without subs it
+// is worth saving from time to time, so that a quiet week does not look like a clock that jumped. After an error part of
+// subs may be on the disk all the same; saving all of them again is right, and is what the next Save must do.
 func (s *Store) Save(subs []governor.Saved, st governor.SavedState) error {
-	if len(subs) == 0 {
-		return s.save(nil, st)
-	}
-	for part := range slices.Chunk(subs, MaxKeys) {
-		if err := s.save(part, st); err != nil {
-			return fmt.Errorf("save %d subscribers: %w", len(part), err)
-		}
+	if err := s.budgets.save(subs, st); err != nil {
+		return fmt.Errorf("save %d subscribers: %w", len(subs), err)
 	}
 	return nil
 }
 
-func (s *Store) save(subs []governor.Saved, st governor.SavedState) error {
-	subs = slices.Clone(subs)
-	slices.SortStableFunc(subs, func(a, b governor.Saved) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
-	return s.update(func(tx *bolt.Tx) error {
-		b, state := tx.Bucket(subscribersBucket), tx.Bucket(stateBucket)
-		last, clock, cases := number(state.Get(clockKey)), int64(st.Clock), max(number(state.Get(casesKey)), int64(st.Cases))
-		for i := range subs {
-			v := &subs[i]
-			var err error
-			switch {
-			case v.Subscriber == "":
-			case v.Gone:
-				err = b.Delete([]byte(v.Subscriber))
-			default:
-				err = b.Put([]byte(v.Subscriber), encode(make([]byte, 0, 192), v))
-			}
-			if err != nil {
-				return fmt.Errorf("subscriber %q: %w", v.Subscriber, err)
-			}
-		}
-		if err := putNumber(state, casesKey, cases); err != nil || clock < last || clock == 0 {
-			return err // the wall clock is kept only with the clock that belongs to it
-		}
-		if err := putNumber(state, clockKey, clock); err != nil {
-			return err
-		}
-		return putNumber(state, savedAtKey, st.Wall.UnixNano())
-	})
+// State is the governor's state at the last Save that is on the disk, as Open found it; false if nothing was ever saved.
+func (s *Store) State() (governor.SavedState, bool) { return s.budgets.state, s.budgets.any }
+
+// Load gives everything that Open found to each, as Governor.Restore takes it: in the order in which it was saved, so
+// that the last one of a subscriber counts. The value and what it points to are valid until each returns. It returns how
+// many records were left out, because they are damaged or were written by a later version, and where the first one was.
+func (s *Store) Load(each func(*governor.Saved)) (skipped uint64, first error) {
+	return s.budgets.load(each)
 }
 
-func putNumber(b *bolt.Bucket, key []byte, n int64) error {
-	return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(n)))
-}
+// SnapshotDue tells whether it is time for a Snapshot.
+func (s *Store) SnapshotDue() bool { return s.budgets.due() }
 
-func number(b []byte) int64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint64(b))
-}
-
-// Load gives everything saved and the state of the last Save, as Governor.Restore takes it. Nothing was ever saved:
-// nothing is given. A value that cannot be read is left out and counted in Skipped.
-func (s *Store) Load() (subs []governor.Saved, st governor.SavedState, err error) {
-	err = guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			state := tx.Bucket(stateBucket)
-			if state.Get(savedAtKey) == nil {
-				return nil
-			}
-			st = governor.SavedState{Wall: time.Unix(0, number(state.Get(savedAtKey))),
-				Clock: time.Duration(number(state.Get(clockKey))), Cases: uint64(number(state.Get(casesKey)))}
-			subs = make([]governor.Saved, 0, tx.Bucket(subscribersBucket).Inspect().KeyN)
-			return tx.Bucket(subscribersBucket).ForEach(func(k, v []byte) error {
-				one, ok := decode(v)
-				if !ok || v == nil {
-					s.skipped.Add(1)
-					return nil
-				}
-				one.Subscriber = string(k)
-				subs = append(subs, one)
-				return nil
-			})
-		})
-	})
+// Snapshot begins a snapshot. The caller gives everything that the governor has to Write, in pieces, meanwhile goes on
+// with Save, and ends with Commit or Abort. What is saved from now on need not be in it.
+func (s *Store) Snapshot() (*Snapshot, error) {
+	w, err := s.budgets.begin()
 	if err != nil {
-		return nil, governor.SavedState{}, fmt.Errorf("load subscribers: %w", err)
+		return nil, fmt.Errorf("begin a snapshot: %w", err)
 	}
-	return subs, st, nil
-}
-
-// PutMeta keeps a small value of somebody else, such as the box's id, under a name of their own.
-func (s *Store) PutMeta(name string, value []byte) error {
-	err := s.update(func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(name), value) })
-	if err != nil {
-		return fmt.Errorf("put %s: %w", name, err)
-	}
-	return nil
-}
-
-// Meta is what PutMeta kept; nil if nothing.
-func (s *Store) Meta(name string) (value []byte, err error) {
-	err = guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			value = slices.Clone(tx.Bucket(metaBucket).Get([]byte(name)))
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", name, err)
-	}
-	return value, nil
+	return w, nil
 }
 
 // update runs one transaction and counts what it writes: the pages it allocated, and one of the two meta pages.
 func (s *Store) update(do func(*bolt.Tx) error) error {
 	return guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error {
+		return s.bolt.Update(func(tx *bolt.Tx) error {
 			tx.OnCommit(func() {
 				stats := tx.Stats()
-				s.written.Add(stats.GetPageAlloc() + int64(s.db.Info().PageSize))
+				s.written.Add(stats.GetPageAlloc() + int64(s.bolt.Info().PageSize))
 			})
 			return do(tx)
 		})
 	})
-}
-
-// guard turns a panic of bbolt into an error: it panics on pages that make no sense, and reading beyond the end of a
-// file that was cut short is a fault.
-func guard(do func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, r)
-		}
-	}()
-	return do()
-}
-
-func setAside(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	base := path + ".damaged-" + info.ModTime().UTC().Format("20060102T150405.000Z")
-	aside := base
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
-			break
-		}
-		aside = fmt.Sprintf("%s-%d", base, n)
-	}
-	if err := os.Rename(path, aside); err != nil {
-		return "", err
-	}
-	old, err := filepath.Glob(path + ".damaged-*")
-	if err != nil {
-		return "", err
-	}
-	slices.Sort(old)
-	for _, o := range old[:max(0, len(old)-keepDamaged)] {
-		if o != aside {
-			if err := os.Remove(o); err != nil {
-				return "", err
-			}
-		}
-	}
-	return aside, syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -6,22 +6,29 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"syscall"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
+// keepDamaged is how many damaged files are kept; older ones are deleted, since flash is small.
+const keepDamaged = 3
+
 // errDamaged marks what is wrong with the file's content, as against what is wrong with the world around it.
 var errDamaged = errors.New("the file is damaged")
 
-// open opens path and reads all of it once, so that damage shows now and not in the middle of work.
-func open(path string, o Options) (*bolt.DB, error) {
+// openBolt opens path and reads all of it once, so that damage shows now and not in the middle of work.
+func openBolt(path string, timeout time.Duration) (*bolt.DB, error) {
 	var file *os.File
 	var db *bolt.DB
 	err := guard(func() (err error) {
 		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout:      o.Timeout,
+			Timeout:      timeout,
 			FreelistType: bolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				f, err := os.OpenFile(name, flag, mode)
@@ -60,7 +67,7 @@ func classify(err error) error {
 }
 
 // verify reads every page that is in use, in this goroutine, where a fault can be caught; only then bbolt's own check
-// may run, which is thorough but in a goroutine of its own. Then it makes the buckets that are not there.
+// may run, which is thorough but in a goroutine of its own.
 func verify(db *bolt.DB) error {
 	return guard(func() error {
 		info, err := os.Stat(db.Path())
@@ -75,28 +82,14 @@ func verify(db *bolt.DB) error {
 		}); err != nil {
 			return err
 		}
-		missing := false
-		if err := db.View(func(tx *bolt.Tx) error {
+		return db.View(func(tx *bolt.Tx) error {
 			var first error
 			for err := range tx.Check() {
 				if first == nil {
 					first = fmt.Errorf("%w: %w", errDamaged, err)
 				}
 			}
-			for _, name := range buckets {
-				missing = missing || tx.Bucket(name) == nil
-			}
 			return first
-		}); err != nil || !missing {
-			return err
-		}
-		return db.Update(func(tx *bolt.Tx) error {
-			for _, name := range buckets {
-				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-					return err
-				}
-			}
-			return nil
 		})
 	})
 }
@@ -108,8 +101,54 @@ func readAll(tx *bolt.Tx) error {
 			if v == nil {
 				return fmt.Errorf("%w: bucket %q in bucket %q", errDamaged, k, name)
 			}
-			_, err := sum.Write(v) // every byte is read, so that a fault happens here
+			_, err := sum.Write(k) // every byte is read, so that a fault happens here
+			if err == nil {
+				_, err = sum.Write(v)
+			}
 			return err
 		})
 	})
+}
+
+// guard turns a panic of bbolt into an error: it panics on pages that make no sense, and reading beyond the end of a
+// file that was cut short is a fault.
+func guard(do func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, r)
+		}
+	}()
+	return do()
+}
+
+func setAside(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	base := path + ".damaged-" + info.ModTime().UTC().Format("20060102T150405.000Z")
+	aside := base
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		aside = fmt.Sprintf("%s-%d", base, n)
+	}
+	if err := os.Rename(path, aside); err != nil {
+		return "", err
+	}
+	old, err := filepath.Glob(path + ".damaged-*")
+	if err != nil {
+		return "", err
+	}
+	slices.Sort(old)
+	for _, o := range old[:max(0, len(old)-keepDamaged)] {
+		if o != aside {
+			if err := os.Remove(o); err != nil {
+				return "", err
+			}
+		}
+	}
+	return aside, syncDir(filepath.Dir(path))
 }

@@ -1,0 +1,45 @@
+package appliance
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/governor"
+)
+
+// restore brings back what the last life saved. Damage is told and does not stop us.
+func (a *Appliance) restore(now time.Time) error {
+	if aside, why := a.store.Damaged(); aside != "" {
+		a.log.Error("mailweir.db was damaged and was put aside; what it kept begins anew, budgets and stages are not in it", "aside", aside, "why", why)
+		a.health.tell(records.HealthFacts{What: "store", Target: aside,
+			Detail: "mailweir.db was damaged and was put aside; what it kept begins anew, budgets and stages are not in it: " + why.Error()})
+	}
+	st, ok := a.store.State()
+	if !ok {
+		st = governor.SavedState{}
+	}
+	verdict, err := a.gov.Restore(st, func(each func(*governor.Saved)) error {
+		if lost, first := a.store.Load(each); lost > 0 {
+			a.log.Error("a part of the saved budgets is damaged; these subscribers come back as an older save has them, or anew", "entries", lost, "first", first)
+			a.health.tell(records.HealthFacts{What: "store", Count: lost,
+				Detail: fmt.Sprintf("so many entries of saved budgets are damaged; these subscribers come back as an older save has them, or anew: %v", first)})
+		}
+		return nil
+	}, now, now)
+	if err != nil {
+		return err
+	}
+	switch verdict {
+	case governor.ClockBack, governor.ClockAhead:
+		a.health.tell(records.HealthFacts{What: "clock_step", Detail: fmt.Sprintf(
+			"the clock says %s and the last save was at %s: budgets go on as they were saved",
+			now.UTC().Format(time.RFC3339), st.Wall.UTC().Format(time.RFC3339))})
+	}
+	if !ok {
+		a.log.Info("first start with this data directory", "dir", a.opt.DataDir)
+	} else {
+		a.log.Info("budgets restored", "subscribers", a.gov.Count(), "saved", st.Wall, "clock", verdict)
+	}
+	return nil
+}
