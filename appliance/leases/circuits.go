@@ -5,24 +5,36 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
-// circuits collects what a line is called. Each source has a form of its own, so that a client cannot choose an id that reads
+// circuits collects what a line is called: texts, each with a zero byte behind it, so that a million leases are a million
+// strings and not a million slices of them. Each source has a form of its own, so that a client cannot choose an id that reads
 // like what only the network may say:
 //
 //	a relay's id   as text where it is printable ASCII, spaces written as _ (a list of circuits is separated by them),
-//	               and always as 0x and hexadecimal digits; one of six bytes also as a hardware address: cable modems
+//	               and always as 0x and hexadecimal digits; six other bytes as a hardware address too: cable modems
 //	hardware       02:00:5e:00:53:01
 //	client id      01:02:00:5e:00:53:01, hexadecimal with colons, DUIDs too; one of six bytes, which would read like a hardware
 //	               address, and one of a single byte, which would read like a text, are left out
-type circuits []string
+type circuits []byte
 
-func (c *circuits) add(s string) {
-	if s != "" && len(*c) < maxIDs && !slices.Contains(*c, s) {
-		*c = append(*c, s)
+// add takes what was written behind c[:from] as one more circuit, unless there is no place for it or it is there already.
+func (c *circuits) add(from int) {
+	text := (*c)[from:]
+	n := 0
+	for rest := (*c)[:from]; len(rest) > 0; n++ {
+		end := bytes.IndexByte(rest, 0)
+		if bytes.Equal(rest[:end], text) {
+			n = maxIDs
+		}
+		rest = rest[end+1:]
 	}
+	if len(text) == 0 || n >= maxIDs {
+		*c = (*c)[:from]
+		return
+	}
+	*c = append(*c, 0)
 }
 
 // relay adds an id that a relay agent put in.
@@ -30,24 +42,41 @@ func (c *circuits) relay(id []byte) {
 	if len(id) == 0 || len(id) > maxID {
 		return
 	}
-	if text := bytes.TrimSpace(id); len(text) > 0 && printable(text) {
-		c.add(strings.ReplaceAll(string(text), " ", "_"))
+	if len(id) == 6 && !printable(id) {
+		c.hardware(id)
 	}
-	if len(id) == 6 {
-		c.add(colons(id))
+	if text := bytes.TrimSpace(id); printable(text) {
+		from := len(*c)
+		*c = append(*c, text...)
+		for i, b := range (*c)[from:] {
+			if b == ' ' {
+				(*c)[from+i] = '_'
+			}
+		}
+		c.add(from)
 	}
-	c.add("0x" + hex.EncodeToString(id))
+	from := len(*c)
+	*c = hex.AppendEncode(append(*c, "0x"...), id)
+	c.add(from)
 }
 
 func (c *circuits) hardware(id []byte) {
-	if len(id) > 0 && len(id) <= maxID {
-		c.add(colons(id))
+	if len(id) > maxID {
+		return
 	}
+	from := len(*c)
+	for i := range id {
+		if i > 0 {
+			*c = append(*c, ':')
+		}
+		*c = hex.AppendEncode(*c, id[i:i+1])
+	}
+	c.add(from)
 }
 
 func (c *circuits) client(id []byte) {
-	if len(id) > 1 && len(id) != 6 && len(id) <= maxID {
-		c.add(colons(id))
+	if len(id) > 1 && len(id) != 6 {
+		c.hardware(id) // both servers write both alike
 	}
 }
 
@@ -60,38 +89,38 @@ func printable(b []byte) bool {
 	return true
 }
 
-// colons writes bytes as both servers do: 02:00:5e.
-func colons(b []byte) string {
-	out := make([]byte, 0, 3*len(b))
-	for i, c := range b {
-		if i > 0 {
-			out = append(out, ':')
-		}
-		out = hex.AppendEncode(out, []byte{c})
+// splitCircuits appends to out the circuits of a lease as table keeps them.
+func splitCircuits(out []string, names string) []string {
+	for names != "" {
+		end := strings.IndexByte(names, 0)
+		out, names = append(out, names[:end]), names[end+1:]
 	}
-	return string(out)
+	return out
 }
 
-// uncolon reads what colons writes, in either case; the first number of each byte may be missing. ok is false for anything else.
-func uncolon(s string) (b []byte, ok bool) {
-	if s == "" || len(s) > 3*maxID {
-		return nil, false
+// uncolon appends to b the bytes of 02:00:5e, in either case; the first digit of each may be missing. ok is false for anything
+// else, and for more than maxID bytes.
+func uncolon(b []byte, s string) (_ []byte, ok bool) {
+	for n := 0; n < maxID; n++ {
+		part, rest, more := strings.Cut(s, ":")
+		if len(part) < 1 || len(part) > 2 {
+			return b, false
+		}
+		var value byte
+		for i := range len(part) {
+			digit := strings.IndexByte("0123456789abcdef", part[i]|0x20)
+			if part[i] < '0' || digit < 0 {
+				return b, false
+			}
+			value = value<<4 | byte(digit)
+		}
+		b = append(b, value)
+		if !more {
+			return b, true
+		}
+		s = rest
 	}
-	b = make([]byte, 0, len(s)/3+1)
-	for part := range strings.SplitSeq(s, ":") {
-		if len(part) == 1 {
-			part = "0" + part
-		}
-		if len(part) != 2 {
-			return nil, false
-		}
-		n, err := hex.AppendDecode(b, []byte(part))
-		if err != nil {
-			return nil, false
-		}
-		b = n
-	}
-	return b, true
+	return b, false
 }
 
 // relayInfo4 adds the ids of a Relay Agent Information option (RFC 3046): circuit id, remote id, and subscriber id (RFC 3993).
@@ -136,18 +165,6 @@ func (c *circuits) relayInfo6(b []byte) {
 	for _, id := range ids {
 		c.relay(id)
 	}
-}
-
-// packed is c with all its strings in one allocation: a file may have a million leases.
-func (c circuits) packed() []string {
-	if len(c) == 0 {
-		return nil
-	}
-	all, out := strings.Join(c, ""), make([]string, len(c))
-	for i, s := range c {
-		out[i], all = all[:len(s)], all[len(s):]
-	}
-	return out
 }
 
 // single is the prefix that has addr alone.

@@ -49,7 +49,7 @@ func (dnsmasq) line(text string, into *table) error {
 			hardware = rest
 		}
 		if hardware != "*" && hardware != "" { // empty after the type: no hardware address, as on IPoIB
-			b, ok := uncolon(hardware)
+			b, ok := uncolon(nil, hardware)
 			if !ok {
 				return fmt.Errorf("%.60q is not a hardware address", words[1])
 			}
@@ -57,7 +57,7 @@ func (dnsmasq) line(text string, into *table) error {
 		}
 	}
 	if id := words[4]; id != "*" {
-		b, ok := uncolon(id)
+		b, ok := uncolon(nil, id)
 		if !ok {
 			return fmt.Errorf("%.60q is not a client id", id)
 		}
@@ -75,7 +75,7 @@ func agentInfo(words []string, into *table) error {
 	if err != nil {
 		return err
 	}
-	b, ok := uncolon(words[2])
+	b, ok := uncolon(nil, words[2])
 	if !ok {
 		if b, err = hex.DecodeString(words[2]); err != nil || len(b) > maxID {
 			return fmt.Errorf("%.60q is not the hexadecimal form of an option", words[2])

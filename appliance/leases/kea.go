@@ -27,6 +27,10 @@ import (
 type kea struct {
 	width  int // columns of the header; 0 before it
 	column [len(keaColumns)]int
+
+	fields []string // of one line; these three are used again for every line
+	names  circuits
+	bytes  []byte
 }
 
 // The columns that are read, by their place in keaColumns.
@@ -57,13 +61,17 @@ func (k *kea) line(text string, into *table) error {
 	if text == "" {
 		return nil
 	}
-	fields := strings.Split(text, ",")
 	if k.width == 0 {
-		return k.header(fields)
+		return k.header(strings.Split(text, ","))
 	}
-	if len(fields) != k.width {
-		return fmt.Errorf("has %d fields, the header %d", len(fields), k.width)
+	if n := 1 + strings.Count(text, ","); n != k.width {
+		return fmt.Errorf("has %d fields, the header %d", n, k.width)
 	}
+	fields := k.fields[:0]
+	for field := range strings.SplitSeq(text, ",") {
+		fields = append(fields, field)
+	}
+	k.fields = fields
 	addr, err := address(k.field(fields, kAddress))
 	if err != nil {
 		return err
@@ -91,11 +99,10 @@ func (k *kea) line(text string, into *table) error {
 	if err != nil {
 		return err
 	}
-	names, err := k.names(fields, addr)
-	if err != nil {
+	if err := k.name(fields, addr); err != nil {
 		return err
 	}
-	into.put(prefix, expires, names)
+	into.put(prefix, expires, k.names)
 	return nil
 }
 
@@ -152,33 +159,33 @@ func (k *kea) prefix(fields []string, addr netip.Addr) (netip.Prefix, error) {
 	return p, nil
 }
 
-func (k *kea) names(fields []string, addr netip.Addr) (circuits, error) {
-	var names circuits
-	if err := names.context(unescape(k.field(fields, kContext))); err != nil {
-		return nil, err
+// name fills k.names.
+func (k *kea) name(fields []string, addr netip.Addr) error {
+	k.names = k.names[:0]
+	if err := k.names.context(unescape(k.field(fields, kContext))); err != nil {
+		return err
 	}
 	source, err := k.number(fields, kSource, math.MaxUint32)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	id := func(column int, add func([]byte)) error {
+	for _, column := range []int{kHardware, kClient, kDUID} {
 		s := k.field(fields, column)
 		if s == "" {
-			return nil
+			continue
 		}
-		b, ok := uncolon(s)
-		if !ok {
+		var ok bool
+		if k.bytes, ok = uncolon(k.bytes[:0], s); !ok {
 			return fmt.Errorf("%s %.60q is not hexadecimal with colons", keaColumns[column], s)
 		}
-		add(b)
-		return nil
-	}
-	if addr.Is4() || source&seenSources != 0 {
-		if err := id(kHardware, names.hardware); err != nil {
-			return nil, err
+		switch {
+		case column != kHardware:
+			k.names.client(k.bytes)
+		case addr.Is4() || source&seenSources != 0:
+			k.names.hardware(k.bytes)
 		}
 	}
-	return names, errors.Join(id(kClient, names.client), id(kDUID, names.client))
+	return nil
 }
 
 // context adds what relays said, the relay nearest to the server first: it stands in the operator's own network, while a

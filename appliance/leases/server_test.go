@@ -16,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // space is a network namespace without a name: it goes with its last handle and its last process.
@@ -41,12 +42,7 @@ func newSpace(t *testing.T) space {
 		t.Fatalf("new network namespace: %v", err)
 	}
 	t.Cleanup(func() { _ = s.handle.Close() })
-	s.must(func() error {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil {
-			return err
-		}
-		return up("lo")
-	})
+	s.must(func() error { return up("lo") })
 	return s
 }
 
@@ -75,6 +71,9 @@ func up(name string, addresses ...string) error {
 	for _, a := range addresses {
 		addr, err := netlink.ParseAddr(a)
 		if err == nil {
+			if addr.IP.To4() == nil {
+				addr.Flags = unix.IFA_F_NODAD // it is to be had at once
+			}
 			err = netlink.AddrAdd(link, addr)
 		}
 		if err != nil {

@@ -3,16 +3,16 @@ package leases
 import (
 	"container/heap"
 	"net/netip"
-	"slices"
+	"strings"
 	"time"
 )
 
 // held is a lease in the table; its address is the key.
 type held struct {
-	expires  int64 // Unix seconds; 0: no end is known
-	circuits []string
-	queued   int64 // its place in the queue of ends; 0: none
-	bits     uint8 // of the prefix
+	expires int64  // Unix seconds; 0: no end is known
+	names   string // as circuits has them
+	queued  int64  // its place in the queue of ends; 0: none
+	bits    uint8  // of the prefix
 }
 
 // table is the leases of a file by address: the last word on an address counts, as both servers have it. Ended ones stay until
@@ -36,11 +36,10 @@ func (t *table) put(prefix netip.Prefix, expires int64, names circuits) {
 		return
 	}
 	h := held{expires: expires, bits: uint8(prefix.Bits()), queued: old.queued}
-	alike := known && h.bits == old.bits && slices.Equal(names, old.circuits)
-	if alike {
-		h.circuits = old.circuits
-	} else {
-		h.circuits = names.packed()
+	h.names = old.names
+	alike := known && h.bits == old.bits && string(names) == old.names
+	if !alike {
+		h.names = string(names)
 	}
 	was, is := known && t.counts(old), t.counts(h)
 	t.dirty = t.dirty || was != is || is && !alike
@@ -60,13 +59,14 @@ func (t *table) name(addr netip.Addr, names circuits) {
 	if !ok {
 		return
 	}
-	for _, s := range h.circuits {
-		names.add(s)
+	for rest := h.names; rest != ""; {
+		end := strings.IndexByte(rest, 0)
+		from := len(names)
+		names = append(names, rest[:end]...)
+		names.add(from)
+		rest = rest[end+1:]
 	}
-	if !slices.Equal(names, h.circuits) {
-		h.circuits = names.packed()
-		t.at[addr], t.dirty = h, true
-	}
+	t.put(netip.PrefixFrom(addr, int(h.bits)), h.expires, names)
 }
 
 func (t *table) drop(addr netip.Addr) {
@@ -79,7 +79,7 @@ func (t *table) drop(addr netip.Addr) {
 // merge takes over all leases of another table.
 func (t *table) merge(o *table) {
 	for addr, h := range o.at {
-		t.put(netip.PrefixFrom(addr, int(h.bits)), h.expires, h.circuits)
+		t.put(netip.PrefixFrom(addr, int(h.bits)), h.expires, circuits(h.names))
 	}
 }
 
@@ -124,12 +124,18 @@ func (t *table) requeue() {
 
 // set is every lease that has not ended.
 func (t *table) set() []Lease {
-	all := make([]Lease, 0, len(t.at))
+	n := 0
+	for _, h := range t.at {
+		n += strings.Count(h.names, "\x00")
+	}
+	all, names := make([]Lease, 0, len(t.at)), make([]string, 0, n)
 	for addr, h := range t.at {
 		if !t.counts(h) {
 			continue
 		}
-		l := Lease{Prefix: netip.PrefixFrom(addr, int(h.bits)), Circuits: h.circuits}
+		from := len(names)
+		names = splitCircuits(names, h.names)
+		l := Lease{Prefix: netip.PrefixFrom(addr, int(h.bits)), Circuits: names[from:len(names):len(names)]}
 		if h.expires > 0 {
 			l.Expires = time.Unix(h.expires, 0)
 		}
@@ -156,7 +162,7 @@ func (t *table) equal(o *table) bool {
 		if !t.counts(h) {
 			continue
 		}
-		if other, ok := o.at[addr]; !ok || !o.counts(other) || other.bits != h.bits || !slices.Equal(other.circuits, h.circuits) {
+		if other, ok := o.at[addr]; !ok || !o.counts(other) || other.bits != h.bits || other.names != h.names {
 			return false
 		}
 	}

@@ -18,7 +18,7 @@ func TestTableAgainstAList(t *testing.T) {
 		type plain struct {
 			bits    int
 			expires int64
-			names   circuits
+			names   string
 		}
 		now := int64(2_000_000_000)
 		tab, all := newTable(now), make(map[netip.Addr]plain)
@@ -26,7 +26,7 @@ func TestTableAgainstAList(t *testing.T) {
 			var set []Lease
 			for addr, p := range all {
 				if p.expires == 0 || p.expires > now {
-					l := Lease{Prefix: netip.PrefixFrom(addr, p.bits), Circuits: p.names}
+					l := Lease{Prefix: netip.PrefixFrom(addr, p.bits), Circuits: []string{p.names}}
 					if p.expires > 0 {
 						l.Expires = time.Unix(p.expires, 0)
 					}
@@ -49,12 +49,12 @@ func TestTableAgainstAList(t *testing.T) {
 			addr := netip.AddrFrom16([16]byte{0x20, 1, 15: byte(rapid.IntRange(1, 4).Draw(t, "address"))})
 			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0, 1, 2:
-				p := plain{bits: rapid.SampledFrom([]int{128, 127}).Draw(t, "bits"), names: circuits{rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")}}
+				p := plain{bits: rapid.SampledFrom([]int{128, 127}).Draw(t, "bits"), names: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")}
 				if d := rapid.IntRange(-5, 20).Draw(t, "for"); d != 0 {
 					p.expires = now + int64(d)
 				}
 				all[addr] = p
-				tab.put(netip.PrefixFrom(addr, p.bits), p.expires, p.names)
+				tab.put(netip.PrefixFrom(addr, p.bits), p.expires, circuits(p.names+"\x00"))
 			case 3:
 				delete(all, addr)
 				tab.drop(addr)
@@ -91,7 +91,7 @@ func TestEndsAreBounded(t *testing.T) {
 	now := int64(2_000_000_000)
 	tab, addr := newTable(now), netip.MustParseAddr("10.9.0.1")
 	for i := range int64(20_000) {
-		tab.put(single(addr), now+100_000-i, circuits{"a"})
+		tab.put(single(addr), now+100_000-i, circuits("a\x00"))
 		if i%3 == 0 {
 			tab.drop(addr)
 		}
@@ -108,9 +108,9 @@ func TestTableRefusesWhatIsBeyondItsBound(t *testing.T) {
 		addr = addr.Next()
 		tab.at[addr] = held{bits: 128}
 	}
-	tab.put(single(addr.Next()), 0, circuits{"new"})
-	tab.put(single(addr), 0, circuits{"known"})
-	if tab.refused != 1 || len(tab.at) != MaxLeases || tab.at[addr].circuits[0] != "known" {
+	tab.put(single(addr.Next()), 0, circuits("new\x00"))
+	tab.put(single(addr), 0, circuits("known\x00"))
+	if tab.refused != 1 || len(tab.at) != MaxLeases || tab.at[addr].names != "known\x00" {
 		t.Errorf("%d refused, %d leases", tab.refused, len(tab.at))
 	}
 }
