@@ -3,7 +3,9 @@ package governor
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
@@ -24,6 +26,13 @@ func names(n int) []string {
 	return out
 }
 
+// saved takes everything that is to be saved.
+func saved(g *Governor) {
+	for g.first != 0 {
+		g.clean(g.first)
+	}
+}
+
 // BenchmarkSession is one session within budget: Open, a handshake, a message, Close.
 func BenchmarkSession(b *testing.B) {
 	for _, n := range []int{4000, MaxSubscribers} {
@@ -33,7 +42,7 @@ func BenchmarkSession(b *testing.B) {
 				g.Open(Attempt{Subscriber: id, Plan: "home"}, now)
 				g.Close(id, now)
 			}
-			g.dirty = nil
+			saved(g)
 			runtime.GC()
 			rnd := rand.New(rand.NewPCG(1, 2))
 			b.ReportAllocs()
@@ -53,7 +62,7 @@ func BenchmarkOpen(b *testing.B) {
 	g, now := New(residential(), t0), t0
 	b.ReportAllocs()
 	for b.Loop() {
-		now = now.Add(time.Hour)
+		now = now.Add(15 * time.Minute)
 		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 		g.Close("S", now)
 	}
@@ -120,10 +129,98 @@ func BenchmarkMemory(b *testing.B) {
 		for _, id := range ids {
 			g.Open(Attempt{Subscriber: id, Plan: "home"}, t0)
 		}
-		g.dirty = nil // as after a save
+		saved(g)
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/MaxSubscribers, "B/subscriber")
 		runtime.KeepAlive(g)
 	}
+}
+
+// BenchmarkTable holds a whole Open, over the seven budgets of the residential plan, against a plain lookup of the same
+// names in a Go map: for a random one of a million, and for one that is hot. The ratios are what counts; all of them
+// come from one run.
+func BenchmarkTable(b *testing.B) {
+	const n, batch = 1_000_000, 4096
+	ids := names(n)
+	plain := make(map[string]int32, n)
+	for i, id := range ids {
+		plain[id] = int32(i)
+	}
+	g, now := New(residential(), t0), t0
+	for i, id := range ids {
+		for k := range 2 { // two destinations each
+			g.Open(attempt(id, i+k), now)
+			g.Close(id, now)
+		}
+	}
+	saved(g)
+	runtime.GC()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var some, order [batch]int
+	draw := func() {
+		for i := range some {
+			some[i] = rnd.IntN(n)
+			order[i] = some[i] + rnd.IntN(2)
+		}
+	}
+	var lookup, finding, random, hot []time.Duration
+	sum := int32(0)
+	var try [batch]Attempt
+	for b.Loop() {
+		now = now.Add(time.Hour)
+		draw()
+		began := time.Now()
+		for _, i := range some {
+			sum += plain[ids[i]]
+		}
+		lookup = append(lookup, time.Since(began))
+		draw()
+		began = time.Now()
+		for _, i := range some {
+			slot, _ := g.find(ids[i])
+			sum += int32(slot)
+		}
+		finding = append(finding, time.Since(began))
+		draw()
+		for j, i := range some {
+			try[j] = attempt(ids[i], order[j])
+		}
+		began = time.Now()
+		for j := range try {
+			d := g.Open(try[j], now)
+			sum += int32(d.Action)
+		}
+		random = append(random, time.Since(began))
+		for _, i := range some {
+			g.Close(ids[i], now)
+		}
+		one := attempt(ids[7], 7)
+		slot, _ := g.find(ids[7])
+		first := g.record(slot)
+		began = time.Now()
+		for range batch {
+			now = now.Add(15 * time.Minute)
+			g.Open(one, now)
+			first.open = 0
+		}
+		hot = append(hot, time.Since(began))
+	}
+	// the median round: other work on the machine touches some of them
+	per := func(d []time.Duration) float64 {
+		slices.Sort(d)
+		return float64(d[len(d)/2].Nanoseconds()) / batch
+	}
+	b.ReportMetric(per(lookup), "ns/map-lookup")
+	b.ReportMetric(per(finding), "ns/find")
+	b.ReportMetric(per(random), "ns/random-open")
+	b.ReportMetric(per(hot), "ns/hot-open")
+	b.ReportMetric(per(random)/per(lookup), "random/map")
+	b.ReportMetric(per(hot)/per(lookup), "hot/map")
+	b.ReportMetric(0, "ns/op")
+	runtime.KeepAlive(sum)
+}
+
+func attempt(id string, network int) Attempt {
+	return Attempt{Subscriber: id, Plan: "home", Destination: netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(network >> 16), byte(network >> 8), byte(network), 0}), 24)}
 }

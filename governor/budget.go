@@ -3,6 +3,7 @@ package governor
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -16,6 +17,7 @@ const (
 	MaxCutAt   = 10_000               // of CutAt, from 1
 	MaxHold    = 10 * time.Minute     // of PaceMax
 	MaxRest    = 30 * 24 * time.Hour  // of CutFor and ReleaseAfter
+	maxBudgets = 64                   // of a plan; what is beyond is not counted
 )
 
 // retryConcurrent is when to retry after too many sessions at once: nobody knows when one of them ends. The pressure of
@@ -30,11 +32,14 @@ const forever = math.MaxInt64
 // token times from now. All spans here are nanoseconds.
 type limit struct {
 	Budget
+	place    int   // of its state, see entry.whole; none for concurrent sessions
+	nth      uint8 // of a budget of destinations: the first, the second …; 0 for any other
 	token    int64 // the time one token takes to come back: Per/Limit, rounded up
 	full     int64 // as much may be used: DeferAt per cent of the burst, but one token at least
 	debt     int64 // as much may be owed by running sessions: one burst more than full
 	paceFrom int64 // used beyond this is waited for
 	warnMax  int   // the most tokens used that are below WarnAt
+	warnFrom int64 // used beyond this is more than warnMax
 	paceMax  int   // the most tokens used that are below PaceAt
 	cutMin   int   // the fewest that are at CutAt
 }
@@ -42,7 +47,11 @@ type limit struct {
 func clamp[T int | int64 | time.Duration](v, low, high T) T { return max(low, min(v, high)) }
 
 func newLimit(b Budget, l Ladder) limit {
-	b.Limit = clamp(b.Limit, 1, MaxLimit)
+	most := MaxLimit
+	if b.Of == Destinations {
+		most = MaxDestinations
+	}
+	b.Limit = clamp(b.Limit, 1, most)
 	if b.Burst <= 0 || b.Of == ConcurrentSessions {
 		b.Burst = b.Limit
 	}
@@ -52,13 +61,14 @@ func newLimit(b Budget, l Ladder) limit {
 	} else {
 		lim.Per = clamp(b.Per, MinPer, MaxPer)
 		lim.token = (int64(lim.Per) + int64(b.Limit) - 1) / int64(b.Limit)
-		lim.Burst = clamp(b.Burst, 1, int(min(MaxLimit, int64(MaxPer)/lim.token)))
+		lim.Burst = clamp(b.Burst, 1, int(min(int64(most), int64(MaxPer)/lim.token)))
 	}
 	whole := int64(lim.Burst) * lim.token
 	lim.full = max(share(whole, l.DeferAt), lim.token)
 	lim.debt = lim.full + whole
 	lim.paceFrom = share(whole, l.PaceAt)
 	lim.warnMax = below(lim.Burst, l.WarnAt)
+	lim.warnFrom = int64(lim.warnMax) * lim.token
 	lim.paceMax = below(lim.Burst, l.PaceAt)
 	lim.cutMin = int((int64(lim.Burst)*int64(l.CutAt) + 99) / 100)
 	return lim
@@ -89,8 +99,10 @@ func (l *limit) tokens(span int64) int {
 // pressed is the pressure that an attempt adds: a leaky count with the budget's own token time. It is bounded where it
 // would change nothing any more.
 func (l *limit) pressed(calmAt, now int64) int64 {
-	return now + min(used(calmAt, now)+l.token, int64(l.Burst)*l.token*(MaxCutAt/100))
+	return now + min(used(calmAt, now)+l.token, l.mostPressure())
 }
+
+func (l *limit) mostPressure() int64 { return int64(l.Burst) * l.token * (MaxCutAt / 100) }
 
 // carry turns the state of an earlier form of this budget into the present one: as many tokens are used, but not more
 // than the present one holds.
@@ -120,7 +132,13 @@ type plan struct {
 	highest Stage
 	ladder  Ladder
 	limits  []limit
-	few     int // with no more sessions running than this, concurrent ones are below WarnAt
+	nth     []int // which of limits are budgets of destinations
+	places  int   // budgets that have a state
+	few     int   // with no more sessions running than this, concurrent ones are below WarnAt
+
+	shape   uint32 // place in Governor.shapes, while somebody is under it
+	users   int
+	current bool // the policy's, and not an earlier one
 }
 
 func newPlan(p Plan) *plan {
@@ -137,14 +155,30 @@ func newPlan(p Plan) *plan {
 	l.ReleaseAfter = clamp(l.ReleaseAfter, 0, MaxRest)
 	c := &plan{name: p.Name, highest: min(p.HighestStage, StageCut), ladder: l, few: math.MaxInt32}
 	for _, b := range p.Budgets {
-		if b.Of == Unknown || b.Of >= kinds {
-			continue
+		if b.Of != Unknown && b.Of < kinds && len(c.limits) < maxBudgets {
+			c.add(newLimit(b, l))
 		}
-		lim := newLimit(b, l)
-		if b.Of == ConcurrentSessions {
-			c.few = min(c.few, lim.warnMax)
-		}
-		c.limits = append(c.limits, lim)
 	}
 	return c
+}
+
+// same tells whether p and q decide alike.
+func (p *plan) same(q *plan) bool {
+	return p != nil && p.name == q.name && p.highest == q.highest && p.ladder == q.ladder && slices.Equal(p.limits, q.limits)
+}
+
+// add gives the plan one budget more.
+func (p *plan) add(l limit) {
+	switch l.Of {
+	case ConcurrentSessions:
+		p.few = min(p.few, l.warnMax)
+	case Destinations:
+		p.nth = append(p.nth, len(p.limits))
+		l.nth = uint8(len(p.nth))
+		fallthrough
+	default:
+		l.place = p.places
+		p.places++
+	}
+	p.limits = append(p.limits, l)
 }

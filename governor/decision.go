@@ -104,6 +104,9 @@ type BudgetReport struct {
 // Stats counts what no subscriber's report shows.
 type Stats struct {
 	Subscribers  int    // in memory
+	Unlisted     int    // of these, strangers
+	Exempt       int    // of these, those with an exemption
+	Retries      uint64 // denied attempts that were retries and pressed nobody
 	Untracked    uint64 // sessions passed uncounted because the table was full
 	Strangers    uint64 // of these, sessions of strangers when as many as may were known
 	UnknownPlan  uint64 // sessions passed unjudged because the policy does not have their plan

@@ -2,87 +2,207 @@ package governor
 
 import "time"
 
-// entry is what is known of one subscriber. All moments are nanoseconds of the governor's clock.
+// entry is a subscriber at hand: its record, and what belongs to it. It is good until the mutex is given back.
 type entry struct {
-	id       string
-	plan     *plan
-	wholeAt  []int64 // by the plan's limits: when the budget is whole again
-	t        *trouble
-	exempt   *exemption
-	at       int32 // place in Governor.all
-	watched  int32 // place in Governor.watch, or -1
-	open     int32 // sessions running
-	stage    Stage
-	mode     Mode // under which stage and pressure came about
-	dirty    bool // is in Governor.dirty
-	unlisted bool // a stranger
-	stored   bool // has been given out for saving: the store may know it
+	*record
+	slot uint32
+	plan *plan
+	t    *trouble // nil: nothing of the kind
 }
 
-// trouble is what only a subscriber needs who was over something at some time.
+// trouble is what only few subscribers need: who was over something at some time, or is exempt, or has more than a
+// record has room for.
 type trouble struct {
-	calmAt    []int64 // by the plan's limits: when the pressure is gone
+	calmAt    []int64 // by the plan's limits: when the pressure is gone; nil: none
 	since     int64   // the stage's begin
 	until     int64   // the cut's end
 	confirmed int64   // the last attempt that asked for the present stage
 	calm      int64   // since when every budget is below WarnAt, perhaps a moment to come; concurrent sessions apart
 	ended     int64   // the last end of a session while there were many, or of a cut: nothing calms down before
+	lifted    string  // why the cut ended before its time; "" if it did not
 	cause     Cause   // why the stage was entered
 	caseNo    string
+	watched   int        // place in Governor.watch plus one; 0: not there
 	decided   []Decision // the last notable ones, a ring once it is full
 	next      int        // where the ring goes on
 	last      int64      // when the last of them was
+	more      []int64    // wholeAt of the budgets that record.wholeAt has no room for
+	known     []known    // networks that record.known has no room for
+	denied    []denial   // networks that this subscriber was denied to reach
+	retried   uint64
+	exempt    *exemption
 }
 
-func newEntry(id string, p *plan, m Mode) *entry {
-	return &entry{id: id, plan: p, wholeAt: make([]int64, len(p.limits)), watched: -1, mode: m}
+// entry is the one in slot.
+func (g *Governor) entry(slot uint32) entry {
+	r := g.record(slot)
+	return entry{record: r, slot: slot, plan: g.shapes.all[r.shape], t: g.rare.all[r.rare]}
 }
 
-func (e *entry) troubled() *trouble {
+// lookup is the entry of sub; false if it is not known.
+func (g *Governor) lookup(sub string) (entry, bool) {
+	slot, _ := g.find(sub)
+	if slot == 0 {
+		return entry{}, false
+	}
+	return g.entry(slot), true
+}
+
+// admit finds sub, or makes it under plan p; p is nil where the policy has no plan of that name. False: there is no room.
+func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool) {
+	slot, tag := g.find(sub)
+	if slot != 0 {
+		return g.entry(slot), true
+	}
+	if g.count >= g.most || stranger && g.unlisted >= g.most/4 {
+		if g.stats.Untracked++; g.count < g.most {
+			g.stats.Strangers++
+		}
+		return entry{}, false
+	}
+	if slot = g.insert(sub, tag); slot == 0 {
+		g.stats.Untracked++
+		return entry{}, false
+	}
+	if p == nil {
+		if p = g.unknown[name]; p == nil {
+			p = newPlan(Plan{Name: name})
+			g.unknown[name] = p
+		}
+	}
+	e := entry{record: g.record(slot), slot: slot}
+	e.mode = g.mode
+	g.put(&e, p)
+	g.stages[StageObserve]++
+	if len(g.gone) > 0 {
+		if _, ok := g.gone[sub]; ok { // the store still knows an earlier one
+			delete(g.gone, sub)
+			e.flags |= stored
+		}
+	}
+	return e, true
+}
+
+// stranger notes whether e is one.
+func (g *Governor) stranger(e *entry, is bool) {
+	if e.flags&unlisted != 0 == is {
+		return
+	}
+	e.flags ^= unlisted
+	if is {
+		g.unlisted++
+	} else {
+		g.unlisted--
+	}
+}
+
+// put gives e plan p, its budgets whole.
+func (g *Governor) put(e *entry, p *plan) {
+	if p.users == 0 {
+		p.shape = g.shapes.put(p)
+	}
+	p.users++
+	e.plan, e.shape = p, p.shape
+	e.wholeAt = [inline]int64{}
+	if p.places > inline {
+		g.troubled(e).more = make([]int64, p.places-inline)
+	} else if e.t != nil {
+		e.t.more = nil
+	}
+}
+
+// left tells that one subscriber less is under p.
+func (g *Governor) left(p *plan) {
+	if p.users--; p.users == 0 {
+		g.shapes.drop(p.shape)
+		if g.unknown[p.name] == p {
+			delete(g.unknown, p.name)
+		}
+	}
+}
+
+func (g *Governor) troubled(e *entry) *trouble {
 	if e.t == nil {
-		e.t = &trouble{calmAt: make([]int64, len(e.plan.limits))}
+		e.t = new(trouble)
+		e.rare = g.rare.put(e.t)
 	}
 	return e.t
 }
 
+// whole is when budget l is whole again. l is none of concurrent sessions.
+func (e *entry) whole(l *limit) *int64 {
+	if l.place < inline {
+		return &e.wholeAt[l.place]
+	}
+	return &e.t.more[l.place-inline]
+}
+
+// used is how much of budget l is gone now, as a span.
+func (e *entry) used(l *limit, now int64) int64 { return used(*e.whole(l), now) }
+
 // calmAt is the end of the pressure on the plan's budget i.
 func (e *entry) calmAt(i int) int64 {
-	if e.t == nil {
+	if e.t == nil || e.t.calmAt == nil {
 		return 0
 	}
 	return e.t.calmAt[i]
 }
 
+// calm is calmAt, to be changed.
+func (g *Governor) calm(e *entry, i int) *int64 {
+	tr := g.troubled(e)
+	if tr.calmAt == nil {
+		tr.calmAt = make([]int64, len(e.plan.limits))
+	}
+	return &tr.calmAt[i]
+}
+
+// void makes the receipts given so far void: what they are for has been forgiven, or counts otherwise now.
+func (r *record) void() { r.charged += voidLeap }
+
 // adopt puts e under plan p. What is used is carried over by kind and window, the first to the first, the second to the
 // second; a budget that is new is whole.
-func (e *entry) adopt(p *plan, now int64) {
+func (g *Governor) adopt(e *entry, p *plan, now int64) {
 	if e.plan == p {
 		return
 	}
-	old, wholeAt, t := e.plan, e.wholeAt, e.t
-	e.plan, e.wholeAt = p, make([]int64, len(p.limits))
-	var calmAt []int64
-	if t != nil {
-		calmAt, t.calmAt = t.calmAt, make([]int64, len(p.limits))
+	before := *e
+	was := *e.record // what is used by the old plan; more and calmAt are made anew by put
+	before.record = &was
+	var calm []int64
+	var networks []known
+	if t := e.t; t != nil {
+		kept := *t
+		before.t, calm, networks = &kept, t.calmAt, t.known
+		t.calmAt, t.known = nil, nil
 	}
-	taken := make([]bool, len(old.limits))
+	e.known = [len(e.known)]known{}
+	g.put(e, p)
+	g.left(before.plan)
+	e.void()
+	var taken [maxBudgets]bool
 	for i := range p.limits {
 		l := &p.limits[i]
-		for j := range old.limits {
-			o := &old.limits[j]
+		for j := range before.plan.limits {
+			o := &before.plan.limits[j]
 			if taken[j] || o.Of != l.Of || o.Per != l.Per {
 				continue
 			}
 			taken[j] = true
-			e.wholeAt[i] = l.carry(o, wholeAt[j], now)
-			if t != nil {
-				most := int64(l.Burst) * l.token * (MaxCutAt / 100)
-				t.calmAt[i] = now + min(scale(used(calmAt[j], now), l.token, o.token), most)
+			if l.Of != ConcurrentSessions {
+				*e.whole(l) = l.carry(o, *before.whole(o), now)
+			}
+			if calm != nil && calm[j] > now {
+				*g.calm(e, i) = now + min(scale(used(calm[j], now), l.token, o.token), l.mostPressure())
+			}
+			if l.Of == Destinations {
+				g.carryKnown(e, l, o, was.known[:], now)
+				g.carryKnown(e, l, o, networks, now)
 			}
 			break
 		}
 	}
-	if t != nil {
+	if t := e.t; t != nil {
 		t.calm = min(t.calm, now)
 		if at, _ := e.belowAt(false); at > now {
 			t.calm = at
@@ -90,67 +210,49 @@ func (e *entry) adopt(p *plan, now int64) {
 	}
 }
 
-// enforced ends what mode observe only imagined: nobody had told the sender to stop, so its pressure is forgotten and
-// a cut ends. What was really used stays used.
-func (e *entry) enforced(m Mode, now int64) {
+// enforced ends what mode observe only imagined: nobody had told the sender to stop, so its pressure and its retries are
+// forgotten and a cut ends, for the reason why. What was really used stays used.
+func (e *entry) enforced(m Mode, why string, now int64) {
 	if e.mode == ModeObserve && m == ModeEnforce && e.t != nil {
-		clear(e.t.calmAt)
-		e.t.until = min(e.t.until, now)
+		e.t.calmAt, e.t.denied = nil, nil
+		if e.stage == StageCut && e.t.until > now {
+			e.t.until, e.t.lifted = now, why
+		}
 	}
 	e.mode = m
 }
 
-// idle tells whether nothing would be lost if e were forgotten, but its decisions if they are older than keep.
+// idle tells whether nothing would be lost if e were forgotten, but its decisions and its retries if they are older
+// than keep.
 func (e *entry) idle(now int64, keep time.Duration) bool {
-	if e.open != 0 || e.stage != StageObserve || e.exempt != nil {
+	if e.open != 0 || e.stage != StageObserve {
 		return false
 	}
-	for _, at := range e.wholeAt {
-		if at > now {
+	for i := range e.plan.limits {
+		if l := &e.plan.limits[i]; l.Of != ConcurrentSessions && *e.whole(l) > now {
 			return false
 		}
 	}
-	if e.t == nil {
-		return true
-	}
-	for _, at := range e.t.calmAt {
-		if at > now {
-			return false
-		}
-	}
-	return len(e.t.decided) == 0 || now-e.t.last > int64(keep)
+	return !e.knows(now) && e.t.idle(now, keep)
 }
 
-// What Explain remembers: as many decisions of one subscriber, for so long, and as many of all together.
-const (
-	decidedEach = 50
-	decidedAll  = 1 << 16
-	keepDecided = 24 * time.Hour
-)
-
-// remember keeps d for Explain. Where the room for all is used up, a subscriber's oldest makes room for its own newest.
-func (g *Governor) remember(e *entry, d Decision, now int64) {
-	t := e.troubled()
-	d.Change = nil
-	t.last = now
+// idle tells whether t holds nothing that matters, apart from budgets.
+func (t *trouble) idle(now int64, keep time.Duration) bool {
 	switch {
-	case len(t.decided) < decidedEach && g.decided < decidedAll:
-		// while it grows it is in order, because next stays 0 until then
-		if t.next != 0 {
-			t.decided = inOrder(t.decided, t.next)
-			t.next = 0
-		}
-		t.decided = append(t.decided, d)
-		g.decided++
-	case len(t.decided) > 0:
-		t.decided[t.next] = d
-		t.next = (t.next + 1) % len(t.decided)
-	default:
-		g.stats.DecisionsCut++
+	case t == nil:
+		return true
+	case t.exempt != nil, len(t.decided) > 0 && now-t.last <= int64(keep):
+		return false
 	}
-}
-
-func inOrder(ring []Decision, next int) []Decision {
-	out := make([]Decision, 0, len(ring)+1)
-	return append(append(out, ring[next:]...), ring[:next]...)
+	for _, at := range t.calmAt {
+		if at > now {
+			return false
+		}
+	}
+	for i := range t.denied {
+		if now-t.denied[i].usedAt <= int64(min(keep, keepDenied)) {
+			return false
+		}
+	}
+	return true
 }

@@ -34,11 +34,12 @@ func (x *exemption) at(c *clock, now time.Time) Exemption {
 }
 
 // Exempt exempts sub from now until x.Until, in place of any exemption that it has. Everything is counted and decided
-// as before and then passes; who is cut in the kernel, the caller lets go. plan counts only where nothing is known of
-// sub. It refuses an exemption without reason, one that has ended and one that lasts longer than MaxExemption, and is
-// refused where the table of subscribers is full.
+// as before and then passes; who is cut or held, the caller lets go. plan counts only where nothing is known of sub. It
+// refuses an exemption without reason, one that has ended, one that lasts longer than MaxExemption, and one subscriber
+// more than the table has room for.
 func (g *Governor) Exempt(sub, plan string, x Exemption, now time.Time) error {
-	switch lasts := x.Until.Sub(now); {
+	lasts := x.Until.Sub(now)
+	switch {
 	case x.Reason == "":
 		return errors.New("an exemption needs a reason")
 	case lasts <= 0:
@@ -49,72 +50,68 @@ func (g *Governor) Exempt(sub, plan string, x Exemption, now time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
-	e := g.entry(sub, plan, g.plans[plan])
-	if e == nil {
-		return fmt.Errorf("no room for one subscriber more: %d are known", len(g.all))
+	e, ok := g.lookup(sub)
+	if !ok {
+		if e, ok = g.admit(sub, plan, g.plans[plan], false); !ok {
+			return fmt.Errorf("no room for one subscriber more: %d are known", g.count)
+		}
 	}
-	g.current(e, t)
-	if e.exempt == nil {
-		g.exempt[e] = struct{}{}
-	}
-	e.exempt = &exemption{since: t, until: t + int64(x.Until.Sub(now)), reason: x.Reason, by: x.By}
-	g.current(e, t)
-	g.mark(e)
+	g.current(&e, t, now)
+	g.troubled(&e).exempt = &exemption{since: t, until: t + int64(lasts), reason: x.Reason, by: x.By}
+	g.exempt[e.slot] = struct{}{}
+	g.current(&e, t, now)
+	g.mark(e.slot)
 	return nil
 }
 
 // Unexempt ends the exemption of sub before its time; false if there is none. What it only imagined is forgotten, as
-// from mode observe to enforce; the stages follow with the next attempt or Tick.
+// from mode observe to enforce; the stage follows with the next attempt or Tick.
 func (g *Governor) Unexempt(sub string, now time.Time) (Exemption, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
-	e := g.subs[sub]
-	if e == nil {
+	e, ok := g.lookup(sub)
+	if !ok {
 		return Exemption{}, false
 	}
-	g.current(e, t)
-	if e.exempt == nil {
+	g.lapsed(&e, t, now)
+	if e.t == nil || e.t.exempt == nil {
 		return Exemption{}, false
 	}
-	x := e.exempt.at(&g.clock, now)
-	g.unexempt(e)
-	g.current(e, t)
+	x := e.t.exempt.at(&g.clock, now)
+	g.unexempt(&e, t)
 	return x, true
 }
 
-func (g *Governor) unexempt(e *entry) {
-	e.exempt = nil
-	delete(g.exempt, e)
-	g.mark(e)
+// unexempt ends the exemption of e, which was over at the moment ended.
+func (g *Governor) unexempt(e *entry, ended int64) {
+	e.t.exempt = nil
+	delete(g.exempt, e.slot)
+	e.enforced(g.mode, "the exemption is over: a cut that it let pass ends", ended)
+	g.mark(e.slot)
 }
 
 // lapsed ends the exemption of e if its time is over.
-func (g *Governor) lapsed(e *entry, t int64) {
-	if x := e.exempt; x != nil && x.until <= t {
-		g.unexempt(e)
-		e.enforced(g.mode, x.until)
-		g.ended = append(g.ended, lapse{e.id, *x})
+func (g *Governor) lapsed(e *entry, t int64, now time.Time) {
+	if e.t == nil || e.t.exempt == nil || e.t.exempt.until > t {
+		return
 	}
+	x := e.t.exempt
+	g.ended = append(g.ended, Ended{Subscriber: g.name(e.slot), Exemption: x.at(&g.clock, now)})
+	g.unexempt(e, x.until)
 }
 
-type lapse struct {
-	sub string
-	exemption
-}
-
-// Expired gives the exemptions whose time has ended since it was last asked, the earliest first.
+// Expired gives the exemptions whose time has ended since it was last asked, the earliest first. Call it about once a
+// second: until then they are kept.
 func (g *Governor) Expired(now time.Time) []Ended {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
-	for e := range g.exempt {
-		g.lapsed(e, t)
+	for slot := range g.exempt {
+		e := g.entry(slot)
+		g.lapsed(&e, t, now)
 	}
-	var out []Ended
-	for _, l := range g.ended {
-		out = append(out, Ended{Subscriber: l.sub, Exemption: l.at(&g.clock, now)})
-	}
+	out := g.ended
 	g.ended = nil
 	slices.SortFunc(out, func(a, b Ended) int {
 		return cmp.Or(a.Exemption.Until.Compare(b.Exemption.Until), cmp.Compare(a.Subscriber, b.Subscriber))
@@ -124,7 +121,7 @@ func (g *Governor) Expired(now time.Time) []Ended {
 
 // modeOf is the mode that holds for e.
 func (g *Governor) modeOf(e *entry) Mode {
-	if e.exempt != nil {
+	if e.t != nil && e.t.exempt != nil {
 		return ModeObserve
 	}
 	return g.mode

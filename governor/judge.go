@@ -11,11 +11,8 @@ type offer struct {
 	until  int64 // when the action ends by waiting; forever if not by waiting alone; 0 for pass
 }
 
-// open is what the budget says to a new session. running counts those that run already.
-func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, running int, now int64) offer {
-	if l.Of == ConcurrentSessions {
-		return l.openConcurrent(calmAt, running, now)
-	}
+// open is what the budget says to a new session.
+func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, now int64) offer {
 	u := used(wholeAt, now)
 	if room := l.full - u; room < l.token {
 		o := offer{l: l, action: ActionDefer, level: StageDefer, wait: l.token - room}
@@ -27,13 +24,13 @@ func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, runni
 		}
 		return o
 	}
-	if l.Of == Sessions {
+	if l.Of == Sessions || l.Of == Destinations {
 		u += l.token
 	}
 	return l.fitting(ladder, u, now, true)
 }
 
-// openConcurrent defers at most: sessions that run are within the budget, and a cut would end them.
+// openConcurrent is what a budget of concurrent sessions says when running ones run already. It defers at most: sessions that run are within the budget, and a cut would end them.
 func (l *limit) openConcurrent(calmAt int64, running int, now int64) offer {
 	o := offer{l: l, fits: true, value: running + 1}
 	switch {
@@ -103,7 +100,7 @@ func stricter(a, b offer) offer {
 }
 
 // capped is the offer under a plan whose highest stage is lower than what the offer asks for.
-func (o offer) capped(p *plan, now int64) offer {
+func (o offer) capped(p *plan) offer {
 	o.level = min(o.level, p.highest)
 	if o.action <= Action(p.highest) {
 		return o

@@ -20,7 +20,7 @@ func (e *entry) belowAt(pace bool) (at int64, tooMany bool) {
 		if l.Of == ConcurrentSessions {
 			tooMany = tooMany || int(e.open) > most
 		} else {
-			at = max(at, e.wholeAt[i]-int64(most)*l.token)
+			at = max(at, *e.whole(l)-int64(most)*l.token)
 		}
 	}
 	return at, tooMany
@@ -61,10 +61,4 @@ func (e *entry) settled(now int64) (s Stage, since, end int64) {
 		}
 	}
 	return s, since, 0
-}
-
-// stir notes that an attempt was at WarnAt or above: calm begins anew, when every budget is below.
-func (e *entry) stir(now int64) {
-	at, _ := e.belowAt(false)
-	e.troubled().calm = max(now, at)
 }

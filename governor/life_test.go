@@ -563,15 +563,15 @@ func TestExplainRemembersTheLastDecisions(t *testing.T) {
 func TestRingGrowsAgainInOrder(t *testing.T) {
 	t.Parallel()
 	g := New(home(StageDefer), t0)
-	e := newEntry("S", g.plans["home"], ModeEnforce)
+	e, _ := g.admit("S", "home", g.plans["home"], false)
 	at := func(i int) Decision { return Decision{At: t0.Add(time.Duration(i))} }
 	for i := range 3 {
-		g.remember(e, at(i), 1)
+		g.remember(&e, at(i), 1)
 	}
 	g.decided = decidedAll
-	g.remember(e, at(3), 1) // over the oldest
+	g.remember(&e, at(3), 1) // over the oldest
 	g.decided = 0
-	g.remember(e, at(4), 1)
+	g.remember(&e, at(4), 1)
 	got := ""
 	for _, d := range inOrder(e.t.decided, e.t.next) {
 		got += fmt.Sprint(d.At.Sub(t0).Nanoseconds())

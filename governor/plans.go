@@ -7,17 +7,16 @@ import "time"
 // settle at once: whoever is cut and gets a plan that does not cut is let go, and the change says so. The mutex is not
 // held while planOf is asked. Whoever is not known yet comes under the plan that its first Open names.
 func (g *Governor) SetPlans(planOf func(sub string) string, now time.Time) []StageChange {
-	g.mu.Lock()
-	left := len(g.all)
-	g.mu.Unlock()
-	subs, names := make([]string, 0, min(left, chunk)), make([]string, 0, min(left, chunk))
-	for left > 0 { // downwards: who is forgotten is replaced by one that has been seen
+	subs, names := make([]string, 0, chunk), make([]string, 0, chunk)
+	for slot, more := uint32(1), true; more; {
 		subs, names = subs[:0], names[:0]
 		g.mu.Lock()
-		for left = min(left, len(g.all)); left > 0 && len(subs) < chunk; {
-			left--
-			subs = append(subs, g.all[left].id)
+		for ; slot < g.high && len(subs) < chunk; slot++ {
+			if g.record(slot).flags&live != 0 {
+				subs = append(subs, g.name(slot))
+			}
 		}
+		more = slot < g.high
 		g.mu.Unlock()
 		for _, sub := range subs {
 			names = append(names, planOf(sub))
@@ -33,11 +32,12 @@ func (g *Governor) assign(subs, names []string, now time.Time) {
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	for i, sub := range subs {
-		e, p := g.subs[sub], g.plans[names[i]]
-		if e == nil || p == nil || e.plan.name == p.name {
+		e, ok := g.lookup(sub)
+		p := g.plans[names[i]]
+		if !ok || p == nil || e.plan.name == p.name {
 			continue
 		}
-		e.adopt(p, t)
-		g.mark(e)
+		g.adopt(&e, p, t)
+		g.mark(e.slot)
 	}
 }

@@ -10,11 +10,11 @@ import (
 func (g *Governor) Explain(sub string, now time.Time) (Report, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := g.subs[sub]
-	if e == nil {
+	e, ok := g.lookup(sub)
+	if !ok {
 		return Report{}, false
 	}
-	r := g.report(e, now)
+	r := g.report(&e, now)
 	if e.t != nil {
 		r.Decisions = inOrder(e.t.decided, e.t.next)
 	}
@@ -26,12 +26,12 @@ func (g *Governor) Explain(sub string, now time.Time) (Report, bool) {
 func (g *Governor) List(now time.Time) []Report {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := make([]Report, 0, len(g.all))
-	for i := len(g.all); i > 0; { // downwards, as in settle
-		g.rest(i)
-		if i = min(i, len(g.all)); i > 0 {
-			i--
-			list = append(list, g.report(g.all[i], now))
+	list := make([]Report, 0, g.count)
+	for slot := uint32(1); slot < g.high; slot++ {
+		g.rest(int(slot))
+		if g.record(slot).flags&live != 0 {
+			e := g.entry(slot)
+			list = append(list, g.report(&e, now))
 		}
 	}
 	slices.SortFunc(list, func(a, b Report) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
@@ -51,12 +51,15 @@ func (g *Governor) Stages(now time.Time) map[Stage]int {
 
 func (g *Governor) report(e *entry, now time.Time) Report {
 	t := g.clock.at(now)
-	g.current(e, t)
-	r := Report{Subscriber: e.id, Plan: e.plan.name, Mode: g.modeOf(e), Open: int(e.open),
+	g.current(e, t, now)
+	r := Report{Subscriber: g.name(e.slot), Plan: e.plan.name, Mode: g.modeOf(e), Open: int(e.open),
 		Budgets: make([]BudgetReport, len(e.plan.limits))}
-	if e.exempt != nil {
-		x := e.exempt.at(&g.clock, now)
-		r.Exemption = &x
+	if e.t != nil {
+		r.Retries = e.t.retried
+		if e.t.exempt != nil {
+			x := e.t.exempt.at(&g.clock, now)
+			r.Exemption = &x
+		}
 	}
 	stage, since, end := e.settled(t)
 	if r.Stage = stage; stage != StageObserve {
@@ -68,9 +71,9 @@ func (g *Governor) report(e *entry, now time.Time) Report {
 		b := BudgetReport{Of: l.Of, Window: l.Per, Limit: l.Limit, Burst: l.Burst, Value: int(e.open),
 			Pressure: l.tokens(used(e.calmAt(i), t))}
 		if l.Of != ConcurrentSessions {
-			u := used(e.wholeAt[i], t)
+			u := e.used(l, t)
 			if b.Value = l.tokens(u); u > 0 {
-				b.RefillsAt = g.clock.time(e.wholeAt[i], now)
+				b.RefillsAt = g.clock.time(*e.whole(l), now)
 			}
 		}
 		b.Ratio = float64(b.Value) / float64(b.Burst)

@@ -1,13 +1,6 @@
 package governor
 
-import (
-	"math"
-	"time"
-)
-
-// caseGap is skipped at every start: as many cases may have been opened since the last save, and their numbers are not
-// to be given out again.
-const caseGap = 4096
+import "time"
 
 // Dirty takes up to max subscribers that changed since they were last taken, the oldest change first, for saving. Fewer
 // than max: there are no more for now. What could not be saved goes back with Redo.
@@ -23,16 +16,10 @@ func (g *Governor) Dirty(max int, now time.Time) []Saved {
 		out = append(out, Saved{Subscriber: id, Gone: true})
 		g.rest(len(out))
 	}
-	for len(out) < max && len(g.dirty) > 0 {
-		e := g.dirty[0]
-		g.dirty[0] = nil
-		g.dirty = g.dirty[1:]
-		e.dirty = false
-		if e.at < 0 { // forgotten since
-			continue
-		}
-		e.stored = true
-		out = append(out, g.saved(e, g.clock.at(now)))
+	for len(out) < max && g.first != 0 {
+		e := g.entry(g.first)
+		g.clean(e.slot)
+		out = append(out, g.saved(&e, g.clock.at(now)))
 		g.rest(len(out))
 	}
 	return out
@@ -46,37 +33,43 @@ func (g *Governor) State(now, wall time.Time) SavedState {
 }
 
 // Snapshot gives up to max subscribers, changed or not, for a copy of everybody: from is 0 at first and then what next
-// was; next is negative when that was all. Who changes meanwhile is in Dirty, as always, so a copy and what Dirty gave
-// since it was begun are together as good as a copy of one moment.
+// was; next is negative when that was all. Who changes meanwhile, or is forgotten, is in Dirty, as always: a copy, and
+// what Dirty gave since it was begun, are together as good as a copy of one moment.
 func (g *Governor) Snapshot(from, max int, now time.Time) (some []Saved, next int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if from <= 0 || from > len(g.all) {
-		from = len(g.all)
-	}
-	for ; from > 0 && len(some) < max; from-- { // downwards, as in settle
-		g.rest(len(some))
-		if from = min(from, len(g.all)); from == 0 {
-			break
+	slot := uint32(min(from, int(g.high))) + 1
+	for ; slot < g.high && len(some) < max; slot++ {
+		g.rest(int(slot))
+		if g.record(slot).flags&live != 0 {
+			e := g.entry(slot)
+			some = append(some, g.saved(&e, g.clock.at(now)))
 		}
-		e := g.all[from-1]
-		e.stored = true
-		some = append(some, g.saved(e, g.clock.at(now)))
 	}
-	if from == 0 {
+	if slot >= g.high {
 		return some, -1
 	}
-	return some, from
+	return some, int(slot) - 1
 }
 
+// saved is what the store is given of e.
 func (g *Governor) saved(e *entry, t int64) Saved {
-	s := Saved{Subscriber: e.id, Plan: e.plan.name, Unlisted: e.unlisted, Mode: e.mode,
+	e.flags |= stored
+	s := Saved{Subscriber: g.name(e.slot), Plan: e.plan.name, Unlisted: e.flags&unlisted != 0, Mode: e.mode,
 		Stage: e.stage, Budgets: make([]SavedBudget, len(e.plan.limits))}
 	for i := range e.plan.limits {
-		s.Budgets[i] = SavedBudget{Budget: e.plan.limits[i].Budget, WholeAt: time.Duration(e.wholeAt[i]),
-			CalmAt: time.Duration(e.calmAt(i))}
+		l := &e.plan.limits[i]
+		s.Budgets[i] = SavedBudget{Budget: l.Budget, CalmAt: time.Duration(e.calmAt(i))}
+		if l.Of != ConcurrentSessions {
+			s.Budgets[i].WholeAt = time.Duration(*e.whole(l))
+		}
 	}
-	if e.t != nil && e.stage != StageObserve {
+	s.Destinations = e.savedKnown(s.Destinations, e.known[:], t)
+	if e.t == nil {
+		return s
+	}
+	s.Destinations = e.savedKnown(s.Destinations, e.t.known, t)
+	if e.stage != StageObserve {
 		s.Since, s.Until = time.Duration(e.t.since), time.Duration(e.t.until)
 		s.Confirmed, s.Calm, s.Ended = time.Duration(e.t.confirmed), time.Duration(e.t.calm), time.Duration(e.t.ended)
 		s.Case, s.Cause = e.t.caseNo, e.t.cause
@@ -84,10 +77,34 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 			s.Ended = time.Duration(t) // in the next life none of them runs
 		}
 	}
-	if x := e.exempt; x != nil {
+	for _, d := range e.t.denied {
+		if t-d.usedAt <= int64(keepDenied) {
+			s.Retries = append(s.Retries, SavedRetry{Network: network{d.bits, d.kind}.saved(), Every: time.Duration(d.every),
+				WholeAt: time.Duration(d.wholeAt), UsedAt: time.Duration(d.usedAt)})
+		}
+	}
+	if x := e.t.exempt; x != nil {
 		s.Exemption = &SavedExemption{Since: time.Duration(x.since), Until: time.Duration(x.until), Reason: x.reason, By: x.by}
 	}
 	return s
+}
+
+func (e *entry) savedKnown(to []SavedDestination, from []known, t int64) []SavedDestination {
+	for _, k := range from {
+		if k.of != 0 && k.fresh(e.plan.destinations(k.of), t) {
+			to = append(to, SavedDestination{Budget: e.plan.nth[k.of-1], Network: network{k.bits, k.kind}.saved(), At: time.Duration(k.at)})
+		}
+	}
+	return to
+}
+
+func (n network) saved() Network { return Network{Bits: n.bits, IPv6: n.kind == ipv6} }
+
+func (n Network) restored() network {
+	if n.IPv6 {
+		return network{n.Bits, ipv6}
+	}
+	return network{n.Bits, ipv4}
 }
 
 // Redo marks what could not be saved as changed again.
@@ -96,114 +113,11 @@ func (g *Governor) Redo(s []Saved) {
 	defer g.mu.Unlock()
 	for i, v := range s {
 		g.rest(i)
-		if e := g.subs[v.Subscriber]; e != nil {
-			e.stored = true
-			g.mark(e)
+		if slot, _ := g.find(v.Subscriber); slot != 0 {
+			g.record(slot).flags |= stored
+			g.mark(slot)
 		} else if v.Subscriber != "" {
 			g.gone[v.Subscriber] = struct{}{}
 		}
 	}
-}
-
-// Restore brings back what an earlier life saved, before the first Open: used budgets, pressure, stages, cases,
-// destinations, retries and exemptions; running sessions and decisions are not kept. st is the last state that was
-// saved. load gives everything saved, in the order in which it was: a later Saved of a subscriber takes the place of an
-// earlier one, and one that is Gone deletes it; each keeps nothing of what it is given. The time between is credited
-// if the verdict is good; otherwise everything goes on as it was saved. Whoever is cut is in List with its Until: the
-// caller cuts them again. An error is that of load; what it gave before stays.
-func (g *Governor) Restore(st SavedState, load func(each func(*Saved)) error, nowWall, now time.Time) (ClockVerdict, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.all) > 0 {
-		panic("governor: Restore after Open")
-	}
-	if st.Clock <= 0 {
-		return ClockUnknown, nil
-	}
-	if st.Clock < maxClock {
-		g.clock.t = max(g.clock.t, int64(st.Clock))
-	}
-	g.stats.Cases = st.Cases + caseGap
-	verdict := ClockGood
-	switch away := nowWall.Round(0).Sub(st.Wall.Round(0)); {
-	case away < 0:
-		verdict = ClockBack
-	case away > MaxAway:
-		verdict = ClockAhead
-	default:
-		g.clock.t += int64(away)
-	}
-	g.clock.last = now
-	shapes := map[string]*plan{}
-	err := load(func(v *Saved) {
-		if e := g.subs[v.Subscriber]; e != nil {
-			g.unwatch(e)
-			e.stored = false
-			g.drop(e)
-		}
-		if !v.Gone && v.Subscriber != "" && len(g.all) < g.most {
-			g.restore(v, shapes)
-		}
-	})
-	return verdict, err
-}
-
-// maxClock is as far as the governor's clock can have come in earnest: two hundred years.
-const maxClock = 200 * 366 * 24 * time.Hour
-
-// restore makes the entry under a plan of the shape it was saved with and then lets it adopt the present one, which is
-// how every change of plan goes. What is out of bounds was not written by us and is brought within.
-func (g *Governor) restore(v *Saved, shapes map[string]*plan) {
-	t := g.clock.t
-	p := shapes[v.Plan]
-	if !p.shaped(v.Budgets) {
-		p = &plan{name: v.Plan, highest: StageCut, ladder: DefaultLadder(), few: math.MaxInt32}
-		for _, b := range v.Budgets {
-			p.limits = append(p.limits, newLimit(b.Budget, p.ladder))
-		}
-		shapes[v.Plan] = p
-	}
-	if v.Stage >= stages {
-		return
-	}
-	e := newEntry(v.Subscriber, p, min(v.Mode, ModeEnforce))
-	for i := range v.Budgets {
-		l := &p.limits[i]
-		e.wholeAt[i] = min(int64(v.Budgets[i].WholeAt), t+int64(l.Burst)*l.token*(MaxPercent/100+1)) // the most of any ladder
-		if calm := int64(v.Budgets[i].CalmAt); calm > t {
-			e.troubled().calmAt[i] = calm
-		}
-	}
-	if e.stage = v.Stage; e.stage != StageObserve {
-		tr := e.troubled()
-		tr.since, tr.until = min(int64(v.Since), t), min(int64(v.Until), t+int64(MaxRest))
-		tr.confirmed, tr.ended = min(int64(v.Confirmed), t), min(int64(v.Ended), t)
-		at, _ := e.belowAt(false)
-		tr.calm = min(int64(v.Calm), max(at, t))
-		tr.caseNo, tr.cause = v.Case, v.Cause
-	}
-	e.unlisted = v.Unlisted
-	if x := v.Exemption; x != nil && x.Reason != "" {
-		e.exempt = &exemption{since: min(int64(x.Since), t), until: min(int64(x.Until), t+int64(MaxExemption)), reason: x.Reason, by: x.By}
-		g.exempt[e] = struct{}{}
-	}
-	e.stored = true
-	g.add(e)
-	g.current(e, t)
-	if e.stage != StageObserve {
-		g.watched(e)
-	}
-}
-
-// shaped tells whether p has just these budgets.
-func (p *plan) shaped(b []SavedBudget) bool {
-	if p == nil || len(p.limits) != len(b) {
-		return false
-	}
-	for i := range b {
-		if p.limits[i].Budget != b[i].Budget {
-			return false
-		}
-	}
-	return true
 }

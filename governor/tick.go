@@ -44,8 +44,8 @@ func (g *Governor) settle(now time.Time) []StageChange {
 			break
 		}
 		i--
-		e := g.watch[i]
-		if c, ok := g.descend(e, t, now); ok {
+		e := g.entry(g.watch[i])
+		if c, ok := g.descend(&e, t, now); ok {
 			changes = append(changes, c)
 		}
 	}
@@ -64,20 +64,15 @@ func (g *Governor) rest(i int) {
 }
 
 func (g *Governor) descend(e *entry, t int64, now time.Time) (StageChange, bool) {
-	was := e.mode
-	g.current(e, t)
-	lifted := e.stage == StageCut && was == ModeObserve && e.mode == ModeEnforce
+	g.current(e, t, now)
 	stage, since, _ := e.settled(t)
 	if stage == e.stage {
 		return StageChange{}, false
 	}
 	why := e.lowered(stage)
-	if lifted && e.stage <= e.plan.highest {
-		why = "mode enforce begins: a cut of mode observe ends"
-	}
 	c := g.move(e, stage, since, now)
 	c.Why = why
-	g.mark(e)
+	g.mark(e.slot)
 	return c, true
 }
 
@@ -87,6 +82,8 @@ func (e *entry) lowered(to Stage) string {
 	switch {
 	case e.stage > e.plan.highest:
 		return fmt.Sprintf("the plan's highest stage is %s now", e.plan.highest)
+	case e.stage == StageCut && e.t.lifted != "":
+		return e.t.lifted
 	case e.stage == StageCut:
 		return fmt.Sprintf("the cut of %s is over", short(l.CutFor))
 	case to == StageObserve:
@@ -99,54 +96,68 @@ func (e *entry) lowered(to Stage) string {
 
 // current brings e to the policy in force. A plan that the policy no longer has stays as it was until the next attempt
 // names another.
-func (g *Governor) current(e *entry, t int64) {
-	if p := g.plans[e.plan.name]; p != nil {
-		e.adopt(p, t)
+func (g *Governor) current(e *entry, t int64, now time.Time) {
+	if !e.plan.current {
+		if p := g.plans[e.plan.name]; p != nil {
+			g.adopt(e, p, t)
+		}
 	}
-	g.lapsed(e, t)
-	e.enforced(g.modeOf(e), t)
+	g.lapsed(e, t, now)
+	e.enforced(g.modeOf(e), "mode enforce begins: a cut of mode observe ends", t)
 }
 
 // forget drops idle subscribers, some at each call, so that all are looked at within minutes.
 func (g *Governor) forget(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for n := len(g.all)/256 + 64; n > 0 && len(g.all) > 0; n-- {
+	for n := int(g.high)/256 + 64; n > 0 && g.count > 0; n-- {
 		g.rest(n)
 		t := g.clock.at(now)
 		keep := keepDecided
-		if len(g.all) > g.most/4*3 {
+		if g.count > g.most/4*3 {
 			keep = -1
 		}
-		if g.sweep >= len(g.all) {
-			g.sweep = 0
-			if len(g.all) == 0 {
-				return
+		if g.sweep >= g.high {
+			g.sweep = 1
+		}
+		if g.record(g.sweep).flags&live != 0 {
+			if e := g.entry(g.sweep); e.idle(t, keep) {
+				g.drop(&e)
+			} else {
+				g.relieve(&e, t, keep)
 			}
 		}
-		if e := g.all[g.sweep]; e.idle(t, keep) {
-			g.drop(e)
-		} else {
-			g.sweep++
-		}
+		g.sweep++
+	}
+}
+
+// relieve drops what e does not need any more beside its record.
+func (g *Governor) relieve(e *entry, now int64, keep time.Duration) {
+	if e.t == nil || e.stage != StageObserve {
+		return
+	}
+	e.t.known = slices.DeleteFunc(e.t.known, func(k known) bool { return k.of == 0 || !k.fresh(e.plan.destinations(k.of), now) })
+	if len(e.t.known) == 0 {
+		e.t.known = nil
+	}
+	if len(e.t.known) == 0 && len(e.t.more) == 0 && e.t.idle(now, keep) {
+		g.decided -= len(e.t.decided)
+		g.rare.drop(e.rare)
+		e.rare, e.t = 0, nil
 	}
 }
 
 func (g *Governor) drop(e *entry) {
 	g.stranger(e, false)
-	delete(g.exempt, e)
-	last := len(g.all) - 1
-	g.all[e.at] = g.all[last]
-	g.all[e.at].at = e.at
-	g.all[last] = nil
-	g.all = g.all[:last]
-	delete(g.subs, e.id)
+	g.unwatch(e)
+	delete(g.exempt, e.slot)
 	g.stages[e.stage]--
 	if e.t != nil {
 		g.decided -= len(e.t.decided)
 	}
-	if e.stored {
-		g.gone[e.id] = struct{}{}
+	if e.flags&stored != 0 {
+		g.gone[g.name(e.slot)] = struct{}{}
 	}
-	e.at = -1
+	g.left(e.plan)
+	g.remove(e.slot)
 }

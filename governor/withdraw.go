@@ -2,30 +2,60 @@ package governor
 
 import "time"
 
-// Receipt says what a session was charged. It is valid for the governor that gave it, once.
+// Receipt says what a session was charged, for Withdraw. The zero value is for nothing.
 type Receipt struct {
-	at int64
-	ok bool
+	at      int64
+	charged uint32 // record.charged then
+	to      network
+	ok      bool
 }
 
+// voidLeap is added to record.charged where receipts become void: nobody charges so many sessions while one waits for
+// its handshake.
+const voidLeap = 1 << 24
+
 // Withdraw tells, instead of Close, that a session which Open let through never came about: its TCP handshake did not
-// finish. The session is given back, but for what time has given back already; so forged SYNs cannot spend a
-// neighbour's budget for good.
+// finish. It is given back, so that forged SYNs cannot spend a neighbour's budget for good, but not what time has given
+// back already: never so much that more sessions than limit plus burst come about in a window. For a session this means
+// the least that may have been used since it was charged; for a destination that nobody else went to since, a token less
+// the time that has passed.
 func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
-	e := g.close(sub, t)
-	if e == nil || !r.ok {
+	e, ok := g.close(sub, t)
+	since := e.since(r)
+	if !ok || !r.ok || since >= voidLeap {
 		return
 	}
 	for i := range e.plan.limits {
-		if l := &e.plan.limits[i]; l.Of == Sessions {
-			e.refund(i, l.token-(t-r.at), t)
+		switch l := &e.plan.limits[i]; l.Of {
+		case Sessions:
+			// As much was used all the time since, at the least: used now, if all that came since were not there; or
+			// what is left of its own token.
+			least := max(e.used(l, t)-int64(since)*l.token, l.token-(t-r.at))
+			e.refund(l, min(least, l.token), t)
+		case Destinations:
+			k := e.chargedFor(l, r.to, t)
+			if r.to.kind == 0 || k == nil || k.at > r.at || k.opens == manyOpens {
+				continue
+			}
+			if k.opens--; k.opens == 0 {
+				e.refund(l, l.token-(t-k.at), t)
+				*k = known{}
+			}
 		}
 	}
 	e.calmer(t)
-	g.mark(e)
+	g.mark(e.slot)
+}
+
+// since is how many sessions were charged after the one of r.
+func (e *entry) since(r Receipt) uint32 {
+	if e.record == nil {
+		return 0
+	}
+	return e.charged - r.charged
 }
 
 // Accepted tells that recipients were accepted: each gives back a ninth of what one rejection costs, so that a budget of
@@ -34,28 +64,36 @@ func (g *Governor) Accepted(sub string, recipients int, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
-	e := g.subs[sub]
-	if e == nil || recipients <= 0 {
+	e, ok := g.lookup(sub)
+	if !ok || recipients <= 0 {
 		return
 	}
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]
-		if u := used(e.wholeAt[i], t); l.Of == Rejected && u > 0 {
-			back := u
-			if recipients < 9*(l.tokens(u)+1) {
-				back = int64(recipients) * l.token / 9
-			}
-			e.refund(i, back, t)
-			g.mark(e)
+		if l.Of != Rejected {
+			continue
 		}
+		u := e.used(l, t)
+		if u == 0 {
+			continue
+		}
+		back := u
+		if recipients < acceptedEach*(l.tokens(u)+1) { // it is less then, and no overflow
+			back = min(u, int64(recipients)*l.token/acceptedEach)
+		}
+		e.refund(l, back, t)
+		e.calmer(t)
+		g.mark(e.slot)
 	}
-	e.calmer(t)
 }
 
-// refund gives back a part of budget i, at most what is used.
-func (e *entry) refund(i int, span, now int64) {
+// acceptedEach is how many recipients accepted make good for one rejected.
+const acceptedEach = 9
+
+// refund gives back a part of budget l, at most what is used.
+func (e *entry) refund(l *limit, span, now int64) {
 	if span > 0 {
-		e.wholeAt[i] = max(min(e.wholeAt[i], now), e.wholeAt[i]-span)
+		*e.whole(l) -= min(span, e.used(l, now))
 	}
 }
 
