@@ -129,10 +129,11 @@ func (w *Watcher) follow(files []file, now time.Time) (wait time.Duration, err e
 	if last := len(files) - 1; w.o.Format == KeaCSV && grown(files, w.read) && !w.empty {
 		w.table.pass(now.Unix())
 		if err := w.sources[last].more(files[last], w.table); !errors.Is(err, errMoved) {
-			if err == nil {
-				w.took(files, w.sources, now)
+			if err != nil {
+				return every, fmt.Errorf("%s: %w", w.o.Path, err)
 			}
-			return every, err
+			w.took(files, w.sources, now)
+			return every, nil
 		}
 	}
 	if w.since.IsZero() {
