@@ -49,8 +49,10 @@ func TestTheCutFollowsTheLine(t *testing.T) {
 	}
 	drive := func(id string) {
 		t.Helper()
-		for range 10 {
-			send()
+		for range 60 {
+			if send(); b.subscriber(id).Stage == "cut" {
+				break
+			}
 		}
 		if s := b.subscriber(id); s.Stage != "cut" {
 			t.Fatalf("%s is in stage %s", id, s.Stage)
