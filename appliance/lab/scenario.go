@@ -60,9 +60,10 @@ type phase struct {
 }
 
 // botDay walks the ladder: a session and a half a second is half more than the
-// plan lets, which ends in pace and then defer; four a second press on to cut;
-// then it lies low, is released, and starts again.
-var botDay = []phase{{30 * time.Second, 1.5}, {25 * time.Second, 4}, {35 * time.Second, 0.05}}
+// plan lets, which ends in pace and then defer; twelve a second, twice as many as
+// a mail server's retries may be, press on to cut; then it lies low, is released,
+// and starts again.
+var botDay = []phase{{30 * time.Second, 1.5}, {25 * time.Second, 12}, {35 * time.Second, 0.05}}
 
 // member is one subscriber of the scenario, with what it did so far.
 type member struct {
