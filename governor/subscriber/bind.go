@@ -105,7 +105,8 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 			return ErrFull
 		}
 		if old != nil {
-			d.end(old, told, now, false)
+			d.keepClaim(old, told, now, false)
+			d.remove(old)
 		}
 		d.begin(b, id, row, from, at)
 	}
@@ -138,7 +139,7 @@ func (d *Directory) claimOf(s Source, p netip.Prefix, session string) *claim {
 }
 
 // begin adds a claim; there is none that it replaces.
-func (d *Directory) begin(b *Binding, id string, row int32, from, seen int64) {
+func (d *Directory) begin(b *Binding, id string, row int32, from, seen int64) *claim {
 	key := sessionKey{b.Source, b.Session}
 	s := d.sessions[key]
 	if s == nil {
@@ -147,10 +148,12 @@ func (d *Directory) begin(b *Binding, id string, row int32, from, seen int64) {
 		d.sessions[key] = s
 	}
 	c := &claim{prefix: b.Prefix, source: b.Source, session: s, at: len(s.claims), name: strings.Clone(b.calls()),
-		circuits: cloned(b.Circuits), id: id, row: row, from: from, seen: seen}
+		circuits: cloned(b.Circuits), id: id, row: row, from: from, bound: from, seen: seen}
 	s.claims = append(s.claims, c)
 	d.insert(c)
+	d.decide(c.prefix)
 	d.dirty[c.key()] = struct{}{}
+	return c
 }
 
 func (d *Directory) insert(c *claim) {
@@ -171,7 +174,6 @@ func (d *Directory) insert(c *claim) {
 	}
 	d.bindings++
 	d.link(c)
-	d.decide(c.prefix)
 }
 
 // link puts c to the others of its line, unlink takes it away.
@@ -212,15 +214,17 @@ func (c *claim) better(than *claim) bool {
 	if c.source != than.source {
 		return c.source > than.source
 	}
-	return c.from >= than.from
+	return c.bound >= than.bound
 }
 
 // end takes a claim away and keeps it in the history, see keepClaim.
 func (d *Directory) end(c *claim, told, now int64, said bool) {
 	d.keepClaim(c, told, now, said)
 	d.remove(c)
+	d.decide(c.prefix)
 }
 
+// remove takes a claim away; the caller decides who has its prefix now.
 func (d *Directory) remove(c *claim) {
 	if first := d.claims[c.prefix]; first != c {
 		before := first
@@ -245,33 +249,61 @@ func (d *Directory) remove(c *claim) {
 	d.bindings--
 	d.unlink(c)
 	d.dirty[c.key()] = struct{}{}
-	d.decide(c.prefix)
 }
 
-// decide puts whoever is first of those that are somebody into the table that lookups read.
+// decide lets lookups find whoever is first of those that are somebody.
 func (d *Directory) decide(p netip.Prefix) {
 	c := d.claims[p]
 	for c != nil && c.id == "" {
 		c = c.next
 	}
+	room, there := d.cells.Get(p)
 	switch {
-	case c != nil && d.inPlace:
-		d.held.Insert(p, c.held())
-	case c != nil:
-		d.held = d.held.InsertPersist(p, c.held())
-	case d.inPlace:
-		d.held.Delete(p)
+	case c == nil && there && room.now.Load() != nil:
+		room.now.Store(nil)
+		d.free = append(d.free, p)
+		if len(d.free) > minFree+d.bindings/4 {
+			d.tidy(len(d.free) - minFree/2 - d.bindings/8)
+		}
+	case c == nil:
+	case there:
+		room.now.Store(c.held())
 	default:
-		d.held = d.held.DeletePersist(p)
+		room = &cell{prefix: p}
+		room.now.Store(c.held())
+		if d.inPlace {
+			d.cells.Insert(p, room)
+		} else {
+			d.cells = d.cells.InsertPersist(p, room)
+		}
 	}
 }
 
-func (c *claim) held() *held { return &held{prefix: c.prefix, id: c.id, row: c.row, source: c.source} }
+func (c *claim) held() *held { return &held{id: c.id, row: c.row, source: c.source} }
+
+// minFree is how many free cells are kept at least, beside a quarter of the bindings.
+const minFree = 1024
+
+// tidy takes away the n cells that have been free for longest.
+func (d *Directory) tidy(n int) {
+	d.many(n)
+	for _, p := range d.free[:n] {
+		if room, there := d.cells.Get(p); !there || room.now.Load() != nil {
+			continue
+		}
+		if d.inPlace {
+			d.cells.Delete(p)
+		} else {
+			d.cells = d.cells.DeletePersist(p)
+		}
+	}
+	d.free = slices.Clone(d.free[n:])
+}
 
 // many prepares for about n changes: copying the table once is cheaper then than copying a path of it each time.
 func (d *Directory) many(n int) {
-	if !d.inPlace && n > 64+d.held.Size()/4 {
-		d.held, d.inPlace = d.held.Clone(), true
+	if !d.inPlace && n > 64+d.cells.Size()/32 {
+		d.cells, d.inPlace = d.cells.Clone(), true
 	}
 }
 
@@ -281,7 +313,7 @@ func (d *Directory) holderOf(p netip.Prefix) string {
 		return ""
 	}
 	v := *d.view.Load()
-	v.held = d.held
+	v.cells = d.cells
 	h, _ := v.around(p)
 	return h.ID
 }

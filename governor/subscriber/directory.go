@@ -26,8 +26,9 @@ type Directory struct {
 	tables sync.Mutex // one SetTable at a time
 	mu     sync.Mutex // everything below, and replacing view
 
-	held     *bart.Table[*held] // what the next view will have
-	inPlace  bool               // held belongs to nobody else yet and may be written to
+	cells    *bart.Table[*cell] // what the next view will have
+	inPlace  bool               // cells belongs to nobody else yet and may be written to
+	free     []netip.Prefix     // cells that became free, in that order; some may be taken again
 	claims   map[netip.Prefix]*claim
 	lens     lengths // of the prefixes in claims
 	sessions map[sessionKey]*session
@@ -40,16 +41,22 @@ type Directory struct {
 	stats    Stats
 }
 
-// view is what a lookup needs. It never changes.
+// view is what a lookup needs. A new list has a new one with new cells, so that a row is always one of its own table.
 type view struct {
 	table *Table
-	held  *bart.Table[*held]
+	cells *bart.Table[*cell]
 	plans map[string]string // the operator's choice by subscriber
+}
+
+// cell is a prefix that has been bound. The same addresses are given out again and again, so a cell stays for a while
+// when nobody has it: to write into it is cheaper than to copy a path of the table, which costs some 25 KB.
+type cell struct {
+	prefix netip.Prefix
+	now    atomic.Pointer[held] // nil: nobody
 }
 
 // held is who has a prefix by a binding that decides. It never changes.
 type held struct {
-	prefix netip.Prefix
 	id     string
 	row    int32 // in the view's table, -1: not in it
 	source Source
@@ -57,16 +64,18 @@ type held struct {
 
 // claim is one binding that has not ended. Of several on a prefix only the best decides.
 type claim struct {
-	prefix     netip.Prefix
-	source     Source
-	session    *session
-	at         int    // in session.claims
-	name       string // of whoever has it, in the source's words: RADIUS User-Name, for API the subscriber's id
-	circuits   []string
-	id         string // "": nobody's line
-	row        int32
-	from, seen int64  // Unix nanoseconds; seen is the last word on it
-	next       *claim // on the same prefix, not better
+	prefix   netip.Prefix
+	source   Source
+	session  *session
+	at       int    // in session.claims
+	name     string // of whoever has it, in the source's words: RADIUS User-Name, for API the subscriber's id
+	circuits []string
+	id       string // "": nobody's line
+	row      int32
+	next     *claim // on the same prefix, not better
+
+	// Unix nanoseconds: since when it is that line's, since when its source says anything of the kind, the last word on it.
+	from, bound, seen int64
 
 	elder, younger *claim // of the same line
 }
@@ -125,9 +134,9 @@ func NewDirectory(t *Table) *Directory {
 	if t == nil {
 		t = &Table{}
 	}
-	d := &Directory{held: &bart.Table[*held]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{},
+	d := &Directory{cells: &bart.Table[*cell]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{},
 		dirty: map[string]struct{}{}}
-	d.view.Store(&view{table: t, held: d.held})
+	d.view.Store(&view{table: t, cells: d.cells})
 	return d
 }
 
@@ -138,22 +147,30 @@ func (d *Directory) Lookup(addr netip.Addr) (Holder, bool) {
 
 func (v *view) lookup(addr netip.Addr) (Holder, bool) {
 	prefix, row, ok := v.table.cover(addr)
-	if h, bound := v.held.Lookup(addr); bound && (!ok || h.prefix.Bits() >= prefix.Bits()) {
-		return v.holder(h.prefix, h.source, h.id, h.row), true
-	}
-	if !ok {
-		return Holder{}, false
-	}
-	return v.holder(prefix, CSV, v.table.id(row), row), true
+	c, bound := v.cells.Lookup(addr)
+	return v.better(c, bound, prefix, row, ok)
 }
 
 // around finds who has the whole of p; of an address in p somebody else may have more.
 func (v *view) around(p netip.Prefix) (Holder, bool) {
 	prefix, row, ok := v.table.coverPrefix(p)
-	if h, bound := v.held.LookupPrefix(p); bound && (!ok || h.prefix.Bits() >= prefix.Bits()) {
-		return v.holder(h.prefix, h.source, h.id, h.row), true
+	c, bound := v.cells.LookupPrefix(p)
+	return v.better(c, bound, prefix, row, ok)
+}
+
+// better is whoever decides: c, if that is bound, or what is around it, or the list's.
+func (v *view) better(c *cell, bound bool, prefix netip.Prefix, row int32, listed bool) (Holder, bool) {
+	for bound && (!listed || c.prefix.Bits() >= prefix.Bits()) {
+		if h := c.now.Load(); h != nil {
+			return v.holder(c.prefix, h.source, h.id, h.row), true
+		}
+		around, err := c.prefix.Addr().Prefix(c.prefix.Bits() - 1)
+		if err != nil {
+			break
+		}
+		c, bound = v.cells.LookupPrefix(around)
 	}
-	if !ok {
+	if !listed {
 		return Holder{}, false
 	}
 	return v.holder(prefix, CSV, v.table.id(row), row), true
@@ -187,13 +204,13 @@ func (d *Directory) Alone(addr netip.Addr) bool {
 	if around, ok := v.around(net64); ok != known || around.ID != own.ID {
 		return false
 	}
-	for _, h := range v.held.Subnets(net64) {
-		if h.id != own.ID {
+	for _, c := range v.cells.Subnets(net64) {
+		if h := c.now.Load(); h != nil && h.id != own.ID {
 			return false
 		}
 	}
 	for p, row := range v.table.inside(net64) {
-		if _, bound := v.held.Get(p); !bound && v.table.id(row) != own.ID {
+		if c, bound := v.cells.Get(p); (!bound || c.now.Load() == nil) && v.table.id(row) != own.ID {
 			return false
 		}
 	}
@@ -274,9 +291,9 @@ func (d *Directory) Stats() Stats {
 // publish makes what was done since the last time visible to lookups.
 func (d *Directory) publish() {
 	v := d.view.Load()
-	if v.held != d.held {
+	if v.cells != d.cells {
 		next := *v
-		next.held = d.held
+		next.cells = d.cells
 		d.view.Store(&next)
 	}
 	d.inPlace = false

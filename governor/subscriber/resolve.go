@@ -62,7 +62,7 @@ func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 		d.dirty[stateKey()] = struct{}{}
 	}
 	touched := d.rebuild(t, n)
-	next := &view{table: t, held: d.held, plans: old.plans}
+	next := &view{table: t, cells: d.cells, plans: old.plans}
 	d.view.Store(next)
 	if whole {
 		return nil
@@ -85,7 +85,7 @@ func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 func (d *Directory) rebuild(t *Table, now int64) map[netip.Prefix]Source {
 	touched := map[netip.Prefix]Source{}
 	d.unknown, d.lines = 0, make(map[string]*claim, len(d.lines))
-	d.held, d.inPlace = &bart.Table[*held]{}, true
+	d.cells, d.free, d.inPlace = &bart.Table[*cell]{}, nil, true
 	var pace pacer
 	for p, first := range d.claims {
 		for c := first; c != nil; c = c.next {

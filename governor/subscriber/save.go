@@ -135,7 +135,7 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		b := Binding{Prefix: p, Source: Source(key[1]), Session: r.string()}
 		id, name := r.string(), r.string()
 		b.Circuits = r.strings()
-		from, seen := r.int(), r.int()
+		from, bound, seen := r.int(), r.int(), r.int()
 		if b.Source == API {
 			b.Subscriber = name
 		} else {
@@ -144,7 +144,7 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		if !ok || r.err != nil || !b.bindable() || d.bindings >= MaxBindings || d.claimOf(b.Source, p, b.Session) != nil {
 			return false
 		}
-		d.restore(&b, id, from, seen, now, gone)
+		d.restore(&b, id, from, bound, seen, now, gone)
 	case historyKind:
 		if len(key) != 9 {
 			return false
@@ -177,18 +177,17 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 }
 
 // restore begins a saved binding again: as it was, if the list in force says so too.
-func (d *Directory) restore(b *Binding, id string, from, seen, now int64, gone *[]ended) {
+func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64, gone *[]ended) {
 	found, row := resolve(d.view.Load().table, b)
-	if found != id {
-		if id != "" {
-			*gone = append(*gone, ended{prefix: b.Prefix, source: b.Source, id: id, session: b.Session, name: b.calls(),
-				circuits: b.Circuits, from: from, until: max(now, from), told: now, said: true})
-		}
-		d.begin(b, found, row, max(now, from), seen)
+	c := d.begin(b, found, row, bound, seen)
+	if c.from = from; found == id {
+		delete(d.dirty, c.key()) // it is saved as it is
 		return
 	}
-	d.begin(b, found, row, from, seen)
-	delete(d.dirty, d.claimOf(b.Source, b.Prefix, b.Session).key()) // it is saved as it is
+	if c.from = max(now, from); id != "" {
+		*gone = append(*gone, ended{prefix: b.Prefix, source: b.Source, id: id, session: b.Session, name: b.calls(),
+			circuits: b.Circuits, from: from, until: max(now, from), told: now, said: true})
+	}
 }
 
 func (c *claim) encode() []byte {
@@ -196,8 +195,10 @@ func (c *claim) encode() []byte {
 	b = appendString(b, c.id)
 	b = appendString(b, c.name)
 	b = appendStrings(b, c.circuits)
-	b = binary.AppendVarint(b, c.from)
-	return binary.AppendVarint(b, c.seen)
+	for _, n := range []int64{c.from, c.bound, c.seen} {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
 }
 
 func (e *ended) encode() []byte {
