@@ -23,6 +23,7 @@ import (
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
+	"github.com/mailweir/mailweir/appliance/sources"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/store"
 	"github.com/mailweir/mailweir/governor/subscriber"
@@ -38,6 +39,7 @@ const (
 
 	saveEvery   = time.Second     // changed budgets go to disk; what a crash may forget
 	rulesetLook = 5               // seconds between two looks whether our table is still there
+	crowdLook   = 60              // seconds between two looks for many behind one address, and for cases too old to keep
 	drainLimit  = 5 * time.Second // for records on their way when we stop
 )
 
@@ -65,6 +67,11 @@ type Appliance struct {
 	gov      *governor.Governor
 	store    *store.Store
 	saver    *saver
+	cases    *casebook
+	keeper   *keeper
+	lines    *lines
+	book     *sources.Book
+	crowd    atomic.Pointer[[]sources.Source] // that look like many senders
 	chain    *records.Chain
 	writer   *records.Writer
 	recent   *records.Ring
@@ -81,7 +88,8 @@ type Appliance struct {
 	traffic  *traffic
 
 	since    atomic.Pointer[time.Time] // of the mode
-	listSeen string                    // of the subscribers file; only reloads uses it
+	listSeen string                    // state of the subscribers file when it was last read; only reloads uses it
+	listNext string                    // and as the last look found it
 	ready    atomic.Bool
 }
 
@@ -112,7 +120,7 @@ func Run(ctx context.Context, opt Options) error {
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), who: &identity{}, traffic: &traffic{}}
+	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
 	a.since.Store(&a.start)
 	defer a.close()
 	if err := a.open(cfg, table); err != nil {
@@ -125,7 +133,7 @@ func Run(ctx context.Context, opt Options) error {
 // steered to us before somebody is there to judge it.
 func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	a.cfg.Store(cfg)
-	a.who.set(cfg, table)
+	a.who = newIdentity(cfg, table)
 	now := a.now()
 
 	var err error
@@ -155,12 +163,23 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 		return err
 	}
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
+	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
+	if err := a.keeper.restore(now); err != nil {
+		return err
+	}
+	a.cases.reconcile(a.caseOf, now)
+	a.plansThere(cfg)
 	if a.answers, err = responder.Listen(a.now); err != nil {
 		return err
 	}
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, answers: a.answers, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
 	a.judge.end = a.endSessions
+	a.judge.cases, a.judge.book = a.cases, a.book
+	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.cutter.moved}
+	if err := a.lines.use(cfg); err != nil {
+		return err
+	}
 	a.judge.rules.Store(rulesOf(cfg))
 
 	if a.kernel, err = ruleset.Probe(); err != nil {
@@ -243,6 +262,8 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.cutter.Run(workCtx) })
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
+	work.Go(func() error { return a.keeper.Run(workCtx) })
+	work.Go(func() error { return a.lines.Run(workCtx) })
 	work.Go(func() error { return a.tick(workCtx) })
 	work.Go(func() error { return a.reloads(workCtx) })
 	work.Go(func() error {
@@ -269,6 +290,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	if e := a.saver.saveNow(); e != nil {
 		err = errors.Join(err, e)
 	}
+	err = errors.Join(err, a.keeper.save())
 	return errors.Join(err, endWriter())
 }
 
@@ -400,6 +422,25 @@ func (a *Appliance) isCut(id string) bool {
 	return ok && r.Stage == governor.StageCut && r.Mode == governor.ModeEnforce
 }
 
+// caseOf is the number of a subscriber's open case, or "".
+func (a *Appliance) caseOf(id string) string {
+	r, _ := a.gov.Explain(id, a.now())
+	return r.Case
+}
+
+// expired tells of exemptions whose time is over.
+func (a *Appliance) expired() {
+	for _, e := range a.gov.Expired(a.now()) {
+		a.writer.Say(records.Audit(records.AuditFacts{
+			Time: a.now(), Who: "mailweir", What: "exemption_ended", Object: e.Subscriber, Before: exemptionText(e.Exemption),
+		}))
+	}
+}
+
+func exemptionText(x governor.Exemption) string {
+	return fmt.Sprintf("exempt until %s: %s (by %s)", x.Until.UTC().Format(time.RFC3339), x.Reason, x.By)
+}
+
 // ofSubscriber selects the sessions of one subscriber.
 func ofSubscriber(id string) func(nfq.Flow, any) bool {
 	return func(_ nfq.Flow, handle any) bool {
@@ -418,9 +459,14 @@ func (a *Appliance) tick(ctx context.Context) error {
 			return nil
 		case <-t.C:
 			a.settled(a.gov.Tick(a.now()))
+			a.expired()
 			a.health.watch(a.queues.Stats())
 			if n++; n%rulesetLook == 0 {
 				a.resteer()
+			}
+			if n%crowdLook == 0 {
+				a.lookAtCrowds()
+				a.cases.forget(a.now().Add(-a.cfg.Load().Retention.Records))
 			}
 		}
 	}

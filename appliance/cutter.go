@@ -32,6 +32,7 @@ type cutter struct {
 	still  func(subscriber string) bool                  // it is cut, and in mode enforce, right now
 	log    *slog.Logger
 	jobs   chan cutJob
+	shifts chan struct{} // an address has another holder
 
 	mu   sync.Mutex
 	held map[string]map[netip.Addr]struct{} // addresses in the kernel's set by subscriber
@@ -46,7 +47,7 @@ type cutJob struct {
 }
 
 func newCutter(mine func(string, netip.Addr) bool, still func(string) bool, log *slog.Logger) *cutter {
-	return &cutter{mine: mine, still: still, log: log, jobs: make(chan cutJob, maxCutQueue), held: map[string]map[netip.Addr]struct{}{}}
+	return &cutter{mine: mine, still: still, log: log, jobs: make(chan cutJob, maxCutQueue), shifts: make(chan struct{}, 1), held: map[string]map[netip.Addr]struct{}{}}
 }
 
 // use tells which ruleset to cut in; a new one begins with empty sets.
@@ -87,6 +88,18 @@ func (c *cutter) release(subscriber string) {
 	}
 	delete(c.held, subscriber)
 }
+
+// moved asks for a review soon, because an address has another holder. It never
+// blocks.
+func (c *cutter) moved() {
+	select {
+	case c.shifts <- struct{}{}:
+	default:
+	}
+}
+
+// reviewPause keeps many moves from making many reviews.
+const reviewPause = 100 * time.Millisecond
 
 // review lets go of every address that is not its subscriber's any more: a cut
 // follows the line, not the address.
@@ -131,10 +144,20 @@ func (c *cutter) releaseAll() {
 }
 
 func (c *cutter) Run(ctx context.Context) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	<-pause.C
+	shifts := c.shifts
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-shifts:
+			c.review()
+			shifts = nil
+			pause.Reset(reviewPause)
+		case <-pause.C:
+			shifts = c.shifts
 		case j := <-c.jobs:
 			if err := c.do(j); err != nil {
 				c.failed.Add(1)

@@ -16,7 +16,7 @@ type health struct {
 	now func() time.Time
 
 	mu       sync.Mutex
-	standing map[string]bool // faults that were told and are not over
+	standing map[fault]bool // faults that were told and are not over
 	last     nfq.Stats
 }
 
@@ -26,14 +26,16 @@ func (h *health) tell(f records.HealthFacts) {
 	h.say(records.Health(f))
 }
 
-// begin says that a fault stands, unless it was said already.
+// begin says that a fault of a target (or of none) stands, unless it was said
+// already.
 func (h *health) begin(f records.HealthFacts) {
 	h.mu.Lock()
-	known := h.standing[f.What]
+	of := fault{f.What, f.Target}
+	known := h.standing[of]
 	if h.standing == nil {
-		h.standing = map[string]bool{}
+		h.standing = map[fault]bool{}
 	}
-	h.standing[f.What] = true
+	h.standing[of] = true
 	h.mu.Unlock()
 	if !known {
 		h.tell(f)
@@ -41,15 +43,19 @@ func (h *health) begin(f records.HealthFacts) {
 }
 
 // end says that a fault is over, if it stood.
-func (h *health) end(what string) {
+func (h *health) end(what string) { h.endOf(what, "") }
+
+func (h *health) endOf(what, target string) {
 	h.mu.Lock()
-	known := h.standing[what]
-	delete(h.standing, what)
+	known := h.standing[fault{what, target}]
+	delete(h.standing, fault{what, target})
 	h.mu.Unlock()
 	if known {
-		h.tell(records.HealthFacts{What: what, Good: true})
+		h.tell(records.HealthFacts{What: what, Target: target, Good: true})
 	}
 }
+
+type fault struct{ what, target string }
 
 // watch compares the queues' figures with those of a second ago and says what
 // the kernel dropped or passed without us meanwhile.

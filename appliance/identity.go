@@ -12,63 +12,77 @@ import (
 type who struct {
 	id, plan string
 	name     string
-	binding  string // where the mapping comes from: csv, or none for an unmapped source
+	binding  string // where the mapping comes from: csv, lease, radius or api; none for an unmapped source
 }
 
-// identity answers whose an address is. The table is replaced as a whole at a
-// reload, so that a lookup never sees half of a new list.
+// identity answers whose an address is. Nothing it is asked waits for anybody: the
+// directory and the rules for strangers are replaced as a whole.
 type identity struct {
-	current atomic.Pointer[mapping]
+	*subscriber.Directory
+	strangers atomic.Pointer[strangers]
 }
 
-type mapping struct {
-	table          *subscriber.Table
+// strangers says how sources are counted that are nobody's.
+type strangers struct {
 	v4bits, v6bits int
-	unmappedPlan   string
+	plan           string
 }
 
-// set takes a configuration's view of who is who. Call it before the first of.
-func (i *identity) set(c *config.Config, table *subscriber.Table) {
-	i.current.Store(&mapping{
-		table:        table,
-		v4bits:       c.Identity.IPv4Prefix,
-		v6bits:       c.Identity.IPv6Prefix,
-		unmappedPlan: c.Identity.UnmappedPlan,
-	})
+func newIdentity(c *config.Config, table *subscriber.Table) *identity {
+	i := &identity{Directory: subscriber.NewDirectory(table)}
+	i.use(c)
+	return i
 }
 
-// of never fails: a source that nobody's prefix covers is a subscriber of its own.
+// use takes a configuration's word on strangers.
+func (i *identity) use(c *config.Config) {
+	i.strangers.Store(&strangers{v4bits: c.Identity.IPv4Prefix, v6bits: c.Identity.IPv6Prefix, plan: c.Identity.UnmappedPlan})
+}
+
+// of never fails: a source that nobody holds is a subscriber of its own.
 func (i *identity) of(addr netip.Addr) who {
-	m := i.current.Load()
-	if s, ok := m.table.Lookup(addr); ok {
-		return who{id: s.ID, plan: s.Plan, name: s.Name, binding: "csv"}
+	s := i.strangers.Load()
+	if h, ok := i.Lookup(addr); ok {
+		w := who{id: h.ID, plan: h.Plan, name: h.Name, binding: h.Source.String()}
+		if w.plan == "" {
+			w.plan = s.plan // a line that only RADIUS knows
+		}
+		return w
 	}
-	return who{id: subscriber.Unmapped(addr, m.v4bits, m.v6bits), plan: m.unmappedPlan}
+	id := subscriber.Unmapped(addr, s.v4bits, s.v6bits)
+	w := who{id: id, plan: s.plan}
+	if chosen := i.PlanOf(id); chosen != "" {
+		w.plan = chosen
+	}
+	return w
 }
-
-func (i *identity) table() *subscriber.Table { return i.current.Load().table }
 
 // mine tells whether addr belongs to subscriber id and nobody else lives where the
 // kernel would cut for it, which with IPv6 is the whole /64.
 func (i *identity) mine(id string, addr netip.Addr) bool {
-	m := i.current.Load()
-	if i.of(addr).id != id {
+	w := i.of(addr)
+	if w.id != id {
 		return false
 	}
-	if _, listed := m.table.Lookup(addr); !listed && addr.Is6() && m.v6bits > 64 {
+	if w.binding == "" && addr.Is6() && i.strangers.Load().v6bits > 64 {
 		return false // unmapped neighbours in one /64 are counted apart
 	}
-	return m.table.Alone(addr)
+	return i.Alone(addr)
 }
 
 // planOf is the plan of whoever has this id now; "" when nobody has.
 func (i *identity) planOf(id string) string {
-	m := i.current.Load()
-	if s, ok := m.table.ByID(id); ok {
-		return s.Plan
+	if plan := i.PlanOf(id); plan != "" {
+		return plan
 	}
-	if _, err := netip.ParsePrefix(id); err == nil {
-		return m.unmappedPlan
+	if subscriber.Unlisted(id) {
+		return i.strangers.Load().plan
 	}
 	return ""
+}
+
+// chosen tells whether the plan of id is the operator's choice.
+func (i *identity) chosen(id string) bool {
+	_, ok := i.Plans()[id]
+	return ok
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
+	"github.com/mailweir/mailweir/appliance/sources"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/nfq"
 	"github.com/mailweir/mailweir/nfq/session"
@@ -24,6 +25,8 @@ type judge struct {
 	cutter  *cutter
 	say     func(records.Entry) bool
 	traffic *traffic
+	cases   *casebook
+	book    *sources.Book
 	now     func() time.Time
 
 	rules atomic.Pointer[rules]
@@ -80,7 +83,12 @@ func (j *judge) Open(f nfq.Flow, now time.Time) nfq.Opening {
 		j.counted.Add(1)
 		return nfq.Opening{Handle: v}
 	}
-	d := j.gov.Open(governor.Attempt{Subscriber: v.id, Plan: v.plan, Destination: r.destination(f.Server.Addr()), Unlisted: v.binding == ""}, now)
+	a := governor.Attempt{Subscriber: v.id, Plan: v.plan, Destination: r.destination(f.Server.Addr()), Unlisted: v.binding == ""}
+	d := j.gov.Open(a, now)
+	j.book.Session(f.Client.Addr(), v.id, a.Unlisted, a.Destination, now)
+	if d.Action >= governor.ActionDefer {
+		j.book.Denied(f.Client.Addr(), v.id)
+	}
 	v.counted, v.receipt = d.LetThrough(), d.Receipt
 	j.count(d)
 	j.told(f, v, d)
@@ -139,6 +147,7 @@ func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
 // changed tells a change of stage. A subscriber that is cut loses its running
 // sessions too.
 func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
+	j.cases.note(c)
 	j.say(records.Stage(c))
 	if c.To == governor.StageCut && mode == governor.ModeEnforce {
 		j.end(c.Subscriber, c.Until.Sub(j.now()))
@@ -220,6 +229,9 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 	}
 	if ok {
 		j.open.Add(-1)
+	}
+	if cameAbout(s) {
+		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.Messages}, j.now())
 	}
 	j.traffic.ended(s.Facts, j.now())
 	j.say(records.Session(sessionFacts(f, v, s)))

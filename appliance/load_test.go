@@ -59,8 +59,7 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var i identity
-	i.set(cfg, table)
+	i := newIdentity(cfg, table)
 	for _, row := range []struct {
 		addr string
 		want who
@@ -96,7 +95,7 @@ func TestIdentity(t *testing.T) {
 	}
 	narrow := *cfg
 	narrow.Identity.IPv6Prefix = 128
-	i.set(&narrow, table)
+	i.use(&narrow)
 	if i.mine("2001:db8:2::1/128", netip.MustParseAddr("2001:db8:2::1")) {
 		t.Error("unmapped neighbours in one /64 are strangers when each address counts apart")
 	}

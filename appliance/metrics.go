@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/mailweir/mailweir/appliance/radius"
 	"github.com/mailweir/mailweir/governor"
 )
 
@@ -58,6 +59,12 @@ var (
 	mSyslogBehind   = desc("syslog_waiting_records", "Records that wait for the collector.", "url")
 	mSyslogDropped  = desc("syslog_dropped_records_total", "Records the collector will never get.", "url")
 	mUncounted      = desc("governor_uncounted_total", "What the governor could not count as it should, by reason.", "reason")
+	mRADIUS         = desc("radius_requests_total", "RADIUS accounting requests, by what became of them.", "result")
+	mBindings       = desc("bindings", "Addresses and prefixes bound by RADIUS, leases and the API now.")
+	mBindingUnknown = desc("bindings_unknown", "Of them, those of nobody's line.")
+	mBindingRefused = desc("bindings_refused_total", "Bindings that were not believed, by reason.", "reason")
+	mLeases         = desc("leases", "Leases in a lease file.", "path")
+	mLeaseBadLines  = desc("lease_bad_lines", "Lines of a lease file that are not understood.", "path")
 	mStoreOK        = desc("store_ok", "1 while budgets can be saved.")
 	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
 )
@@ -121,6 +128,29 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 			counter(mKernel, float64(c.Invalid.Packets), "invalid")
 			counter(mKernel, float64(c.ResponderDropped.Packets), "responder_drop")
 		}
+	}
+	if heard, on := a.lines.heard(); on {
+		counter(mRADIUS, float64(heard.Handled), "taken")
+		counter(mRADIUS, float64(heard.NotForUs), "not_wanted")
+		counter(mRADIUS, float64(heard.Failed), "failed")
+		counter(mRADIUS, float64(heard.Repeated), "repeated")
+		counter(mRADIUS, float64(heard.Lost), "lost")
+		for why, n := range heard.Ignored {
+			if reason := radius.Reason(why); reason != 0 {
+				counter(mRADIUS, float64(n), reason.String())
+			}
+		}
+	}
+	known := a.who.Stats()
+	gauge(mBindings, float64(known.Bindings))
+	gauge(mBindingUnknown, float64(known.Unknown))
+	counter(mBindingRefused, float64(known.Stale), "stale")
+	counter(mBindingRefused, float64(known.Ended), "ended")
+	counter(mBindingRefused, float64(known.Full), "full")
+	counter(mBindingRefused, float64(known.Invalid), "invalid")
+	for _, f := range a.lines.files() {
+		gauge(mLeases, float64(f.Leases), f.Path)
+		gauge(mLeaseBadLines, float64(f.BadLines), f.Path)
 	}
 	r := a.answers.Stats()
 	counter(mResponder, float64(r.Answered-r.General), "own")

@@ -1,11 +1,14 @@
 package appliance
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/sources"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -49,5 +52,58 @@ func (a *Appliance) problems() []webadmin.Problem {
 			Do:      "Look for a flood: mailweir subscribers shows who is at the top.",
 		})
 	}
+	for _, f := range a.lines.files() {
+		switch {
+		case f.Problem != "":
+			found = append(found, webadmin.Problem{
+				What:    "The lease file " + f.Path + " is not followed: " + f.Problem + ".",
+				Meaning: "The leases it had are still believed until they end; new ones are not known.",
+				Do:      "Look at the DHCP server and at identity.lease_files.",
+			})
+		case f.BadLines > 0:
+			found = append(found, webadmin.Problem{
+				What:    fmt.Sprintf("%d lines of a lease file are not understood, the first at %s.", f.BadLines, f.FirstBad),
+				Meaning: "Whoever has those addresses is counted as unmapped; all other lines count.",
+				Do:      "Check that identity.lease_files names the right format.",
+			})
+		}
+	}
+	for _, c := range a.crowds() {
+		found = append(found, webadmin.Problem{
+			What:    address(c.Prefix) + " looks like many senders behind one address: " + c.Crowd + ".",
+			Meaning: "They share one budget, so one of them can have the mail of all others deferred.",
+			Do:      "If it is a carrier's NAT, put the box on its inner side; if it is one customer's office, give it a plan that fits.",
+		})
+	}
 	return found
+}
+
+// crowds is what lookAtCrowds found last.
+func (a *Appliance) crowds() []sources.Source {
+	if found := a.crowd.Load(); found != nil {
+		return *found
+	}
+	return nil
+}
+
+// maxCrowds is how many are told by name.
+const maxCrowds = 20
+
+// lookAtCrowds finds addresses that look like many senders, and says so once of each
+// as long as it does.
+func (a *Appliance) lookAtCrowds() {
+	found := a.book.Crowds(a.now())
+	if len(found) > maxCrowds {
+		found = found[:maxCrowds]
+	}
+	for _, c := range found {
+		a.health.begin(records.HealthFacts{What: "many_behind_one", Target: address(c.Prefix), Detail: c.Crowd})
+	}
+	for _, c := range a.crowds() {
+		same := func(d sources.Source) bool { return d.Prefix == c.Prefix && d.Subscriber == c.Subscriber }
+		if !slices.ContainsFunc(found, same) {
+			a.health.endOf("many_behind_one", address(c.Prefix))
+		}
+	}
+	a.crowd.Store(&found)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,13 +47,17 @@ func (a *Appliance) refused(file string, err error) {
 }
 
 // listLook is how often the subscribers file is looked at.
-const listLook = 2 * time.Second
+const listLook = 400 * time.Millisecond
 
-// lookAtSubscribers reads the list again when the file changed, whole or not at all.
+// lookAtSubscribers reads the list again when the file changed, whole or not at
+// all. A file that is just being written is left alone until two looks find it the
+// same.
 func (a *Appliance) lookAtSubscribers() {
 	cfg := a.cfg.Load()
 	state := fileState(cfg.SubscribersPath())
-	if state == a.listSeen {
+	settled := state == a.listNext
+	a.listNext = state
+	if state == a.listSeen || !settled {
 		return
 	}
 	a.listSeen = state
@@ -97,6 +102,9 @@ func (a *Appliance) reload() error {
 	if err := a.stillThere(next, table); err != nil {
 		return err
 	}
+	if err := a.plansStay(next); err != nil {
+		return err
+	}
 	// What can fail comes first; from then on the new configuration is in force.
 	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
 	if resteer {
@@ -111,6 +119,12 @@ func (a *Appliance) reload() error {
 			}
 			return err
 		}
+	}
+	if err := a.lines.use(next); err != nil {
+		if resteer {
+			err = errors.Join(err, a.steer(old))
+		}
+		return err
 	}
 	now := a.now()
 	policy := next.Policy()
@@ -132,7 +146,8 @@ func (a *Appliance) reload() error {
 
 // assign takes a list of subscribers: who has which address and which plan, now.
 func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time.Time) {
-	a.who.set(cfg, table)
+	a.who.use(cfg)
+	a.who.SetTable(table, now)
 	a.settled(a.gov.SetPlans(a.who.planOf, now))
 	a.cutter.review()
 }
@@ -151,12 +166,50 @@ func (a *Appliance) settled(changes []governor.StageChange) {
 // stillThere refuses a list of subscribers that vanished while one is in force:
 // a file that an editor is just replacing must not make strangers of everybody.
 func (a *Appliance) stillThere(cfg *config.Config, table *subscriber.Table) error {
-	have := a.who.table().Len()
+	have := a.who.Table().Len()
 	if have == 0 || !SubscribersMissing(cfg) {
 		return nil
 	}
 	return config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: fmt.Sprintf(
 		"%s is not there any more; the %d subscribers that are known go on. Put it back, or write subscribers_file: \"\" to have none", cfg.SubscribersPath(), have)}}
+}
+
+// plansStay refuses a configuration without a plan that the operator chose for
+// somebody: such a line would go unjudged.
+func (a *Appliance) plansStay(next *config.Config) error {
+	names := next.PlanNames()
+	var ps config.Problems
+	for id, plan := range a.who.Plans() {
+		if !slices.Contains(names, plan) {
+			ps = append(ps, config.Problem{File: next.Path(), Key: "plans", Message: fmt.Sprintf(
+				"there is no plan %s any more, and it was chosen for subscriber %s: keep it, or give the subscriber another with mailweir plan", plan, id)})
+		}
+	}
+	if len(ps) == 0 {
+		return nil
+	}
+	slices.SortFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Message, b.Message) })
+	return ps
+}
+
+// plansThere lets go, at the start, of choices whose plan the configuration does
+// not have any more, and says so: a line under a plan that nobody knows would go
+// unjudged.
+func (a *Appliance) plansThere(cfg *config.Config) {
+	names := cfg.PlanNames()
+	for id, plan := range a.who.Plans() {
+		if slices.Contains(names, plan) {
+			continue
+		}
+		if err := a.who.SetPlan(id, ""); err != nil {
+			a.log.Error("go back to the list's plan", "subscriber", id, "err", err)
+			continue
+		}
+		a.log.Error("the plan chosen for a subscriber is not in the configuration any more; back to the list's", "subscriber", id, "plan", plan)
+		a.writer.Say(records.Audit(records.AuditFacts{
+			Time: a.now(), Who: "mailweir", What: "plan", Object: id, Before: plan, After: a.who.planOf(id) + ", since the configuration has no plan " + plan,
+		}))
+	}
 }
 
 // letGo ends what enforce holds when the mode becomes observe: held replies and

@@ -2,17 +2,13 @@ package appliance
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
-	"github.com/mailweir/mailweir/governor/subscriber"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -103,7 +99,7 @@ func (s *source) Subscribers(q webadmin.Query) ([]webadmin.Subscriber, string) {
 
 // places is everybody, as the roll needs it.
 func (s *source) places() []place {
-	table := s.a.who.table().All()
+	table := s.a.who.Table().All()
 	reports := s.a.gov.List(s.a.now())
 	all := make([]place, 0, len(table)+len(reports))
 	known := make(map[string]bool, len(reports))
@@ -123,25 +119,8 @@ func (s *source) places() []place {
 	return all
 }
 
-// named is what a subscriber is called and where it is, without what it did.
-func (s *source) named(id string) webadmin.Subscriber {
-	v := webadmin.Subscriber{ID: id, Prefixes: []string{}, Bindings: []webadmin.Binding{}}
-	sub, ok := s.a.who.table().ByID(id)
-	if !ok {
-		v.Unmapped, v.PlanSource, v.Plan = true, "unmapped", s.a.who.planOf(id)
-		v.Prefixes = append(v.Prefixes, id)
-		return v
-	}
-	v.Name, v.Plan, v.ListPlan, v.PlanSource = sub.Name, sub.Plan, sub.Plan, "list"
-	for _, p := range sub.Prefixes {
-		v.Prefixes = append(v.Prefixes, p.String())
-		v.Bindings = append(v.Bindings, webadmin.Binding{Prefix: p.String(), Subscriber: id, Source: "csv"})
-	}
-	return v
-}
-
 func matches(v webadmin.Subscriber, q webadmin.Query) bool {
-	if len(q.Stages) > 0 && !slices.Contains(q.Stages, v.Stage) {
+	if len(q.Stages) > 0 && !slices.Contains(q.Stages, v.Stage) || q.Exempt && v.Exemption == nil {
 		return false
 	}
 	text := strings.ToLower(strings.TrimSpace(q.Text))
@@ -161,53 +140,6 @@ func matches(v webadmin.Subscriber, q webadmin.Query) bool {
 		prefix, err := netip.ParsePrefix(p)
 		return err == nil && prefix.Contains(addr)
 	})
-}
-
-func (s *source) Subscriber(id string) (webadmin.Subscriber, bool) {
-	if r, ok := s.a.gov.Explain(id, s.a.now()); ok {
-		return s.view(r), true
-	}
-	if sub, ok := s.a.who.table().ByID(id); ok {
-		return s.quiet(sub), true
-	}
-	return webadmin.Subscriber{}, false
-}
-
-// quiet is a configured subscriber that did nothing lately.
-func (s *source) quiet(sub subscriber.Subscriber) webadmin.Subscriber {
-	r := governor.Report{Subscriber: sub.ID, Plan: sub.Plan}
-	for _, p := range s.a.cfg.Load().Plans {
-		if p.Name != sub.Plan {
-			continue
-		}
-		for _, b := range p.Budgets {
-			of, _ := governor.ParseKind(b.Of) // the configuration knows no other words
-			r.Budgets = append(r.Budgets, governor.BudgetReport{Of: of, Window: b.Per, Limit: b.Limit, Burst: b.Burst})
-		}
-	}
-	return s.view(r)
-}
-
-// view makes of a report what pages and API show.
-func (s *source) view(r governor.Report) webadmin.Subscriber {
-	v := s.named(r.Subscriber)
-	v.Plan, v.Stage, v.Since, v.Until = r.Plan, r.Stage.String(), webadmin.At(r.Since), webadmin.At(r.Until)
-	v.Reason, v.Case, v.Open = r.Reason, r.Case, r.Open
-	v.Budgets, v.Decisions = []webadmin.Budget{}, []webadmin.Decision{}
-	for _, b := range r.Budgets {
-		v.Budgets = append(v.Budgets, webadmin.Budget{
-			Of: b.Of.String(), Window: webadmin.Seconds(b.Window), Limit: b.Limit, Burst: b.Burst, Value: b.Value, Ratio: b.Ratio,
-			Pressure: b.Pressure, RefillsAt: webadmin.At(b.RefillsAt),
-		})
-	}
-	for _, d := range slices.Backward(r.Decisions) {
-		v.Decisions = append(v.Decisions, webadmin.Decision{
-			At: webadmin.At(d.At), Action: d.Action.String(), Acted: d.Acted, Stage: d.Stage.String(), Before: d.Before.String(),
-			Of: d.Of.String(), Window: webadmin.Seconds(d.Window), Limit: d.Limit, Burst: d.Burst, Value: d.Value, Ratio: d.Ratio,
-			Reason: d.Reason(), Wait: webadmin.Seconds(d.Wait), Until: webadmin.At(d.Until), Case: d.Case,
-		})
-	}
-	return v
 }
 
 // Records lists the last records, newest first. The cursor is the lowest number
@@ -240,86 +172,4 @@ func (s *source) Records(q webadmin.RecordQuery) ([]webadmin.Record, string) {
 		}
 	}
 	return items, next
-}
-
-// Release forgives a subscriber everything, lets go of what is held and cut, and
-// says who did it.
-func (s *source) Release(id, who string) (webadmin.Subscriber, error) {
-	a, now := s.a, s.a.now()
-	before := "observe"
-	change, known := a.gov.Release(id, now)
-	if !known {
-		v, ok := s.Subscriber(id)
-		if !ok {
-			return webadmin.Subscriber{}, fmt.Errorf("%w: %q", webadmin.ErrUnknownSubscriber, id)
-		}
-		return v, nil // configured, and nothing to forgive
-	}
-	if change.From != governor.StageObserve {
-		before = change.From.String()
-		a.judge.changed(change, change.Mode)
-	}
-	a.cutter.release(id)
-	held := a.queues.Unhold(ofSubscriber(id))
-	after := "observe"
-	if held > 0 {
-		after = fmt.Sprintf("observe, %d held replies let go", held)
-	}
-	a.writer.Say(records.Audit(records.AuditFacts{Time: now, Who: who, What: "release", Object: id, Before: before, After: after}))
-	v, _ := s.Subscriber(id)
-	return v, nil
-}
-
-// errNotWired is what everything answers that this version does not do yet.
-var errNotWired = errors.New("not wired yet")
-
-func (s *source) Case(string) (webadmin.Case, bool) { return webadmin.Case{}, false }
-
-func (s *source) Plans() []webadmin.Plan {
-	cfg := s.a.cfg.Load()
-	plans := make([]webadmin.Plan, len(cfg.Plans))
-	for i, p := range cfg.Plans {
-		plans[i] = planView(p)
-	}
-	return plans
-}
-
-func (s *source) Presets() []webadmin.Plan { return nil }
-
-func (s *source) Lookup(addr netip.Addr, at time.Time) webadmin.Lookup {
-	if at.IsZero() {
-		at = s.a.now()
-	}
-	w := s.a.who.of(addr)
-	l := webadmin.Lookup{Address: addr.String(), At: webadmin.At(at)}
-	if w.binding == "" {
-		l.Unmapped = w.id
-		return l
-	}
-	l.Holders = []webadmin.Holder{{Subscriber: w.id, Name: w.name, Plan: w.plan, Source: w.binding}}
-	return l
-}
-
-func (s *source) Unmapped(webadmin.Page) ([]webadmin.Unmapped, string) { return nil, "" }
-
-func (s *source) Bindings(string, webadmin.Page) ([]webadmin.Binding, string) { return nil, "" }
-
-func (s *source) Exempt(string, time.Time, string, string) (webadmin.Subscriber, error) {
-	return webadmin.Subscriber{}, errNotWired
-}
-
-func (s *source) Unexempt(string, string) (webadmin.Subscriber, error) {
-	return webadmin.Subscriber{}, errNotWired
-}
-
-func (s *source) SetPlan(string, string, string) (webadmin.Subscriber, error) {
-	return webadmin.Subscriber{}, errNotWired
-}
-
-func (s *source) Bind(netip.Prefix, string, string) (webadmin.Binding, error) {
-	return webadmin.Binding{}, errNotWired
-}
-
-func (s *source) Unbind(netip.Prefix, string) (webadmin.Binding, error) {
-	return webadmin.Binding{}, errNotWired
 }

@@ -1,0 +1,114 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/governor/store"
+	"github.com/mailweir/mailweir/governor/subscriber"
+)
+
+// keeper writes what is neither budget nor record: who holds which address and did
+// hold it, which plans the operator chose, and the cases. It saves when the budgets
+// are saved, off the packet path, and at once after a person did something.
+type keeper struct {
+	dir    *subscriber.Directory
+	cases  *casebook
+	store  *store.Store
+	now    func() time.Time
+	log    *slog.Logger
+	health *health
+
+	saving sync.Mutex // one save at a time; held over the disk
+}
+
+// The shelves of the store that hold it.
+const (
+	directoryShelf = "directory"
+	casesShelf     = "cases"
+)
+
+// keepBatch is how many changes one transaction holds.
+const keepBatch = 1000
+
+// Run saves once a second until ctx ends. The last save is the caller's.
+func (k *keeper) Run(ctx context.Context) error {
+	t := time.NewTicker(saveEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := k.save(); err != nil {
+				k.log.Error("save addresses and cases; what was not saved stays in memory and is tried again", "err", err)
+				k.health.begin(records.HealthFacts{What: "keeper", Detail: err.Error()})
+			} else {
+				k.health.end("keeper")
+			}
+		}
+	}
+}
+
+// save writes everything that changed since it was last written.
+func (k *keeper) save() error {
+	k.saving.Lock()
+	defer k.saving.Unlock()
+	return errors.Join(k.saveDirectory(), k.saveCases())
+}
+
+func (k *keeper) saveDirectory() error {
+	for {
+		batch := k.dir.Pending(keepBatch)
+		if len(batch) == 0 {
+			return nil
+		}
+		changes := make([]store.Change, len(batch))
+		for i, s := range batch {
+			changes[i] = store.Change{Key: s.Key, Value: s.Value, Delete: s.Value == nil}
+		}
+		if err := k.store.Shelf(directoryShelf).Apply(changes); err != nil {
+			k.dir.Redo(batch)
+			return fmt.Errorf("save who holds which address: %w", err)
+		}
+		if len(batch) < keepBatch {
+			return nil
+		}
+	}
+}
+
+func (k *keeper) saveCases() error {
+	changes, err := k.cases.changes()
+	if err != nil || len(changes) == 0 {
+		return err
+	}
+	if err := k.store.Shelf(casesShelf).Apply(changes); err != nil {
+		k.cases.redo(changes)
+		return fmt.Errorf("save cases: %w", err)
+	}
+	return nil
+}
+
+// restore brings back what the last life saved. Entries that cannot be read are
+// left out and said.
+func (k *keeper) restore(now time.Time) error {
+	lost, err := k.dir.Restore(k.store.Shelf(directoryShelf).Range, now)
+	if err != nil {
+		return err
+	}
+	more, err := k.cases.load(k.store.Shelf(casesShelf).Range)
+	if err != nil {
+		return fmt.Errorf("load cases: %w", err)
+	}
+	if lost+more > 0 {
+		k.log.Error("entries of the database were damaged and are forgotten", "addresses", lost, "cases", more)
+		k.health.tell(records.HealthFacts{What: "store", Count: uint64(lost + more),
+			Detail: fmt.Sprintf("damaged entries are forgotten: %d about who held an address, %d cases", lost, more)})
+	}
+	return nil
+}
