@@ -9,14 +9,16 @@ import (
 	"github.com/mailweir/mailweir/governor/store"
 )
 
-func step(id string, from, to governor.Stage, at time.Time) governor.StageChange {
+var opened = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func moved(id string, from, to governor.Stage, at time.Time) governor.StageChange {
 	return governor.StageChange{Subscriber: "S-1", Plan: "home", Case: id, From: from, To: to, At: at, Why: fmt.Sprintf("%s to %s", from, to)}
 }
 
-// kept is a shelf in memory.
-type kept map[string][]byte
+// shelved is a shelf in memory.
+type shelved map[string][]byte
 
-func (k kept) take(changes []store.Change) {
+func (k shelved) take(changes []store.Change) {
 	for _, c := range changes {
 		if c.Delete {
 			delete(k, string(c.Key))
@@ -26,7 +28,7 @@ func (k kept) take(changes []store.Change) {
 	}
 }
 
-func (k kept) each(f func(key, value []byte) error) error {
+func (k shelved) each(f func(key, value []byte) error) error {
 	for key, value := range k {
 		if err := f([]byte(key), value); err != nil {
 			return err
@@ -35,7 +37,7 @@ func (k kept) each(f func(key, value []byte) error) error {
 	return nil
 }
 
-func save(t *testing.T, b *casebook, to kept) {
+func save(t *testing.T, b *casebook, to shelved) {
 	t.Helper()
 	changes, err := b.changes()
 	if err != nil {
@@ -47,33 +49,33 @@ func save(t *testing.T, b *casebook, to kept) {
 // A case is what happened from its opening to its end, and a restart forgets none
 // of it.
 func TestACaseIsKept(t *testing.T) {
-	b, disk := newCasebook(), kept{}
-	b.note(step("", governor.StageObserve, governor.StageWarn, start)) // no case yet
-	b.note(step("00001", governor.StageWarn, governor.StagePace, start.Add(time.Second)))
-	b.note(step("00001", governor.StagePace, governor.StageCut, start.Add(2*time.Second)))
+	b, disk := newCasebook(), shelved{}
+	b.note(moved("", governor.StageObserve, governor.StageWarn, opened)) // no case yet
+	b.note(moved("00001", governor.StageWarn, governor.StagePace, opened.Add(time.Second)))
+	b.note(moved("00001", governor.StagePace, governor.StageCut, opened.Add(2*time.Second)))
 	save(t, b, disk)
 	b = newCasebook()
 	if damaged, err := b.load(disk.each); damaged != 0 || err != nil {
 		t.Fatal(damaged, err)
 	}
-	b.reconcile(func(string) string { return "00001" }, start.Add(time.Minute))
-	b.note(step("00001", governor.StageCut, governor.StageObserve, start.Add(time.Hour)))
-	b.note(step("00001", governor.StageObserve, governor.StagePace, start.Add(2*time.Hour))) // it has ended
+	b.reconcile(func(string) string { return "00001" }, opened.Add(time.Minute))
+	b.note(moved("00001", governor.StageCut, governor.StageObserve, opened.Add(time.Hour)))
+	b.note(moved("00001", governor.StageObserve, governor.StagePace, opened.Add(2*time.Hour))) // it has ended
 	save(t, b, disk)
 	b = newCasebook()
 	if damaged, err := b.load(disk.each); damaged != 0 || err != nil {
 		t.Fatal(damaged, err)
 	}
 	f, ok := b.file("00001")
-	if !ok || !f.Opened.Equal(start.Add(time.Second)) || !f.Closed.Equal(start.Add(time.Hour)) || f.Stage != governor.StageObserve ||
+	if !ok || !f.Opened.Equal(opened.Add(time.Second)) || !f.Closed.Equal(opened.Add(time.Hour)) || f.Stage != governor.StageObserve ||
 		f.Highest != governor.StageCut || f.Reason != "pace to cut" || len(f.Changes) != 3 || f.Subscriber != "S-1" {
 		t.Errorf("%v %+v", ok, f)
 	}
-	b.forget(start.Add(time.Hour))
+	b.forget(opened.Add(time.Hour))
 	if _, ok := b.file("00001"); !ok {
 		t.Error("forgotten before its time")
 	}
-	b.forget(start.Add(time.Hour + time.Nanosecond))
+	b.forget(opened.Add(time.Hour + time.Nanosecond))
 	save(t, b, disk)
 	if _, ok := b.file("00001"); ok || len(disk) != 0 {
 		t.Errorf("not forgotten; on disk %v", disk)
@@ -82,8 +84,8 @@ func TestACaseIsKept(t *testing.T) {
 
 // What a power cut took from the governor ends here, too; damage is left out.
 func TestAnOpenCaseThatNobodyKnowsEnds(t *testing.T) {
-	b, disk := newCasebook(), kept{}
-	b.note(step("00001", governor.StageWarn, governor.StagePace, start))
+	b, disk := newCasebook(), shelved{}
+	b.note(moved("00001", governor.StageWarn, governor.StagePace, opened))
 	save(t, b, disk)
 	disk["00002"] = []byte(`{"id":"00003"}`)
 	disk["00004"] = []byte(`{`)
@@ -91,9 +93,9 @@ func TestAnOpenCaseThatNobodyKnowsEnds(t *testing.T) {
 	if damaged, err := b.load(disk.each); damaged != 2 || err != nil {
 		t.Fatal(damaged, err)
 	}
-	b.reconcile(func(string) string { return "" }, start.Add(time.Minute))
+	b.reconcile(func(string) string { return "" }, opened.Add(time.Minute))
 	f, ok := b.file("00001")
-	if !ok || !f.Closed.Equal(start.Add(time.Minute)) || f.Stage != governor.StageObserve || len(f.Changes) != 2 {
+	if !ok || !f.Closed.Equal(opened.Add(time.Minute)) || f.Stage != governor.StageObserve || len(f.Changes) != 2 {
 		t.Errorf("%v %+v", ok, f)
 	}
 }
@@ -102,17 +104,17 @@ func TestTheCasebookIsBounded(t *testing.T) {
 	b := newCasebook()
 	for i := range maxCases + 10 {
 		id := fmt.Sprintf("%05d", i)
-		b.note(step(id, governor.StageWarn, governor.StagePace, start))
+		b.note(moved(id, governor.StageWarn, governor.StagePace, opened))
 		for j := range 2 * maxCaseChanges {
 			if i > 0 {
 				break
 			}
-			b.note(step(id, governor.StagePace, governor.StageDefer, start.Add(time.Duration(j))))
+			b.note(moved(id, governor.StagePace, governor.StageDefer, opened.Add(time.Duration(j))))
 		}
 		if f, _ := b.file(id); len(f.Changes) > maxCaseChanges || i == 0 && (f.Left == 0 || f.Changes[0].To != governor.StagePace) {
 			t.Fatalf("%d changes, %d left out", len(f.Changes), f.Left)
 		}
-		b.note(step(id, governor.StageDefer, governor.StageObserve, start.Add(time.Duration(i))))
+		b.note(moved(id, governor.StageDefer, governor.StageObserve, opened.Add(time.Duration(i))))
 	}
 	if len(b.cases) != maxCases || len(b.ended) != maxCases {
 		t.Errorf("%d cases, %d ended", len(b.cases), len(b.ended))
