@@ -29,6 +29,7 @@ type trouble struct {
 	more      []int64    // wholeAt of the budgets that record.wholeAt has no room for
 	known     []known    // networks that record.known has no room for
 	denied    []denial   // networks that this subscriber was denied to reach
+	denials   allowance  // of retries to all of them together
 	retried   uint64
 	exempt    *exemption
 }
@@ -214,7 +215,7 @@ func (g *Governor) adopt(e *entry, p *plan, now int64) {
 // forgotten and a cut ends, for the reason why. What was really used stays used.
 func (e *entry) enforced(m Mode, why string, now int64) {
 	if e.mode == ModeObserve && m == ModeEnforce && e.t != nil {
-		e.t.calmAt, e.t.denied = nil, nil
+		e.t.calmAt, e.t.denied, e.t.denials = nil, nil, allowance{}
 		if e.stage == StageCut && e.t.until > now {
 			e.t.until, e.t.lifted = now, why
 		}

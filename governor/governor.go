@@ -305,7 +305,7 @@ func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
 	e.void()
 	if e.t != nil {
 		clear(e.t.more)
-		e.t.calmAt, e.t.denied = nil, nil
+		e.t.calmAt, e.t.denied, e.t.denials = nil, nil, allowance{}
 	}
 	c := g.move(&e, StageObserve, t, now)
 	c.Why = "released by hand"

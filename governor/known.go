@@ -13,7 +13,7 @@ const MaxDestinations = 1000
 // pass for one: a new one is mistaken for one of n known ones with a probability of n/2^32, and then costs nothing.
 type network struct {
 	bits uint32
-	kind uint8 // 0: none
+	kind uint8 // 0: none, ipv4 or ipv6
 }
 
 const (

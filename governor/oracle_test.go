@@ -2,6 +2,8 @@ package governor
 
 import (
 	"fmt"
+	"math/big"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -19,17 +21,40 @@ type oracle struct {
 	stage                         Stage
 	cause                         int // value when it was cut
 	causeOf                       int
+	tries                         map[netip.Prefix]*tries // networks denied; the zero one stands for all
+	exempt                        int64                   // until then; 0: not
 }
 
 type level struct {
 	Budget
 	tok, used, press int64 // nanoseconds
+	charged          map[netip.Prefix]int64
+}
+
+// tries are the retries to one network.
+type tries struct {
+	used, every int64
+	last        int64
+}
+
+// take is one more of at most most.
+func (r *tries) take(every, most int64) bool {
+	if r.every > 0 {
+		q := new(big.Int).Mul(big.NewInt(r.used), big.NewInt(every))
+		r.used = q.Div(q, big.NewInt(r.every)).Int64()
+	}
+	r.every = every
+	if r.used+every > most*every {
+		return false
+	}
+	r.used += every
+	return true
 }
 
 func newOracle(p Policy) *oracle {
-	o := &oracle{mode: p.Mode, plan: p.Plans[0], calmed: 0}
+	o := &oracle{mode: p.Mode, plan: p.Plans[0], calmed: 0, tries: map[netip.Prefix]*tries{}}
 	for _, b := range o.plan.Budgets {
-		l := &level{Budget: b, tok: int64(30 * time.Second)}
+		l := &level{Budget: b, tok: int64(30 * time.Second), charged: map[netip.Prefix]int64{}}
 		if b.Of == ConcurrentSessions {
 			l.Burst = b.Limit
 		} else {
@@ -59,8 +84,57 @@ func (o *oracle) anyReaches(at int) bool {
 	return false
 }
 
+// applies is the mode that holds.
+func (o *oracle) applies() Mode {
+	if o.exempt > 0 {
+		return ModeObserve
+	}
+	return o.mode
+}
+
+// unexempt ends an exemption now.
+func (o *oracle) unexempt() {
+	o.exempt = 0
+	if o.mode == ModeEnforce {
+		for _, l := range o.budgets {
+			l.press = 0
+		}
+		clear(o.tries)
+		o.until = min(o.until, o.now)
+	}
+}
+
+// knows tells whether network to was charged within the window.
+func (o *oracle) knows(l *level, to netip.Prefix) bool {
+	at, ok := l.charged[to]
+	return ok && o.now-at < int64(l.Per/time.Second)
+}
+
+// retry tells whether a denied attempt is one, the slowest budget that denies having token tok.
+func (o *oracle) retry(to netip.Prefix, tok int64) bool {
+	if !to.IsValid() || o.plan.HighestStage < StageDefer {
+		return false
+	}
+	every := min(tok/6, int64(15*time.Second))
+	if o.tries[netip.Prefix{}] == nil {
+		o.tries[netip.Prefix{}] = &tries{}
+	}
+	room := o.tries[netip.Prefix{}].take(every/3, 60)
+	r := o.tries[to]
+	known := r != nil && o.now-r.last <= 24*60*60
+	if !known {
+		r = &tries{}
+		o.tries[to] = r
+	}
+	r.last = o.now
+	return r.take(every, 20) && known && room
+}
+
 // settle applies the rules of this second.
 func (o *oracle) settle() {
+	if o.exempt > 0 && o.now >= o.exempt {
+		o.unexempt()
+	}
 	l := o.plan.Ladder
 	hold := min(30, int64(l.ReleaseAfter/time.Second))
 	held := o.now < o.confirmed+hold
@@ -92,6 +166,9 @@ func (o *oracle) second() {
 		l.used = max(0, l.used-int64(time.Second))
 		l.press = max(0, l.press-int64(time.Second))
 	}
+	for _, r := range o.tries {
+		r.used = max(0, r.used-int64(time.Second))
+	}
 	o.settle()
 }
 
@@ -101,6 +178,7 @@ type verdict struct {
 	value  int64
 	of     int // index of the budget
 	level  Stage
+	retry  bool
 }
 
 // harder is the order in which verdicts of several budgets are preferred.
@@ -135,60 +213,71 @@ func (o *oracle) gentle(i int, used int64, holds bool) verdict {
 	return v
 }
 
-func (o *oracle) attempt() verdict {
+func (o *oracle) attempt(to netip.Prefix) verdict {
 	o.settle()
 	if o.stage == StageCut {
-		if o.mode == ModeObserve {
+		if o.applies() == ModeObserve {
 			o.open++
 		}
 		return verdict{action: ActionCut, wait: time.Duration(o.until-o.now) * time.Second, value: int64(o.cause), of: o.causeOf}
 	}
-	var worst verdict
-	fits := true
 	refused := map[int]bool{}
+	slowest := int64(0)
+	for i, l := range o.budgets {
+		switch {
+		case l.Of == ConcurrentSessions:
+			refused[i] = o.open >= l.Limit
+		case l.Of == Destinations && (!to.IsValid() || o.knows(l, to)):
+		default:
+			refused[i] = l.used+l.tok > o.full(l)
+		}
+		if refused[i] {
+			slowest = max(slowest, l.tok)
+		}
+	}
+	fits := slowest == 0
+	retry := !fits && o.retry(to, slowest)
+	var worst verdict
 	for i, l := range o.budgets {
 		var v verdict
 		switch {
-		case l.Of == ConcurrentSessions && o.open >= l.Limit:
-			refused[i] = true
-			v = verdict{ActionDefer, 30 * time.Second, int64(o.open) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer}
+		case refused[i] && l.Of == ConcurrentSessions:
+			v = verdict{ActionDefer, 30 * time.Second, int64(o.open) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer, false}
+		case refused[i]:
+			v = verdict{ActionDefer, time.Duration(l.used + l.tok - o.full(l)), o.value(l) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer, false}
+			if o.plan.HighestStage == StageCut && l.reaches(v.value, o.plan.Ladder.CutAt) && !retry {
+				v.action, v.level, v.wait = ActionCut, StageCut, o.plan.Ladder.CutFor
+			}
 		case l.Of == ConcurrentSessions:
 			v = verdict{value: int64(o.open) + 1, of: i}
 			if l.reaches(v.value, o.plan.Ladder.WarnAt) {
 				v.action, v.level = ActionWarn, StageWarn
 			}
-		case l.used+l.tok > o.full(l):
-			refused[i] = true
-			v = verdict{ActionDefer, time.Duration(l.used + l.tok - o.full(l)), o.value(l) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer}
-			if o.plan.HighestStage == StageCut && l.reaches(v.value, o.plan.Ladder.CutAt) {
-				v.action, v.level, v.wait = ActionCut, StageCut, o.plan.Ladder.CutFor
-			}
-		case l.Of == Sessions:
+		case l.Of == Sessions || l.Of == Destinations && to.IsValid() && !o.knows(l, to):
 			v = o.gentle(i, l.used+l.tok, true)
 		default:
-			v = o.gentle(i, l.used, true)
+			v = o.gentle(i, l.used, l.Of != Destinations)
 		}
-		fits = fits && !refused[i]
 		if i == 0 || o.harder(v, worst) {
 			worst = v
 		}
 	}
 	for i, l := range o.budgets {
-		if refused[i] {
+		if refused[i] && !retry {
 			l.press = min(l.press+l.tok, 100*int64(l.Burst)*l.tok)
 		}
-		if l.Of != Sessions {
+		costs := l.Of == Sessions || l.Of == Destinations && to.IsValid() && !o.knows(l, to)
+		if !costs || !fits && o.plan.HighestStage >= StageDefer {
 			continue
 		}
-		switch {
-		case fits:
-			l.used += l.tok
-		case o.plan.HighestStage < StageDefer:
-			l.used = max(l.used, min(l.used+l.tok, o.full(l)))
+		l.used = max(l.used, min(l.used+l.tok, o.full(l)))
+		if l.Of == Destinations {
+			l.charged[to] = o.now
 		}
 	}
+	worst.retry = retry
 	worst = o.cap(worst)
-	if o.mode == ModeObserve || worst.action <= ActionPace {
+	if o.applies() == ModeObserve || worst.action <= ActionPace {
 		o.open++
 	}
 	o.rise(worst)
@@ -264,8 +353,21 @@ func (o *oracle) spend(of Kind, cost int64) (verdict, bool) {
 func (o *oracle) release() {
 	for _, l := range o.budgets {
 		l.used, l.press = 0, 0
+		clear(l.charged)
 	}
+	clear(o.tries)
 	o.stage = StageObserve
+	o.settle()
+}
+
+// accepted gives back one for nine.
+func (o *oracle) accepted(recipients int64) {
+	o.settle()
+	for _, l := range o.budgets {
+		if l.Of == Rejected {
+			l.used = max(0, l.used-recipients*l.tok/9)
+		}
+	}
 	o.settle()
 }
 
@@ -273,11 +375,14 @@ func (o *oracle) release() {
 func drawPolicy(t *rapid.T, highest Stage) Policy {
 	var b []Budget
 	for range rapid.IntRange(1, 4).Draw(t, "budgets") {
-		of := rapid.SampledFrom([]Kind{Sessions, Sessions, Sessions, TLSHandshakes, TLSFailures, Messages, Recipients, ConcurrentSessions}).Draw(t, "of")
+		of := rapid.SampledFrom([]Kind{Sessions, Sessions, Sessions, TLSHandshakes, TLSFailures, Messages, Recipients, ConcurrentSessions, Destinations, Rejected}).Draw(t, "of")
 		one := Budget{Of: of, Limit: rapid.IntRange(1, 8).Draw(t, "limit")}
 		if of != ConcurrentSessions {
 			one.Per = time.Duration(one.Limit*rapid.IntRange(1, 40).Draw(t, "token")) * time.Second
 			one.Burst = rapid.IntRange(1, 8).Draw(t, "burst")
+			if of == Destinations && highest < StageDefer {
+				one.Burst = networks // so that no charge makes room for another: see TestTheOldestNetworkMakesRoom
+			}
 		}
 		b = append(b, one)
 	}
@@ -296,12 +401,13 @@ func drawPolicy(t *rapid.T, highest Stage) Policy {
 // nothing; what is saved and restored in the middle goes on as if nothing had been.
 func TestGovernorAgreesWithTheOracle(t *testing.T) {
 	t.Parallel()
-	counts := map[Action]int{}
+	counts, retries := map[Action]int{}, 0
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPolicy(t, rapid.SampledFrom([]Stage{StageObserve, StageWarn, StagePace, StageDefer, StageCut, StageCut}).Draw(t, "highest"))
 		g, o := New(p, t0), newOracle(p)
 		start := t0
 		now := func() time.Time { return start.Add(time.Duration(o.now) * time.Second) }
+		ends := 0                        // exemptions that have ended or will
 		told, caseNo := StageObserve, "" // what the changes so far said
 		tell := func(c StageChange) {
 			t.Helper()
@@ -332,18 +438,25 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 				t.Fatalf("%s at %d s: %v wait %v stage %v %q, oracle: %v wait %v stage %v %v %d of %+v", what, o.now,
 					d.Action, d.Wait, d.Stage, d.Reason(), v.action, v.wait, o.stage, l.Of, v.value, l.Budget)
 			}
-			if d.Acted != (p.Mode == ModeEnforce && d.Action >= ActionPace) || p.Mode == ModeObserve && d.Effective() != ActionPass {
+			if d.Retry != v.retry || (d.Exemption != "") != (o.exempt > 0) {
+				t.Fatalf("%s at %d s: retry %v exemption %q, oracle %v, exempt until %d s", what, o.now, d.Retry, d.Exemption, v.retry, o.exempt)
+			}
+			if v.retry {
+				retries++
+			}
+			if mode := o.applies(); d.Mode != mode || d.Acted != (mode == ModeEnforce && d.Action >= ActionPace) || mode == ModeObserve && d.Effective() != ActionPass {
 				t.Fatalf("%s at %d s: acted %v effective %v in mode %v", what, o.now, d.Acted, d.Effective(), p.Mode)
 			}
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch what := rapid.SampledFrom([]string{"open", "open", "open", "open", "spend", "close", "sleep", "sleep", "tick", "release", "restart"}).Draw(t, "what"); what {
+			switch what := rapid.SampledFrom([]string{"open", "open", "open", "open", "spend", "close", "sleep", "sleep", "tick", "release", "restart", "exempt", "unexempt", "accepted", "night"}).Draw(t, "what"); what {
 			case "open":
-				for range rapid.IntRange(1, 6).Draw(t, "times") {
-					check(what, g.Open(Attempt{Subscriber: "S", Plan: "home"}, now()), o.attempt())
+				to := aNetwork(t)
+				for range rapid.IntRange(1, rapid.SampledFrom([]int{6, 6, 6, 80}).Draw(t, "most")).Draw(t, "times") {
+					check(what, g.Open(Attempt{Subscriber: "S", Plan: "home", Destination: to}, now()), o.attempt(to))
 				}
 			case "spend":
-				of := rapid.SampledFrom([]Kind{TLSHandshakes, TLSFailures, Messages, Recipients}).Draw(t, "kind")
+				of := rapid.SampledFrom([]Kind{TLSHandshakes, TLSFailures, Messages, Recipients, Rejected}).Draw(t, "kind")
 				cost := rapid.IntRange(1, 5).Draw(t, "cost")
 				d := g.Spend("S", "home", of, cost, now())
 				if v, ok := o.spend(of, int64(cost)); ok {
@@ -367,6 +480,34 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 				}
 				if told != o.stage {
 					t.Fatalf("at %d s after a tick the stage told is %v, oracle %v", o.now, told, o.stage)
+				}
+			case "night": // retries are forgotten over it
+				if rapid.IntRange(0, 9).Draw(t, "falls") == 0 {
+					for range 24*60*60 - 50 {
+						o.second()
+					}
+				}
+			case "accepted":
+				n := 9 * rapid.IntRange(1, 3).Draw(t, "recipients")
+				g.Accepted("S", n, now())
+				o.accepted(int64(n))
+			case "exempt":
+				lasts := rapid.IntRange(1, 200).Draw(t, "lasts")
+				if err := g.Exempt("S", "home", Exemption{Until: now().Add(time.Duration(lasts) * time.Second), Reason: "known here"}, now()); err != nil {
+					t.Fatal(err)
+				}
+				if o.settle(); o.exempt > 0 {
+					ends--
+				}
+				o.exempt = o.now + int64(lasts)
+				ends++
+			case "unexempt":
+				o.settle()
+				if x, ok := g.Unexempt("S", now()); ok != (o.exempt > 0) || ok && !x.Until.Equal(start.Add(time.Duration(o.exempt)*time.Second)) {
+					t.Fatalf("at %d s unexempted %v %+v, oracle %d", o.now, ok, x, o.exempt)
+				} else if ok {
+					o.unexempt()
+					ends--
 				}
 			case "release":
 				if c, ok := g.Release("S", now()); ok {
@@ -396,6 +537,7 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 					o.second()
 				}
 				wall := now()
+				ends -= len(g.Expired(now().Add(-time.Duration(o.now) * time.Second)))
 				start = start.Add(12345 * time.Hour) // the monotonic clock of another life
 				g = New(p, now())
 				if v := bring(g, saved, st, wall, now()); v != ClockGood {
@@ -405,7 +547,18 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 				g.Redo(saved)
 			}
 			o.settle()
+			for _, x := range g.Expired(now()) {
+				if ends--; x.Subscriber != "S" || x.Exemption.Reason != "known here" || x.Exemption.Until.After(now()) {
+					t.Fatalf("at %d s ended: %+v", o.now, x)
+				}
+			}
+			if (ends == 1) != (o.exempt > 0) || ends < 0 || ends > 1 {
+				t.Fatalf("at %d s %d exemptions go on, oracle until %d", o.now, ends, o.exempt)
+			}
 			r, ok := g.Explain("S", now())
+			if ok && (r.Exemption != nil) != (o.exempt > 0) {
+				t.Fatalf("at %d s exempt %+v, oracle until %d s", o.now, r.Exemption, o.exempt)
+			}
 			if !ok {
 				continue
 			}
@@ -419,7 +572,10 @@ func TestGovernorAgreesWithTheOracle(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("decisions compared: %v", counts)
+	t.Logf("decisions compared: %v, %d retries", counts, retries)
+	if retries == 0 {
+		t.Error("never saw a retry")
+	}
 	for a := ActionPass; a < actions; a++ {
 		if counts[a] == 0 {
 			t.Errorf("never saw %v", a)

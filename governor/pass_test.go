@@ -9,9 +9,11 @@ import (
 	"pgregory.net/rapid"
 )
 
+const networks = 12
+
 // aNetwork is one of a few destination networks, some of them of IPv6.
 func aNetwork(t *rapid.T) netip.Prefix {
-	n := rapid.IntRange(0, 12).Draw(t, "network")
+	n := rapid.IntRange(0, networks).Draw(t, "network")
 	switch {
 	case n == 0:
 		return netip.Prefix{}

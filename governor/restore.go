@@ -99,12 +99,14 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 			g.know(&e, l, k.Network.restored(), min(int64(k.At), t), manyOpens, t)
 		}
 	}
-	for _, r := range v.Retries[:min(len(v.Retries), maxDenied)] {
-		every := clamp(int64(r.Every), 1, int64(retryAtLeast))
-		n := r.Network.restored()
-		tr := g.troubled(&e)
-		tr.denied = append(tr.denied, denial{bits: n.bits, kind: n.kind, every: every,
-			wholeAt: min(int64(r.WholeAt), t+retriesAtOnce*every), usedAt: min(int64(r.UsedAt), t)})
+	for _, r := range v.Retries[:min(len(v.Retries), maxDenied+1)] {
+		left := allowance{every: clamp(int64(r.Every), 1, int64(retryAtLeast)), wholeAt: int64(r.WholeAt)}
+		left.wholeAt = min(left.wholeAt, t+retriesAll*retriesAtOnce*left.every)
+		if tr, to := g.troubled(&e), r.Network.restored(); to.kind == 0 {
+			tr.denials = left
+		} else {
+			tr.denied = append(tr.denied, denial{allowance: left, network: to, usedAt: min(int64(r.UsedAt), t)})
+		}
 	}
 	g.stages[v.Stage]++
 	if e.stage = v.Stage; e.stage != StageObserve {

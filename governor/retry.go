@@ -2,23 +2,44 @@ package governor
 
 import "time"
 
-// The pace of a mail server that was told to come back: what it may try again to one network without pressing.
+// The pace of a mail server that was told to come back: what it may try again without pressing.
 const (
-	retriesAtOnce = 20               // as many at once
+	retriesAtOnce = 20               // to one network as many at once,
 	retriesEach   = 6                // and as many while a token of the budget that denied comes back,
-	retryAtLeast  = 15 * time.Second // but never fewer than one in so long: 20 in 5 minutes, Postfix's own pace
-	maxDenied     = 128              // networks remembered; the one longest unused makes room
-	keepDenied    = 24 * time.Hour   // for so long after the last attempt
+	retryAtLeast  = 15 * time.Second // but never fewer than one in so long: 20 in 5 minutes, Postfix's own pace;
+	retriesAll    = 3                // to all networks together so many times as much, first attempts counted
+
+	maxDenied  = 128            // networks remembered; the one longest unused makes room
+	keepDenied = 24 * time.Hour // for so long after the last attempt
 )
 
-// denial is a network that a subscriber was denied to reach, with what is left of the retries to it: a budget of its
-// own, of retriesAtOnce tokens.
+// denial is a network that a subscriber was denied to reach.
 type denial struct {
-	bits    uint32
-	kind    uint8
+	allowance
+	network
+	usedAt int64 // the last attempt
+}
+
+// allowance is what is left of retries: a budget of its own, with a burst that its user knows. The zero value is whole.
+type allowance struct {
 	every   int64 // the time one retry takes to come back
 	wholeAt int64 // when all of them have
-	usedAt  int64 // the last attempt
+}
+
+// take charges one of most at once, if it fits. Where one takes another time to come back now, as much is used as was.
+func (a *allowance) take(every, most, now int64) bool {
+	if a.every != every {
+		if a.every > 0 {
+			a.wholeAt = now + scale(used(a.wholeAt, now), every, a.every)
+		}
+		a.every = every
+	}
+	u := used(a.wholeAt, now) + every
+	if u > most*every {
+		return false
+	}
+	a.wholeAt = now + u
+	return true
 }
 
 // retry tells whether a denied attempt to reach network to is a retry, and charges it as one: it was denied before,
@@ -29,40 +50,31 @@ func (g *Governor) retry(e *entry, to network, token, now int64) bool {
 	}
 	every := min(token/retriesEach, int64(retryAtLeast))
 	tr := g.troubled(e)
-	place := -1
-	for i := range tr.denied {
-		d := &tr.denied[i]
-		if d.bits == to.bits && d.kind == to.kind {
-			if now-d.usedAt > int64(keepDenied) {
-				place = i
-				break
+	room := tr.denials.take(every/retriesAll, retriesAll*retriesAtOnce, now)
+	d, known := tr.denialOf(to, now)
+	d.usedAt = now
+	return d.take(every, retriesAtOnce, now) && known && room
+}
+
+// denialOf finds network to, or makes room for it.
+func (t *trouble) denialOf(to network, now int64) (d *denial, known bool) {
+	oldest := 0
+	for i := range t.denied {
+		d := &t.denied[i]
+		if d.network == to {
+			if known = now-d.usedAt <= int64(keepDenied); !known {
+				d.allowance = allowance{}
 			}
-			d.usedAt = now
-			if d.every != every { // another budget denies now
-				d.wholeAt = now + scale(used(d.wholeAt, now), every, d.every)
-				d.every = every
-			}
-			u := used(d.wholeAt, now) + every
-			if u > retriesAtOnce*every {
-				return false
-			}
-			d.wholeAt = now + u
-			return true
+			return d, known
+		}
+		if d.usedAt < t.denied[oldest].usedAt {
+			oldest = i
 		}
 	}
-	switch {
-	case place >= 0:
-	case len(tr.denied) < maxDenied:
-		place = len(tr.denied)
-		tr.denied = append(tr.denied, denial{})
-	default:
-		place = 0
-		for i := range tr.denied {
-			if tr.denied[i].usedAt < tr.denied[place].usedAt {
-				place = i
-			}
-		}
+	if len(t.denied) < maxDenied {
+		t.denied = append(t.denied, denial{})
+		oldest = len(t.denied) - 1
 	}
-	tr.denied[place] = denial{bits: to.bits, kind: to.kind, every: every, usedAt: now}
-	return false
+	t.denied[oldest] = denial{network: to}
+	return &t.denied[oldest], false
 }

@@ -77,9 +77,12 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 			s.Ended = time.Duration(t) // in the next life none of them runs
 		}
 	}
+	if a := e.t.denials; a.wholeAt > t {
+		s.Retries = append(s.Retries, SavedRetry{Every: time.Duration(a.every), WholeAt: time.Duration(a.wholeAt), UsedAt: time.Duration(t)})
+	}
 	for _, d := range e.t.denied {
 		if t-d.usedAt <= int64(keepDenied) {
-			s.Retries = append(s.Retries, SavedRetry{Network: network{d.bits, d.kind}.saved(), Every: time.Duration(d.every),
+			s.Retries = append(s.Retries, SavedRetry{Network: d.saved(), Every: time.Duration(d.every),
 				WholeAt: time.Duration(d.wholeAt), UsedAt: time.Duration(d.usedAt)})
 		}
 	}
@@ -101,8 +104,11 @@ func (e *entry) savedKnown(to []SavedDestination, from []known, t int64) []Saved
 func (n network) saved() Network { return Network{Bits: n.bits, IPv6: n.kind == ipv6} }
 
 func (n Network) restored() network {
-	if n.IPv6 {
+	switch {
+	case n.IPv6:
 		return network{n.Bits, ipv6}
+	case n == Network{}:
+		return network{}
 	}
 	return network{n.Bits, ipv4}
 }

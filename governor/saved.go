@@ -41,8 +41,8 @@ type SavedDestination struct {
 	At      time.Duration
 }
 
-// SavedRetry is a network that the subscriber was denied to reach: what is left of its retries, and how long it is
-// remembered.
+// SavedRetry is a network that the subscriber was denied to reach: what is left of the retries to it, and how long it is
+// remembered. The zero Network stands for all of them together.
 type SavedRetry struct {
 	Network Network
 	Every   time.Duration // the time one retry takes to come back
