@@ -32,30 +32,27 @@ func (d *Directory) BindSession(all []Binding, at, now time.Time) ([]Change, err
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var first error
-	var replaced []netip.Prefix
-	if s := d.sessions[sessionKey{all[0].Source, all[0].Session}]; s != nil {
-		for _, c := range s.claims {
-			same := func(b Binding) bool { return b.Prefix == c.prefix }
-			kind := func(b Binding) bool {
-				return b.Prefix.IsValid() && family(b.Prefix) == family(c.prefix) && b.Prefix.Bits() == c.prefix.Bits()
-			}
-			if stamp(at) >= c.seen-int64(slack) && slices.ContainsFunc(all, kind) && !slices.ContainsFunc(all, same) {
-				replaced = append(replaced, c.prefix)
-			}
-		}
-	}
+	var taken []netip.Prefix
 	w := d.watch(now)
 	for i := range all {
-		b := &all[i]
+		b := all[i]
+		b.Source, b.Session = all[0].Source, all[0].Session
 		w.before(b.Prefix)
-		if err := d.bind(b, stamp(at), 0, stamp(now)); err != nil && first == nil {
+		err := d.bind(&b, stamp(at), 0, stamp(now))
+		if err == nil || errors.Is(err, ErrUnknownLine) {
+			taken = append(taken, b.Prefix)
+		}
+		if err != nil && first == nil {
 			first = err
 		}
 	}
-	for _, p := range replaced {
-		if c := d.claimOf(all[0].Source, p, all[0].Session); c != nil {
-			w.before(p)
-			d.end(c, stamp(at), stamp(now), true)
+	if s := d.sessions[sessionKey{all[0].Source, all[0].Session}]; s != nil {
+		for _, c := range slices.Clone(s.claims) {
+			kind := func(p netip.Prefix) bool { return family(p) == family(c.prefix) && p.Bits() == c.prefix.Bits() }
+			if slices.ContainsFunc(taken, kind) && !slices.Contains(taken, c.prefix) && !c.newer(stamp(at), stamp(now)) {
+				w.before(c.prefix)
+				d.end(c, stamp(at), stamp(now), true)
+			}
 		}
 	}
 	d.publish()
@@ -76,7 +73,7 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 		from = at
 	}
 	old := d.claimOf(b.Source, b.Prefix, b.Session)
-	if old != nil && at < old.seen-int64(slack) && old.seen <= now+int64(ahead) {
+	if old != nil && old.newer(at, now) {
 		d.stats.Stale++
 		return ErrStale
 	}
@@ -91,10 +88,10 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 	}
 	switch {
 	case same && old.id == id:
-		old.seen = max(old.seen, at)
-		if old.seen > now+int64(ahead) {
-			old.seen = at
+		if old.seen = max(old.seen, at); old.seen > now+int64(ahead) {
+			old.seen, old.told = at, 0
 		}
+		old.told = max(old.told, told)
 		if old.name != b.calls() || !slices.Equal(old.circuits, b.Circuits) {
 			old.name, old.circuits = strings.Clone(b.calls()), cloned(b.Circuits)
 			d.dirty[old.key()] = struct{}{}
@@ -105,15 +102,20 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 			return ErrFull
 		}
 		if old != nil {
-			d.keepClaim(old, told, now, false)
+			d.keepClaim(old, told, now, same)
 			d.remove(old)
 		}
-		d.begin(b, id, row, from, at)
+		d.begin(b, id, row, from, at).told = told
 	}
 	if id == "" {
 		return ErrUnknownLine
 	}
 	return nil
+}
+
+// newer tells whether c was heard of after at; not if that was in a future that was none.
+func (c *claim) newer(at, now int64) bool {
+	return at < c.seen-int64(slack) && c.seen <= now+int64(ahead)
 }
 
 func cloned(list []string) []string {
@@ -341,9 +343,16 @@ func (d *Directory) End(s Source, session string, at, now time.Time) []Change {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := d.watch(now)
-	if one := d.sessions[sessionKey{s, session}]; one != nil {
+	key := sessionKey{s, session}
+	if one := d.sessions[key]; one != nil {
 		d.endSession(one, stamp(at), stamp(now), &w)
 	}
+	for _, n := range d.lost[key] {
+		e := d.history.at(n)
+		e.said, e.told = true, max(e.told, stamp(at))
+		d.dirty[historyKey(n)] = struct{}{}
+	}
+	delete(d.lost, key)
 	d.publish()
 	return w.changes(s)
 }
@@ -381,7 +390,7 @@ func (d *Directory) endWhere(s Source, at, now time.Time, which func(string) boo
 
 func (d *Directory) endSession(s *session, at, now int64, w *watcher) {
 	for _, c := range slices.Clone(s.claims) {
-		if at < c.seen-int64(slack) && c.seen <= now+int64(ahead) {
+		if c.newer(at, now) {
 			d.stats.Stale++
 			continue
 		}

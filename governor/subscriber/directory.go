@@ -36,7 +36,8 @@ type Directory struct {
 	bindings int               // claims in all
 	unknown  int               // of them, those whose line nobody has
 	history  history
-	dirty    map[string]struct{} // keys to be saved or deleted
+	lost     map[sessionKey][]uint64 // numbers in the history: what sessions lost to newer ones, and have not ended yet
+	dirty    map[string]struct{}     // keys to be saved or deleted
 	clock    wallClock
 	stats    Stats
 }
@@ -74,8 +75,9 @@ type claim struct {
 	row      int32
 	next     *claim // on the same prefix, not better
 
-	// Unix nanoseconds: since when it is that line's, since when its source says anything of the kind, the last word on it.
-	from, bound, seen int64
+	// Unix nanoseconds: since when it is that line's, since when its source says anything of the kind, the last word on it,
+	// and that word's time as its sender had it, whose clock may be ahead of ours.
+	from, bound, seen, told int64
 
 	elder, younger *claim // of the same line
 }
@@ -134,7 +136,7 @@ func NewDirectory(t *Table) *Directory {
 	if t == nil {
 		t = &Table{}
 	}
-	d := &Directory{cells: &bart.Table[*cell]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{},
+	d := &Directory{cells: &bart.Table[*cell]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{}, lost: map[sessionKey][]uint64{},
 		dirty: map[string]struct{}{}}
 	d.view.Store(&view{table: t, cells: d.cells})
 	return d

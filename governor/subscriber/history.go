@@ -19,7 +19,7 @@ type ended struct {
 	name        string // as in claim
 	circuits    []string
 	from, until int64 // Unix nanoseconds; from 0: not known
-	told        int64 // until in the words of its source, whose clock may be ahead of ours
+	told        int64 // the last word of its source, by that one's clock
 	before      uint64
 }
 
@@ -46,8 +46,8 @@ func (h *history) put(n uint64, e ended) {
 	if h.len() == 0 {
 		h.oldest = n
 	}
-	for uint64(len(h.ring)) <= n%MaxHistory {
-		h.ring = append(h.ring, ended{})
+	if more := int(n%MaxHistory) + 1 - len(h.ring); more > 0 {
+		h.ring = append(h.ring, make([]ended, more)...)
 	}
 	e.before = h.newest[e.prefix]
 	if e.before == 0 {
@@ -58,8 +58,8 @@ func (h *history) put(n uint64, e ended) {
 	h.next = n + 1
 }
 
-// drop forgets the oldest one and gives its number.
-func (h *history) drop() uint64 {
+// drop takes away the oldest one.
+func (h *history) drop() {
 	n := h.oldest
 	e := h.at(n)
 	if h.newest[e.prefix] == n {
@@ -71,7 +71,6 @@ func (h *history) drop() uint64 {
 	for h.oldest < h.next && !h.at(h.oldest).prefix.IsValid() {
 		h.oldest++ // a number that was never restored
 	}
-	return n
 }
 
 // of gives those of p, the newest first.
@@ -113,22 +112,45 @@ func (d *Directory) keep(e ended) {
 		d.stats.Lost++
 	}
 	n := max(d.history.next, 1)
-	d.history.put(n, e)
+	d.put(n, e)
 	d.dirty[historyKey(n)] = struct{}{}
 	d.dirty[stateKey()] = struct{}{}
+}
+
+func (d *Directory) put(n uint64, e ended) {
+	d.history.put(n, e)
+	if !e.said && e.source == RADIUS {
+		key := sessionKey{e.source, e.session}
+		d.lost[key] = append(d.lost[key], n)
+	}
 }
 
 // keepClaim keeps a claim that ends. told is when its source says that it ended; said that it was ended, as against
 // replaced by somebody else's.
 func (d *Directory) keepClaim(c *claim, told, now int64, said bool) {
+	last := told
+	if !said {
+		last = c.told
+	}
 	if c.id != "" {
 		d.keep(ended{prefix: c.prefix, source: c.source, id: strings.Clone(c.id), session: c.session.key.name, name: c.name,
-			circuits: c.circuits, from: c.from, until: max(min(told, now), c.from), told: told, said: said})
+			circuits: c.circuits, from: c.from, until: max(min(told, now), c.from), told: last, said: said})
 	}
 }
 
+// forget drops the oldest.
 func (d *Directory) forget() {
-	d.dirty[historyKey(d.history.drop())] = struct{}{}
+	n := d.history.oldest
+	if e := d.history.at(n); !e.said && e.source == RADIUS {
+		key := sessionKey{e.source, e.session}
+		if rest := slices.DeleteFunc(d.lost[key], func(m uint64) bool { return m == n }); len(rest) > 0 {
+			d.lost[key] = rest
+		} else {
+			delete(d.lost, key)
+		}
+	}
+	d.history.drop()
+	d.dirty[historyKey(n)] = struct{}{}
 }
 
 // At tells who had addr at t, by the box's wall clock, the best answer first: as Lookup would have decided. A binding of

@@ -135,7 +135,7 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		b := Binding{Prefix: p, Source: Source(key[1]), Session: r.string()}
 		id, name := r.string(), r.string()
 		b.Circuits = r.strings()
-		from, bound, seen := r.int(), r.int(), r.int()
+		from, bound, seen, told := r.int(), r.int(), r.int(), r.int()
 		if b.Source == API {
 			b.Subscriber = name
 		} else {
@@ -144,7 +144,7 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		if !ok || r.err != nil || !b.bindable() || d.bindings >= MaxBindings || d.claimOf(b.Source, p, b.Session) != nil {
 			return false
 		}
-		d.restore(&b, id, from, bound, seen, now, gone)
+		d.restore(&b, id, from, bound, seen, now, gone).told = told
 	case historyKind:
 		if len(key) != 9 {
 			return false
@@ -157,7 +157,7 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		for d.history.len() > 0 && n-d.history.oldest >= MaxHistory {
 			d.forget()
 		}
-		d.history.put(n, e)
+		d.put(n, e)
 	case planKind:
 		plan := r.string()
 		if r.err != nil || plan == "" || len(key) == 1 || len(plans) >= MaxPlans {
@@ -177,17 +177,18 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 }
 
 // restore begins a saved binding again: as it was, if the list in force says so too.
-func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64, gone *[]ended) {
+func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64, gone *[]ended) *claim {
 	found, row := resolve(d.view.Load().table, b)
 	c := d.begin(b, found, row, bound, seen)
 	if c.from = from; found == id {
 		delete(d.dirty, c.key()) // it is saved as it is
-		return
+		return c
 	}
 	if c.from = max(now, from); id != "" {
 		*gone = append(*gone, ended{prefix: b.Prefix, source: b.Source, id: id, session: b.Session, name: b.calls(),
 			circuits: b.Circuits, from: from, until: max(now, from), told: now, said: true})
 	}
+	return c
 }
 
 func (c *claim) encode() []byte {
@@ -195,7 +196,7 @@ func (c *claim) encode() []byte {
 	b = appendString(b, c.id)
 	b = appendString(b, c.name)
 	b = appendStrings(b, c.circuits)
-	for _, n := range []int64{c.from, c.bound, c.seen} {
+	for _, n := range []int64{c.from, c.bound, c.seen, c.told} {
 		b = binary.AppendVarint(b, n)
 	}
 	return b
