@@ -34,7 +34,11 @@ type part struct {
 	size     int64 // when it was opened; of the last log only what is good
 }
 
-const beingWritten = ".new" // at the end of the name of a snapshot that is not whole yet
+// Ends of the names of files that do not count.
+const (
+	beingWritten = ".new" // a snapshot that is not whole yet
+	needlessNow  = ".old" // what waits to be deleted
+)
 
 func (p part) name() string {
 	if p.snapshot {

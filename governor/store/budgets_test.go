@@ -387,3 +387,65 @@ func rendered(v governor.Saved) string {
 	v.Exemption = nil
 	return fmt.Sprintf("%+v %+v", v, x)
 }
+
+// Where the older files could not be deleted, they stand in for a newer snapshot that is damaged.
+func TestAnOlderSnapshotStandsIn(t *testing.T) {
+	t.Parallel()
+	m := newMemory(1)
+	b := onDisk(t, m)
+	all := map[string]governor.Saved{"a": some("a", 1), "b": some("b", 1)}
+	take(t, b, all, at(1))
+	all["a"] = some("a", 2)
+	must(t, b.save([]governor.Saved{all["a"]}, at(2)))
+	stuck := errors.New("read-only")
+	m.fail = func(op, name string) error {
+		if op == "rename" && !strings.HasSuffix(name, beingWritten) {
+			return stuck
+		}
+		return nil
+	}
+	w, err := b.begin()
+	must(t, err)
+	must(t, w.Write([]governor.Saved{all["a"], all["b"]}, at(2)))
+	if err := w.Commit(); !errors.Is(err, stuck) {
+		t.Fatalf("%v", err)
+	}
+	m.fail = nil
+	must(t, w.Abort())
+	all["b"] = some("b", 3)
+	must(t, b.save([]governor.Saved{all["b"]}, at(3)))
+	if got, lost := loaded(onDisk(t, m)); !reflect.DeepEqual(got, all) || lost != 0 {
+		t.Errorf("%v, %d lost", got, lost)
+	}
+	m.files[w.part.name()].data[50] ^= 1
+	b = onDisk(t, m)
+	if got, lost := loaded(b); !reflect.DeepEqual(got, all) || lost != 0 {
+		t.Errorf("with the newer one damaged: %v, %d lost", got, lost)
+	}
+	take(t, b, all, at(4))
+	if names, _ := m.names(); len(names) != 1 {
+		t.Errorf("%q", names)
+	}
+}
+
+// What a power cut left half deleted is deleted with the next snapshot, piece by piece.
+func TestWhatWasLeftIsDeleted(t *testing.T) {
+	t.Parallel()
+	m := newMemory(1)
+	left := part{number: 3, salt: 5}.name() + needlessNow
+	m.files[left] = &inode{data: make([]byte, 3*shrinkBy+1), touched: map[int64]bool{}}
+	m.files["notes.old"] = &inode{touched: map[int64]bool{}} // somebody else's
+	pieces := 0
+	m.fail = func(op, name string) error {
+		if op == "truncate" && name == left {
+			pieces++
+		}
+		return nil
+	}
+	b := onDisk(t, m)
+	take(t, b, map[string]governor.Saved{"a": some("a", 1)}, at(1))
+	names, _ := m.names()
+	if len(names) != 2 || names[0] != "notes.old" || pieces != 3 {
+		t.Errorf("%q after %d pieces", names, pieces)
+	}
+}

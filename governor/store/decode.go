@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"time"
 
 	"github.com/mailweir/mailweir/governor"
@@ -17,17 +18,23 @@ func (r *reader) fail() {
 	r.b, r.ok = nil, false
 }
 
+// number and unsigned read varints, of which a start reads tens of millions.
 func (r *reader) number() int64 {
-	n, size := binary.Varint(r.b)
-	if size <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[size:]
-	return n
+	u := r.unsigned()
+	return int64(u>>1) ^ -int64(u&1)
 }
 
 func (r *reader) unsigned() uint64 {
+	if len(r.b) >= 8 {
+		x := binary.LittleEndian.Uint64(r.b)
+		if end := ^x & 0x8080808080808080; end != 0 { // the first byte without its highest bit is the last one
+			x &= end ^ (end - 1)
+			r.b = r.b[bits.TrailingZeros64(end)/8+1:]
+			x = x&0x007f007f007f007f | x&0x7f007f007f007f00>>1 // groups of 7 bits become groups of 14, 28, 56
+			x = x&0x00003fff00003fff | x&0x3fff00003fff0000>>2
+			return x&0x000000000fffffff | x&0x0fffffff00000000>>4
+		}
+	}
 	n, size := binary.Uvarint(r.b)
 	if size <= 0 {
 		r.fail()

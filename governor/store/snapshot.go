@@ -12,6 +12,9 @@ import (
 // a Save meanwhile does not wait for all that the snapshot has written.
 const syncEvery = 512 << 10
 
+// shrinkBy is how many bytes of a needless file are freed at once.
+const shrinkBy = 4 << 20
+
 // Snapshot is a snapshot that is being written. It is not safe for concurrent use, but Save may go on meanwhile.
 type Snapshot struct {
 	b      *budgets
@@ -41,7 +44,7 @@ func (b *budgets) begin() (*Snapshot, error) {
 		b.begun = 0
 	}
 	b.waiting = true
-	if err := b.removeUnfinished(); err != nil {
+	if err := b.sweep(); err != nil {
 		return nil, err
 	}
 	w := &Snapshot{b: b, part: part{snapshot: true, number: b.log.number, salt: newSalt()}}
@@ -107,8 +110,8 @@ func (w *Snapshot) Abort() error {
 }
 
 func (w *Snapshot) abort() error {
-	w.b.over(nil)
-	return w.b.disk.remove(w.part.name() + beingWritten)
+	defer w.b.over(nil)
+	return w.b.sweep()
 }
 
 // over ends a snapshot; w is nil if it came to nothing.
@@ -122,41 +125,58 @@ func (b *budgets) over(w *Snapshot) {
 	}
 }
 
-// tidy deletes what kept makes needless. Older snapshots go first, and for sure: one without all the logs behind it would
-// give a state that never was.
+// tidy deletes what kept makes needless. Older snapshots lose their names first, and for sure: one without all the logs
+// behind it would give a state that never was.
 func (b *budgets) tidy(kept part) error {
-	err := b.remove(func(p part) bool { return p.snapshot && p != kept && p.number <= kept.number })
+	err := b.discard(func(p part) bool { return p.snapshot && p != kept && p.number <= kept.number })
 	if err == nil {
-		err = b.disk.sync()
+		err = b.discard(func(p part) bool { return !p.snapshot && p.number < kept.number })
 	}
-	if err == nil {
-		err = b.remove(func(p part) bool { return !p.snapshot && p.number < kept.number })
-	}
-	return err
+	return errors.Join(err, b.sweep())
 }
 
-func (b *budgets) remove(needless func(part) bool) error {
+// discard renames what is needless so that it counts no more.
+func (b *budgets) discard(needless func(part) bool) error {
 	names, err := b.disk.names()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if p, ok := parsePart(name); ok && needless(p) {
-			err = errors.Join(err, b.disk.remove(name))
+			err = errors.Join(err, b.disk.rename(name, name+needlessNow))
 		}
 	}
-	return err
+	return errors.Join(err, b.disk.sync())
 }
 
-// removeUnfinished deletes what an earlier life left of a snapshot.
-func (b *budgets) removeUnfinished() error {
+// sweep deletes what does not count, also what an earlier life has left: discarded parts, and snapshots that were never
+// finished. A file goes piece by piece, because a file system that frees a large one at once lets every Save wait.
+func (b *budgets) sweep() error {
 	names, err := b.disk.names()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if p, ok := parsePart(strings.TrimSuffix(name, beingWritten)); ok && p.snapshot && strings.HasSuffix(name, beingWritten) {
-			err = errors.Join(err, b.disk.remove(name))
+		of, unfinished := strings.CutSuffix(name, beingWritten)
+		of, discarded := strings.CutSuffix(of, needlessNow)
+		if _, ok := parsePart(of); ok && unfinished != discarded {
+			err = errors.Join(err, b.shrink(name), b.disk.remove(name))
+		}
+	}
+	return err
+}
+
+func (b *budgets) shrink(name string) (err error) {
+	f, err := b.disk.open(name, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := f.Size()
+	for size > shrinkBy && err == nil {
+		size -= shrinkBy
+		if err = f.Truncate(size); err == nil {
+			err = f.Sync()
 		}
 	}
 	return err
