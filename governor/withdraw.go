@@ -28,6 +28,7 @@ func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
 	if !ok || !r.ok || since >= voidLeap {
 		return
 	}
+	whole := true
 	for i := range e.plan.limits {
 		switch l := &e.plan.limits[i]; l.Of {
 		case Sessions:
@@ -35,6 +36,7 @@ func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
 			// what is left of its own token.
 			least := max(e.used(l, t)-int64(since)*l.token, l.token-(t-r.at))
 			e.refund(l, min(least, l.token), t)
+			whole = whole && least >= l.token
 		case Destinations:
 			k := e.chargedFor(l, r.to, t)
 			if r.to.kind == 0 || k == nil || k.at > r.at || k.opens == manyOpens {
@@ -45,6 +47,9 @@ func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
 				*k = known{}
 			}
 		}
+	}
+	if whole && since == 0 { // as if it had never been, also for those before it
+		e.charged--
 	}
 	e.calmer(t)
 	g.mark(e.slot)
