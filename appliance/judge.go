@@ -238,7 +238,7 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 }
 
 func (j *judge) decided(f nfq.Flow, v *visit, d governor.Decision) {
-	j.say(records.Decision(records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server, Exemption: d.Exemption}))
+	j.say(records.Decision(records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server}))
 }
 
 // sessionFacts are those of the SESSION record.

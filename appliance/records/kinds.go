@@ -88,9 +88,8 @@ func Session(f SessionFacts) Entry {
 // DecisionFacts are a decision and the session it was about.
 type DecisionFacts struct {
 	governor.Decision
-	Binding   string
-	Src, Dst  netip.AddrPort // zero when the decision was not about one session
-	Exemption string
+	Binding  string
+	Src, Dst netip.AddrPort // zero when the decision was not about one session
 }
 
 // Decision is the entry of a verdict other than pass, or of a pass that would have been something else in enforce.
@@ -113,10 +112,19 @@ func Decision(f DecisionFacts) Entry {
 		Param{"until", Stamp(f.Until)},
 		Param{"case", f.Case},
 		Param{"exemption", f.Exemption})
+	if f.Retry {
+		p = append(p, Param{"retry", "1"})
+	}
 
 	text := fmt.Sprintf("%s: %s, %s", f.Subscriber, f.Action, f.Reason())
-	if !f.Acted && f.Mode == governor.ModeObserve {
+	switch {
+	case f.Exemption != "":
+		text += " (exempt: passed)"
+	case !f.Acted && f.Mode == governor.ModeObserve:
 		text += " (observed only)"
+	}
+	if f.Retry {
+		text += " (a retry)"
 	}
 	severity := Notice
 	if f.Acted && f.Action >= governor.ActionDefer {
