@@ -72,7 +72,19 @@ func BenchmarkDirectoryLookup(b *testing.B) {
 		}
 	}
 	d.Pending(n)
-	b.Logf("%d bytes a binding", (heap()-before)/(n/2))
+	each := (heap() - before) / (n / 2)
+	plain := make(map[netip.Addr]int32, n)
+	for i := range n {
+		plain[netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})] = int32(i)
+	}
+	b.Run("a map of as many addresses, to compare", func(b *testing.B) {
+		i := uint32(1)
+		for b.Loop() {
+			i = i*1664525 + 1013904223
+			runtime.KeepAlive(plain[netip.AddrFrom4([4]byte{10, byte(i >> 24 & 15), byte(i >> 16), byte(i >> 8)})])
+		}
+	})
+	b.Logf("%d bytes a binding", each)
 	for _, c := range []struct {
 		name string
 		addr func(i uint32) netip.Addr

@@ -177,6 +177,18 @@ func TestUnknownLinesWaitForAList(t *testing.T) {
 	}
 }
 
+func TestReplaceByTheAPI(t *testing.T) {
+	t.Parallel()
+	d := directory(t, lines)
+	changes, unknown := d.Replace(API, "", []Binding{
+		{Prefix: pfx("100.64.9.1/32"), Subscriber: "S-1"}, {Prefix: pfx("100.64.9.2/32"), Subscriber: "S-9"},
+		{Prefix: pfx("100.64.9.3/32"), Subscriber: "S-2"}, {Prefix: pfx("100.64.9.3/32"), Subscriber: "S-3"}, {Prefix: pfx("127.0.0.1/32"), Subscriber: "S-1"},
+	}, t0)
+	if len(changes) != 2 || changes[1].To != "S-3" || unknown != 1 || len(d.Session(API, "")) != 2 {
+		t.Errorf("%+v, %d", changes, unknown)
+	}
+}
+
 func TestALeaseMaySayItsBeginning(t *testing.T) {
 	t.Parallel()
 	d := directory(t, lines)

@@ -95,7 +95,8 @@ var (
 	ErrInvalid = errors.New("not a binding")
 )
 
-// Bounds of a directory. The bytes are measured, see BenchmarkDirectoryMemory.
+// Bounds of a directory. A binding with a session and a user takes about 670 bytes in all (BenchmarkDirectoryLookup), an
+// ended one about 300.
 const (
 	// MaxBindings is how many bindings of RADIUS, leases and API are held at once; one more is ErrFull.
 	MaxBindings = 2 << 20

@@ -203,7 +203,7 @@ func (p *parser) row() {
 	if other, twice := t.byID.find(hash, func(i int32) bool { return t.id(i) == r.text[:r.id] }); twice {
 		p.wrong(colSubscriber, "subscriber %q is already on line %d", id, t.rows.at(other).line)
 	} else if why == "" {
-		t.byID.add(hash, this, func(i int32) uint64 { return maphash.String(seed, t.id(i)) })
+		t.byID.add(hash, this)
 	}
 	t.rows.add(r)
 	one := t.rows.at(this)
@@ -297,13 +297,9 @@ func (p *parser) circuit(this int32, text string) {
 		p.wrong(colCircuits, "circuit %q: control characters are not allowed", text)
 		return
 	}
-	hash := func(i int32) uint64 {
-		var b [64]byte
-		return maphash.Bytes(seed, appendKey(b[:0], t.circuits[i]))
-	}
-	i := int32(len(t.circuits))
+	var b [64]byte
+	t.byName.add(maphash.Bytes(seed, appendKey(b[:0], text)), int32(len(t.circuits)))
 	t.circuits, t.lines = append(t.circuits, p.texts.add([]byte(text))), append(t.lines, this)
-	t.byName.add(hash(i), i, hash)
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {

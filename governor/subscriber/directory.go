@@ -17,6 +17,9 @@ import (
 // It is safe for concurrent use. Lookup, Alone, ByID, PlanOf and Table take no lock and wait for nobody: they read a
 // view that is replaced as a whole. Everything else takes turns.
 //
+// Who has an address decides whose budgets are charged: they are kept by subscriber, so budgets, stage and case follow
+// a line to its next address, and whoever gets the old one starts with his own.
+//
 // A binding whose line nobody has (an unknown hardware address, for example, which a customer can choose) is kept but
 // decides nothing, until a new list has the line. One exception: a user that RADIUS names is somebody, list or not;
 // the line is called "radius:" and the User-Name.

@@ -24,40 +24,40 @@ func (x *index) find(hash uint64, eq func(int32) bool) (int32, bool) {
 	if len(x.slots) == 0 {
 		return -1, false
 	}
-	mask := uint64(len(x.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
+	h, mask := uint32(hash), uint32(len(x.slots)-1)
+	for i := h & mask; ; i = (i + 1) & mask {
 		s := x.slots[i]
 		if s.value == 0 {
 			return -1, false
 		}
-		if s.hash == uint32(hash>>32) && eq(s.value-1) {
+		if s.hash == h && eq(s.value-1) {
 			return s.value - 1, true
 		}
 	}
 }
 
-// add puts v in; it is not there yet. rehash gives the hash of any number added before.
-func (x *index) add(hash uint64, v int32, rehash func(int32) uint64) {
+// add puts v in; it is not there yet.
+func (x *index) add(hash uint64, v int32) {
 	if (x.n+1)*4 > len(x.slots)*3 {
 		old := x.slots
 		x.slots = make([]slot, max(16, 2*len(old)))
 		for _, s := range old {
 			if s.value != 0 {
-				x.put(rehash(s.value-1), s.value-1)
+				x.put(s)
 			}
 		}
 	}
-	x.put(hash, v)
+	x.put(slot{uint32(hash), v + 1})
 	x.n++
 }
 
-func (x *index) put(hash uint64, v int32) {
-	mask := uint64(len(x.slots) - 1)
-	i := hash & mask
+func (x *index) put(s slot) {
+	mask := uint32(len(x.slots) - 1)
+	i := s.hash & mask
 	for x.slots[i].value != 0 {
 		i = (i + 1) & mask
 	}
-	x.slots[i] = slot{uint32(hash >> 32), v + 1}
+	x.slots[i] = s
 }
 
 // texts keeps many short strings in few pieces of memory.

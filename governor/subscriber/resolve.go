@@ -9,29 +9,30 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// resolve finds whose line a binding means: "" is nobody's. Row is its place in t, -1 for a line that t does not have.
-func resolve(t *Table, b *Binding) (id string, row int32) {
-	if b.Source == API {
-		if row, ok := t.row(b.Subscriber); ok {
+// resolve finds whose line a binding means: "" is nobody's. Row is its place in t, -1 for a line that t does not have. The
+// name is the source's for whoever has it, see Binding.calls.
+func resolve(t *Table, source Source, name string, circuits []string) (id string, row int32) {
+	if source == API {
+		if row, ok := t.row(name); ok {
 			return t.id(row), row
 		}
 		return "", -1
 	}
-	if b.User != "" {
-		if row, ok := t.circuit(b.User); ok {
+	if name != "" {
+		if row, ok := t.circuit(name); ok {
 			return t.id(row), row
 		}
-		if row, ok := t.row(b.User); ok && b.Source == RADIUS {
+		if row, ok := t.row(name); ok && source == RADIUS {
 			return t.id(row), row
 		}
 	}
-	for _, c := range b.Circuits {
+	for _, c := range circuits {
 		if row, ok := t.circuit(c); ok {
 			return t.id(row), row
 		}
 	}
-	if b.User != "" && b.Source == RADIUS {
-		return lineOf(b.User), -1
+	if name != "" && source == RADIUS {
+		return lineOf(name), -1
 	}
 	return "", -1
 }
@@ -41,7 +42,8 @@ func resolve(t *Table, b *Binding) (id string, row int32) {
 // whoever keeps something by address looks at all of it again, and before now nobody is known to have had a prefix by
 // the list.
 //
-// Lookups go on meanwhile. Bind and the like wait while bindings are resolved anew, about 1 s for a million of them.
+// Lookups go on meanwhile. Bind and the like wait while bindings are resolved anew: a million of
+// them take some seconds.
 func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 	if t == nil {
 		t = &Table{}
@@ -90,11 +92,7 @@ func (d *Directory) rebuild(t *Table, now int64) map[netip.Prefix]Source {
 	for p, first := range d.claims {
 		for c := first; c != nil; c = c.next {
 			pace.step()
-			b := c.binding()
-			if c.source == API {
-				b.Subscriber = c.name
-			}
-			id, row := resolve(t, &b)
+			id, row := resolve(t, c.source, c.name, c.circuits)
 			if id != c.id {
 				d.keepClaim(c, now, now, true)
 				c.from = now

@@ -178,7 +178,7 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 
 // restore begins a saved binding again: as it was, if the list in force says so too.
 func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64, gone *[]ended) *claim {
-	found, row := resolve(d.view.Load().table, b)
+	found, row := resolve(d.view.Load().table, b.Source, b.calls(), b.Circuits)
 	c := d.begin(b, found, row, bound, seen)
 	if c.from = from; found == id {
 		delete(d.dirty, c.key()) // it is saved as it is
