@@ -155,7 +155,7 @@ func (d *decoder) record(r *reader, clock time.Duration) {
 	what, mode := r.byte(), governor.Mode(r.byte())
 	*s = governor.Saved{Subscriber: r.text(), Mode: mode, Gone: what&isGone != 0, Unlisted: what&isUnlisted != 0,
 		Budgets: s.Budgets[:0], Destinations: s.Destinations[:0], Retries: s.Retries[:0]}
-	if what&hasUnknownBits != 0 {
+	if what&hasUnknownBits != 0 || s.Gone && what != isGone {
 		r.fail()
 	}
 	if s.Gone || !r.ok {
