@@ -24,7 +24,7 @@ func TestObserveNeverActs(t *testing.T) {
 		for _, ipv6 := range []bool{false, true} {
 			for _, tls := range []bool{false, true} {
 				for _, s := range bot.Send(ctx, lab.Traffic{To: mx.Address(ipv6), From: "a@home.test", Rcpt: "b@mx.test",
-					StartTLS: tls, Sessions: 15, Concurrency: 1}) {
+					StartTLS: tls, Sessions: 30, Concurrency: 1}) {
 					if s.Result != lab.Sent || s.Greeting > time.Second {
 						t.Fatalf("%v after %v: %v", s.Result, s.Greeting, s.Err)
 					}
