@@ -19,14 +19,23 @@ func (a *Appliance) restore(now time.Time) error {
 	if !ok {
 		st = governor.SavedState{}
 	}
-	verdict, err := a.gov.Restore(st, func(each func(*governor.Saved)) error {
+	load := func(each func(*governor.Saved)) error {
 		if lost, first := a.store.Load(each); lost > 0 {
 			a.log.Error("a part of the saved budgets is damaged; these subscribers come back as an older save has them, or anew", "entries", lost, "first", first)
 			a.health.tell(records.HealthFacts{What: "store", Count: lost,
 				Detail: fmt.Sprintf("so many entries of saved budgets are damaged; these subscribers come back as an older save has them, or anew: %v", first)})
 		}
 		return nil
-	}, now, now)
+	}
+	if n := a.store.Torn(); n > 0 {
+		a.log.Warn("the last save was cut off, as by a power cut; what it had is missing", "bytes", n)
+	}
+	if !ok { // then nothing can be restored, but something may be damaged
+		if err := load(func(*governor.Saved) {}); err != nil {
+			return err
+		}
+	}
+	verdict, err := a.gov.Restore(st, load, now, now)
 	if err != nil {
 		return err
 	}

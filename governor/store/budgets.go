@@ -23,6 +23,10 @@ const (
 	// refuses to make it longer. It comes to that only if no snapshot can be made, as on a full disk; what is left of
 	// the disk is then for others.
 	maxBehind = 8
+
+	// maxTorn is the longest end of the last log that is taken for a Save that a power cut has torn, in bytes: more than
+	// one Save of the box. A longer one is damage.
+	maxTorn = 1 << 20
 )
 
 // part is a file of budgets. Its number says when it was begun: a snapshot holds everything saved before the log of the
@@ -72,6 +76,7 @@ type budgets struct {
 	parts []part // what Load reads, in this order
 	state governor.SavedState
 	any   bool
+	torn  int64 // bytes of a Save that was torn
 
 	mu       sync.Mutex // guards all below; held over the disk
 	enc      framer
@@ -124,13 +129,17 @@ func openBudgets(d disk, written *atomic.Int64) (*budgets, error) {
 		}
 		w := b.survey(&p)
 		b.damaged = b.damaged || w.lost > 0 || w.blind
-		if i == len(logs)-1 && !w.blind && p.number == last {
-			p.size = w.end
+		if torn := p.size - w.end; torn > maxTorn {
+			b.damaged = true
+		} else if i == len(logs)-1 && !w.blind && p.number == last {
+			p.size, b.torn = w.end, torn
 			b.log = logFile{part: p, good: w.end, there: true, named: true}
 			b.begun = w.end
+		} else if torn > 0 {
+			b.damaged = true
 		}
 		b.behind += p.size
-		if p.size > 0 || w.blind {
+		if p.size > 0 || w.blind { // of one that cannot be read, nobody knows the size
 			b.parts = append(b.parts, p)
 		}
 	}
@@ -237,7 +246,7 @@ func (b *budgets) load(each func(*governor.Saved)) (lost uint64, first error) {
 		case p.snapshot && !w.whole:
 			lost += max(1, w.tail)
 			why = cmp.Or(why, errors.New("the snapshot is not whole"))
-		case w.tail > 0 && i < len(b.parts)-1: // logs end where they end, but only the last one may have been cut
+		case w.tail > 0: // what may be torn is not looked at
 			lost += w.tail
 			why = cmp.Or(why, errors.New("the end of the log is damaged"))
 		}

@@ -302,6 +302,9 @@ func TestALogCutAtAnyByte(t *testing.T) {
 			if a := got["a"]; !reflect.DeepEqual(a, some("a", want)) || lost != 0 || b.state.Clock != want || b.damaged {
 				t.Fatalf("cut at %d, life %d: %v, lost %d", size, life, a, lost)
 			}
+			if torn := size != ends[0] && size != ends[1] && size != ends[2]; life == 0 && torn != (b.torn > 0) {
+				t.Fatalf("cut at %d: %d bytes are torn", size, b.torn)
+			}
 			want = 9
 			must(t, b.save([]governor.Saved{some("a", 9)}, at(9)))
 		}
@@ -447,5 +450,30 @@ func TestWhatWasLeftIsDeleted(t *testing.T) {
 	names, _ := m.names()
 	if len(names) != 2 || names[0] != "notes.old" || pieces != 3 {
 		t.Errorf("%q after %d pieces", names, pieces)
+	}
+}
+
+// A log without any good frame is torn if it is as short as one Save, and else it is damage, which is left alone.
+func TestALongBadEndIsDamage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		size int
+		lost bool
+	}{{maxTorn, false}, {maxTorn + 1, true}} {
+		m := newMemory(1)
+		name := part{number: 1, salt: 1}.name()
+		m.files[name] = &inode{data: make([]byte, c.size), touched: map[int64]bool{}}
+		b := onDisk(t, m)
+		_, lost := loaded(b)
+		if (lost > 0) != c.lost || b.due() != c.lost || (b.torn > 0) == c.lost {
+			t.Errorf("%d bad bytes: %d lost, %d torn, a snapshot due: %v", c.size, lost, b.torn, b.due())
+		}
+		must(t, b.save([]governor.Saved{some("a", 1)}, at(1)))
+		if got, _ := loaded(onDisk(t, m)); len(got) != 1 {
+			t.Errorf("%v", got)
+		}
+		if left := len(m.files[name].data); (left == c.size) != c.lost {
+			t.Errorf("%d of %d bytes are left", left, c.size)
+		}
 	}
 }

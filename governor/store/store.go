@@ -99,6 +99,9 @@ func Open(dir string, o Options) (s *Store, err error) {
 // Damaged tells where a damaged mailweir.db was put by Open and what was wrong with it; "" if it was sound.
 func (s *Store) Damaged() (path string, why error) { return s.aside, s.why }
 
+// Torn is how many bytes of a Save were left out that a power cut had torn; that Save had not returned.
+func (s *Store) Torn() int64 { return s.budgets.torn }
+
 // Spoilt is how many values on shelves were damaged and left out so far.
 func (s *Store) Spoilt() int64 { return s.spoilt.Load() }
 
