@@ -19,6 +19,7 @@ type ended struct {
 	name        string // as in claim
 	circuits    []string
 	from, until int64 // Unix nanoseconds; from 0: not known
+	bound       int64 // as in claim
 	told        int64 // the last word of its source, by that one's clock
 	before      uint64
 }
@@ -134,7 +135,7 @@ func (d *Directory) keepClaim(c *claim, told, now int64, said bool) {
 	}
 	if c.id != "" {
 		d.keep(ended{prefix: c.prefix, source: c.source, id: strings.Clone(c.id), session: c.session.key.name, name: c.name,
-			circuits: c.circuits, from: c.from, until: max(min(told, now), c.from), told: last, said: said})
+			circuits: c.circuits, from: c.from, bound: c.bound, until: max(min(told, now), c.from), told: last, said: said})
 	}
 }
 
@@ -161,26 +162,36 @@ func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at := stamp(t)
-	var list []Binding
+	type candidate struct {
+		Binding
+		bound int64
+	}
+	var all []candidate
 	d.lens.covering(addr, func(p netip.Prefix) {
 		for c := d.claims[p]; c != nil; c = c.next {
 			if c.id != "" && c.from <= at {
-				list = append(list, c.binding())
+				all = append(all, candidate{c.binding(), c.bound})
 			}
 		}
 	})
 	d.history.lens.covering(addr, func(p netip.Prefix) {
 		d.history.of(p, func(e *ended) bool {
 			if e.source != CSV && e.from <= at && at < e.until {
-				list = append(list, e.binding())
+				all = append(all, candidate{e.binding(), e.bound})
 			}
 			return true
 		})
 	})
-	list = append(list, d.listed(addr, at)...)
-	slices.SortStableFunc(list, func(a, b Binding) int {
-		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), int(b.Source)-int(a.Source), b.From.Compare(a.From))
+	for _, b := range d.listed(addr, at) {
+		all = append(all, candidate{Binding: b})
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int {
+		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), int(b.Source)-int(a.Source), cmp.Compare(b.bound, a.bound))
 	})
+	list := make([]Binding, len(all))
+	for i, c := range all {
+		list[i] = c.Binding
+	}
 	return list
 }
 

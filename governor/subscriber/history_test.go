@@ -103,6 +103,24 @@ func TestWhatTheListSaidIsKept(t *testing.T) {
 	}
 }
 
+// Two leases whose lines are others by a new list are still in the order in which they were given.
+func TestTheNewerOfTwoLeasesStaysFirst(t *testing.T) {
+	t.Parallel()
+	d := directory(t, lines)
+	for i, circuit := range []string{"acct-1", "acct-2"} {
+		d.Replace(Lease, fmt.Sprintf("/%d", i), []Binding{{Prefix: pfx("100.64.9.1/32"), Circuits: []string{circuit}}}, after(i))
+	}
+	d.SetTable(parse(t, strings.NewReplacer("acct-1", "acct-2", "acct-2", "acct-1").Replace(lines)), after(10))
+	h, _ := d.Lookup(addr("100.64.9.1"))
+	if got := d.had("100.64.9.1", 20); h.ID != "S-1" || got != "S-1 lease 10.., S-2 lease 10.." {
+		t.Errorf("%s now, %s", h.ID, got)
+	}
+	d.Replace(Lease, "/1", nil, after(30))
+	if got := d.had("100.64.9.1", 20); got != "S-1 lease 10..30, S-2 lease 10.." {
+		t.Error(got)
+	}
+}
+
 func TestAListThatChangesNearlyEverything(t *testing.T) {
 	t.Parallel()
 	many := func(id string) *Table {

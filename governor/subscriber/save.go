@@ -186,7 +186,7 @@ func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64,
 	}
 	if c.from = max(now, from); id != "" {
 		*gone = append(*gone, ended{prefix: b.Prefix, source: b.Source, id: id, session: b.Session, name: b.calls(),
-			circuits: b.Circuits, from: from, until: max(now, from), told: now, said: true})
+			circuits: b.Circuits, from: from, bound: bound, until: max(now, from), told: now, said: true})
 	}
 	return c
 }
@@ -213,7 +213,7 @@ func (e *ended) encode() []byte {
 		b = appendString(b, s)
 	}
 	b = appendStrings(b, e.circuits)
-	for _, n := range []int64{e.from, e.until, e.told} {
+	for _, n := range []int64{e.from, e.bound, e.until, e.told} {
 		b = binary.AppendVarint(b, n)
 	}
 	return b
@@ -226,7 +226,7 @@ func decodeEnded(r *reader) (ended, bool) {
 	e.said = r.byte() == 1
 	e.id, e.heir, e.session, e.name = r.string(), r.string(), r.string(), r.string()
 	e.circuits = r.strings()
-	e.from, e.until, e.told = r.int(), r.int(), r.int()
+	e.from, e.bound, e.until, e.told = r.int(), r.int(), r.int(), r.int()
 	return e, r.err == nil && e.source > None && e.source < sources && e.prefix.IsValid()
 }
 
