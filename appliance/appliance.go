@@ -106,6 +106,9 @@ func Run(ctx context.Context, opt Options) error {
 	for _, w := range cfg.Warnings() {
 		opt.Log.Warn(w.Error())
 	}
+	for _, w := range ListWarnings(table) {
+		opt.Log.Warn(w)
+	}
 	if cfg.Network.Topology != config.Routed {
 		return fmt.Errorf("%s: network.topology: %s is not built yet in this version; use routed", cfg.Path(), cfg.Network.Topology)
 	}

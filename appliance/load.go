@@ -79,3 +79,16 @@ func SubscribersMissing(cfg *config.Config) bool {
 	_, err := os.Stat(file)
 	return errors.Is(err, fs.ErrNotExist)
 }
+
+// ListWarnings are lines of the list that are taken, but may not be meant.
+func ListWarnings(table *subscriber.Table) []string {
+	list, more := table.Warnings()
+	var lines []string
+	for _, w := range list {
+		lines = append(lines, w.Error())
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more like these", more))
+	}
+	return lines
+}

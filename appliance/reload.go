@@ -146,6 +146,9 @@ func (a *Appliance) reload() error {
 
 // assign takes a list of subscribers: who has which address and which plan, now.
 func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time.Time) {
+	for _, w := range ListWarnings(table) {
+		a.log.Warn(w)
+	}
 	a.who.use(cfg)
 	a.who.SetTable(table, now)
 	a.settled(a.gov.SetPlans(a.who.planOf, now))

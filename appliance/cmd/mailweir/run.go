@@ -58,12 +58,15 @@ func checkCommand(_ context.Context, c *invocation) error {
 	if *file == "" {
 		return usagef("check needs --config FILE")
 	}
-	cfg, _, err := appliance.LoadConfig(*file)
+	cfg, table, err := appliance.LoadConfig(*file)
 	if err != nil {
 		return problems(c, err)
 	}
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %v\n", w)
+	}
+	for _, w := range appliance.ListWarnings(table) {
+		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 	}
 	if appliance.SubscribersMissing(cfg) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s is not there: every source would be unmapped\n", cfg.SubscribersPath())
