@@ -105,10 +105,10 @@ func (k *keeper) restore(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("load cases: %w", err)
 	}
-	if lost+more > 0 {
-		k.log.Error("entries of the database were damaged and are forgotten", "addresses", lost, "cases", more)
-		k.health.tell(records.HealthFacts{What: "store", Count: uint64(lost + more),
-			Detail: fmt.Sprintf("damaged entries are forgotten: %d about who held an address, %d cases", lost, more)})
+	if spoilt := int(k.store.Spoilt()); lost+more+spoilt > 0 {
+		k.log.Error("entries of the database were damaged and are forgotten", "addresses", lost, "cases", more, "either", spoilt)
+		k.health.tell(records.HealthFacts{What: "store", Count: uint64(lost + more + spoilt),
+			Detail: fmt.Sprintf("damaged entries are forgotten: %d about who held an address, %d cases, %d of either", lost, more, spoilt)})
 	}
 	return nil
 }
