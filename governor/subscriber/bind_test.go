@@ -99,6 +99,9 @@ func TestBindRefusesWhatIsOld(t *testing.T) {
 			if !errors.Is(err, s.err) || err != nil && s.err == nil || h.ID != s.holds {
 				t.Errorf("%s: %s: %v, want %v; %q has it, want %q", name, s.why, err, s.err, h.ID, s.holds)
 			}
+			if left := d.lost[sessionKey{RADIUS, s.b.Session}]; s.end && len(left) > 0 {
+				t.Errorf("%s: %s: it still waits for its end", name, s.why)
+			}
 		}
 	}
 }
@@ -255,7 +258,10 @@ func TestBindSession(t *testing.T) {
 	if got := event(3, "100.64.9.1/32"); got == "" || d.who("100.64.9.2") == "" {
 		t.Errorf("a late word: %s", got)
 	}
-	if got := d.EndAll(RADIUS, "nas|", after(90), after(90)); len(got) != 3 || len(d.Session(RADIUS, "nas|1")) != 0 {
+	if got := event(3, "100.64.9.7/32"); got != `100.64.9.7/32 "">"S-3"` || d.who("100.64.9.2") == "" {
+		t.Errorf("a late word of another address takes the later one away: %s", got)
+	}
+	if got := d.EndAll(RADIUS, "nas|", after(90), after(90)); len(got) != 4 || len(d.Session(RADIUS, "nas|1")) != 0 {
 		t.Errorf("%+v", got)
 	}
 }
