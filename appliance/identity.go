@@ -80,9 +80,3 @@ func (i *identity) planOf(id string) string {
 	}
 	return ""
 }
-
-// chosen tells whether the plan of id is the operator's choice.
-func (i *identity) chosen(id string) bool {
-	_, ok := i.Plans()[id]
-	return ok
-}

@@ -114,7 +114,7 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 	if !ok {
 		return webadmin.Subscriber{}, fmt.Errorf("%w: %q", webadmin.ErrUnknownSubscriber, id)
 	}
-	chosen := a.who.Plans()[id]
+	chosen := a.who.Chosen(id)
 	switch err := a.who.SetPlan(id, plan); {
 	case errors.Is(err, subscriber.ErrFull):
 		return webadmin.Subscriber{}, webadmin.Refused{Field: "plan", Message: fmt.Sprintf("already %d subscribers have a plan of their own; give such lines their plan in the list", subscriber.MaxPlans)}

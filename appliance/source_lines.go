@@ -46,7 +46,7 @@ func (s *source) named(id string) webadmin.Subscriber {
 	if !listed {
 		v.PlanSource = "unmapped"
 	}
-	if w.chosen(id) {
+	if w.Chosen(id) != "" {
 		v.PlanSource = "operator"
 	}
 	for _, b := range w.Of(id) {

@@ -282,10 +282,10 @@ func TestAnAccessServerThatStartsAnewEndsOnlyItsOwn(t *testing.T) {
 
 func TestCircuitsAreComparedAsPeopleWriteThem(t *testing.T) {
 	t.Parallel()
-	tab := parse(t, "subscriber,plan,circuits\na,home,02:00:5e:00:53:01\nb,home,OLT1/3/7:12\nc,home,01:02:00:5E:00:53:02\nd,home,12345\ne,home,user@Example\n")
+	tab := parse(t, "subscriber,plan,circuits\na,home,02:00:5e:00:53:01\nb,home,OLT1/3/7:12\nc,home,01:02:00:5E:00:53:02\nd,home,12345\ne,home,user@Example\nf,home,dslam1_atm_1/1:8.35\n")
 	for circuit, want := range map[string]string{
 		"02:00:5E:00:53:01": "a", "02-00-5e-00-53-01": "a", "02005E005301": "a", "0200.5e00.5301": "a", "02:00:5e:00:53-01": "", "2:0:5e:0:53:1": "",
-		"OLT1/3/7:12": "b", "olt1/3/7:12": "", "01-02-00-5e-00-53-02": "c", "12345": "d", "user@Example": "e", "user@example": "", "": "",
+		"OLT1/3/7:12": "b", "olt1/3/7:12": "", "01-02-00-5e-00-53-02": "c", "12345": "d", "dslam1 atm 1/1:8.35": "f", "dslam1_atm_1/1:8.35": "f", "user@Example": "e", "user@example": "", "": "",
 		"02:00:5e:00:53:0g": "", "02:00:5e:00:53:01:": "", "0200.5e00.530g": "",
 	} {
 		row, ok := tab.circuit(circuit)

@@ -10,10 +10,18 @@ import (
 )
 
 // appendKey appends what circuits are compared by. A hardware address, which everybody writes in his own way, and longer
-// identifiers of hex pairs (DHCP client ids, DUIDs) become bare lower-case hex digits; everything else stays as it is.
+// identifiers of hex pairs (DHCP client ids, DUIDs) become bare lower-case hex digits. In everything else a space counts as
+// "_", because spaces separate circuits in the list and circuit ids of access nodes have them (TR-101: "dslam1 atm 1/1:8.35").
 func appendKey(b []byte, circuit string) []byte {
 	if !hexPairs(circuit) && !cisco(circuit) && !(len(circuit) == 12 && hexOnly(circuit)) {
-		return append(b, circuit...)
+		for i := range len(circuit) {
+			c := circuit[i]
+			if c == ' ' {
+				c = '_'
+			}
+			b = append(b, c)
+		}
+		return b
 	}
 	for i := range len(circuit) {
 		switch d := circuit[i]; {

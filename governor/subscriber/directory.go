@@ -279,6 +279,9 @@ func (d *Directory) SetPlan(id, plan string) error {
 	return nil
 }
 
+// Chosen is the plan that the operator chose for a subscriber, or "".
+func (d *Directory) Chosen(id string) string { return d.view.Load().plans[id] }
+
 // Plans are the operator's choices by subscriber. The map is the caller's.
 func (d *Directory) Plans() map[string]string {
 	return maps.Clone(d.view.Load().plans)
