@@ -202,6 +202,10 @@ func (l *Lab) AddHome(name string) (*Home, error) {
 	return h, nil
 }
 
+// AddHost puts one more machine behind one of the box's interfaces. Nothing runs
+// on it but what the caller starts.
+func (l *Lab) AddHost(name string, side Side) (Line, error) { return l.addLine(name, side) }
+
 func (l *Lab) addLine(name string, side Side) (Line, error) {
 	line, err := l.net.addLine(name, side)
 	if err != nil {

@@ -1,0 +1,97 @@
+// Package bench is `make bench`: it measures this machine and this source tree in one run, the variants one after the
+// other in every repetition, and writes what came of it as a Markdown table with the date, the machine, and how noisy it
+// was. It has three parts:
+//
+//   - The governor: the benchmarks of package governor, each repetition a process of its own.
+//   - The store: those of package governor/store.
+//   - The packet path: the real binary in a network of the lab, with a million subscribers restored from disk. Thousands
+//     of connections are timed from SYN to SYN-ACK, both of which wait for a verdict, while budgets are saved, RADIUS
+//     accounting floods in, the list of subscribers is read again and again, and pages are rendered.
+//
+// On a small machine whatever works takes processor time from what waits for a verdict. So each load has a control: other
+// processes burn as much processor time as the load did, in mailweir and outside of it, and share nothing else with
+// mailweir. What connections take longer than under their control they waited for in mailweir.
+//
+// It stands in appliance because it drives the whole box; the thin program around it is appliance/cmd/bench. The network
+// comes from appliance/lab, so it needs root, is made of namespaces without names, and is gone when the program is.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Options says what is measured. Every field is needed.
+type Options struct {
+	Tree        string    // the source tree
+	Mailweir    string    // the binary
+	Go          string    // the go command
+	Dir         string    // an existing directory on the disk that is to be measured; what is made in it is removed again
+	Report      string    // the file to write
+	Out         io.Writer // the report once more
+	Log         io.Writer // what is being done
+	Quick       bool      // only for the report, which says so
+	Repetitions int
+
+	// Of the packet path.
+	Subscribers int           // at most 2^20
+	Changed     int           // how many of them are saved at a time
+	Rate        float64       // connections a second
+	Sample      time.Duration // for so long
+	Warm        time.Duration // after a load has begun
+
+	Governor, Store, Latency bool // the parts
+}
+
+// Full is what the published figures are made with.
+func Full() Options {
+	return Options{Repetitions: 5, Subscribers: 1_000_000, Changed: 12_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second,
+		Governor: true, Store: true, Latency: true}
+}
+
+// Quick takes less than five minutes.
+func Quick() Options {
+	o := Full()
+	o.Quick, o.Repetitions, o.Subscribers, o.Sample = true, 3, 250_000, 3*time.Second
+	return o
+}
+
+func (o *Options) progress(format string, args ...any) {
+	fmt.Fprintf(o.Log, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+}
+
+// Main measures and reports. What could be measured is reported even if something else could not; the error says what
+// could not.
+func Main(ctx context.Context, o Options) error {
+	r := report{Options: o, began: time.Now(), machine: look(ctx, o)}
+	var errs []error
+	part := func(name string, wanted bool, measure func() error) {
+		if !wanted || ctx.Err() != nil {
+			return
+		}
+		o.progress("%s", name)
+		if err := measure(); err != nil {
+			errs = append(errs, fmt.Errorf("%s was not measured: %w", name, err))
+		}
+	}
+	part("the governor", o.Governor, func() (err error) { r.governor, err = measureGovernor(ctx, o); return err })
+	part("the store", o.Store, func() (err error) { r.store, err = measureStore(ctx, o); return err })
+	part("the packet path", o.Latency, func() (err error) { r.latency, err = measureLatency(ctx, o); return err })
+	errs = append(errs, ctx.Err())
+	text := r.markdown(errs)
+	if err := os.MkdirAll(filepath.Dir(o.Report), 0o755); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	if err := os.WriteFile(o.Report, text, 0o644); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := o.Out.Write(text); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

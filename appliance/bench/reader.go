@@ -1,0 +1,135 @@
+package bench
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"time"
+)
+
+// readerTask is somebody who reads the web admin without a pause: its pages of subscribers, or the API's list of all.
+type readerTask struct {
+	Base  string // https://HOST:PORT
+	Token string
+	Pages bool     // else the API
+	Words []string // to search for in turn, each a name that one line has
+}
+
+type readerResult struct {
+	Answers uint64
+	Bytes   uint64
+	Slowest time.Duration
+}
+
+func readPages(task readerTask, stop <-chan struct{}) (readerResult, error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return readerResult{}, err
+	}
+	r := reader{readerTask: task, client: http.Client{Jar: jar, Timeout: time.Minute, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the box has just made its certificate
+	}}}
+	step := r.list
+	if task.Pages {
+		if err := r.login(); err != nil {
+			return readerResult{}, err
+		}
+		step = r.page
+	}
+	for {
+		select {
+		case <-stop:
+			return r.result, nil
+		default:
+		}
+		if err := step(); err != nil {
+			return r.result, err
+		}
+	}
+}
+
+type reader struct {
+	readerTask
+	client http.Client
+	turn   int
+	cursor string
+	result readerResult
+}
+
+func (r *reader) login() error {
+	resp, err := r.client.PostForm(r.Base+"/login", url.Values{"token": {r.Token}})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("log in: %s", resp.Status)
+	}
+	return nil
+}
+
+// page reads the first page of all, then that of a stage, then searches for one line.
+func (r *reader) page() error {
+	r.turn++
+	path := "/subscribers"
+	switch r.turn % 3 {
+	case 1:
+		path += "?stage=observe"
+	case 2:
+		path += "?q=" + url.QueryEscape(r.Words[r.turn/3%len(r.Words)])
+	}
+	_, err := r.get(path)
+	return err
+}
+
+// list reads the whole list, as much at once as there is.
+func (r *reader) list() error {
+	q := url.Values{"limit": {"1000"}}
+	if r.cursor != "" {
+		q.Set("cursor", r.cursor)
+	}
+	body, err := r.get("/api/v1/subscribers?" + q.Encode())
+	if err != nil {
+		return err
+	}
+	var answer struct{ Next string }
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return err
+	}
+	r.cursor = answer.Next
+	return nil
+}
+
+func (r *reader) get(path string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodGet, r.Base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Pages {
+		req.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	began := time.Now()
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", path, resp.Status)
+	}
+	r.result.Answers++
+	r.result.Bytes += uint64(len(body))
+	r.result.Slowest = max(r.result.Slowest, time.Since(began))
+	return body, nil
+}

@@ -1,0 +1,201 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// report is everything that was measured.
+type report struct {
+	Options
+	began    time.Time
+	machine  machine
+	governor measures
+	store    measures
+	latency  *latency
+}
+
+// markdown is the report; errs is what could not be measured.
+func (r *report) markdown(errs []error) []byte {
+	var b bytes.Buffer
+	quick := ""
+	if r.Quick {
+		quick = " Quick: fewer repetitions, shorter samples and fewer subscribers than for figures to be published."
+	}
+	fmt.Fprintf(&b, "# make bench\n\n%s, revision %s, %s.\n%s, %s of memory, Linux %s, %s.\n", r.began.UTC().Format("2006-01-02 15:04 UTC"), r.machine.revision,
+		r.machine.goVersion, r.machine.processor, r.machine.memory, r.machine.kernel, r.machine.disk)
+	fmt.Fprintf(&b, "%d repetitions, every figure min / median / max over them.%s\n", r.Repetitions, quick)
+	if r.governor != nil {
+		b.WriteString("\n## The governor: a million subscribers\n\n")
+		r.goals(&b, r.governor, governorGoals)
+	}
+	if r.store != nil {
+		b.WriteString("\n## The store: a million subscribers on disk\n\n")
+		r.goals(&b, r.store, storeGoals)
+	}
+	if r.latency != nil {
+		r.latency.markdown(&b)
+	}
+	b.WriteString("\nNot built yet and not measured: the fast lane, and with it the table against nft meters, Suricata, go-nfqueue and an accept-all reader in C.\n")
+	for _, err := range errs {
+		if err != nil {
+			fmt.Fprintf(&b, "\nNOT MEASURED: %v\n", err)
+		}
+	}
+	return b.Bytes()
+}
+
+func (r *report) goals(b *bytes.Buffer, m measures, goals []goal) {
+	table(b, "measure", "min / median / max", "goal", "met")
+	for _, g := range goals {
+		var v spread
+		for _, x := range m[g.from] {
+			v = append(v, x-g.less)
+		}
+		should, met := "", ""
+		if !g.told {
+			should = "at most " + strings.TrimSpace(figure(g.most)+" "+g.unit)
+			if g.roughly {
+				should = "about " + figure(g.most) + " " + g.unit
+			}
+			switch {
+			case len(v) == 0:
+				met = "not measured"
+			case v.max() <= g.most:
+				met = "yes"
+			case v.median() <= g.most:
+				met = "yes, in the median"
+			case v.min() <= g.most:
+				met = "no, only in the best"
+			default:
+				met = "no"
+			}
+		}
+		row(b, g.what, strings.TrimSpace(v.String()+" "+g.unit), should, met)
+	}
+}
+
+func table(b *bytes.Buffer, heads ...string) {
+	row(b, heads...)
+	b.WriteString(strings.Repeat("|---", len(heads)) + "|\n")
+}
+
+func row(b *bytes.Buffer, cells ...string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
+
+func (l *latency) markdown(b *bytes.Buffer) {
+	o := l.opt
+	fmt.Fprintf(b, "\n## The packet path: does a connection wait for anything?\n\n")
+	fmt.Fprintf(b, "Time from SYN to SYN-ACK through the box (both wait for a verdict), microseconds. %s connections a second at random moments from random ones of %d subscribers, "+
+		"%s s a sample, in another order each time. ", figure(o.Rate), o.Subscribers, figure(o.Sample.Seconds()))
+	fmt.Fprintf(b, "Each load has its control below it: the same box without the load, while other processes burn as much processor time as the load used in mailweir (at mailweir's priority) and outside (at the lowest).\n\n")
+	table(b, "condition", "p50", "p99", "worst", "p50 / mailweir alone", "processors: mailweir + whoever makes the load", "memory now, most (MB)")
+	base := l.all[1].of(p50)
+	for i := range l.all {
+		s := &l.all[i]
+		l.row(b, s.title, s.samples, base, s.data != "")
+		if len(s.controls) > 0 {
+			l.row(b, "- control: as much processor time burnt", s.controls, base, true)
+		}
+	}
+	b.WriteString("\n")
+	for i := range l.all {
+		if s := &l.all[i]; s.load != nil {
+			fmt.Fprintf(b, "- %s: %s. %s\n", s.title, strings.Join(s.worked(), ", "), s.verdict())
+		}
+	}
+	fmt.Fprintf(b, "\n%s\n", l.conclusion())
+	l.readiness(b)
+	l.noise(b)
+}
+
+func (l *latency) row(b *bytes.Buffer, title string, all []sample, base spread, box bool) {
+	used, memory := "-", "-"
+	if box {
+		use := each(all, func(s sample) float64 { return s.box })
+		makers := each(all, func(s sample) float64 { return s.makers })
+		used = figure(use.median()) + " + " + figure(makers.median())
+		now, most := each(all, func(s sample) float64 { return s.memory }), each(all, func(s sample) float64 { return s.peak })
+		memory = megabytes(now.median()) + ", " + megabytes(most.max())
+	}
+	row(b, title, each(all, p50).String(), each(all, p99).String(), figure(each(all, worst).max()),
+		figure(each(all, p50).median()/base.median()), used, memory)
+}
+
+// worked is what was done under a load, the median of the repetitions.
+func (s *series) worked() []string {
+	var out []string
+	if len(s.samples) == 0 {
+		return nil
+	}
+	for i, c := range s.samples[0].work {
+		n := s.of(func(one sample) float64 { return one.work[i].n })
+		out = append(out, figure(n.median())+" "+c.what)
+	}
+	return out
+}
+
+// waits tells whether connections took longer under the load than under its control in every repetition, by the best of
+// the one and the worst of the other: what is not beyond that is not beyond the noise.
+func (s *series) waits(what func(sample) float64) bool {
+	return s.of(what).min() > s.control(what).max()
+}
+
+func (s *series) verdict() string {
+	var found []string
+	for name, what := range map[string]func(sample) float64{"p50": p50, "p99": p99} {
+		if s.waits(what) {
+			found = append(found, fmt.Sprintf("%s is %sx its control's", name, figure(s.of(what).median()/s.control(what).median())))
+		}
+	}
+	if len(found) == 0 {
+		return "No wait beyond that of its control."
+	}
+	return "WAITS: " + strings.Join(found, ", ") + ", beyond the noise."
+}
+
+func (l *latency) conclusion() string {
+	var waits []string
+	for i := range l.all {
+		if s := &l.all[i]; s.load != nil && (s.waits(p50) || s.waits(p99)) {
+			waits = append(waits, s.title)
+		}
+	}
+	if len(waits) == 0 {
+		return "**The packet path never waits for a save, a RADIUS flood, a list being read again or a page being rendered**: " +
+			"no connection took longer than one for which somebody else used as much of the processors."
+	}
+	return "**Connections wait, beyond what sharing the processors costs, for: " + strings.Join(waits, "; ") + ".**"
+}
+
+func (l *latency) readiness(b *bytes.Buffer) {
+	by := map[string]spread{}
+	for _, s := range l.all {
+		for _, one := range s.samples {
+			by[s.list] = append(by[s.list], one.ready)
+		}
+	}
+	fmt.Fprintf(b, "\nReady after its start, %d subscribers restored: %s s with a list of %d; %s s with a list of all of them.\n",
+		l.opt.Subscribers, by[shortList], l.world.few, by[longList])
+}
+
+// noise says how much the figures can be relied on.
+func (l *latency) noise(b *bytes.Buffer) {
+	var others spread
+	failed, answered, realtime := 0, 0, true
+	for _, s := range l.all {
+		for _, one := range append(s.samples[:len(s.samples):len(s.samples)], s.controls...) {
+			others = append(others, one.others)
+			failed, answered, realtime = failed+one.failed, answered+one.answered, realtime && one.realtime
+		}
+	}
+	plain, alone := l.all[0].of(p50), l.all[1].of(p50)
+	fmt.Fprintf(b, "\nNoise: p50 lay %.0f %% of its median apart between repetitions of plain forwarding, and %.0f %% of mailweir alone; p99 %.0f %% and %.0f %%. "+
+		"Whatever else ran on this machine, the kernel's own threads included, used %s processors during a sample. %d connections were answered, %d were not.",
+		100*plain.apart(), 100*alone.apart(), 100*l.all[0].of(p99).apart(), 100*l.all[1].of(p99).apart(), others, answered, failed)
+	if !realtime {
+		b.WriteString(" The probe could not run before all others here, so its own waiting for a processor is in all figures.")
+	}
+	b.WriteString("\n")
+}

@@ -1,0 +1,75 @@
+// Command bench is `make bench`: see package bench.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/mailweir/mailweir/appliance/bench"
+	"github.com/mailweir/mailweir/appliance/lab"
+)
+
+func main() {
+	lab.Reexec()
+	bench.Reexec()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	o := bench.Full()
+	for _, a := range os.Args[1:] {
+		if a == "-quick" || a == "--quick" {
+			o = bench.Quick()
+		}
+	}
+	flag.Bool("quick", false, "less than five minutes, for a first look; flags after it go before it")
+	flag.StringVar(&o.Tree, "tree", ".", "the source tree")
+	flag.StringVar(&o.Mailweir, "mailweir", "bin/mailweir", "the binary")
+	flag.StringVar(&o.Go, "go", "go", "the go command")
+	flag.StringVar(&o.Dir, "dir", "/var/tmp", "an existing directory on the disk that is to be measured")
+	flag.StringVar(&o.Report, "report", "out/bench.md", "the file to write")
+	flag.IntVar(&o.Repetitions, "repetitions", o.Repetitions, "how often everything is measured")
+	flag.IntVar(&o.Subscribers, "subscribers", o.Subscribers, "of the packet path's box, at most 1048576")
+	flag.IntVar(&o.Changed, "changed", o.Changed, "subscribers that are saved at a time")
+	flag.Float64Var(&o.Rate, "rate", o.Rate, "connections a second")
+	flag.DurationVar(&o.Sample, "sample", o.Sample, "how long a sample of connections takes")
+	parts := flag.String("parts", "governor,store,latency", "what is measured")
+	flag.Parse()
+	if flag.NArg() > 0 || o.Repetitions < 1 || o.Subscribers < 1 || o.Subscribers > 1<<20 || o.Changed < 1 || o.Rate <= 0 || o.Rate*o.Sample.Seconds() < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	o.Governor, o.Store, o.Latency = false, false, false
+	for part := range strings.SplitSeq(*parts, ",") {
+		switch part {
+		case "governor":
+			o.Governor = true
+		case "store":
+			o.Store = true
+		case "latency":
+			o.Latency = true
+		default:
+			return fmt.Errorf("-parts: there is no part %q", part)
+		}
+	}
+	for _, path := range []*string{&o.Tree, &o.Mailweir, &o.Dir, &o.Report} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	o.Out, o.Log = os.Stdout, os.Stderr
+	return bench.Main(ctx, o)
+}
