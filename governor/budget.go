@@ -132,11 +132,13 @@ type plan struct {
 	highest Stage
 	ladder  Ladder
 	limits  []limit
-	nth     []int // which of limits are budgets of destinations
-	places  int   // budgets that have a state
-	few     int   // with no more sessions running than this, concurrent ones are below WarnAt
+	nth     []int   // which of limits are budgets of destinations
+	places  int     // budgets that have a state
+	quick   []quick // the same as limits, for pass; empty where that cannot be
+	pays    []uint8 // which of them a session is charged to
+	few     int     // with no more sessions running than this, concurrent ones are below WarnAt
 
-	shape   uint32 // place in Governor.shapes, while somebody is under it
+	shape   uint16 // place in Governor.shapes, while somebody is under it
 	users   int
 	current bool // the policy's, and not an earlier one
 }
@@ -159,6 +161,7 @@ func newPlan(p Plan) *plan {
 			c.add(newLimit(b, l))
 		}
 	}
+	c.quicken()
 	return c
 }
 

@@ -61,6 +61,10 @@ func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool)
 		}
 		return entry{}, false
 	}
+	if p == nil && len(g.unknown) >= maxUnknown && g.unknown[name] == nil {
+		g.stats.Untracked++
+		return entry{}, false
+	}
 	if slot = g.insert(sub, tag); slot == 0 {
 		g.stats.Untracked++
 		return entry{}, false
@@ -72,7 +76,7 @@ func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool)
 		}
 	}
 	e := entry{record: g.record(slot), slot: slot}
-	e.mode = g.mode
+	e.setMode(g.mode)
 	g.put(&e, p)
 	g.stages[StageObserve]++
 	if len(g.gone) > 0 {
@@ -83,6 +87,10 @@ func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool)
 	}
 	return e, true
 }
+
+// maxUnknown is how many plans that no policy has are told apart; a session under one more passes uncounted. It leaves
+// room in record.shape for those of many policies.
+const maxUnknown = 1 << 14
 
 // stranger notes whether e is one.
 func (g *Governor) stranger(e *entry, is bool) {
@@ -100,7 +108,7 @@ func (g *Governor) stranger(e *entry, is bool) {
 // put gives e plan p, its budgets whole.
 func (g *Governor) put(e *entry, p *plan) {
 	if p.users == 0 {
-		p.shape = g.shapes.put(p)
+		p.shape = uint16(g.shapes.put(p))
 	}
 	p.users++
 	e.plan, e.shape = p, p.shape
@@ -115,7 +123,7 @@ func (g *Governor) put(e *entry, p *plan) {
 // left tells that one subscriber less is under p.
 func (g *Governor) left(p *plan) {
 	if p.users--; p.users == 0 {
-		g.shapes.drop(p.shape)
+		g.shapes.drop(uint32(p.shape))
 		if g.unknown[p.name] == p {
 			delete(g.unknown, p.name)
 		}
@@ -214,13 +222,13 @@ func (g *Governor) adopt(e *entry, p *plan, now int64) {
 // enforced ends what mode observe only imagined: nobody had told the sender to stop, so its pressure and its retries are
 // forgotten and a cut ends, for the reason why. What was really used stays used.
 func (e *entry) enforced(m Mode, why string, now int64) {
-	if e.mode == ModeObserve && m == ModeEnforce && e.t != nil {
+	if e.mode() == ModeObserve && m == ModeEnforce && e.t != nil {
 		e.t.calmAt, e.t.denied, e.t.denials = nil, nil, allowance{}
 		if e.stage == StageCut && e.t.until > now {
 			e.t.until, e.t.lifted = now, why
 		}
 	}
-	e.mode = m
+	e.setMode(m)
 }
 
 // idle tells whether nothing would be lost if e were forgotten, but its decisions and its retries if they are older

@@ -86,3 +86,19 @@ func (g *Governor) everybody(now time.Time) []Saved {
 	all, _ := g.Snapshot(0, 1<<20, now)
 	return all
 }
+
+func TestTokensWithoutADivision(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLimit(Budget{Of: Sessions, Limit: rapid.IntRange(1, MaxLimit).Draw(t, "limit"), Burst: rapid.IntRange(1, MaxLimit).Draw(t, "burst"),
+			Per: time.Duration(rapid.Int64Range(int64(MinPer), int64(MaxPer)).Draw(t, "per"))}, DefaultLadder())
+		p := plan{}
+		p.add(l)
+		p.quicken()
+		span := rapid.Int64Range(0, l.debt).Draw(t, "span")
+		span += rapid.Int64Range(-1, 1).Draw(t, "edge") - span%l.token*rapid.Int64Range(0, 1).Draw(t, "whole")
+		if span = max(0, span); p.quick[0].tokens(span) != int64(l.tokens(span)) {
+			t.Fatalf("%d of %d: %d tokens, are %d", span, l.token, p.quick[0].tokens(span), l.tokens(span))
+		}
+	})
+}

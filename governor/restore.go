@@ -75,7 +75,7 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 	}
 	e := entry{record: g.record(slot), slot: slot}
 	e.flags |= stored
-	e.mode = min(v.Mode, ModeEnforce)
+	e.setMode(v.Mode)
 	g.put(&e, p)
 	g.stranger(&e, v.Unlisted)
 	for i := range p.limits {

@@ -16,9 +16,12 @@ func (g *Governor) Dirty(max int, now time.Time) []Saved {
 		out = append(out, Saved{Subscriber: id, Gone: true})
 		g.rest(len(out))
 	}
-	for len(out) < max && g.first != 0 {
-		e := g.entry(g.first)
-		g.clean(e.slot)
+	for len(out) < max {
+		slot := g.pop()
+		if slot == 0 {
+			break
+		}
+		e := g.entry(slot)
 		out = append(out, g.saved(&e, g.clock.at(now)))
 		g.rest(len(out))
 	}
@@ -55,7 +58,7 @@ func (g *Governor) Snapshot(from, max int, now time.Time) (some []Saved, next in
 // saved is what the store is given of e.
 func (g *Governor) saved(e *entry, t int64) Saved {
 	e.flags |= stored
-	s := Saved{Subscriber: g.name(e.slot), Plan: e.plan.name, Unlisted: e.flags&unlisted != 0, Mode: e.mode,
+	s := Saved{Subscriber: g.name(e.slot), Plan: e.plan.name, Unlisted: e.flags&unlisted != 0, Mode: e.mode(),
 		Stage: e.stage, Budgets: make([]SavedBudget, len(e.plan.limits))}
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]
@@ -93,9 +96,9 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 }
 
 func (e *entry) savedKnown(to []SavedDestination, from []known, t int64) []SavedDestination {
-	for _, k := range from {
-		if k.of != 0 && k.fresh(e.plan.destinations(k.of), t) {
-			to = append(to, SavedDestination{Budget: e.plan.nth[k.of-1], Network: network{k.bits, k.kind}.saved(), At: time.Duration(k.at)})
+	for i := range from {
+		if k := &from[i]; k.of != 0 && k.fresh(e.plan.destinations(k), t) {
+			to = append(to, SavedDestination{Budget: e.plan.nth[k.nth()-1], Network: k.network().saved(), At: time.Duration(k.at())})
 		}
 	}
 	return to

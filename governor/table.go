@@ -6,57 +6,66 @@ import (
 )
 
 const (
-	inline    = 8   // budgets that a record has room for itself; what is beyond is in trouble
-	pageSlots = 512 // records that are allocated at once: 80 KiB
-	shortName = 31  // a longer name is kept apart
+	inline    = 7    // budgets that a record has room for itself; what is beyond is in trouble
+	pageSlots = 2048 // records that are allocated at once: 256 KiB
+	shortName = 23   // bytes; a longer name is kept apart
 )
 
-// record is a subscriber in the table, without pointers: 128 bytes and 32 for the name, which stands with them since
-// every lookup reads both. With its cells in the index, which is never less than a third full once it has grown, a
-// subscriber takes at most 152 bytes beside its name, and 144 where there are a million. All moments are nanoseconds of
-// the governor's clock.
+// record is a subscriber in the table: two cache lines, without pointers, its name included. With its cells in the
+// index, which is never less than a third full once it has grown, a subscriber takes at most 152 bytes, and 144 where
+// there are a million. All moments are nanoseconds of the governor's clock.
 type record struct {
-	name       name
-	open       int32  // sessions running
-	charged    uint32 // sessions charged so far, and leaps where what was charged is void: see Receipt
-	tag        uint32 // hash of the name
-	shape      uint32 // the plan: place in shapes
-	rare       uint32 // place in table.rare; 0: none
-	next, prev uint32 // in the list of those to be saved; next also in that of free slots
-	stage      Stage
-	mode       Mode // under which stage and pressure came about
-	flags      flags
-	wholeAt    [inline]int64 // by limit.place: when the budget is whole again
-	known      [2]known      // networks that were charged; more of them are in trouble
+	wholeAt [inline]int64 // by limit.place: when the budget is whole again
+	open    int32         // sessions running
+	charged uint32        // sessions charged so far, and leaps where what was charged is void: see Receipt
+	rare    uint32        // place in table.rare; 0: none
+	next    uint32        // in the list of those to be saved, or of free slots
+	shape   uint16        // the plan: place in Governor.shapes
+	stage   Stage
+	flags   flags
+	name    [shortName + 1]byte // its length first; longName: a place in table.long instead
+	known   [2]known            // networks that were charged; more of them are in trouble
 }
+
+const longName = 255
 
 type flags uint8
 
 const (
-	live     flags = 1 << iota // the slot is in use
-	dirty                      // changed since it was saved
+	live     flags = 1 << iota // somebody has the slot
+	dirty                      // in the list of those to be saved
 	stored                     // has been given out for saving: the store may know it
 	unlisted                   // a stranger
+	observed                   // the stage and the pressure came about in mode observe
 )
 
-type name [shortName + 1]byte // its length first; longName: a place in table.long instead
+// mode is that in which the stage and the pressure came about.
+func (r *record) mode() Mode {
+	if r.flags&observed != 0 {
+		return ModeObserve
+	}
+	return ModeEnforce
+}
 
-const longName = 255
+func (r *record) setMode(m Mode) {
+	if r.flags &^= observed; m == ModeObserve {
+		r.flags |= observed
+	}
+}
 
 // table holds the records. A slot is a number from 1 on and stays the same as long as its subscriber is known; 0 is
 // none. Everything grows page by page and is never moved.
 type table struct {
-	seed     maphash.Seed
-	index    index
-	pages    []*[pageSlots]record
-	long     pool[string]
-	rare     pool[*trouble]
-	free     uint32 // the first free slot
-	high     uint32 // slots below were in use at some time
-	count    int
-	unlisted int    // strangers among them
-	first    uint32 // to be saved, oldest change first
-	last     uint32
+	seed        maphash.Seed
+	index       index
+	pages       []*[pageSlots]record
+	long        pool[string]
+	rare        pool[*trouble]
+	free        uint32 // the first free slot
+	high        uint32 // slots below were in use at some time
+	count       int
+	unlisted    int    // strangers among them
+	first, last uint32 // to be saved, the oldest change first; some of them are not live any more
 }
 
 func newTable() table {
@@ -88,9 +97,11 @@ func (p *pool[T]) drop(at uint32) {
 
 func (t *table) record(slot uint32) *record { return &t.pages[slot/pageSlots][slot%pageSlots] }
 
+func (t *table) hash(sub string) uint32 { return uint32(maphash.String(t.seed, sub)) }
+
 // find is the slot of sub, or 0; tag is the hash of its name.
 func (t *table) find(sub string) (slot, tag uint32) {
-	tag = uint32(maphash.String(t.seed, sub))
+	tag = t.hash(sub)
 	b := t.index.bucket(tag)
 	for i := tag % bucketCells; b[i] != 0; i = (i + 1) % bucketCells {
 		if slot = uint32(b[i]); uint32(b[i]>>32) == tag && t.named(t.record(slot), sub) {
@@ -102,20 +113,19 @@ func (t *table) find(sub string) (slot, tag uint32) {
 
 // named tells whether r is that of sub.
 func (t *table) named(r *record, sub string) bool {
-	n := &r.name
-	if n[0] == longName {
-		return t.long.all[binary.NativeEndian.Uint32(n[1:])] == sub
+	if n := int(r.name[0]); n <= shortName {
+		return n == len(sub) && string(r.name[1:1+n]) == sub
 	}
-	return int(n[0]) == len(sub) && string(n[1:1+n[0]&shortName]) == sub
+	return t.long.all[binary.NativeEndian.Uint32(r.name[1:])] == sub
 }
 
 // name is a copy of the name in slot.
 func (t *table) name(slot uint32) string {
-	n := &t.record(slot).name
-	if n[0] == longName {
-		return t.long.all[binary.NativeEndian.Uint32(n[1:])]
+	r := t.record(slot)
+	if n := int(r.name[0]); n <= shortName {
+		return string(r.name[1 : 1+n])
 	}
-	return string(n[1 : 1+n[0]])
+	return t.long.all[binary.NativeEndian.Uint32(r.name[1:])]
 }
 
 // insert makes a record for sub, which is not known; 0 if there is no room.
@@ -135,33 +145,39 @@ func (t *table) insert(sub string, tag uint32) uint32 {
 	} else {
 		t.high++
 	}
-	*r = record{tag: tag, flags: live}
-	n := &r.name
+	*r = record{flags: live}
 	if len(sub) > shortName {
-		n[0] = longName
-		binary.NativeEndian.PutUint32(n[1:], t.long.put(sub))
+		r.name[0] = longName
+		binary.NativeEndian.PutUint32(r.name[1:], t.long.put(sub))
 	} else {
-		n[0] = uint8(len(sub))
-		copy(n[1:], sub)
+		r.name[0] = uint8(len(sub))
+		copy(r.name[1:], sub)
 	}
 	t.count++
 	return slot
 }
 
-// remove forgets slot.
+// remove forgets slot. Where it is still to be saved, it is free only when pop has come to it.
 func (t *table) remove(slot uint32) {
 	r := t.record(slot)
-	t.clean(slot)
-	t.index.remove(r.tag, slot)
-	if n := &r.name; n[0] == longName {
-		t.long.drop(binary.NativeEndian.Uint32(n[1:]))
+	t.index.remove(t.hash(t.name(slot)), slot)
+	if r.name[0] == longName {
+		t.long.drop(binary.NativeEndian.Uint32(r.name[1:]))
 	}
 	if r.rare != 0 {
 		t.rare.drop(r.rare)
 	}
-	*r = record{next: t.free}
-	t.free = slot
 	t.count--
+	if r.flags&dirty != 0 {
+		*r = record{flags: dirty, next: r.next}
+		return
+	}
+	t.release(slot)
+}
+
+func (t *table) release(slot uint32) {
+	*t.record(slot) = record{next: t.free}
+	t.free = slot
 }
 
 // mark puts slot at the end of those to be saved, if it is not among them.
@@ -171,7 +187,7 @@ func (t *table) mark(slot uint32) {
 		return
 	}
 	r.flags |= dirty
-	r.next, r.prev = 0, t.last
+	r.next = 0
 	if t.last == 0 {
 		t.first = slot
 	} else {
@@ -180,22 +196,20 @@ func (t *table) mark(slot uint32) {
 	t.last = slot
 }
 
-// clean takes slot out of those to be saved.
-func (t *table) clean(slot uint32) {
-	r := t.record(slot)
-	if r.flags&dirty == 0 {
-		return
+// pop takes the first of those to be saved; 0 if there is none.
+func (t *table) pop() uint32 {
+	for t.first != 0 {
+		slot := t.first
+		r := t.record(slot)
+		if t.first = r.next; t.first == 0 {
+			t.last = 0
+		}
+		r.flags &^= dirty
+		r.next = 0
+		if r.flags&live != 0 {
+			return slot
+		}
+		t.release(slot)
 	}
-	r.flags &^= dirty
-	if r.prev == 0 {
-		t.first = r.next
-	} else {
-		t.record(r.prev).next = r.next
-	}
-	if r.next == 0 {
-		t.last = r.prev
-	} else {
-		t.record(r.next).prev = r.prev
-	}
-	r.next, r.prev = 0, 0
+	return 0
 }

@@ -136,7 +136,7 @@ func (g *Governor) relieve(e *entry, now int64, keep time.Duration) {
 	if e.t == nil || e.stage != StageObserve {
 		return
 	}
-	e.t.known = slices.DeleteFunc(e.t.known, func(k known) bool { return k.of == 0 || !k.fresh(e.plan.destinations(k.of), now) })
+	e.t.known = slices.DeleteFunc(e.t.known, func(k known) bool { return k.of == 0 || !k.fresh(e.plan.destinations(&k), now) })
 	if len(e.t.known) == 0 {
 		e.t.known = nil
 	}

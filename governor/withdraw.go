@@ -39,11 +39,11 @@ func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
 			whole = whole && least >= l.token
 		case Destinations:
 			k := e.chargedFor(l, r.to, t)
-			if r.to.kind == 0 || k == nil || k.at > r.at || k.opens == manyOpens {
+			if r.to.kind == 0 || k == nil || k.at() > r.at || k.opens == manyOpens {
 				continue
 			}
 			if k.opens--; k.opens == 0 {
-				e.refund(l, l.token-(t-k.at), t)
+				e.refund(l, l.token-(t-k.at()), t)
 				*k = known{}
 			}
 		}
