@@ -229,11 +229,12 @@ func BenchmarkTable(b *testing.B) {
 		one := attempt(ids[7], 7)
 		slot, _ := g.find(ids[7])
 		first := g.record(slot)
+		as := *first
 		began = time.Now()
 		for range batch {
-			now = now.Add(15 * time.Minute)
-			g.Open(one, now)
-			first.open = 0
+			d := g.Open(one, now)
+			sum += int32(d.Action)
+			*first = as // as if it had never been: time that passes here would make everybody's budgets whole
 		}
 		hot = append(hot, time.Since(began))
 	}
@@ -250,7 +251,9 @@ func BenchmarkTable(b *testing.B) {
 	b.ReportMetric(per(random)/per(lookup), "random/map")
 	b.ReportMetric(per(hot)/per(lookup), "hot/map")
 	b.ReportMetric(0, "ns/op")
-	runtime.KeepAlive(sum)
+	if len(g.rare.all) > n/100 { // some come thrice within minutes and are warned
+		b.Errorf("%d of %d went the long way", len(g.rare.all), len(random)*batch)
+	}
 }
 
 // alive makes every budget of id live: two sessions to two networks, handshakes, a message.

@@ -111,10 +111,11 @@ func (t *table) find(sub string) (slot, tag uint32) {
 	return 0, tag
 }
 
-// named tells whether r is that of sub.
+// named tells whether r is that of sub. That open is not negative is asked to have its cache line on the way while the
+// other one, with the name, is waited for.
 func (t *table) named(r *record, sub string) bool {
 	if n := int(r.name[0]); n <= shortName {
-		return n == len(sub) && string(r.name[1:1+n]) == sub
+		return r.open >= 0 && n == len(sub) && string(r.name[1:1+n]) == sub
 	}
 	return t.long.all[binary.NativeEndian.Uint32(r.name[1:])] == sub
 }
