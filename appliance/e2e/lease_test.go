@@ -141,3 +141,55 @@ by-kea-prefix,small,02:00:5e:00:53:03
 		t.Errorf("a lease of nobody's hardware address: %q", got)
 	}
 }
+
+// A lease file that goes away takes nobody's address away: the last one that was
+// read counts, the box says what is wrong, and that it is over when it is back.
+func TestLeaseFileThatGoesAway(t *testing.T) {
+	l, ctx := startLab(t)
+	home := addHome(t, l, "home")
+	b := newBox(t, ctx, l, strings.Replace(config("enforce", ""), "  unmapped_plan:",
+		"  lease_files: [{path: dnsmasq.leases, format: dnsmasq}]\n  unmapped_plan:", 1),
+		"subscriber,plan,circuits\nhome,free,02:00:5e:00:53:01\n")
+	text := fmt.Sprintf("%d 02:00:5e:00:53:01 %s * *\n", time.Now().Add(time.Hour).Unix(), home.IPv4)
+	b.replace("dnsmasq.leases", text)
+	b.start()
+	holds := func(why, want string) {
+		t.Helper()
+		await(t, 5*time.Second, why, func() bool { return b.holder(home.IPv4, time.Time{}) == want })
+	}
+	holds("the lease to be read at the start", "home")
+	health := func(words ...string) bool {
+		for _, r := range b.records("kind=HEALTH&limit=100") {
+			all := true
+			for _, w := range words {
+				all = all && strings.Contains(r.Line, w)
+			}
+			if all {
+				return true
+			}
+		}
+		return false
+	}
+	check(t, os.Remove(filepath.Join(l.Dir, "dnsmasq.leases")))
+	await(t, 10*time.Second, "a HEALTH record that it is gone", func() bool { return health("dnsmasq.leases") })
+	if len(b.status().Problems) == 0 {
+		t.Error("status has no problem")
+	}
+	holds("nobody to lose his address", "home")
+	b.kill()
+	b.start()
+	holds("nobody to lose his address over a crash", "home")
+	// A line that is not understood is told; the others count.
+	b.replace("dnsmasq.leases", text+"this is no lease\n")
+	holds("the lease again", "home")
+	await(t, 10*time.Second, "the broken line to be counted", func() bool {
+		return strings.Contains(b.metrics(), `dnsmasq.leases"} 1`)
+	})
+	// A DHCP server that starts empties its file before it fills it.
+	b.replace("dnsmasq.leases", "")
+	await(t, 10*time.Second, "an empty file to be told", func() bool { return len(b.status().Problems) == 1 })
+	holds("nobody to lose his address by an empty file", "home")
+	b.replace("dnsmasq.leases", strings.Replace(text, home.IPv4.String(), "100.64.200.200", 1))
+	holds("another lease to end this one", "")
+	await(t, 10*time.Second, "no problem when all is well", func() bool { return len(b.status().Problems) == 0 })
+}
