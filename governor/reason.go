@@ -69,14 +69,30 @@ func (d *Decision) take(o offer, c *clock, now time.Time) {
 	d.Until = c.time(o.until, now)
 }
 
-// caseNumber writes n in Crockford's base 32: no I, L, O or U to be misread over the telephone. It starts over after
-// 33 million cases.
+// caseDigits are Crockford's base 32: no I, L, O or U to be misread over the telephone.
+const caseDigits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+// caseNumber writes n in five caseDigits. It starts over after 33 million cases.
 func caseNumber(n uint64) string {
-	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	var b [5]byte
 	for i := len(b) - 1; i >= 0; i-- {
-		b[i] = digits[n%32]
+		b[i] = caseDigits[n%32]
 		n /= 32
 	}
 	return string(b[:])
+}
+
+// ParseCase reads a case's number as it is written; false for what is none.
+func ParseCase(id string) (n uint64, ok bool) {
+	if len(id) != 5 {
+		return 0, false
+	}
+	for _, c := range []byte(id) {
+		digit := strings.IndexByte(caseDigits, c)
+		if digit < 0 {
+			return 0, false
+		}
+		n = n*32 + uint64(digit)
+	}
+	return n, true
 }
