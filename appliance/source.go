@@ -44,6 +44,7 @@ func (s *source) Status() webadmin.Status {
 			Observe: stages[governor.StageObserve], Warn: stages[governor.StageWarn], Pace: stages[governor.StagePace],
 			Defer: stages[governor.StageDefer], Cut: stages[governor.StageCut],
 		},
+		Exempt:   a.gov.Exemptions(),
 		Problems: a.problems(),
 	}
 	for _, p := range cfg.Network.LimitedPorts {
@@ -100,17 +101,13 @@ func (s *source) Subscribers(q webadmin.Query) ([]webadmin.Subscriber, string) {
 // places is everybody, as the roll needs it.
 func (s *source) places() []place {
 	table := s.a.who.Table().All()
-	reports := s.a.gov.List(s.a.now())
-	all := make([]place, 0, len(table)+len(reports))
-	known := make(map[string]bool, len(reports))
-	for _, r := range reports {
-		known[r.Subscriber] = true
-		most := 0.0
-		for _, b := range r.Budgets {
-			most = max(most, b.Ratio)
-		}
-		all = append(all, place{stage: r.Stage, full: most, id: r.Subscriber})
-	}
+	all := make([]place, 0, len(table))
+	known := map[string]bool{}
+	s.a.gov.Each(s.a.now(), func(b governor.Brief) bool {
+		known[b.Subscriber] = true
+		all = append(all, place{stage: b.Stage, full: b.Fullest, id: b.Subscriber})
+		return true
+	})
 	for _, sub := range table {
 		if !known[sub.ID] {
 			all = append(all, place{stage: governor.StageObserve, id: sub.ID})
