@@ -10,9 +10,28 @@
 // counts, and a session is charged to all of them or to none. concurrent_sessions has no window: it is the number of
 // sessions that really run.
 //
-// When a session begins, each budget must have room for one more: sessions is charged one; the others (handshakes,
-// failures, messages, recipients …) are charged nothing yet, but when it happens. What a running session does is charged
-// even where it does not fit, up to one burst beyond full; that debt is paid by time before the next session fits.
+// When a session begins, each budget must have room for one more: sessions is charged one; destinations too, for a network
+// that it does not know; the others (handshakes, failures, messages, recipients, rejected) are charged nothing yet, but
+// when it happens. What a running session does is charged even where it does not fit, up to one burst beyond full; that
+// debt is paid by time before the next session fits.
+//
+// destinations counts distinct destination networks. One that was charged is known for a whole window: sessions to it
+// cost this budget nothing, are never refused by it and never wait for it, even if it is empty. Then it is charged anew,
+// however often it was used meanwhile, so that never more than limit plus burst distinct ones lie in a window. As many
+// are remembered for each budget, at most 2000 (MaxDestinations), and looked through one by one. IPv4 networks are told
+// apart exactly. IPv6 networks are kept as a hash of 32 bits: a new one passes for one of n known ones, and is not
+// counted, with a probability of n/2^32, which is less than one in two million. Where the network is not known (no
+// prefix is given), destinations is not asked.
+//
+// rejected counts the answers 5xx of the server to MAIL, RCPT or a message, in clear, beyond a share of one in ten: every
+// one costs a token, and every recipient accepted gives back a ninth of one, never beyond whole. Answers 4xx are not
+// counted, since greylisting is lawful.
+//
+// A session that never comes about, because its TCP handshake does not finish, is given back (Withdraw), so that forged
+// SYNs cannot spend a neighbour's budget for good. Given back is what is certainly still used of it: as much as was used
+// all the time since, at the least. So whatever is withdrawn, of the sessions that came about never more than limit plus
+// burst lie in a window; where many others began since, less may come back than could. A network is given back when
+// every session to it since it was charged was withdrawn.
 //
 // The figures shown are whole tokens, rounded up, of the burst: "sessions 4/5 at once, 20 per 1h (80%)". Per cent are
 // rounded down. The thresholds of the ladder are compared with these very figures.
@@ -31,6 +50,13 @@
 //     fast as the budget refills, and the figure shown is then used + this one + pressure: "sessions 15/5 at once, 20 per
 //     1h (300%)". At cut_at the subscriber is cut for cut_for, and the pressure is forgotten. Pressure is counted up to
 //     a hundred times the burst.
+//   - A retry is a denied attempt to a destination network that this subscriber was denied before. It adds no pressure
+//     and never cuts, as long as it comes at a mail server's pace: to one network 20 at once, and then six while a token
+//     of the budget that denies comes back (of several, the slowest), but never fewer than one in 15 s, which is
+//     Postfix's 20 in five minutes; to all networks together three times as much, first attempts counted. Beyond that
+//     it is hammering, and presses. So a queue that is tried again every some minutes never brings its sender a cut, and
+//     a bot in a home's plan that calls one server, or ten, 96 times a minute is cut within a minute. The 128 networks denied last are
+//     remembered, each until it was left alone for a day. Decision.Retry tells.
 //
 // A plan's highest_stage caps all of it: below cut, pressure does nothing; with pace, what does not fit waits as long as
 // it would have to, but at most pace_max, and then passes; with warn and observe it passes. What passes so is charged up
@@ -59,8 +85,26 @@
 // So more sessions run than the figures of concurrent_sessions would allow, and they are counted. When the mode changes
 // to enforce, what was used stays used, but pressure is forgotten and cuts end: nobody had told these senders to stop.
 //
+// # Exemptions
+//
+// An exemption is mode observe for one subscriber: everything is counted and decided as ever, and then passes.
+// Decision.Exemption is its reason, and the mode of its decisions, changes and report is observe. It needs a reason and
+// an end, at most 366 days away, on the governor's own clock: no step of the wall clock ends or prolongs it. When it
+// ends, by time or by hand, what was used stays used, pressure and retries are forgotten and a cut ends, as from mode
+// observe to enforce. A subscriber with an exemption is never forgotten.
+//
+// # Who is known
+//
+// Subscribers are known from their first session on until everything of theirs is whole, calm and forgotten; at most
+// MaxSubscribers, of which strangers (Attempt.Unlisted) may be a quarter. Beyond, sessions pass uncounted. A subscriber
+// takes 128 bytes in the table, which holds up to seven budgets with a window and two networks each, and up to 24 bytes
+// in its index; only who was over something, is exempt, knows more networks or has more budgets takes more beside it, some
+// hundred bytes and up to 50 decisions. The table grows by 2048 subscribers or by one bucket of the index at a time,
+// which takes some ten microseconds.
+//
 // # Time
 //
 // Budgets run on a clock that only goes forward (see Restore for what happens between two lives). After a power cut at
-// most what happened since the last save is missing, in the subscriber's favour. Running sessions are not restored.
+// most what happened since the last save is missing, in the subscriber's favour. Running sessions and what Explain
+// remembers of decisions are not restored.
 package governor

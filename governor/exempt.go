@@ -57,11 +57,18 @@ func (g *Governor) Exempt(sub, plan string, x Exemption, now time.Time) error {
 		}
 	}
 	g.current(&e, t, now)
-	g.troubled(&e).exempt = &exemption{since: t, until: t + int64(lasts), reason: x.Reason, by: x.By}
-	g.exempt[e.slot] = struct{}{}
+	g.exempts(&e, &exemption{since: t, until: t + int64(lasts), reason: x.Reason, by: x.By})
 	g.current(&e, t, now)
 	g.mark(e.slot)
 	return nil
+}
+
+func (g *Governor) exempts(e *entry, x *exemption) {
+	g.troubled(e).exempt = x
+	if len(g.exempt) == 0 || x.until < g.due {
+		g.due = x.until
+	}
+	g.exempt[e.slot] = struct{}{}
 }
 
 // Unexempt ends the exemption of sub before its time; false if there is none. What it only imagined is forgotten, as
@@ -107,9 +114,14 @@ func (g *Governor) Expired(now time.Time) []Ended {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
-	for slot := range g.exempt {
-		e := g.entry(slot)
-		g.lapsed(&e, t, now)
+	if len(g.exempt) > 0 && g.due <= t {
+		g.due = forever
+		for slot := range g.exempt {
+			e := g.entry(slot)
+			if g.lapsed(&e, t, now); e.t.exempt != nil {
+				g.due = min(g.due, e.t.exempt.until)
+			}
+		}
 	}
 	out := g.ended
 	g.ended = nil

@@ -82,6 +82,18 @@ func TestExemptionsEndByTimeAndAreTold(t *testing.T) {
 	if len(g.Expired(late)) != 0 || g.Stats().Exempt != 0 {
 		t.Error("told twice")
 	}
+	// of several, in the order in which they end
+	for i, id := range []string{"c", "a", "b"} {
+		if err := g.Exempt(id, "home", Exemption{Until: late.Add(time.Duration(3-i) * time.Second), Reason: "r"}, late); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, id := range []string{"b", "a", "c"} {
+		if got := g.Expired(late.Add(time.Duration(i+1) * time.Second)); len(got) != 1 || got[0].Subscriber != id {
+			t.Errorf("%s: %+v", id, got)
+		}
+	}
+	late = late.Add(3 * time.Second)
 	// of somebody whom nothing but Expired looks at
 	exempt(t, g, time.Minute, late)
 	if len(g.Expired(late)) != 0 || len(g.Expired(late.Add(time.Minute))) != 1 {
@@ -170,6 +182,7 @@ func TestStrangersFillAQuarter(t *testing.T) {
 	if s := g.Stats(); s.Subscribers != 10 || s.Unlisted != 10 || s.Untracked != 20 || s.Strangers != 20 {
 		t.Errorf("%+v", s)
 	}
+	g.Spend("one more", "home", Messages, 1, t0) // of a session that was not counted
 	for _, id := range names(60)[30:] {
 		g.Open(Attempt{Subscriber: id, Plan: "home"}, t0)
 	}

@@ -26,6 +26,7 @@ type Governor struct {
 	watch   []uint32         // slots of those above observe
 	exempt  map[uint32]struct{}
 	ended   []Ended             // exemptions that ended, for Expired
+	due     int64               // none ends before
 	gone    map[string]struct{} // forgotten, but perhaps still in the store
 	stages  [stages]int
 	sweep   uint32 // the slot where to look next for idle ones
@@ -248,7 +249,7 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) (d 
 	}
 	e, ok := g.lookup(sub)
 	if !ok {
-		if g.count >= g.most { // its session was counted as untracked already
+		if g.count >= g.most || g.unlisted >= g.most/4 { // its session was counted as untracked already
 			return d
 		}
 		if e, ok = g.admit(sub, plan, g.plans[plan], false); !ok {

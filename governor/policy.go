@@ -18,7 +18,7 @@ const (
 	Destinations            // distinct destination networks
 	Messages                // messages accepted by the server
 	Recipients              // recipients accepted by the server
-	Rejected                // 4xx and 5xx replies of the server
+	Rejected                // 5xx replies of the server beyond one for nine recipients accepted
 	kinds
 )
 

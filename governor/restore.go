@@ -119,8 +119,7 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 		g.watched(&e)
 	}
 	if x := v.Exemption; x != nil && x.Reason != "" {
-		g.troubled(&e).exempt = &exemption{since: min(int64(x.Since), t), until: min(int64(x.Until), t+int64(MaxExemption)), reason: x.Reason, by: x.By}
-		g.exempt[slot] = struct{}{}
+		g.exempts(&e, &exemption{since: min(int64(x.Since), t), until: min(int64(x.Until), t+int64(MaxExemption)), reason: x.Reason, by: x.By})
 	}
 	g.current(&e, t, now)
 }

@@ -12,7 +12,7 @@ const (
 )
 
 // record is a subscriber in the table: two cache lines, without pointers, its name included. With its cells in the
-// index, which is never less than a third full once it has grown, a subscriber takes at most 152 bytes, and 144 where
+// index, which is never less than a third full as long as it grows, a subscriber takes at most 152 bytes, and 144 where
 // there are a million. All moments are nanoseconds of the governor's clock.
 type record struct {
 	wholeAt [inline]int64 // by limit.place: when the budget is whole again
