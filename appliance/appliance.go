@@ -135,6 +135,41 @@ func Run(ctx context.Context, opt Options) error {
 // open brings up everything that can fail, in an order in which nothing is
 // steered to us before somebody is there to judge it.
 func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
+	if err := a.recall(cfg, table); err != nil {
+		return err
+	}
+	var err error
+	if a.answers, err = responder.Listen(a.now); err != nil {
+		return err
+	}
+	a.judge.answers = a.answers
+	if err := a.lines.use(cfg); err != nil {
+		return err
+	}
+
+	if a.kernel, err = ruleset.Probe(); err != nil {
+		return fmt.Errorf("find out what the kernel can do: %w", err)
+	}
+	// Before the first rule, so that a queue never steers to nobody.
+	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%w; another program has this queue: set queue.first to numbers that are free", err)
+		}
+		return err
+	}
+	if a.web, err = webadmin.New(a.webOptions(cfg)); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w; another program has admin.listen %s: set another port", err, cfg.Admin.Listen)
+		}
+		return err
+	}
+	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "started", File: cfg.Path()}))
+	return nil
+}
+
+// recall brings up what needs no network: what is judged by, what is written, and
+// what the last life saved.
+func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.cfg.Store(cfg)
 	a.who = newIdentity(cfg, table)
 	now := a.now()
@@ -172,36 +207,12 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	}
 	a.cases.reconcile(a.caseOf, now)
 	a.plansThere(cfg)
-	if a.answers, err = responder.Listen(a.now); err != nil {
-		return err
-	}
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
-	a.judge = &judge{gov: a.gov, who: a.who, answers: a.answers, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
+	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
 	a.judge.end = a.endSessions
 	a.judge.cases, a.judge.book = a.cases, a.book
-	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.cutter.moved}
-	if err := a.lines.use(cfg); err != nil {
-		return err
-	}
 	a.judge.rules.Store(rulesOf(cfg))
-
-	if a.kernel, err = ruleset.Probe(); err != nil {
-		return fmt.Errorf("find out what the kernel can do: %w", err)
-	}
-	// Before the first rule, so that a queue never steers to nobody.
-	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("%w; another program has this queue: set queue.first to numbers that are free", err)
-		}
-		return err
-	}
-	if a.web, err = webadmin.New(a.webOptions(cfg)); err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("%w; another program has admin.listen %s: set another port", err, cfg.Admin.Listen)
-		}
-		return err
-	}
-	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "started", File: cfg.Path()}))
+	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.cutter.moved}
 	return nil
 }
 
@@ -290,10 +301,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
 	err = errors.Join(err, a.unsteer())
-	if e := a.saver.saveNow(); e != nil {
-		err = errors.Join(err, e)
-	}
-	err = errors.Join(err, a.keeper.save())
+	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow())
 	return errors.Join(err, endWriter())
 }
 

@@ -45,17 +45,25 @@ func (k *keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			if err := k.save(); err != nil {
-				k.log.Error("save addresses and cases; what was not saved stays in memory and is tried again", "err", err)
-				k.health.begin(records.HealthFacts{What: "keeper", Detail: err.Error()})
-			} else {
-				k.health.end("keeper")
-			}
+			_ = k.saveNow() // which has told
 		}
 	}
 }
 
-// save writes everything that changed since it was last written.
+// saveNow writes everything that changed since it was last written, and waits for
+// the disk. The error has been told already; what was not saved stays in memory and
+// is tried again within a second.
+func (k *keeper) saveNow() error {
+	err := k.save()
+	if err != nil {
+		k.log.Error("save addresses and cases; what was not saved stays in memory and is tried again", "err", err)
+		k.health.begin(records.HealthFacts{What: "keeper", Detail: err.Error()})
+	} else {
+		k.health.end("keeper")
+	}
+	return err
+}
+
 func (k *keeper) save() error {
 	k.saving.Lock()
 	defer k.saving.Unlock()

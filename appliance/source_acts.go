@@ -19,8 +19,9 @@ func (s *source) audit(who, what, object, before, after string) {
 	s.a.writer.Say(records.Audit(records.AuditFacts{Time: s.a.now(), Who: who, What: what, Object: object, Before: before, After: after}))
 }
 
-// Release forgives a subscriber everything, lets go of what is held and cut, and
-// says who did it.
+// Release forgives a subscriber everything, lets go of what is held and cut, says
+// who did it, and has it on disk before it returns. It holds also when it cannot be
+// saved, which saver and keeper tell: a customer who waits is not held for a disk.
 func (s *source) Release(id, who string) (webadmin.Subscriber, error) {
 	a, now := s.a, s.a.now()
 	before := "observe"
@@ -41,6 +42,7 @@ func (s *source) Release(id, who string) (webadmin.Subscriber, error) {
 		after = fmt.Sprintf("observe, %d held replies let go", held)
 	}
 	s.audit(who, "release", id, before, after)
+	_, _ = a.saver.saveNow(), a.keeper.saveNow() // both have told
 	v, _ := s.Subscriber(id)
 	return v, nil
 }
