@@ -100,7 +100,7 @@
 // takes 128 bytes in the table, which holds up to seven budgets with a window and two networks each, and up to 24 bytes
 // in its index; only who was over something, is exempt, knows more networks or has more budgets takes more beside it, some
 // hundred bytes and up to 50 decisions. The table grows by 2048 subscribers or by one bucket of the index at a time,
-// which takes some ten microseconds.
+// which takes some tens of microseconds.
 //
 // # Time
 //

@@ -264,15 +264,18 @@ func TestManyAtOnceLoseNothing(t *testing.T) {
 }
 
 func TestOpenAllocatesNothing(t *testing.T) {
-	p := home(StageCut, Budget{Of: Sessions, Limit: MaxLimit, Per: time.Hour}, Budget{Of: ConcurrentSessions, Limit: 10}, Budget{Of: Messages, Limit: MaxLimit, Per: time.Hour})
+	p := home(StageCut, Budget{Of: Sessions, Limit: MaxLimit, Per: time.Hour}, Budget{Of: ConcurrentSessions, Limit: 10}, Budget{Of: Messages, Limit: MaxLimit, Per: time.Hour},
+		Budget{Of: Destinations, Limit: 1000, Per: time.Second})
 	g := New(p, t0)
 	now := t0
 	g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
 	g.Dirty(1, now)
 	g.Close("S", now)
-	got := testing.AllocsPerRun(1000, func() {
+	n := 0
+	got := testing.AllocsPerRun(5000, func() {
 		now = now.Add(time.Millisecond)
-		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
+		n++
+		g.Open(Attempt{Subscriber: "S", Plan: "home", Destination: host(n % 2)}, now)
 		g.Spend("S", "home", Messages, 1, now)
 		g.Close("S", now)
 	})
