@@ -110,6 +110,9 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 	if id == "" {
 		return ErrUnknownLine
 	}
+	if row < 0 {
+		d.stranger(d.claimOf(b.Source, b.Prefix, b.Session))
+	}
 	return nil
 }
 
@@ -187,6 +190,8 @@ func (d *Directory) link(c *claim) {
 	c.elder, c.younger = d.lines[c.id], nil
 	if c.elder != nil {
 		c.elder.younger = c
+	} else if c.madeUp() {
+		d.made.lines++
 	}
 	d.lines[c.id] = c
 }
@@ -207,8 +212,12 @@ func (d *Directory) unlink(c *claim) {
 		d.lines[c.elder.id] = c.elder
 	default:
 		delete(d.lines, c.id)
+		if c.madeUp() {
+			d.made.lines--
+		}
 	}
 	c.elder, c.younger = nil, nil
+	d.made.forget(c)
 }
 
 // better orders the claims on one prefix; what came last goes first.

@@ -344,7 +344,11 @@ func TestDirectoryAlone(t *testing.T) {
 	d.Bind(radius("2001:db8:9::/64", "nas|3", "o"), after(4), after(4))
 	alone(true, "2001:db8:9::1")
 	d.Bind(radius("2001:db8:9::/80", "nas|4", "nobody's user"), after(5), after(5))
-	alone(false, "2001:db8:9::1", "2001:db8:9:0:1::1")
+	alone(true, "2001:db8:9::1", "2001:db8:9:0:1::1") // it has nothing in a prefix of a known line
+	d.Bind(radius("2001:db8:a::/64", "nas|5", "nobody"), after(6), after(6))
+	alone(true, "2001:db8:a::1")
+	d.Bind(radius("2001:db8:a::/80", "nas|6", "nobody else"), after(7), after(7))
+	alone(false, "2001:db8:a::1", "2001:db8:a:0:1::1")
 }
 
 func TestPlansOfTheOperator(t *testing.T) {

@@ -5,11 +5,16 @@ import (
 	"slices"
 )
 
-// decide lets lookups find whoever is first of those that are somebody.
+// decide lets lookups find whoever is first of those that are known, or else first of those that are made up.
 func (d *Directory) decide(p netip.Prefix) {
-	c := d.claims[p]
-	for c != nil && c.id == "" {
-		c = c.next
+	var c *claim
+	for one := d.claims[p]; one != nil; one = one.next {
+		if one.id != "" && (c == nil || c.madeUp()) {
+			c = one
+		}
+		if c != nil && !c.madeUp() {
+			break
+		}
 	}
 	room, there := d.cells.Get(p)
 	switch {
@@ -68,6 +73,5 @@ func (d *Directory) holderOf(p netip.Prefix) string {
 	}
 	v := *d.view.Load()
 	v.cells = d.cells
-	h, _ := v.around(p)
-	return h.ID
+	return v.around(p).id
 }

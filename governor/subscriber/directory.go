@@ -22,7 +22,9 @@ import (
 //
 // A binding whose line nobody has (an unknown hardware address, for example, which a customer can choose) is kept but
 // decides nothing, until a new list has the line. One exception: a user that RADIUS names is somebody, list or not;
-// the line is called "radius:" and the User-Name.
+// the line is called "radius:" and the User-Name. Such a made-up line ranks below everybody who is known, whatever the
+// lengths of their prefixes: it never takes an address away that the list, or a binding of a line of the list, gives to
+// somebody. A newer session on the very prefix of an older one of RADIUS ends that, whoever the two are.
 type Directory struct {
 	view atomic.Pointer[view]
 
@@ -38,6 +40,7 @@ type Directory struct {
 	lines    map[string]*claim // the youngest of each line
 	bindings int               // claims in all
 	unknown  int               // of them, those whose line nobody has
+	made     madeUp            // lines that only RADIUS knows
 	history  history
 	lost     map[sessionKey][]uint64 // numbers in the history: what sessions lost to newer ones, and have not ended yet
 	dirty    map[string]struct{}     // keys to be saved or deleted
@@ -62,9 +65,11 @@ type cell struct {
 // held is who has a prefix by a binding that decides. It never changes.
 type held struct {
 	id     string
-	row    int32 // in the view's table, -1: not in it
+	row    int32 // in the view's table, -1: made up
 	source Source
 }
+
+func (h *held) madeUp() bool { return h.row < 0 }
 
 // claim is one binding that has not ended. Of several on a prefix only the best decides.
 type claim struct {
@@ -75,7 +80,8 @@ type claim struct {
 	name     string // of whoever has it, in the source's words: RADIUS User-Name, for API the subscriber's id
 	circuits []string
 	id       string // "": nobody's line
-	row      int32
+	row      int32  // -1: nobody's, or made up
+	overrule string // of a made-up line: the known one that had its prefix when it was last looked at
 	next     *claim // on the same prefix, not better
 
 	// Unix nanoseconds: since when it is that line's, since when its source says anything of the kind, the last word on it,
@@ -123,10 +129,11 @@ func (l *lengths) covering(addr netip.Addr, f func(netip.Prefix)) {
 	}
 }
 
-// Stats is what a directory counts. The first four are how many there are now, the others since the start.
+// Stats is what a directory counts. The first five are how many there are now, the others since the start.
 type Stats struct {
 	Bindings int // of RADIUS, leases and API
 	Unknown  int // of them, whose line nobody has
+	MadeUp   int // lines that RADIUS names and the list does not have
 	History  int // ended bindings that are kept
 	Plans    int // plans of the operator's
 
@@ -147,27 +154,39 @@ func NewDirectory(t *Table) *Directory {
 
 // Lookup finds who has addr now. An IPv4 address mapped into IPv6 counts as IPv4; a zone is ignored.
 func (d *Directory) Lookup(addr netip.Addr) (Holder, bool) {
-	return d.view.Load().lookup(addr.Unmap())
+	v := d.view.Load()
+	f := v.lookup(addr.Unmap())
+	return v.holder(f), f.id != ""
 }
 
-func (v *view) lookup(addr netip.Addr) (Holder, bool) {
+// found is who has an address and by which prefix; the id is "" for nobody.
+type found struct {
+	held
+	prefix netip.Prefix
+}
+
+func (v *view) lookup(addr netip.Addr) found {
 	prefix, row, ok := v.table.cover(addr)
 	c, bound := v.cells.Lookup(addr)
 	return v.better(c, bound, prefix, row, ok)
 }
 
 // around finds who has the whole of p; of an address in p somebody else may have more.
-func (v *view) around(p netip.Prefix) (Holder, bool) {
+func (v *view) around(p netip.Prefix) found {
 	prefix, row, ok := v.table.coverPrefix(p)
 	c, bound := v.cells.LookupPrefix(p)
 	return v.better(c, bound, prefix, row, ok)
 }
 
-// better is whoever decides: c, if that is bound, or what is around it, or the list's.
-func (v *view) better(c *cell, bound bool, prefix netip.Prefix, row int32, listed bool) (Holder, bool) {
+// better is whoever decides: c, if that is bound to a known line, or what is around it, or the list's; if there is none
+// of these, the made-up line with the longest prefix.
+func (v *view) better(c *cell, bound bool, prefix netip.Prefix, row int32, listed bool) (stranger found) {
 	for bound && (!listed || c.prefix.Bits() >= prefix.Bits()) {
-		if h := c.now.Load(); h != nil {
-			return v.holder(c.prefix, h.source, h.id, h.row), true
+		switch h := c.now.Load(); {
+		case h != nil && !h.madeUp():
+			return found{*h, c.prefix}
+		case h != nil && stranger.id == "":
+			stranger = found{*h, c.prefix}
 		}
 		around, err := c.prefix.Addr().Prefix(c.prefix.Bits() - 1)
 		if err != nil {
@@ -175,19 +194,22 @@ func (v *view) better(c *cell, bound bool, prefix netip.Prefix, row int32, liste
 		}
 		c, bound = v.cells.LookupPrefix(around)
 	}
-	if !listed {
-		return Holder{}, false
+	if listed {
+		return found{held{id: v.table.id(row), row: row, source: CSV}, prefix}
 	}
-	return v.holder(prefix, CSV, v.table.id(row), row), true
+	return stranger
 }
 
-func (v *view) holder(p netip.Prefix, s Source, id string, row int32) Holder {
-	h := Holder{ID: id, Source: s, Prefix: p}
-	if row >= 0 {
-		h.Plan, h.Name = v.table.plan(row), v.table.name(row)
+func (v *view) holder(f found) Holder {
+	if f.id == "" {
+		return Holder{}
+	}
+	h := Holder{ID: f.id, Source: f.source, Prefix: f.prefix}
+	if f.row >= 0 {
+		h.Plan, h.Name = v.table.plan(f.row), v.table.name(f.row)
 	}
 	if len(v.plans) > 0 {
-		if plan, ok := v.plans[id]; ok {
+		if plan, ok := v.plans[f.id]; ok {
 			h.Plan = plan
 		}
 	}
@@ -205,17 +227,23 @@ func (d *Directory) Alone(addr netip.Addr) bool {
 		return false
 	}
 	v := d.view.Load()
-	own, known := v.lookup(addr)
-	if around, ok := v.around(net64); ok != known || around.ID != own.ID {
+	own := v.lookup(addr)
+	if v.around(net64).id != own.id {
 		return false
 	}
+	known := own.id != "" && !own.madeUp() // then whoever is made up has nothing here
 	for _, c := range v.cells.Subnets(net64) {
-		if h := c.now.Load(); h != nil && h.id != own.ID {
+		if h := c.now.Load(); h != nil && h.id != own.id && !(known && h.madeUp()) {
 			return false
 		}
 	}
 	for p, row := range v.table.inside(net64) {
-		if c, bound := v.cells.Get(p); (!bound || c.now.Load() == nil) && v.table.id(row) != own.ID {
+		c, bound := v.cells.Get(p)
+		if bound {
+			h := c.now.Load()
+			bound = h != nil && !h.madeUp()
+		}
+		if !bound && v.table.id(row) != own.id {
 			return false
 		}
 	}
@@ -292,7 +320,7 @@ func (d *Directory) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.stats
-	s.Bindings, s.Unknown, s.History, s.Plans = d.bindings, d.unknown, d.history.len(), len(d.view.Load().plans)
+	s.Bindings, s.Unknown, s.MadeUp, s.History, s.Plans = d.bindings, d.unknown, d.made.lines, d.history.len(), len(d.view.Load().plans)
 	return s
 }
 

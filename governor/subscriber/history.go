@@ -164,20 +164,21 @@ func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
 	at := stamp(t)
 	type candidate struct {
 		Binding
-		bound int64
+		bound  int64
+		madeUp bool
 	}
 	var all []candidate
 	d.lens.covering(addr, func(p netip.Prefix) {
 		for c := d.claims[p]; c != nil; c = c.next {
 			if c.id != "" && c.from <= at {
-				all = append(all, candidate{c.binding(), c.bound})
+				all = append(all, candidate{c.binding(), c.bound, c.madeUp()})
 			}
 		}
 	})
 	d.history.lens.covering(addr, func(p netip.Prefix) {
 		d.history.of(p, func(e *ended) bool {
 			if e.source != CSV && e.from <= at && at < e.until {
-				all = append(all, candidate{e.binding(), e.bound})
+				all = append(all, candidate{e.binding(), e.bound, madeUpID(e.id)})
 			}
 			return true
 		})
@@ -186,6 +187,12 @@ func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
 		all = append(all, candidate{Binding: b})
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int {
+		if a.madeUp != b.madeUp {
+			if a.madeUp {
+				return 1
+			}
+			return -1
+		}
 		return cmp.Or(b.Prefix.Bits()-a.Prefix.Bits(), int(b.Source)-int(a.Source), cmp.Compare(b.bound, a.bound))
 	})
 	list := make([]Binding, len(all))

@@ -80,9 +80,52 @@ func (o *slow) who(a netip.Addr) (id string, source Source) {
 		return "", None
 	}
 	best := slices.MaxFunc(all, func(a, b candidate) int {
-		return cmp.Or(a.bits-b.bits, int(a.source)-int(b.source), a.bound.Compare(b.bound))
+		return cmp.Or(known(a.id)-known(b.id), a.bits-b.bits, int(a.source)-int(b.source), a.bound.Compare(b.bound))
 	})
 	return best.id, best.source
+}
+
+// known is 1 for a line of the list and 0 for one that was made up.
+func known(id string) int {
+	if strings.HasPrefix(id, "radius:") {
+		return 0
+	}
+	return 1
+}
+
+// alone asks for every address of a /64 that can make a difference: the first and the last of each prefix inside.
+func (o *slow) alone(a netip.Addr) bool {
+	if a.Is4() {
+		return true
+	}
+	own, _ := o.who(a)
+	net64, _ := a.Prefix(64)
+	edges := []netip.Prefix{net64}
+	for _, s := range o.table.All() {
+		edges = append(edges, s.Prefixes...)
+	}
+	for _, b := range o.said {
+		edges = append(edges, b.Prefix)
+	}
+	for _, p := range edges {
+		if !p.Addr().Is6() || !net64.Overlaps(p) || p.Bits() < 64 {
+			continue
+		}
+		for _, one := range []netip.Addr{p.Addr(), last(p), p.Addr().Prev(), last(p).Next()} {
+			if id, _ := o.who(one); net64.Contains(one) && id != own {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func last(p netip.Prefix) netip.Addr {
+	b := p.Addr().As16()
+	for i := p.Bits(); i < 128; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom16(b)
 }
 
 func (o *slow) end(which func(said) bool) { o.said = slices.DeleteFunc(o.said, which) }
@@ -286,13 +329,22 @@ func TestDirectoryAgreesWithASlowLoop(t *testing.T) {
 					t.Fatalf("plan of %q is %q, want %q", id, h.Plan, plan)
 				}
 				this.who[a] = id
+				if alone := o.alone(a); d.Alone(a) != alone {
+					t.Fatalf("%s alone: %v", a, !alone)
+				}
 				if id != "" && !slices.ContainsFunc(d.Of(id), func(b Binding) bool { return b.Prefix == h.Prefix && b.Source == h.Source }) {
 					t.Fatalf("%s of %q is not among %v", h.Prefix, id, d.Of(id))
 				}
 			}
 			past = append(past, this)
-			if s := d.Stats(); s.Bindings != len(o.said) {
-				t.Fatalf("%d bindings, want %d", s.Bindings, len(o.said))
+			strangers := map[string]bool{}
+			for _, b := range o.said {
+				if id := o.resolve(b.Binding); id != "" && known(id) == 0 {
+					strangers[id] = true
+				}
+			}
+			if s := d.Stats(); s.Bindings != len(o.said) || s.MadeUp != len(strangers) {
+				t.Fatalf("%d bindings, want %d; %d lines made up, want %d", s.Bindings, len(o.said), s.MadeUp, len(strangers))
 			}
 		}
 		for _, p := range past {

@@ -74,10 +74,8 @@ func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 	}
 	var changes []Change
 	for p, s := range touched {
-		before, _ := old.around(p)
-		after, _ := next.around(p)
-		if before.ID != after.ID {
-			changes = append(changes, Change{Prefix: p, From: before.ID, To: after.ID, Source: s, At: now})
+		if before, after := old.around(p).id, next.around(p).id; before != after {
+			changes = append(changes, Change{Prefix: p, From: before, To: after, Source: s, At: now})
 		}
 	}
 	return changes
@@ -86,7 +84,7 @@ func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 // rebuild resolves every binding by t and gives those whose line is another now. The caller publishes.
 func (d *Directory) rebuild(t *Table, now int64) map[netip.Prefix]Source {
 	touched := map[netip.Prefix]Source{}
-	d.unknown, d.lines = 0, make(map[string]*claim, len(d.lines))
+	d.unknown, d.lines, d.made = 0, make(map[string]*claim, len(d.lines)), madeUp{}
 	d.cells, d.free, d.inPlace = &bart.Table[*cell]{}, nil, true
 	var pace pacer
 	for p, first := range d.claims {
@@ -101,12 +99,13 @@ func (d *Directory) rebuild(t *Table, now int64) map[netip.Prefix]Source {
 					touched[p] = c.source
 				}
 			}
-			c.id, c.row = id, row
+			c.id, c.row, c.overrule = id, row, ""
 			d.link(c)
 		}
 		d.decide(p)
 	}
 	d.inPlace = false
+	d.overruleAll(t, &pace)
 	return touched
 }
 

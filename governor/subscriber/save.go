@@ -113,6 +113,8 @@ func (d *Directory) Restore(each func(take func(key, value []byte) error) error,
 	}
 	d.view.Store(&next)
 	d.publish()
+	var pace pacer
+	d.overruleAll(next.table, &pace)
 	if err != nil {
 		return skipped, fmt.Errorf("restore bindings: %w", err)
 	}
