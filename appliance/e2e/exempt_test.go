@@ -61,8 +61,8 @@ func TestExemption(t *testing.T) {
 	for range 3 {
 		s.expect("exempt", lab.Sent)
 	}
-	if now := s.status().Acted; now != acted {
-		t.Errorf("acted %d, was %d", now, acted)
+	if now := s.status(); now.Acted != acted || now.Exempt != 1 {
+		t.Errorf("acted %d, was %d; %d exempt", now.Acted, acted, now.Exempt)
 	}
 	exempt := 0
 	for _, r := range s.records("kind=DECISION&subscriber=home&limit=100") {
@@ -92,8 +92,8 @@ func TestExemption(t *testing.T) {
 
 	sub = webadmin.Subscriber{}
 	s.cli(&sub, "exempt", "home", "--end")
-	if sub.Exemption != nil {
-		t.Errorf("after its end: %+v", sub.Exemption)
+	if n := s.status().Exempt; sub.Exemption != nil || n != 0 {
+		t.Errorf("after its end: %+v, %d exempt", sub.Exemption, n)
 	}
 	s.expect("after the end by hand", lab.Deferred)
 	s.audited("unexempt", "")
