@@ -4,30 +4,61 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/store"
+	"github.com/mailweir/mailweir/governor/subscriber"
 )
 
 // Bounds of the casebook. Of a case that moves up and down more often, the first
-// change and the newest ones are kept; of more cases, those that ended longest ago
-// make room.
+// change and the newest ones, at least 32, are kept; of more cases, those that ended longest ago
+// make room. Cases of sources that no list has may be a quarter of all, so that
+// forged addresses push out nobody's. Where nothing has ended a new case is not
+// kept, and counted.
 const (
-	maxCases       = 20_000
-	maxCaseChanges = 64
+	maxCases         = 20_000
+	maxStrangerCases = maxCases / 4
+	maxCaseChanges   = 64
 )
+
+// casesAtOnce is how many cases are worked on before others get their turn at the
+// mutex: the packet path waits for it.
+const casesAtOnce = 64
 
 // casebook keeps what happened under each case number, also after the case has
 // ended: the number is what a customer reads in a 421 and tells the abuse desk
 // days later. It is memory, with changes saved beside the budgets.
 type casebook struct {
-	mu    sync.Mutex
-	cases map[string]*caseFile
-	ended []string            // numbers of those that ended, the longest ago first
-	dirty map[string]struct{} // changed or dropped since they were saved
+	mu        sync.Mutex // held for some microseconds at most
+	cases     map[string]*caseFile
+	strangers int                 // of cases
+	ended     [2]caseQueue        // of lines, and of strangers
+	dirty     map[string]struct{} // changed or dropped since they were saved
+	lost      uint64              // changes of stage that are in no case, since the book was full
+}
+
+// caseQueue are cases that ended, the longest ago first.
+type caseQueue struct{ first, last *caseFile }
+
+func (q *caseQueue) push(f *caseFile) {
+	if q.first == nil {
+		q.first = f
+	} else {
+		q.last.next = f
+	}
+	q.last = f
+}
+
+func (q *caseQueue) pop() *caseFile {
+	f := q.first
+	if q.first, f.next = f.next, nil; q.first == nil {
+		q.last = nil
+	}
+	return f
 }
 
 // caseFile is one case as it is kept on disk, too.
@@ -40,9 +71,19 @@ type caseFile struct {
 	Until      time.Time      `json:"until,omitzero"`
 	Stage      governor.Stage `json:"stage"`
 	Highest    governor.Stage `json:"highest"`
-	Reason     string         `json:"reason"` // why Highest was entered
-	Changes    []caseChange   `json:"changes"`
+	Reason     string         `json:"reason"`         // why Highest was entered
+	Changes    []caseChange   `json:"changes"`        // what is in it never changes, so that a copy may share it
 	Left       int            `json:"left,omitempty"` // changes that were left out of Changes
+
+	next *caseFile // of those that ended
+}
+
+// class is the queue that a case belongs into when it ends.
+func (f *caseFile) class() int {
+	if subscriber.Unlisted(f.Subscriber) {
+		return 1
+	}
+	return 0
 }
 
 type caseChange struct {
@@ -66,7 +107,11 @@ func (b *casebook) note(c governor.StageChange) {
 	f := b.cases[c.Case]
 	if f == nil {
 		f = &caseFile{ID: c.Case, Subscriber: c.Subscriber, Opened: c.At}
-		b.cases[c.Case] = f
+		if !b.room(f) {
+			b.lost++
+			return
+		}
+		b.add(f)
 	} else if !f.Closed.IsZero() {
 		return
 	}
@@ -74,44 +119,86 @@ func (b *casebook) note(c governor.StageChange) {
 	if c.To > f.Highest {
 		f.Highest, f.Reason = c.To, c.Why
 	}
-	if len(f.Changes) == maxCaseChanges {
-		f.Changes = slices.Delete(f.Changes, 1, 2)
-		f.Left++
-	}
-	f.Changes = append(f.Changes, caseChange{At: c.At, From: c.From, To: c.To, Reason: c.Why})
+	f.happened(caseChange{At: c.At, From: c.From, To: c.To, Reason: c.Why})
 	b.dirty[f.ID] = struct{}{}
 	if c.To == governor.StageObserve {
 		b.end(f, c.At)
 	}
 }
 
+// happened adds a change. Over the bound it begins a new list, of the first and the
+// newer half of the others.
+func (f *caseFile) happened(c caseChange) {
+	if n := len(f.Changes); n >= maxCaseChanges {
+		list := append(make([]caseChange, 0, maxCaseChanges), f.Changes[0])
+		list = append(list, f.Changes[n/2+1:]...)
+		f.Left += n - len(list)
+		f.Changes = list
+	}
+	f.Changes = append(f.Changes, c)
+}
+
+// room makes room for f; false when there is none. The caller holds b.mu.
+func (b *casebook) room(f *caseFile) bool {
+	if class := f.class(); class == 1 && b.strangers >= maxStrangerCases {
+		return b.drop(class)
+	}
+	if len(b.cases) < maxCases {
+		return true
+	}
+	line, stranger := b.ended[0].first, b.ended[1].first
+	if line == nil || stranger != nil && stranger.Closed.Before(line.Closed) {
+		return b.drop(1)
+	}
+	return b.drop(0)
+}
+
+func (b *casebook) add(f *caseFile) {
+	b.cases[f.ID] = f
+	b.strangers += f.class()
+}
+
 // end closes a case. The caller holds b.mu.
 func (b *casebook) end(f *caseFile, at time.Time) {
 	f.Closed, f.Until = at, time.Time{}
-	b.ended = append(b.ended, f.ID)
+	b.ended[f.class()].push(f)
 	b.dirty[f.ID] = struct{}{}
-	for len(b.cases) > maxCases && len(b.ended) > 0 {
-		b.drop()
-	}
 }
 
-// drop forgets the case that ended longest ago. The caller holds b.mu.
-func (b *casebook) drop() {
-	delete(b.cases, b.ended[0])
-	b.dirty[b.ended[0]] = struct{}{}
-	b.ended = b.ended[1:]
+// drop forgets the case of a class that ended longest ago; false if none has ended.
+// The caller holds b.mu.
+func (b *casebook) drop(class int) bool {
+	if b.ended[class].first == nil {
+		return false
+	}
+	f := b.ended[class].pop()
+	delete(b.cases, f.ID)
+	b.strangers -= class
+	b.dirty[f.ID] = struct{}{}
+	return true
 }
 
 // forget drops cases that ended before a time.
 func (b *casebook) forget(before time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for len(b.ended) > 0 && b.cases[b.ended[0]].Closed.Before(before) {
-		b.drop()
+	for class := range b.ended {
+		for b.forgetSome(class, before) {
+		}
 	}
 }
 
-// file is a copy of a case.
+func (b *casebook) forgetSome(class int, before time.Time) (more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for range casesAtOnce {
+		if f := b.ended[class].first; f == nil || !f.Closed.Before(before) {
+			return false
+		}
+		b.drop(class)
+	}
+	return true
+}
+
+// file is a copy of a case, whose changes are not to be written to.
 func (b *casebook) file(id string) (caseFile, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -119,34 +206,68 @@ func (b *casebook) file(id string) (caseFile, bool) {
 	if f == nil {
 		return caseFile{}, false
 	}
-	c := *f
-	c.Changes = slices.Clone(f.Changes)
-	return c, true
+	return *f, true
 }
 
-// changes takes what changed since the last call, for saving; redo gives back what
-// could not be saved.
-func (b *casebook) changes() (out []store.Change, err error) {
+// missed is how many changes of stage are in no case.
+func (b *casebook) missed() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id := range b.dirty {
-		c := store.Change{Key: []byte(id), Delete: b.cases[id] == nil}
-		if f := b.cases[id]; f != nil {
-			if c.Value, err = json.Marshal(f); err != nil {
-				return nil, fmt.Errorf("case %s: %w", id, err)
-			}
+	return b.lost
+}
+
+// pending gives the numbers of the cases that changed since the last call. Who
+// cannot save them gives them to redo.
+func (b *casebook) pending() []string {
+	next := map[string]struct{}{}
+	b.mu.Lock()
+	taken := b.dirty
+	b.dirty = next
+	b.mu.Unlock()
+	return slices.Collect(maps.Keys(taken))
+}
+
+// redo takes back numbers that pending gave.
+func (b *casebook) redo(ids []string) {
+	for some := range slices.Chunk(ids, casesAtOnce) {
+		b.mu.Lock()
+		for _, id := range some {
+			b.dirty[id] = struct{}{}
 		}
-		out = append(out, c)
+		b.mu.Unlock()
 	}
-	clear(b.dirty)
-	return out, nil
 }
 
-func (b *casebook) redo(lost []store.Change) {
+// changes encodes cases for saving. One that cannot be is left out and is the error.
+func (b *casebook) changes(ids []string) (out []store.Change, bad []string, err error) {
+	var copies [casesAtOnce]caseFile
+	for some := range slices.Chunk(ids, casesAtOnce) {
+		b.copy(some, copies[:])
+		for i, id := range some {
+			c := store.Change{Key: []byte(id), Delete: copies[i].ID == ""}
+			if !c.Delete {
+				value, e := json.Marshal(&copies[i])
+				if e != nil {
+					bad, err = append(bad, id), cmp.Or(err, fmt.Errorf("case %s: %w", id, e))
+					continue
+				}
+				c.Value = value
+			}
+			out = append(out, c)
+		}
+	}
+	return out, bad, err
+}
+
+// copy copies cases, zero ones for those that are not there.
+func (b *casebook) copy(ids []string, into []caseFile) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range lost {
-		b.dirty[string(c.Key)] = struct{}{}
+	for i, id := range ids {
+		into[i] = caseFile{}
+		if f := b.cases[id]; f != nil {
+			into[i] = *f
+		}
 	}
 }
 
@@ -154,21 +275,25 @@ func (b *casebook) redo(lost []store.Change) {
 func (b *casebook) load(each func(func(key, value []byte) error) error) (damaged int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var ended []*caseFile
 	err = each(func(key, value []byte) error {
 		f := &caseFile{}
 		if json.Unmarshal(value, f) != nil || f.ID != string(key) {
 			damaged++
 			return nil
 		}
-		b.cases[f.ID] = f
+		b.add(f)
 		if !f.Closed.IsZero() {
-			b.ended = append(b.ended, f.ID)
+			ended = append(ended, f)
 		}
 		return nil
 	})
-	slices.SortFunc(b.ended, func(x, y string) int {
-		return cmp.Or(b.cases[x].Closed.Compare(b.cases[y].Closed), cmp.Compare(x, y))
+	slices.SortFunc(ended, func(x, y *caseFile) int {
+		return cmp.Or(x.Closed.Compare(y.Closed), cmp.Compare(x.ID, y.ID))
 	})
+	for _, f := range ended {
+		b.ended[f.class()].push(f)
+	}
 	return damaged, err
 }
 
@@ -179,7 +304,7 @@ func (b *casebook) reconcile(caseOf func(subscriber string) string, now time.Tim
 	defer b.mu.Unlock()
 	for id, f := range b.cases {
 		if f.Closed.IsZero() && caseOf(f.Subscriber) != id {
-			f.Changes = append(f.Changes, caseChange{At: now, From: f.Stage, To: governor.StageObserve, Reason: "not known any more after a restart"})
+			f.happened(caseChange{At: now, From: f.Stage, To: governor.StageObserve, Reason: "not known any more after a restart"})
 			f.Stage = governor.StageObserve
 			b.end(f, now)
 		}

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,16 +91,21 @@ func (k *keeper) saveDirectory() error {
 	}
 }
 
+// saveCases writes the cases that changed. One that cannot be written holds up none
+// of the others.
 func (k *keeper) saveCases() error {
-	changes, err := k.cases.changes()
-	if err != nil || len(changes) == 0 {
-		return err
+	var failed error
+	ids := k.cases.pending()
+	for i := 0; i < len(ids); i += keepBatch {
+		changes, bad, err := k.cases.changes(ids[i:min(i+keepBatch, len(ids))])
+		k.cases.redo(bad)
+		failed = cmp.Or(failed, err)
+		if err := k.store.Shelf(casesShelf).Apply(changes); err != nil {
+			k.cases.redo(ids[i:])
+			return fmt.Errorf("save cases: %w", err)
+		}
 	}
-	if err := k.store.Shelf(casesShelf).Apply(changes); err != nil {
-		k.cases.redo(changes)
-		return fmt.Errorf("save cases: %w", err)
-	}
-	return nil
+	return failed
 }
 
 // restore brings back what the last life saved. Entries that cannot be read are
