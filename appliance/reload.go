@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,8 @@ func (a *Appliance) reload() error {
 	if err := a.stillThere(next, table); err != nil {
 		return err
 	}
-	if err := a.plansStay(next); err != nil {
+	dropped, err := a.plansStay(next, table)
+	if err != nil {
 		return err
 	}
 	// What can fail comes first; from then on the new configuration is in force.
@@ -130,6 +132,9 @@ func (a *Appliance) reload() error {
 	policy := next.Policy()
 	a.cfg.Store(next)
 	a.judge.rules.Store(rulesOf(next))
+	for _, id := range dropped {
+		a.dropPlan(id)
+	}
 	a.settled(a.gov.SetPolicy(policy, now))
 	a.assign(next, table, now)
 	if old.Mode != next.Mode {
@@ -178,41 +183,55 @@ func (a *Appliance) stillThere(cfg *config.Config, table *subscriber.Table) erro
 }
 
 // plansStay refuses a configuration without a plan that the operator chose for
-// somebody: such a line would go unjudged.
-func (a *Appliance) plansStay(next *config.Config) error {
+// somebody: such a line would go unjudged. Choices for who is gone from the list
+// are to be dropped instead.
+func (a *Appliance) plansStay(next *config.Config, table *subscriber.Table) (dropped []string, err error) {
 	names := next.PlanNames()
 	var ps config.Problems
-	for id, plan := range a.who.Plans() {
-		if !slices.Contains(names, plan) {
-			ps = append(ps, config.Problem{File: next.Path(), Key: "plans", Message: fmt.Sprintf(
-				"there is no plan %s any more, and it was chosen for subscriber %s: keep it, or give the subscriber another with mailweir plan", plan, id)})
-		}
-	}
-	if len(ps) == 0 {
-		return nil
-	}
-	slices.SortFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Message, b.Message) })
-	return ps
-}
-
-// plansThere lets go, at the start, of choices whose plan the configuration does
-// not have any more, and says so: a line under a plan that nobody knows would go
-// unjudged.
-func (a *Appliance) plansThere(cfg *config.Config) {
-	names := cfg.PlanNames()
 	for id, plan := range a.who.Plans() {
 		if slices.Contains(names, plan) {
 			continue
 		}
-		if err := a.who.SetPlan(id, ""); err != nil {
-			a.log.Error("go back to the list's plan", "subscriber", id, "err", err)
+		if _, listed := table.ByID(id); !listed && !subscriber.Unlisted(id) {
+			dropped = append(dropped, id)
 			continue
 		}
-		a.log.Error("the plan chosen for a subscriber is not in the configuration any more; back to the list's", "subscriber", id, "plan", plan)
-		a.writer.Say(records.Audit(records.AuditFacts{
-			Time: a.now(), Who: "mailweir", What: "plan", Object: id, Before: plan, After: a.who.planOf(id) + ", since the configuration has no plan " + plan,
-		}))
+		ps = append(ps, config.Problem{File: next.Path(), Key: "plans", Message: fmt.Sprintf(
+			"there is no plan %s any more, and it was chosen for subscriber %s: keep it, or give the subscriber another with mailweir plan", plan, id)})
 	}
+	if len(ps) == 0 {
+		slices.Sort(dropped)
+		return dropped, nil
+	}
+	slices.SortFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Message, b.Message) })
+	return nil, ps
+}
+
+// plansThere lets go, at the start, of choices whose plan the configuration does
+// not have any more.
+func (a *Appliance) plansThere(cfg *config.Config) {
+	names := cfg.PlanNames()
+	for id, plan := range a.who.Plans() {
+		if !slices.Contains(names, plan) {
+			a.dropPlan(id)
+		}
+	}
+}
+
+// dropPlan goes back to the list's plan for a subscriber, since the configuration
+// does not have the chosen one any more, and says so: a line under a plan that
+// nobody knows would go unjudged.
+func (a *Appliance) dropPlan(id string) {
+	plan := a.who.Chosen(id)
+	if err := a.who.SetPlan(id, ""); err != nil {
+		a.log.Error("go back to the list's plan", "subscriber", id, "err", err)
+		return
+	}
+	a.log.Error("the plan chosen for a subscriber is not in the configuration any more; back to the list's", "subscriber", id, "plan", plan)
+	a.writer.Say(records.Audit(records.AuditFacts{
+		Time: a.now(), Who: "mailweir", What: "plan", Object: id, Before: plan,
+		After: cmp.Or(a.who.planOf(id), "the list's") + ", since the configuration has no plan " + plan,
+	}))
 }
 
 // letGo ends what enforce holds when the mode becomes observe: held replies and

@@ -106,17 +106,21 @@ func exemptionOf(r governor.Report) string {
 	return exemptionText(*r.Exemption)
 }
 
-// SetPlan puts a subscriber under a plan, whatever the list says.
+// SetPlan puts a subscriber under a plan, whatever the list says. Back to the list's
+// goes everybody for whom a plan was chosen, also who is not there any more.
 func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 	a := s.a
 	if names := a.cfg.Load().PlanNames(); plan != "" && !slices.Contains(names, plan) {
 		return webadmin.Subscriber{}, webadmin.Refused{Field: "plan", Message: fmt.Sprintf("there is no plan %q; there are %s", plan, strings.Join(names, ", "))}
 	}
+	chosen := a.who.Chosen(id)
 	v, ok := s.Subscriber(id)
 	if !ok {
-		return webadmin.Subscriber{}, fmt.Errorf("%w: %q", webadmin.ErrUnknownSubscriber, id)
+		if plan != "" || chosen == "" {
+			return webadmin.Subscriber{}, fmt.Errorf("%w: %q", webadmin.ErrUnknownSubscriber, id)
+		}
+		v = s.view(s.quiet(id))
 	}
-	chosen := a.who.Chosen(id)
 	switch err := a.who.SetPlan(id, plan); {
 	case errors.Is(err, subscriber.ErrFull):
 		return webadmin.Subscriber{}, webadmin.Refused{Field: "plan", Message: fmt.Sprintf("already %d subscribers have a plan of their own; give such lines their plan in the list", subscriber.MaxPlans)}
@@ -133,7 +137,9 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 		return a.who.planOf(id)
 	}, a.now()))
 	before := v.Plan
-	v, _ = s.Subscriber(id)
+	if v, ok = s.Subscriber(id); !ok {
+		v = s.view(s.quiet(id))
+	}
 	s.audit(who, "plan", id, before, v.Plan)
 	return v, nil
 }

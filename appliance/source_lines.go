@@ -55,7 +55,7 @@ func (s *source) named(id string) webadmin.Subscriber {
 			v.Prefixes = append(v.Prefixes, p)
 		}
 	}
-	if !listed && len(v.Bindings) == 0 {
+	if _, err := netip.ParsePrefix(id); err == nil && !listed && len(v.Bindings) == 0 {
 		v.Unmapped = true
 		v.Prefixes = append(v.Prefixes, id)
 	}

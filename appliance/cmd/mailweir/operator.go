@@ -126,6 +126,9 @@ func planCommand(ctx context.Context, c *invocation) error {
 		if s.PlanSource == "operator" {
 			return fmt.Sprintf("is under plan %s; the list says %s", s.Plan, cmp.Or(s.ListPlan, "nothing"))
 		}
+		if s.Plan == "" {
+			return "is in no list; the plan chosen for it is forgotten"
+		}
 		return fmt.Sprintf("is under plan %s, as the list says", s.Plan)
 	})
 }

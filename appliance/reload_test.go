@@ -1,0 +1,71 @@
+package appliance
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/records"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// without is a configuration without one of its plans.
+func without(yaml, plan string) string {
+	at := strings.Index(yaml, "  - name: "+plan)
+	rest := yaml[at+4:]
+	if next := strings.Index(rest, "  - name: "); next >= 0 {
+		return yaml[:at] + rest[next:]
+	}
+	return yaml[:at]
+}
+
+// A plan chosen for somebody in the list keeps a configuration from losing it; one
+// chosen for who is gone does not, and can be taken back all the same.
+func TestAPlanThatWasChosenForWhoIsGone(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	for _, id := range []string{"home", "other", "100.64.9.9/32"} {
+		if id == "100.64.9.9/32" {
+			d.session(id, "strangers")
+		}
+		if v, err := s.SetPlan(id, "large", "me"); err != nil || v.Plan != "large" {
+			t.Fatal(id, v, err)
+		}
+	}
+	d.write("mailweir.yaml", without(homePlans, "large"))
+	ps, ok := errors.AsType[config.Problems](d.reload())
+	if !ok || len(ps) != 3 || d.planOf("home") != "large" {
+		t.Fatal(ps, d.planOf("home"))
+	}
+	d.write("subscribers.csv", "subscriber,plan,prefixes\nelse,small,100.64.0.3\n")
+	if ps, ok = errors.AsType[config.Problems](d.reload()); !ok || len(ps) != 1 || !strings.Contains(ps[0].Message, "100.64.9.9/32") {
+		t.Fatal(ps)
+	}
+	d.write("mailweir.yaml", homePlans)
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.SetPlan("home", "", "me"); err != nil || v.ID != "home" || v.PlanSource == "operator" || len(v.Prefixes) != 0 {
+		t.Error(v, err)
+	}
+	if _, err := s.SetPlan("home", "", "me"); !errors.Is(err, webadmin.ErrUnknownSubscriber) {
+		t.Error(err)
+	}
+	if _, err := s.SetPlan("100.64.9.9/32", "", "me"); err != nil {
+		t.Error(err)
+	}
+	d.told(records.KindAudit)
+	d.write("mailweir.yaml", without(homePlans, "large"))
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	got := d.told(records.KindAudit)
+	if last := got[len(got)-1]; last != "mailweir: plan other | large -> the list's, since the configuration has no plan large" || len(d.who.Plans()) != 0 {
+		t.Errorf("%q, %v", last, d.who.Plans())
+	}
+}
+
+// planOf is the plan in force for a subscriber.
+func (d *deaf) planOf(id string) string { return d.who.planOf(id) }
