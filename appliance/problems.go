@@ -68,6 +68,7 @@ func (a *Appliance) problems() []webadmin.Problem {
 			})
 		}
 	}
+	found = append(found, a.lines.unlisted()...)
 	for _, c := range a.crowds() {
 		found = append(found, webadmin.Problem{
 			What:    address(c.Prefix) + " looks like many senders behind one address: " + c.Crowd + ".",
