@@ -205,7 +205,6 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	if err := a.keeper.restore(now); err != nil {
 		return err
 	}
-	a.cases.reconcile(a.caseOf, now)
 	a.plansThere(cfg)
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
@@ -257,6 +256,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 // makes records of it. What sends the records ends last, in close.
 func (a *Appliance) run(ctx context.Context) error {
 	endWriter := background(ctx, a.writer.Run)
+	a.catchUp()
 
 	inner, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -303,6 +303,15 @@ func (a *Appliance) run(ctx context.Context) error {
 	err = errors.Join(err, a.unsteer())
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow())
 	return errors.Join(err, endWriter())
+}
+
+// catchUp tells what came to an end while the box was off, when it did, and then
+// closes the cases that the governor does not know any more.
+func (a *Appliance) catchUp() {
+	now := a.now()
+	a.settled(a.gov.Tick(now))
+	a.expired()
+	a.cases.reconcile(a.caseOf, now)
 }
 
 // background runs a part that outlives ctx and returns what ends it and waits for it.
