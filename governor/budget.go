@@ -20,8 +20,7 @@ const (
 	maxBudgets = 64                   // of a plan; what is beyond is not counted
 )
 
-// retryConcurrent is when to retry after too many sessions at once: nobody knows when one of them ends. The pressure of
-// concurrent sessions drains at the same pace.
+// retryConcurrent is when to retry after too many sessions at once: nobody knows when one of them ends.
 const retryConcurrent = 30 * time.Second
 
 // forever is a moment that does not come by waiting alone.

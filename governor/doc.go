@@ -49,7 +49,7 @@
 //   - A session that does not fit costs no budget. It adds one to the budget's pressure, a second count that drains as
 //     fast as the budget refills, and the figure shown is then used + this one + pressure: "sessions 15/5 at once, 20 per
 //     1h (300%)". At cut_at the subscriber is cut for cut_for, and the pressure is forgotten. Pressure is counted up to
-//     a hundred times the burst.
+//     a hundred times the burst. Concurrent sessions have none: they cannot cut.
 //   - A retry is a denied attempt to a destination network that this subscriber was denied before. It adds no pressure
 //     and never cuts, as long as it comes at a mail server's pace: to one network 20 at once, and then six while a token
 //     of the budget that denies comes back (of several, the slowest), but never fewer than one in 15 s, which is

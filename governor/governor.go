@@ -162,7 +162,7 @@ func (e *entry) ask(i int, to network, highest Stage, now int64) offer {
 	l := &e.plan.limits[i]
 	switch {
 	case l.Of == ConcurrentSessions:
-		return l.openConcurrent(e.calmAt(i), int(e.open), now)
+		return l.openConcurrent(int(e.open), now)
 	case l.Of == Destinations && (to.kind == 0 || e.chargedFor(l, to, now) != nil):
 		return l.fitting(&e.plan.ladder, e.used(l, now), now, false)
 	}
@@ -175,7 +175,7 @@ func (e *entry) ask(i int, to network, highest Stage, now int64) offer {
 func (g *Governor) charge(e *entry, to network, fits, retry bool, now int64) {
 	if !fits && !retry {
 		for i := range e.plan.limits {
-			if o := e.ask(i, to, e.plan.highest, now); !o.fits {
+			if o := e.ask(i, to, e.plan.highest, now); !o.fits && o.l.Of != ConcurrentSessions {
 				calm := g.calm(e, i)
 				*calm = o.l.pressed(*calm, now)
 			}

@@ -30,13 +30,13 @@ func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, now i
 	return l.fitting(ladder, u, now, true)
 }
 
-// openConcurrent is what a budget of concurrent sessions says when running ones run already. It defers at most: sessions that run are within the budget, and a cut would end them.
-func (l *limit) openConcurrent(calmAt int64, running int, now int64) offer {
+// openConcurrent is what a budget of concurrent sessions says when running ones run already. It defers at most, because the
+// sessions that run are within the budget and a cut would end them; so there is nothing for pressure to do.
+func (l *limit) openConcurrent(running int, now int64) offer {
 	o := offer{l: l, fits: true, value: running + 1}
 	switch {
 	case running >= l.Limit:
 		o.fits, o.action, o.level, o.wait = false, ActionDefer, StageDefer, int64(retryConcurrent)
-		o.value += l.tokens(used(calmAt, now))
 		o.until = now + o.wait
 	case o.value > l.warnMax:
 		o.action, o.level, o.until = ActionWarn, StageWarn, forever

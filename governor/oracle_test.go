@@ -242,7 +242,7 @@ func (o *oracle) attempt(to netip.Prefix) verdict {
 		var v verdict
 		switch {
 		case refused[i] && l.Of == ConcurrentSessions:
-			v = verdict{ActionDefer, 30 * time.Second, int64(o.open) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer, false}
+			v = verdict{ActionDefer, 30 * time.Second, int64(o.open) + 1, i, StageDefer, false}
 		case refused[i]:
 			v = verdict{ActionDefer, time.Duration(l.used + l.tok - o.full(l)), o.value(l) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer, false}
 			if o.plan.HighestStage == StageCut && l.reaches(v.value, o.plan.Ladder.CutAt) && !retry {
@@ -263,7 +263,7 @@ func (o *oracle) attempt(to netip.Prefix) verdict {
 		}
 	}
 	for i, l := range o.budgets {
-		if refused[i] && !retry {
+		if refused[i] && !retry && l.Of != ConcurrentSessions {
 			l.press = min(l.press+l.tok, 100*int64(l.Burst)*l.tok)
 		}
 		costs := l.Of == Sessions || l.Of == Destinations && to.IsValid() && !o.knows(l, to)
