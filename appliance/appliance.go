@@ -88,7 +88,7 @@ type Appliance struct {
 	traffic  *traffic
 
 	since    atomic.Pointer[time.Time] // of the mode
-	listSeen string                    // state of the subscribers file when it was last read; only reloads uses it
+	listSeen string                    // state of the subscribers file before it was last read; only Run and then reloads use it
 	listNext string                    // and as the last look found it
 	ready    atomic.Bool
 }
@@ -99,7 +99,7 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	cfg, table, err := LoadConfig(opt.ConfigFile)
+	cfg, table, seen, err := loadConfig(opt.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func Run(ctx context.Context, opt Options) error {
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
+	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}, listSeen: seen}
 	a.since.Store(&a.start)
 	defer a.close()
 	if err := a.open(cfg, table); err != nil {

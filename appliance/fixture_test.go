@@ -81,7 +81,7 @@ func (d *deaf) start() {
 	d.t.Helper()
 	d.log = &strings.Builder{}
 	file := filepath.Join(d.dir, "mailweir.yaml")
-	cfg, table, err := LoadConfig(file)
+	cfg, table, seen, err := loadConfig(file)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func (d *deaf) start() {
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		d.t.Fatal(err)
 	}
-	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: d.time(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
+	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: d.time(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}, listSeen: seen}
 	a.since.Store(&a.start)
 	d.Appliance = a
 	if err := a.recall(cfg, table); err != nil {

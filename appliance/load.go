@@ -18,15 +18,21 @@ import (
 // A subscribers file that was not asked for by name is allowed to be missing:
 // everybody is unmapped then.
 func LoadConfig(path string) (*config.Config, *subscriber.Table, error) {
-	cfg, err := config.Load(path)
-	if err != nil {
-		return nil, nil, err
+	cfg, table, _, err := loadConfig(path)
+	return cfg, table, err
+}
+
+// loadConfig is LoadConfig, with the state that the subscribers file had before it
+// was read: one that changes meanwhile is seen to have changed.
+func loadConfig(path string) (cfg *config.Config, table *subscriber.Table, seen string, err error) {
+	if cfg, err = config.Load(path); err != nil {
+		return nil, nil, "", err
 	}
-	table, err := loadSubscribers(cfg)
-	if err != nil {
-		return nil, nil, err
+	seen = fileState(cfg.SubscribersPath())
+	if table, err = loadSubscribers(cfg); err != nil {
+		return nil, nil, "", err
 	}
-	return cfg, table, nil
+	return cfg, table, seen, nil
 }
 
 func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {

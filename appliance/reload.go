@@ -23,7 +23,6 @@ import (
 func (a *Appliance) reloads(ctx context.Context) error {
 	look := time.NewTicker(listLook)
 	defer look.Stop()
-	a.listSeen = fileState(a.cfg.Load().SubscribersPath())
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,7 +88,7 @@ func fileState(path string) string {
 // queues or new addresses is kept as it is and said; everything else is in force
 // when reload returns.
 func (a *Appliance) reload() error {
-	next, table, err := LoadConfig(a.opt.ConfigFile)
+	next, table, seen, err := loadConfig(a.opt.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -131,6 +130,7 @@ func (a *Appliance) reload() error {
 	now := a.now()
 	policy := next.Policy()
 	a.cfg.Store(next)
+	a.listSeen = seen
 	a.judge.rules.Store(rulesOf(next))
 	for _, id := range dropped {
 		a.dropPlan(id)

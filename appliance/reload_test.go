@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -69,3 +70,43 @@ func TestAPlanThatWasChosenForWhoIsGone(t *testing.T) {
 
 // planOf is the plan in force for a subscriber.
 func (d *deaf) planOf(id string) string { return d.who.planOf(id) }
+
+// looks is the time in which a changed list is taken.
+func (d *deaf) looks() {
+	d.lookAtSubscribers()
+	d.lookAtSubscribers()
+}
+
+// A list that changes after it was read and before anybody looks at it again is
+// read again: at the start, and at a reload.
+func TestAListThatChangesWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	holder := func() string { return d.who.of(netip.MustParseAddr("100.64.0.1")).id }
+	d.write("subscribers.csv", "subscriber,plan,prefixes\nsomebody,small,100.64.0.1\n")
+	if d.looks(); holder() != "somebody" {
+		t.Errorf("after the start it is held by %s", holder())
+	}
+	read := d.listSeen
+	if d.looks(); d.listSeen != read {
+		t.Error("read again without a change")
+	}
+	d.write("subscribers.csv", homeList)
+	if err := d.reload(); err != nil || holder() != "home" {
+		t.Fatal(err, holder())
+	}
+	if d.listSeen == read {
+		t.Error("what the reload read is not known to be read")
+	}
+	d.write("subscribers.csv", "subscriber,plan,prefixes\nanother,small,100.64.0.1\n")
+	if d.looks(); holder() != "another" {
+		t.Errorf("after the reload it is held by %s", holder())
+	}
+	d.write("subscribers.csv", "subscriber,plan,prefixes\nhome,golden,100.64.0.1\n")
+	if d.looks(); holder() != "another" {
+		t.Errorf("a bad list made it %s's", holder())
+	}
+	if got := d.told(records.KindConfig); !strings.Contains(got[len(got)-1], "refused") || !strings.Contains(got[len(got)-1], "golden") {
+		t.Errorf("%q", got)
+	}
+}
