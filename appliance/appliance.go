@@ -24,6 +24,7 @@ import (
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
 	"github.com/mailweir/mailweir/appliance/sources"
+	"github.com/mailweir/mailweir/appliance/syslog"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/store"
 	"github.com/mailweir/mailweir/governor/subscriber"
@@ -189,9 +190,11 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.recent = records.NewRing(recentRecords)
 	a.syslog = &syslogTargets{ctx: context.Background()}
 	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.syslog.Send)
-	if err := a.syslog.use(a.syslogConfig(cfg)); err != nil {
+	collectors, err := syslog.New(a.syslogConfig(cfg))
+	if err != nil {
 		return err
 	}
+	a.syslog.use(collectors)
 	a.health = &health{say: a.writer.Say, now: a.now}
 	if e, tell := a.chain.Found().Health(now); tell {
 		a.writer.Say(e)

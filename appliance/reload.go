@@ -14,6 +14,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/syslog"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	"github.com/mailweir/mailweir/nfq"
@@ -107,17 +108,15 @@ func (a *Appliance) reload() error {
 		return err
 	}
 	// What can fail comes first; from then on the new configuration is in force.
-	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
-	if resteer {
-		if err := a.steer(next); err != nil {
+	var collectors *syslog.Exporter // nil: as before
+	if !reflect.DeepEqual(old.Syslog, next.Syslog) {
+		if collectors, err = syslog.New(a.syslogConfig(next)); err != nil {
 			return err
 		}
 	}
-	if !reflect.DeepEqual(old.Syslog, next.Syslog) {
-		if err := a.syslog.use(a.syslogConfig(next)); err != nil {
-			if resteer {
-				err = errors.Join(err, a.steer(old))
-			}
+	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
+	if resteer {
+		if err := a.steer(next); err != nil {
 			return err
 		}
 	}
@@ -126,6 +125,9 @@ func (a *Appliance) reload() error {
 			err = errors.Join(err, a.steer(old))
 		}
 		return err
+	}
+	if collectors != nil {
+		a.syslog.use(collectors)
 	}
 	now := a.now()
 	policy := next.Policy()

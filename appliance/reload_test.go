@@ -110,3 +110,44 @@ func TestAListThatChangesWhileItIsRead(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A configuration that is refused changes nothing, whatever it is refused for.
+func TestARefusedReloadChangesNothing(t *testing.T) {
+	t.Parallel()
+	good := homePlans + "syslog: {targets: [{url: \"udp://127.0.0.1:9\"}]}\n"
+	d := newDeaf(t, good, homeList)
+	before, list, policy := d.cfg.Load(), d.who.Table(), d.gov.Stats()
+	for _, bad := range []struct{ yaml, csv, why string }{
+		{without(homePlans, "large") + "syslog: {targets: [{url: \"udp://127.0.0.2:9\"}]}\n", "", "secret"},
+		{homePlans, "subscriber,plan\nhome,golden\n", "golden"},
+		{"mode: strict\n", "", "mode"},
+		{homePlans + "queue: {count: 7}\n", "", "restart"},
+	} {
+		yaml, csv := bad.yaml, bad.csv
+		if bad.why == "secret" {
+			yaml = strings.Replace(yaml, "identity: {", "identity: {radius: {listen: \"127.0.0.1:18130\", secret_file: nothing}, ", 1)
+		}
+		if csv == "" {
+			csv = homeList
+		}
+		d.write("mailweir.yaml", yaml)
+		d.write("subscribers.csv", csv)
+		if err := d.reload(); err == nil || !strings.Contains(err.Error(), bad.why) {
+			t.Errorf("%s: %v", bad.why, err)
+		}
+		if got := d.syslog.Status(); len(got) != 1 || got[0].URL != "udp://127.0.0.1:9" {
+			t.Errorf("%s: collectors %+v", bad.why, got)
+		}
+		if d.cfg.Load() != before || d.who.Table() != list || d.gov.Stats() != policy {
+			t.Errorf("%s: something else is in force", bad.why)
+		}
+	}
+	d.write("subscribers.csv", homeList)
+	d.write("mailweir.yaml", strings.Replace(good, "127.0.0.1", "127.0.0.3", 1))
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.syslog.Status(); len(got) != 1 || got[0].URL != "udp://127.0.0.3:9" {
+		t.Errorf("collectors %+v", got)
+	}
+}

@@ -23,13 +23,8 @@ type syslogTargets struct {
 	changed map[string]time.Time // when a target last went up or down, by URL
 }
 
-// use begins with the targets of c; nil when the exporter cannot be made and the
-// old one goes on.
-func (s *syslogTargets) use(c syslog.Config) error {
-	next, err := syslog.New(c)
-	if err != nil {
-		return err
-	}
+// use sends to an exporter's targets from now on.
+func (s *syslogTargets) use(next *syslog.Exporter) {
 	end := background(s.ctx, next.Run)
 	s.mu.Lock()
 	old := s.end
@@ -38,7 +33,6 @@ func (s *syslogTargets) use(c syslog.Config) error {
 	if old != nil {
 		s.leaving.Go(func() { old() })
 	}
-	return nil
 }
 
 // Send hands a record to every target.
