@@ -27,8 +27,8 @@ func (h *health) tell(f records.HealthFacts) {
 }
 
 // begin says that a fault of a target (or of none) stands, unless it was said
-// already.
-func (h *health) begin(f records.HealthFacts) {
+// already; true when it says so.
+func (h *health) begin(f records.HealthFacts) bool {
 	h.mu.Lock()
 	of := fault{f.What, f.Target}
 	known := h.standing[of]
@@ -40,12 +40,13 @@ func (h *health) begin(f records.HealthFacts) {
 	if !known {
 		h.tell(f)
 	}
+	return !known
 }
 
-// end says that a fault is over, if it stood.
-func (h *health) end(what string) { h.endOf(what, "") }
+// end says that a fault is over, if it stood; true when it says so.
+func (h *health) end(what string) bool { return h.endOf(what, "") }
 
-func (h *health) endOf(what, target string) {
+func (h *health) endOf(what, target string) bool {
 	h.mu.Lock()
 	known := h.standing[fault{what, target}]
 	delete(h.standing, fault{what, target})
@@ -53,6 +54,7 @@ func (h *health) endOf(what, target string) {
 	if known {
 		h.tell(records.HealthFacts{What: what, Target: target, Good: true})
 	}
+	return known
 }
 
 type fault struct{ what, target string }

@@ -26,6 +26,7 @@ type keeper struct {
 	health *health
 
 	saving sync.Mutex // one save at a time; held over the disk
+	disk   disk
 }
 
 // The shelves of the store that hold it.
@@ -57,10 +58,11 @@ func (k *keeper) Run(ctx context.Context) error {
 func (k *keeper) saveNow() error {
 	err := k.save()
 	if err != nil {
-		k.log.Error("save addresses and cases; what was not saved stays in memory and is tried again", "err", err)
-		k.health.begin(records.HealthFacts{What: "keeper", Detail: err.Error()})
-	} else {
-		k.health.end("keeper")
+		if k.health.begin(records.HealthFacts{What: "keeper", Detail: err.Error()}) {
+			k.log.Error("save addresses and cases; what was not saved stays in memory and is tried again each second", "err", err)
+		}
+	} else if k.health.end("keeper") {
+		k.log.Info("addresses and cases are saved again")
 	}
 	return err
 }
@@ -68,7 +70,10 @@ func (k *keeper) saveNow() error {
 func (k *keeper) save() error {
 	k.saving.Lock()
 	defer k.saving.Unlock()
-	return errors.Join(k.saveDirectory(), k.saveCases())
+	k.disk.begins(k.now())
+	err := errors.Join(k.saveDirectory(), k.saveCases())
+	k.disk.ends(err)
+	return err
 }
 
 func (k *keeper) saveDirectory() error {

@@ -66,7 +66,7 @@ var (
 	mBindingRefused = desc("bindings_refused_total", "Bindings that were not believed, by reason.", "reason")
 	mLeases         = desc("leases", "Leases in a lease file.", "path")
 	mLeaseBadLines  = desc("lease_bad_lines", "Lines of a lease file that are not understood.", "path")
-	mStoreOK        = desc("store_ok", "1 while budgets can be saved.")
+	mStoreOK        = desc("store_ok", "1 while everything that is to be saved can be.")
 	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
 )
 
@@ -175,7 +175,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(mUncounted, float64(g.StrayCloses), "stray_close")
 	counter(mUncounted, float64(g.ClockBack), "clock_back")
 	counter(mCaseChanges, float64(a.cases.missed()))
-	ok, _ := a.saver.status()
+	ok, _ := a.saved()
 	gauge(mStoreOK, truth(ok))
 	counter(mStoreWritten, float64(a.store.WrittenBytes()))
 }

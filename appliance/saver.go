@@ -20,9 +20,6 @@ const (
 	// heartbeat is how often the time of the last save is written although
 	// nothing changed, so that a quiet week does not look like a clock that jumped.
 	heartbeat = time.Hour
-
-	// saveHangs is how long a save may take before the disk is said to hang.
-	saveHangs = 10 * time.Second
 )
 
 // saver writes what the governor knows to the store, off the packet path:
@@ -36,11 +33,10 @@ type saver struct {
 
 	saving  sync.Mutex // one save at a time; held over the disk
 	savedAt time.Time  // guarded by saving
+	disk    disk
 
 	mu          sync.Mutex // guards all below; never held over the disk
-	err         error      // of the last save
 	snapshotErr error      // of the last snapshot
-	began       time.Time  // when the save that runs now began
 	day         time.Time  // midnight UTC of today
 	dayBase     int64      // bytes written before it
 }
@@ -84,10 +80,11 @@ func (s *saver) Run(ctx context.Context) error {
 func (s *saver) saveNow() error {
 	err := s.save()
 	if err != nil {
-		s.log.Error("save budgets; what was not saved stays in memory and is tried again", "err", err)
-		s.health.begin(records.HealthFacts{What: "store", Detail: err.Error()})
-	} else {
-		s.health.end("store")
+		if s.health.begin(records.HealthFacts{What: "store", Detail: err.Error()}) {
+			s.log.Error("save budgets; what was not saved stays in memory and is tried again each second", "err", err)
+		}
+	} else if s.health.end("store") {
+		s.log.Info("budgets are saved again")
 	}
 	return err
 }
@@ -95,18 +92,10 @@ func (s *saver) saveNow() error {
 func (s *saver) save() error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	s.note(s.now(), nil)
+	s.disk.begins(s.now())
 	err := s.saveAll()
-	s.note(time.Time{}, err)
+	s.disk.ends(err)
 	return err
-}
-
-func (s *saver) note(began time.Time, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.began = began; began.IsZero() {
-		s.err = err
-	}
 }
 
 func (s *saver) saveAll() error {
@@ -129,15 +118,13 @@ func (s *saver) saveAll() error {
 
 // status is how saving goes. It does not wait for a save that hangs.
 func (s *saver) status() (ok bool, why string) {
+	if ok, why = s.disk.status(s.now()); !ok {
+		return false, why
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if took := s.now().Sub(s.began); !s.began.IsZero() && took > saveHangs {
-		return false, fmt.Sprintf("the disk has not answered for %v", took.Round(time.Second))
-	}
-	for _, err := range []error{s.err, s.snapshotErr} {
-		if err != nil {
-			return false, err.Error()
-		}
+	if s.snapshotErr != nil {
+		return false, s.snapshotErr.Error()
 	}
 	return true, ""
 }

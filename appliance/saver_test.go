@@ -223,7 +223,7 @@ func TestADiskThatHangsIsSeen(t *testing.T) {
 	var now atomic.Int64
 	k.now = func() time.Time { return time.Unix(now.Load(), 0) }
 	k.saving.Lock() // as a save does that waits for the disk
-	k.note(k.now(), nil)
+	k.disk.begins(k.now())
 	now.Store(11)
 	if ok, why := k.status(); ok || !strings.Contains(why, "11s") {
 		t.Errorf("%v %q", ok, why)

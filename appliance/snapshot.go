@@ -31,11 +31,14 @@ func (s *saver) snapshot(ctx context.Context) {
 	s.snapshotErr = err
 	s.mu.Unlock()
 	if err != nil {
-		s.log.Error("write a snapshot of the budgets; the log goes on, and it is tried again in a minute", "err", err)
-		s.health.begin(records.HealthFacts{What: "snapshot", Detail: err.Error()})
+		if s.health.begin(records.HealthFacts{What: "snapshot", Detail: err.Error()}) {
+			s.log.Error("write a snapshot of the budgets; the log goes on, and it is tried again each minute", "err", err)
+		}
 		return
 	}
-	s.health.end("snapshot")
+	if s.health.end("snapshot") {
+		s.log.Info("snapshots of the budgets are written again")
+	}
 	s.log.Debug("snapshot of the budgets written", "subscribers", n, "took", s.now().Sub(began))
 }
 
