@@ -136,6 +136,7 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 		}
 		return a.who.planOf(id)
 	}, a.now()))
+	a.queues.Unhold(ofSubscriber(id)) // what is held waits by the rules of a plan that is not its any more
 	before := v.Plan
 	if v, ok = s.Subscriber(id); !ok {
 		v = s.view(s.quiet(id))

@@ -10,19 +10,20 @@ import (
 )
 
 // An exemption, or a plan that does nothing of the kind, lets go at once of what
-// is cut in the kernel; an exemption also of greetings that are held. What comes
-// after the exemption is not the cut of before.
+// is cut in the kernel and of greetings that are held. What comes after the
+// exemption is not the cut of before.
 func TestWhoIsLetPassIsLetGoAtOnce(t *testing.T) {
 	l, ctx := startLab(t)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	b := (*box)(nil)
 	list := "subscriber,plan,prefixes\n"
 	var homes []*lab.Home
-	for i := range 3 {
+	for i := range 4 {
 		h := addHome(t, l, fmt.Sprintf("home-%d", i))
 		homes = append(homes, h)
 		list += fmt.Sprintf("home-%d,%s,%s %s\n", i, []string{"cut", "pace"}[i/2], h.IPv4, h.Prefix6)
 	}
-	b := newBox(t, ctx, l, config("enforce", `  - name: cut
+	b = newBox(t, ctx, l, config("enforce", `  - name: cut
     highest_stage: cut
     budgets:
       - {of: sessions, limit: 2, per: 24h}
@@ -75,20 +76,24 @@ func TestWhoIsLetPassIsLetGoAtOnce(t *testing.T) {
 		t.Error("back under the plan that cut it: the cut of before goes on")
 	}
 
-	send(2, false, time.Minute)
-	waiting := make(chan lab.Session, 1)
-	go func() { waiting <- send(2, false, 50*time.Second) }()
-	await(t, 10*time.Second, "a held greeting", func() bool { return b.status().Lanes.Queue.Held == 1 })
-	begin := time.Now()
-	ways[0].do("home-2")
-	select {
-	case s := <-waiting:
-		if s.Result != lab.Sent {
-			t.Errorf("who waited for his greeting: %v (%v)", s.Result, s.Err)
+	for i, way := range ways {
+		i += 2
+		id := homes[i].Name
+		send(i, false, time.Minute)
+		waiting := make(chan lab.Session, 1)
+		go func() { waiting <- send(i, false, 50*time.Second) }()
+		await(t, 10*time.Second, "a held greeting", func() bool { return b.status().Lanes.Queue.Held == 1 })
+		begin := time.Now()
+		way.do(id)
+		select {
+		case s := <-waiting:
+			if s.Result != lab.Sent {
+				t.Errorf("%s: who waited for his greeting: %v (%v)", way.name, s.Result, s.Err)
+			}
+			t.Logf("%s: a held greeting went, and the mail was sent, within %v", way.name, ms(time.Since(begin)))
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: the greeting is still held", way.name)
+			<-waiting
 		}
-		t.Logf("a held greeting went, and the mail was sent, within %v", ms(time.Since(begin)))
-	case <-time.After(5 * time.Second):
-		t.Error("the greeting is still held")
-		<-waiting
 	}
 }
