@@ -89,8 +89,9 @@ type Appliance struct {
 	traffic  *traffic
 
 	since    atomic.Pointer[time.Time] // of the mode
-	listSeen string                    // state of the subscribers file before it was last read; only Run and then reloads use it
-	listNext string                    // and as the last look found it
+	clock    wallClock
+	listSeen string // state of the subscribers file before it was last read; only Run and then reloads use it
+	listNext string // and as the last look found it
 	ready    atomic.Bool
 }
 
@@ -472,6 +473,13 @@ func ofSubscriber(id string) func(nfq.Flow, any) bool {
 	}
 }
 
+// forgetCases drops cases that ended longer ago than records are kept. Only tick uses it.
+func (a *Appliance) forgetCases() {
+	if now := a.now(); a.clock.sound(now) {
+		a.cases.forget(now.Add(-a.cfg.Load().Retention.Records))
+	}
+}
+
 // tick lets time release subscribers.
 func (a *Appliance) tick(ctx context.Context) error {
 	t := time.NewTicker(time.Second)
@@ -489,7 +497,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 			}
 			if n%crowdLook == 0 {
 				a.lookAtCrowds()
-				a.cases.forget(a.now().Add(-a.cfg.Load().Retention.Records))
+				a.forgetCases()
 			}
 		}
 	}

@@ -26,8 +26,8 @@ type deaf struct {
 	dir string // of the configuration, the list and the data
 	log *strings.Builder
 
-	mu    sync.Mutex
-	clock time.Time // guarded by mu
+	mu   sync.Mutex
+	wall time.Time // guarded by mu
 }
 
 const homePlans = `mode: enforce
@@ -49,7 +49,7 @@ const homeList = "subscriber,plan,prefixes\nhome,small,100.64.0.1\nother,small,1
 
 func newDeaf(t *testing.T, yaml, csv string) *deaf {
 	t.Helper()
-	d := &deaf{t: t, dir: t.TempDir(), clock: opened}
+	d := &deaf{t: t, dir: t.TempDir(), wall: opened}
 	d.write("mailweir.yaml", yaml)
 	d.write("subscribers.csv", csv)
 	d.start()
@@ -67,14 +67,14 @@ func (d *deaf) write(name, text string) {
 func (d *deaf) time() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.clock
+	return d.wall
 }
 
 // pass lets time pass; nothing happens by itself.
 func (d *deaf) pass(by time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.clock = d.clock.Add(by)
+	d.wall = d.wall.Add(by)
 }
 
 func (d *deaf) start() {

@@ -42,3 +42,46 @@ func TestACaseThatEndsWhileTheBoxIsOff(t *testing.T) {
 		t.Errorf("%v %+v", ok, f)
 	}
 }
+
+// A clock that is years ahead for a while, at a start or at any time, makes no case
+// old; one that stays so does.
+func TestAClockThatIsAheadMakesNoCaseOld(t *testing.T) {
+	t.Parallel()
+	const years = 10 * 366 * 24 * time.Hour
+	for name, start := range map[string]bool{"at a start": true, "while it runs": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDeaf(t, homePlans, homeList)
+			d.cases.note(moved("00001", governor.StageWarn, governor.StagePace, d.time()))
+			d.cases.note(moved("00001", governor.StagePace, governor.StageObserve, d.time()))
+			there := func() bool { _, ok := d.cases.file("00001"); return ok }
+			d.session("home", "small")
+			d.save()
+			d.forgetCases()
+			d.pass(years)
+			if start {
+				d.cut()
+				d.start()
+			}
+			if d.forgetCases(); !there() {
+				t.Fatal("forgotten at once")
+			}
+			d.pass(-years)
+			d.forgetCases()
+			d.pass(clockTrial + time.Minute)
+			if d.forgetCases(); !there() {
+				t.Fatal("forgotten although the clock is right again")
+			}
+			d.pass(years)
+			for range clockTrial / time.Hour {
+				if d.forgetCases(); !there() {
+					t.Fatal("forgotten on trial")
+				}
+				d.pass(time.Hour)
+			}
+			if d.forgetCases(); there() {
+				t.Error("never forgotten")
+			}
+		})
+	}
+}

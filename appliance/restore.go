@@ -35,6 +35,7 @@ func (a *Appliance) restore(now time.Time) error {
 			return err
 		}
 	}
+	a.clock.last = st.Wall.Round(0)
 	verdict, err := a.gov.Restore(st, load, now, now)
 	if err != nil {
 		return err
