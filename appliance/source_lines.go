@@ -105,7 +105,7 @@ func (s *source) Lookup(addr netip.Addr, at time.Time) webadmin.Lookup {
 		at = now
 	}
 	l := webadmin.Lookup{Address: addr.String(), At: webadmin.At(at), Holders: []webadmin.Holder{}}
-	for _, b := range s.a.who.At(addr, at) {
+	for _, b := range s.a.who.At(addr, at, now) {
 		sub, _ := s.a.who.Table().ByID(b.Subscriber)
 		l.Holders = append(l.Holders, webadmin.Holder{
 			Subscriber: b.Subscriber, Name: sub.Name, Plan: s.a.who.planOf(b.Subscriber), Prefix: b.Prefix.String(), Source: b.Source.String(),

@@ -17,8 +17,9 @@ import (
 func (d *Directory) Bind(b Binding, at, now time.Time) (Change, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	n := d.read(now)
 	before := d.holderOf(b.Prefix)
-	err := d.bind(&b, stamp(at), 0, stamp(now))
+	err := d.bind(&b, stamp(at), 0, n)
 	d.publish()
 	return Change{Prefix: b.Prefix, From: before, To: d.holderOf(b.Prefix), Source: b.Source, At: now}, err
 }
@@ -33,12 +34,13 @@ func (d *Directory) BindSession(all []Binding, at, now time.Time) ([]Change, err
 	defer d.mu.Unlock()
 	var first error
 	var taken []netip.Prefix
+	n := d.read(now)
 	w := d.watch(now)
 	for i := range all {
 		b := all[i]
 		b.Source, b.Session = all[0].Source, all[0].Session
 		w.before(b.Prefix)
-		err := d.bind(&b, stamp(at), 0, stamp(now))
+		err := d.bind(&b, stamp(at), 0, n)
 		if err == nil || errors.Is(err, ErrUnknownLine) {
 			taken = append(taken, b.Prefix)
 		}
@@ -49,9 +51,9 @@ func (d *Directory) BindSession(all []Binding, at, now time.Time) ([]Change, err
 	if s := d.sessions[sessionKey{all[0].Source, all[0].Session}]; s != nil {
 		for _, c := range slices.Clone(s.claims) {
 			kind := func(p netip.Prefix) bool { return family(p) == family(c.prefix) && p.Bits() == c.prefix.Bits() }
-			if slices.ContainsFunc(taken, kind) && !slices.Contains(taken, c.prefix) && !c.newer(stamp(at), stamp(now)) {
+			if slices.ContainsFunc(taken, kind) && !slices.Contains(taken, c.prefix) && !c.newer(stamp(at), n) {
 				w.before(c.prefix)
-				d.end(c, stamp(at), stamp(now), true)
+				d.end(c, stamp(at), n, true)
 			}
 		}
 	}

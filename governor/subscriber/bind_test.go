@@ -175,7 +175,7 @@ func TestUnknownLinesWaitForAList(t *testing.T) {
 	if changes := d.EndOthers(Lease, []string{"/other"}, after(5)); len(changes) != 1 || d.Stats().Bindings != 0 {
 		t.Errorf("%+v", changes)
 	}
-	if got := d.At(addr("100.64.9.3"), after(3)); len(got) != 1 || got[0].Subscriber != "S-4" || !got[0].From.Equal(after(3)) || !got[0].Until.Equal(after(4)) {
+	if got := d.at(addr("100.64.9.3"), after(3)); len(got) != 1 || got[0].Subscriber != "S-4" || !got[0].From.Equal(after(3)) || !got[0].Until.Equal(after(4)) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -200,7 +200,7 @@ func TestALeaseMaySayItsBeginning(t *testing.T) {
 	if h, _ := d.Lookup(addr("100.64.9.1")); h.ID != "S-1" {
 		t.Errorf("the older of two leases decides: %+v", h)
 	}
-	if got := d.At(addr("100.64.9.1"), after(-50)); len(got) != 2 || got[0].Subscriber != "S-1" || got[1].Subscriber != "S-2" {
+	if got := d.at(addr("100.64.9.1"), after(-50)); len(got) != 2 || got[0].Subscriber != "S-1" || got[1].Subscriber != "S-2" {
 		t.Errorf("%+v", got)
 	}
 	d.Replace(Lease, "/a", nil, after(2))
@@ -213,12 +213,14 @@ func TestALeaseMaySayItsBeginning(t *testing.T) {
 func TestBindSession(t *testing.T) {
 	t.Parallel()
 	d := directory(t, lines)
+	now := 0
 	event := func(s int, prefixes ...string) string {
+		now = max(now, s)
 		var all []Binding
 		for _, p := range prefixes {
 			all = append(all, radius(p, "nas|1", "acct-3"))
 		}
-		changes, err := d.BindSession(all, after(10*s), after(10*s))
+		changes, err := d.BindSession(all, after(10*s), after(10*now))
 		var b strings.Builder
 		for _, c := range changes {
 			fmt.Fprintf(&b, "%s %q>%q ", c.Prefix, c.From, c.To)
@@ -421,7 +423,7 @@ func TestLookupsWaitForNobody(t *testing.T) {
 		d.Unbind(API, p, now, now)
 		if i%100 == 0 {
 			d.SetTable(other, now)
-			d.At(addr("100.64.0.11"), now)
+			d.At(addr("100.64.0.11"), now, now)
 			d.Pending(100)
 		}
 	}

@@ -45,6 +45,7 @@ type Directory struct {
 	lost     map[sessionKey][]uint64 // numbers in the history: what sessions lost to newer ones, and have not ended yet
 	dirty    map[string]struct{}     // keys to be saved or deleted
 	clock    wallClock
+	readings readings
 	stats    Stats
 }
 
@@ -81,6 +82,7 @@ type claim struct {
 	circuits []string
 	id       string // "": nobody's line
 	row      int32  // -1: nobody's, or made up
+	vague    bool   // from is the latest that it can be
 	overrule string // of a made-up line: the known one that had its prefix when it was last looked at
 	next     *claim // on the same prefix, not better
 

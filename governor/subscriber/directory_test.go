@@ -36,6 +36,15 @@ func (d *Directory) who(s string) string {
 	return fmt.Sprintf("%s %s %s %s", h.ID, h.Plan, h.Source, h.Prefix)
 }
 
+// at is At by the clock as it was read last.
+func (d *Directory) at(a netip.Addr, t time.Time) []Binding {
+	if d.readings.last == 0 {
+		defer func() { d.readings = readings{} }()
+		return d.At(a, t, t.Add(1))
+	}
+	return d.At(a, t, wall(d.readings.last))
+}
+
 func radius(p, session, user string, circuits ...string) Binding {
 	return Binding{Prefix: pfx(p), Source: RADIUS, Session: session, User: user, Circuits: circuits, Dated: true}
 }
@@ -117,7 +126,7 @@ func TestAddressMovesWithTheLine(t *testing.T) {
 		{"100.64.8.7", 95, "S-2 S-2"}, {"2001:db8:1::1", 200, "S-1 S-2"},
 	} {
 		var got []string
-		for _, b := range d.At(addr(c.addr), after(c.at)) {
+		for _, b := range d.at(addr(c.addr), after(c.at)) {
 			got = append(got, b.Subscriber)
 		}
 		if s := strings.Join(got, " "); s != c.want {

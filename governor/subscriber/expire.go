@@ -30,18 +30,20 @@ func (c *wallClock) sound(now int64) bool {
 }
 
 // Expire forgets what ended longer ago than Retention; call it each minute or so. A wall clock that jumped ahead by more
-// than a week is given a day to be set right before anything is forgotten because of it.
-func (d *Directory) Expire(now time.Time) {
+// than a week is given a day to be set right before anything is forgotten because of it; sound tells that it is not on
+// such a trial.
+func (d *Directory) Expire(now time.Time) (sound bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := stamp(now)
+	n := d.read(now)
 	if !d.clock.sound(n) {
-		return
+		return false
 	}
 	for range forgetAtOnce {
 		if d.history.len() == 0 || d.history.at(d.history.oldest).until >= n-int64(Retention) {
-			return
+			break
 		}
 		d.forget()
 	}
+	return true
 }

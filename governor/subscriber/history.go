@@ -2,6 +2,7 @@ package subscriber
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ type ended struct {
 	prefix      netip.Prefix
 	source      Source
 	said        bool // it was ended, as against replaced
+	vague       bool // as in claim
 	id, heir    string
 	session     string
 	name        string // as in claim
@@ -105,8 +107,8 @@ func (h *history) repeats(b *Binding, id string, told, now int64) (yes bool) {
 
 // keep adds what ended to the history, in memory and to be saved.
 func (d *Directory) keep(e ended) {
-	if e.source != CSV && e.until <= e.from {
-		return // it never was
+	if e.source != CSV && e.source != RADIUS && e.until <= e.from && !e.vague && d.readings.doubt == 0 {
+		return // it never was; what RADIUS said must not be said again all the same
 	}
 	if d.history.len() == MaxHistory {
 		d.forget()
@@ -135,8 +137,16 @@ func (d *Directory) keepClaim(c *claim, told, now int64, said bool) {
 	}
 	if c.id != "" {
 		d.keep(ended{prefix: c.prefix, source: c.source, id: strings.Clone(c.id), session: c.session.key.name, name: c.name,
-			circuits: c.circuits, from: c.from, bound: c.bound, until: max(min(told, now), c.from), told: last, said: said})
+			circuits: c.circuits, from: c.from, bound: c.bound, until: d.until(c, min(told, now)), told: last, said: said, vague: c.vague})
 	}
+}
+
+// until is when c ends whose source says at: not before it began, but in doubt of the clock nobody knows which is wrong.
+func (d *Directory) until(c *claim, at int64) int64 {
+	if d.readings.doubt != 0 {
+		return at
+	}
+	return max(at, c.from)
 }
 
 // forget drops the oldest.
@@ -154,14 +164,22 @@ func (d *Directory) forget() {
 	d.dirty[historyKey(n)] = struct{}{}
 }
 
-// At tells who had addr at t, by the box's wall clock, the best answer first: as Lookup would have decided. A binding of
-// the list has a zero From when it is not known since when, and answers for all the time before. What ended
-// longer ago than Retention, or before the last MaxHistory that ended, is not known.
-func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
+// At tells who had addr at t, by the box's wall clock, which is now, the best answer first: as Lookup would have decided,
+// and as it decides for now or later. A zero From is not known: that of the list then answers for all the time before,
+// another for none that is not sure. What ended longer ago than Retention, or before the last MaxHistory that ended, is
+// not known, nor is anything before 1970 or after 2200.
+func (d *Directory) At(addr netip.Addr, t, now time.Time) []Binding {
+	if !InReach(t) {
+		return nil
+	}
 	addr = addr.Unmap().WithZone("")
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.read(now)
 	at := stamp(t)
+	if !t.Before(now) {
+		at = math.MaxInt64
+	}
 	type candidate struct {
 		Binding
 		bound  int64
@@ -170,15 +188,15 @@ func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
 	var all []candidate
 	d.lens.covering(addr, func(p netip.Prefix) {
 		for c := d.claims[p]; c != nil; c = c.next {
-			if c.id != "" && c.from <= at {
-				all = append(all, candidate{c.binding(), c.bound, c.madeUp()})
+			if from, _ := d.begun(c.from); c.id != "" && from <= at {
+				all = append(all, candidate{d.binding(c), c.bound, c.madeUp()})
 			}
 		}
 	})
 	d.history.lens.covering(addr, func(p netip.Prefix) {
 		d.history.of(p, func(e *ended) bool {
 			if e.source != CSV && e.from <= at && at < e.until {
-				all = append(all, candidate{e.binding(), e.bound, madeUpID(e.id)})
+				all = append(all, candidate{d.ended(e), e.bound, madeUpID(e.id)})
 			}
 			return true
 		})
@@ -201,6 +219,9 @@ func (d *Directory) At(addr netip.Addr, t time.Time) []Binding {
 	}
 	return list
 }
+
+// InReach tells whether At can know anything of t, whose year is 1970 to 2200.
+func InReach(t time.Time) bool { y := t.UTC().Year(); return y >= 1970 && y <= 2200 }
 
 // listed is who had addr at a time by the list: by what it says now and by the changes since.
 func (d *Directory) listed(addr netip.Addr, at int64) (list []Binding) {
@@ -234,15 +255,15 @@ func (d *Directory) listed(addr netip.Addr, at int64) (list []Binding) {
 			return false
 		})
 		if id != "" && at >= from {
-			list = append(list, Binding{Prefix: p, Subscriber: id, Source: CSV, From: wall(from), Until: wall(until)})
+			list = append(list, Binding{Prefix: p, Subscriber: id, Source: CSV, From: d.shown(from, false), Until: wall(until)})
 		}
 	}
 	return list
 }
 
-func (e *ended) binding() Binding {
+func (d *Directory) ended(e *ended) Binding {
 	b := Binding{Prefix: e.prefix, Subscriber: e.id, Source: e.source, Session: e.session,
-		Circuits: slices.Clone(e.circuits), From: wall(e.from), Until: wall(e.until)}
+		Circuits: slices.Clone(e.circuits), From: d.shown(e.from, e.vague), Until: wall(e.until)}
 	if e.source != API {
 		b.User = e.name
 	}
@@ -260,7 +281,7 @@ func (d *Directory) Of(id string) []Binding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := d.lines[id]; c != nil; c = c.elder {
-		list = append(list, c.binding())
+		list = append(list, d.binding(c))
 	}
 	slices.SortFunc(list, func(a, b Binding) int {
 		return cmp.Or(a.Prefix.Compare(b.Prefix), int(b.Source)-int(a.Source))

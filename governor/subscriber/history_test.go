@@ -19,7 +19,7 @@ func (d *Directory) had(a string, at int) string {
 		return fmt.Sprint(int(t.Sub(t0).Seconds()))
 	}
 	var all []string
-	for _, b := range d.At(addr(a), after(at)) {
+	for _, b := range d.at(addr(a), after(at)) {
 		all = append(all, fmt.Sprintf("%s %s %s..%s", b.Subscriber, b.Source, clock(b.From, "?"), clock(b.Until, "")))
 	}
 	return strings.Join(all, ", ")
@@ -351,8 +351,8 @@ func FuzzRestore(f *testing.F) {
 		}
 		now := after(40)
 		d.Bind(radius("100.64.9.1/32", "nas|9", "acct-1"), now, now)
-		d.At(addr("100.64.9.1"), now)
-		d.At(addr("2001:db8:7::1"), now)
+		d.At(addr("100.64.9.1"), now, now)
+		d.At(addr("2001:db8:7::1"), now, now)
 		d.Of("S-1")
 		d.SetTable(&Table{}, after(50))
 		d.EndAll(RADIUS, "", after(60), after(60))

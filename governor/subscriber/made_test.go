@@ -21,7 +21,7 @@ func TestAMadeUpLineRanksBelowEverybodyKnown(t *testing.T) {
 			t.Errorf("%s: %s is %q, want %q", why, a, got, want)
 		}
 		got := ""
-		if all := d.At(addr(a), after(1000)); len(all) > 0 {
+		if all := d.at(addr(a), after(1000)); len(all) > 0 {
 			got = all[0].Subscriber
 		}
 		if h, _ := d.Lookup(addr(a)); got != h.ID {

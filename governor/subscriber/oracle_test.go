@@ -350,11 +350,11 @@ func TestDirectoryAgreesWithASlowLoop(t *testing.T) {
 		for _, p := range past {
 			for a, want := range p.who {
 				got := ""
-				if all := d.At(a, p.at); len(all) > 0 {
+				if all := d.at(a, p.at); len(all) > 0 {
 					got = all[0].Subscriber
 				}
 				if got != want {
-					t.Fatalf("%s at %v was %q, and was said to be %q\n%+v", a, p.at.Sub(t0), want, got, d.At(a, p.at))
+					t.Fatalf("%s at %v was %q, and was said to be %q\n%+v", a, p.at.Sub(t0), want, got, d.at(a, p.at))
 				}
 			}
 		}

@@ -55,7 +55,7 @@ func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := d.view.Load()
-	n := stamp(now)
+	n := d.read(now)
 	for _, m := range moves {
 		d.keep(ended{prefix: m.prefix, source: CSV, id: strings.Clone(m.from), heir: strings.Clone(m.to), until: n, told: n, said: true})
 	}
@@ -93,7 +93,7 @@ func (d *Directory) rebuild(t *Table, now int64) map[netip.Prefix]Source {
 			id, row := resolve(t, c.source, c.name, c.circuits)
 			if id != c.id {
 				d.keepClaim(c, now, now, true)
-				c.from = now
+				c.from, c.vague = now, false
 				d.dirty[c.key()] = struct{}{}
 				if len(touched) <= MaxTold {
 					touched[p] = c.source

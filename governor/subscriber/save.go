@@ -98,12 +98,14 @@ func (d *Directory) Restore(each func(take func(key, value []byte) error) error,
 	plans := map[string]string{}
 	var gone []ended // numbered after what is saved, so only when that is there
 	d.many(1 << 30)
+	n := stamp(now)
 	err = each(func(key, value []byte) error {
-		if !d.take(key, value, plans, &gone, stamp(now)) {
+		if !d.take(key, value, plans, &gone, n) {
 			skipped++
 		}
 		return nil
 	})
+	d.restored(now)
 	for _, e := range gone {
 		d.keep(e)
 	}
@@ -182,15 +184,31 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64, gone *[]ended) *claim {
 	found, row := resolve(d.view.Load().table, b.Source, b.calls(), b.Circuits)
 	c := d.begin(b, found, row, bound, seen)
-	if c.from = from; found == id {
+	if c.from, c.vague = signed(from); found == id {
 		delete(d.dirty, c.key()) // it is saved as it is
 		return c
 	}
-	if c.from = max(now, from); id != "" {
+	if id != "" {
 		*gone = append(*gone, ended{prefix: b.Prefix, source: b.Source, id: id, session: b.Session, name: b.calls(),
-			circuits: b.Circuits, from: from, bound: bound, until: max(now, from), told: now, said: true})
+			circuits: b.Circuits, from: c.from, vague: c.vague, bound: bound, until: now, told: now, said: true})
 	}
+	c.from, c.vague = now, false
 	return c
+}
+
+// sign makes a beginning that is vague negative, as it is saved.
+func sign(from int64, vague bool) int64 {
+	if vague {
+		return -from
+	}
+	return from
+}
+
+func signed(saved int64) (from int64, vague bool) {
+	if saved < 0 {
+		return max(0, -saved), true
+	}
+	return saved, false
 }
 
 func (c *claim) encode() []byte {
@@ -198,7 +216,7 @@ func (c *claim) encode() []byte {
 	b = appendString(b, c.id)
 	b = appendString(b, c.name)
 	b = appendStrings(b, c.circuits)
-	for _, n := range []int64{c.from, c.bound, c.seen, c.told} {
+	for _, n := range []int64{sign(c.from, c.vague), c.bound, c.seen, c.told} {
 		b = binary.AppendVarint(b, n)
 	}
 	return b
@@ -215,7 +233,7 @@ func (e *ended) encode() []byte {
 		b = appendString(b, s)
 	}
 	b = appendStrings(b, e.circuits)
-	for _, n := range []int64{e.from, e.bound, e.until, e.told} {
+	for _, n := range []int64{sign(e.from, e.vague), e.bound, e.until, e.told} {
 		b = binary.AppendVarint(b, n)
 	}
 	return b
@@ -228,7 +246,8 @@ func decodeEnded(r *reader) (ended, bool) {
 	e.said = r.byte() == 1
 	e.id, e.heir, e.session, e.name = r.string(), r.string(), r.string(), r.string()
 	e.circuits = r.strings()
-	e.from, e.bound, e.until, e.told = r.int(), r.int(), r.int(), r.int()
+	e.from, e.vague = signed(r.int())
+	e.bound, e.until, e.told = r.int(), r.int(), r.int()
 	return e, r.err == nil && e.source > None && e.source < sources && e.prefix.IsValid()
 }
 

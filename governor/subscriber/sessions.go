@@ -13,11 +13,12 @@ import (
 func (d *Directory) Unbind(s Source, p netip.Prefix, at, now time.Time) (Change, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	n := d.read(now)
 	before, found := d.holderOf(p), false
 	for c := d.claims[p]; c != nil; {
 		next := c.next
 		if c.source == s {
-			d.end(c, stamp(at), stamp(now), true)
+			d.end(c, stamp(at), n, true)
 			found = true
 		}
 		c = next
@@ -31,10 +32,11 @@ func (d *Directory) Unbind(s Source, p netip.Prefix, at, now time.Time) (Change,
 func (d *Directory) End(s Source, session string, at, now time.Time) []Change {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	this := d.read(now)
 	w := d.watch(now)
 	key := sessionKey{s, session}
 	if one := d.sessions[key]; one != nil {
-		d.endSession(one, stamp(at), stamp(now), &w)
+		d.endSession(one, stamp(at), this, &w)
 	}
 	for _, n := range d.lost[key] {
 		e := d.history.at(n)
@@ -72,10 +74,11 @@ func (d *Directory) endWhere(s Source, at, now time.Time, which func(string) boo
 	var changes []Change
 	for len(keys) > 0 {
 		d.mu.Lock()
+		n := d.read(now)
 		w := d.watch(now)
 		for len(keys) > 0 && len(w.list) < endAtOnce {
 			if one := d.sessions[keys[0]]; one != nil {
-				d.endSession(one, stamp(at), stamp(now), &w)
+				d.endSession(one, stamp(at), n, &w)
 			}
 			keys = keys[1:]
 		}
@@ -104,7 +107,7 @@ func (d *Directory) endSession(s *session, at, now int64, w *watcher) {
 func (d *Directory) Replace(s Source, name string, all []Binding, now time.Time) (changes []Change, unknown int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := stamp(now)
+	n := d.read(now)
 	w := d.watch(now)
 	var pace pacer
 	still := make(map[*claim]struct{}, len(all))
@@ -157,15 +160,15 @@ func (d *Directory) Session(s Source, name string) []Binding {
 	}
 	list := make([]Binding, len(one.claims))
 	for i, c := range one.claims {
-		list[i] = c.binding()
+		list[i] = d.binding(c)
 	}
 	slices.SortFunc(list, func(a, b Binding) int { return a.Prefix.Compare(b.Prefix) })
 	return list
 }
 
-func (c *claim) binding() Binding {
+func (d *Directory) binding(c *claim) Binding {
 	b := Binding{Prefix: c.prefix, Subscriber: c.id, Source: c.source, Session: c.session.key.name,
-		Circuits: slices.Clone(c.circuits), From: wall(c.from)}
+		Circuits: slices.Clone(c.circuits), From: d.shown(c.from, c.vague)}
 	if c.source != API {
 		b.User = c.name
 	}
