@@ -149,6 +149,40 @@ func TestWriterTellsWhatItHadToDrop(t *testing.T) {
 	}
 }
 
+// A flood of sessions and decisions costs none of the other records.
+func TestWriterKeepsRoomForWhatIsRare(t *testing.T) {
+	t.Parallel()
+	seen := map[Kind]int{}
+	w := NewWriter(newChain(t), 64, func() time.Time { return at }, func(r Record) { seen[r.Kind]++ })
+	for i := range 100 {
+		for _, flood := range []string{"session", "decision"} {
+			if ok := w.Say(samples()[flood]); ok != (2*i < 56) {
+				t.Fatalf("%d of a flood: %v", 2*i, ok)
+			}
+		}
+	}
+	for i := range 9 {
+		for _, rare := range []string{"audit", "config", "health", "stage"} {
+			if ok := w.Say(samples()[rare]); ok != (i < 2) {
+				t.Errorf("%s: %v", rare, ok)
+			}
+		}
+	}
+	if w.Say(samples()["session"]) || w.Lost() != 200-56+7*4+1 {
+		t.Errorf("%d lost", w.Lost())
+	}
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	if err := w.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[Kind]int{KindSession: 28, KindDecision: 28, KindAudit: 2, KindConfig: 2, KindHealth: 3, KindStage: 2} {
+		if seen[kind] != want {
+			t.Errorf("%d of %s, want %d", seen[kind], kind, want)
+		}
+	}
+}
+
 func TestWriterKeepsTheOrderOfManySpeakers(t *testing.T) {
 	t.Parallel()
 	ring := NewRing(1000)

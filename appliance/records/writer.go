@@ -13,7 +13,9 @@ import (
 // Writer takes entries from anywhere, the packet path included, and makes records of them in one goroutine: whoever calls Run.
 //
 // Between the two is a bounded queue. When it is full the newest entry is dropped and counted by kind; as soon as half of the
-// queue is free again a HEALTH record says how many were lost. Those never had a number, so seq has no gap.
+// queue is free again a HEALTH record says how many were lost. Those never had a number, so seq has no gap. The last eighth
+// of the queue is closed to SESSION and DECISION, so that a flood of mail costs no AUDIT, CONFIG, HEALTH or STAGE record;
+// as many of the two may get in as there are goroutines that say them at the same moment.
 type Writer struct {
 	chain *Chain
 	now   func() time.Time
@@ -33,16 +35,24 @@ func NewWriter(c *Chain, capacity int, now func() time.Time, sinks ...func(Recor
 
 // Say hands over an entry and never blocks; false when it had to be dropped.
 func (w *Writer) Say(e Entry) bool {
-	select {
-	case w.queue <- e:
-		return true
-	default:
+	if w.open(e.Kind) {
+		select {
+		case w.queue <- e:
+			return true
+		default:
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lost[e.Kind]++
 	w.total++
 	return false
+}
+
+// open tells whether the queue takes entries of a kind.
+func (w *Writer) open(kind Kind) bool {
+	all := cap(w.queue)
+	return kind != KindSession && kind != KindDecision || len(w.queue) < all-all/8
 }
 
 // Lost is how many entries were dropped since the start.
