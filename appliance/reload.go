@@ -173,15 +173,20 @@ func (a *Appliance) settled(changes []governor.StageChange) {
 	}
 }
 
-// stillThere refuses a list of subscribers that vanished while one is in force:
-// a file that an editor is just replacing must not make strangers of everybody.
+// stillThere refuses a list of subscribers that vanished or is empty while one is in
+// force: a file that an editor is just replacing, or a script has just failed to
+// write, must not make strangers of everybody.
 func (a *Appliance) stillThere(cfg *config.Config, table *subscriber.Table) error {
 	have := a.who.Table().Len()
-	if have == 0 || !SubscribersMissing(cfg) {
+	if have == 0 || table.Len() > 0 || cfg.SubscribersPath() == "" {
 		return nil
 	}
+	what := "has no subscriber any more"
+	if SubscribersMissing(cfg) {
+		what = "is not there any more"
+	}
 	return config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: fmt.Sprintf(
-		"%s is not there any more; the %d subscribers that are known go on. Put it back, or write subscribers_file: \"\" to have none", cfg.SubscribersPath(), have)}}
+		"%s %s; the %d subscribers that are known go on. Put them back, or write subscribers_file: \"\" to have none", cfg.SubscribersPath(), what, have)}}
 }
 
 // plansStay refuses a configuration without a plan that the operator chose for

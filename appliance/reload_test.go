@@ -3,6 +3,8 @@ package appliance
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -149,5 +151,32 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 	}
 	if got := d.syslog.Status(); len(got) != 1 || got[0].URL != "udp://127.0.0.3:9" {
 		t.Errorf("collectors %+v", got)
+	}
+}
+
+// A list that is empty or gone makes strangers of nobody; who wants none says so.
+func TestAListWithoutAnybodyIsRefused(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	for _, list := range []string{"", "subscriber,plan,prefixes\n", "# nothing\nsubscriber,plan,prefixes\n", "gone"} {
+		d.write("subscribers.csv", list)
+		why := "has no subscriber any more"
+		if list == "gone" {
+			why = "is not there any more"
+			if err := os.Remove(filepath.Join(d.dir, "subscribers.csv")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.reload(); err == nil || !strings.Contains(err.Error(), why) && list != "" {
+			t.Errorf("%q: %v", list, err)
+		}
+		d.looks()
+		if got := d.told(records.KindConfig); len(got) == 0 || !strings.Contains(got[len(got)-1], "refused") || d.who.Table().Len() != 2 {
+			t.Errorf("%q: %q, %d subscribers", list, got, d.who.Table().Len())
+		}
+	}
+	d.write("mailweir.yaml", strings.Replace(homePlans, "identity: {", "identity: {subscribers_file: \"\", ", 1))
+	if err := d.reload(); err != nil || d.who.Table().Len() != 0 {
+		t.Errorf("%v, %d subscribers", err, d.who.Table().Len())
 	}
 }
