@@ -202,7 +202,7 @@ func (in *input) time(name string) time.Time {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339, v)
-	if err != nil {
+	if err != nil || t.IsZero() {
 		in.wrong(name, "a time like 2026-01-31T09:30:00Z")
 	}
 	return t

@@ -72,6 +72,8 @@ func TestActionsAreTakenOrRefused(t *testing.T) {
 		{"taken back without saying which", "DELETE", "/api/v1/bindings", "", 400, "prefix", "like"},
 		{"whose is no address", "GET", "/api/v1/lookup", "", 400, "address", "IPv4 or IPv6"},
 		{"whose is a prefix", "GET", "/api/v1/lookup?address=192.0.2.0/24&at=x", "", 400, "address at", "IPv4 or IPv6"},
+		{"whose was it in another time", "GET", "/api/v1/lookup?address=192.0.2.1&at=0001-01-02T00:00:00Z", "", 400, "at", "1970"},
+		{"whose was it before all time", "GET", "/api/v1/lookup?address=192.0.2.1&at=0001-01-01T00:00:00Z", "", 400, "at", "a time like"},
 		{"whose will it be", "GET", "/api/v1/lookup?address=192.0.2.1&at=2027-01-01T00:00:00Z", "", 400, "at", "has been"},
 		{"which case", "GET", "/api/v1/cases/K0000", "", 404, "", "forgotten"},
 		{"exempt or not", "GET", "/api/v1/subscribers?exempt=maybe", "", 400, "exempt", "1 or 0"},

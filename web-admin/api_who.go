@@ -9,8 +9,11 @@ import (
 func (s *Server) apiLookup(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
 	addr, at := in.address("address"), in.time("at")
-	if at.After(s.opt.Now()) {
+	switch {
+	case at.After(s.opt.Now()):
 		in.wrong("at", "a time that has been; leave it out for now")
+	case !at.IsZero() && at.Before(oldest):
+		in.wrong("at", "a time from 1970 on")
 	}
 	if in.refused(w) {
 		return

@@ -16,6 +16,9 @@ func EndOfDay(day string, loc *time.Location) (time.Time, error) {
 	return time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, loc), nil
 }
 
+// oldest is the first time of which anything can be known.
+var oldest = time.Unix(0, 0)
+
 // errWhen is what [ParsePast] says of a time that it does not understand.
 var errWhen = errors.New("a time like 03:12, yesterday 03:12, 2026-01-31 03:12 or 2026-01-31T03:12:00Z")
 
@@ -33,8 +36,11 @@ func ParsePast(text string, now time.Time, loc *time.Location) (time.Time, error
 			return time.Time{}, err
 		}
 	}
-	if t.After(now) {
+	switch {
+	case t.After(now):
 		return time.Time{}, errors.New("this time has not been yet")
+	case t.Before(oldest):
+		return time.Time{}, errors.New("nothing is known from before 1970")
 	}
 	return t, nil
 }
