@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// Options says what is measured. Every field is needed.
+// Options says what is measured. Every field but Loads and Quick is needed.
 type Options struct {
 	Tree        string    // the source tree
 	Mailweir    string    // the binary
@@ -44,13 +44,15 @@ type Options struct {
 	Rate        float64       // connections a second
 	Sample      time.Duration // for so long
 	Warm        time.Duration // after a load has begun
+	Calm        time.Duration // after a load, before its control: longer than it takes to notice a new list
+	Loads       []string      // by name; none: all of them
 
 	Governor, Store, Latency bool // the parts
 }
 
 // Full is what the published figures are made with.
 func Full() Options {
-	return Options{Repetitions: 5, Subscribers: 1_000_000, Changed: 12_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second,
+	return Options{Repetitions: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
 		Governor: true, Store: true, Latency: true}
 }
 

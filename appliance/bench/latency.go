@@ -71,8 +71,10 @@ func measureLatency(ctx context.Context, o Options) (_ *latency, err error) {
 	if l.world, err = makeWorld(r.Dir+"/world", o.Subscribers, o.Changed); err != nil {
 		return nil, fmt.Errorf("make %d subscribers: %w", o.Subscribers, err)
 	}
-	for _, c := range conditions() {
-		l.all = append(l.all, series{condition: c})
+	for i, c := range conditions() {
+		if i < 2 || len(o.Loads) == 0 || slices.Contains(o.Loads, c.name) {
+			l.all = append(l.all, series{condition: c})
+		}
 	}
 	for i := range o.Repetitions {
 		// The bare box comes first: what a load uses is what it uses more.
@@ -128,7 +130,7 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 	if made == nil {
 		return nil
 	}
-	if err := b.quiet(ctx); err != nil {
+	if err := b.quiet(ctx, l.opt.Calm); err != nil {
 		return err
 	}
 	alone := l.all[1].of(func(s sample) float64 { return s.box })
@@ -145,17 +147,21 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 	return nil
 }
 
-// quiet waits until the box has done what was asked of it: for at most 20 s, until it uses little for half a second.
-func (b *box) quiet(ctx context.Context) error {
-	const look = 500 * time.Millisecond
-	for range 40 {
+// quiet waits until the box has done what was asked of it: until it has used little for so long, for at most a minute.
+func (b *box) quiet(ctx context.Context, long time.Duration) error {
+	const look = 100 * time.Millisecond
+	since := time.Now()
+	for deadline := since.Add(time.Minute); time.Now().Before(deadline); {
 		before := cpuTime(b.PID())
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(look):
 		}
-		if cpuTime(b.PID())-before < look/10 {
+		if cpuTime(b.PID())-before > look/4 {
+			since = time.Now()
+		}
+		if time.Since(since) >= long {
 			return nil
 		}
 	}

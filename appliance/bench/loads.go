@@ -68,7 +68,7 @@ type lists struct {
 	began  time.Time
 	cancel context.CancelFunc
 	done   chan error
-	taken  chan int // how many, asked for by reading
+	taken  chan int // how many the box has taken so far; the first one is waited for
 }
 
 func newLists(ctx context.Context, b *box) *lists {
@@ -85,17 +85,18 @@ func (l *lists) run(ctx context.Context) error {
 	seen, taken := l.said(), 0
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
+	var tell chan int
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case l.taken <- taken:
+		case tell <- taken:
 		case <-look.C:
 			now := l.said()
 			if now == seen {
 				continue
 			}
-			seen = now
+			seen, tell = now, l.taken
 			taken++
 			if err := l.b.nextList(); err != nil {
 				return err
@@ -119,6 +120,8 @@ func (l *lists) count() (int, error) {
 	select {
 	case n := <-l.taken:
 		return n, nil
+	case <-time.After(time.Minute):
+		return 0, fmt.Errorf("a new list is not taken within a minute: %s", l.b.LastLines())
 	case err := <-l.done:
 		l.done <- err
 		return 0, fmt.Errorf("replace the list: %w", errors.Join(err, context.Canceled))
@@ -196,10 +199,11 @@ func (s *saving) written() (int64, error) {
 
 func (s *saving) work() (work, error) {
 	n, err := s.count()
-	if err != nil {
-		return nil, err
+	written := s.from
+	for tries := 0; err == nil && written == s.from && tries < 50; tries++ { // what was changed last is saved within a second
+		time.Sleep(100 * time.Millisecond)
+		written, err = s.written()
 	}
-	written, err := s.written()
 	s.end()
 	<-s.ended
 	return work{rate("subscribers changed and saved", float64(n*s.b.world.few), s.began), rate("bytes written", float64(written-s.from), s.began),

@@ -41,13 +41,13 @@ func readPages(task readerTask, stop <-chan struct{}) (readerResult, error) {
 		step = r.page
 	}
 	for {
+		if err := step(); err != nil { // once at least: nobody is to believe that none was needed
+			return r.result, err
+		}
 		select {
 		case <-stop:
 			return r.result, nil
 		default:
-		}
-		if err := step(); err != nil {
-			return r.result, err
 		}
 	}
 }
@@ -61,15 +61,14 @@ type reader struct {
 }
 
 func (r *reader) login() error {
-	resp, err := r.client.PostForm(r.Base+"/login", url.Values{"token": {r.Token}})
+	once := r.client
+	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := once.PostForm(r.Base+"/login", url.Values{"token": {r.Token}})
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusSeeOther {
 		return fmt.Errorf("log in: %s", resp.Status)
 	}
 	return nil

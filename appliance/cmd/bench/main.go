@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -28,12 +29,10 @@ func main() {
 
 func run(ctx context.Context) error {
 	o := bench.Full()
-	for _, a := range os.Args[1:] {
-		if a == "-quick" || a == "--quick" {
-			o = bench.Quick()
-		}
+	if slices.ContainsFunc(os.Args[1:], func(a string) bool { return a == "-quick" || a == "--quick" }) {
+		o = bench.Quick()
 	}
-	flag.Bool("quick", false, "less than five minutes, for a first look; flags after it go before it")
+	flag.Bool("quick", false, "less than five minutes: other defaults for the flags below")
 	flag.StringVar(&o.Tree, "tree", ".", "the source tree")
 	flag.StringVar(&o.Mailweir, "mailweir", "bin/mailweir", "the binary")
 	flag.StringVar(&o.Go, "go", "go", "the go command")
@@ -45,10 +44,14 @@ func run(ctx context.Context) error {
 	flag.Float64Var(&o.Rate, "rate", o.Rate, "connections a second")
 	flag.DurationVar(&o.Sample, "sample", o.Sample, "how long a sample of connections takes")
 	parts := flag.String("parts", "governor,store,latency", "what is measured")
+	loads := flag.String("loads", "", "of the packet path, only these: saves,radius,forged,list,pages,api")
 	flag.Parse()
 	if flag.NArg() > 0 || o.Repetitions < 1 || o.Subscribers < 1 || o.Subscribers > 1<<20 || o.Changed < 1 || o.Rate <= 0 || o.Rate*o.Sample.Seconds() < 1 {
 		flag.Usage()
 		os.Exit(2)
+	}
+	if *loads != "" {
+		o.Loads = strings.Split(*loads, ",")
 	}
 	o.Governor, o.Store, o.Latency = false, false, false
 	for part := range strings.SplitSeq(*parts, ",") {

@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/lab"
+)
+
+var mailweir string // mailweir, built by TestMain from this tree
+
+func TestMain(m *testing.M) {
+	lab.Reexec()
+	Reexec()
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "mailweir-bench-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		mailweir = filepath.Join(dir, "mailweir")
+		build := exec.Command("go", "build", "-o", mailweir, "../cmd/mailweir")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build mailweir: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// small is a run of a few seconds.
+func small(t *testing.T) Options {
+	o := Full()
+	o.Tree, o.Mailweir, o.Go, o.Dir = "../..", mailweir, "go", t.TempDir()
+	o.Report, o.Out, o.Log = filepath.Join(t.TempDir(), "bench.md"), io.Discard, t.Output()
+	o.Repetitions, o.Subscribers, o.Changed = 1, 3000, 500
+	o.Rate, o.Sample, o.Warm, o.Calm = 200, 500*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
+	o.Governor, o.Store = false, false
+	return o
+}
+
+// The whole rig, small: every load does its work, every connection is answered, and everything is in the report. How long
+// anything takes is not looked at.
+func TestEveryConditionIsMeasured(t *testing.T) {
+	o := small(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	l, err := measureLatency(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string((&report{Options: o, began: time.Now(), machine: look(ctx, o), latency: l}).markdown(nil))
+	for _, s := range l.all {
+		if len(s.samples) != o.Repetitions || !strings.Contains(text, "| "+s.title+" |") {
+			t.Errorf("%s: %d samples; the report has\n%s", s.name, len(s.samples), text)
+			continue
+		}
+		one := s.samples[0]
+		if one.failed > 0 || one.answered != 100 || one.p50 <= 0 || one.p99 < one.p50 || one.worst < one.p99 {
+			t.Errorf("%s: %+v", s.name, one)
+		}
+		if s.data != "" && (one.box <= 0 || one.memory < 1e6 || one.peak < one.memory || one.ready <= 0) {
+			t.Errorf("%s: what the box uses: %+v", s.name, one)
+		}
+		if s.load == nil {
+			continue
+		}
+		if len(s.controls) != o.Repetitions || len(one.work) == 0 {
+			t.Errorf("%s: %d controls, work %v", s.name, len(s.controls), one.work)
+			continue
+		}
+		for _, c := range one.work {
+			if never := s.name == "forged" && c.what == "answered/s"; (c.n == 0) != never && !strings.HasPrefix(c.what, "%") {
+				t.Errorf("%s: %s %s", s.name, figure(c.n), c.what)
+			}
+		}
+	}
+	if !strings.Contains(text, "Not built yet and not measured: the fast lane") {
+		t.Error("the report does not say what is not there yet")
+	}
+	if left, err := os.ReadDir(o.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// What `go test -bench` prints is read, and the packages that are measured still print it.
+func TestFiguresOfBenchmarks(t *testing.T) {
+	t.Parallel()
+	m := measures{}
+	for range 2 {
+		m.add("goos: linux\nBenchmarkTable-2   \t 90\t  0.2126 hot/map\t  2.833 random/map\t   51 allocs/op\nBenchmarkStart1M/cold=false-2 \t 1\t 3144171879 ns/op\t 3.093 load+restore-s\nPASS\n")
+	}
+	for from, want := range map[string]spread{"BenchmarkTable random/map": {2.833, 2.833}, "BenchmarkStart1M/cold=false load+restore-s": {3.093, 3.093}, "BenchmarkTable allocs/op": {51, 51}} {
+		if !slices.Equal(m[from], want) {
+			t.Errorf("%s: %v", from, m[from])
+		}
+	}
+	for file, goals := range map[string][]goal{"../../governor/bench_test.go": governorGoals, "../../governor/store/bench_test.go": storeGoals} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range goals {
+			name, unit, _ := strings.Cut(g.from, " ")
+			name, _, _ = strings.Cut(name, "/")
+			if !regexp.MustCompile(`(?m)^func ` + name + `\(`).Match(text) {
+				t.Errorf("%s has no %s", file, name)
+			}
+			for _, tail := range []string{"-worst-ms", "-median-ms"} { // made of two pieces
+				if what, ok := strings.CutSuffix(unit, tail); ok {
+					unit = what
+				}
+			}
+			if unit != "allocs/op" && !strings.Contains(string(text), `"`+unit+`"`) {
+				t.Errorf("%s does not report %q", file, unit)
+			}
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		s    spread
+		want string
+	}{
+		{nil, "not measured"},
+		{spread{3}, "3.00 / 3.00 / 3.00"},
+		{spread{30, 1000, 0.5}, "0.50 / 30.0 / 1000"},
+		{spread{1, 2, 3, 4}, "1.00 / 2.50 / 4.00"},
+	} {
+		if got := row.s.String(); got != row.want {
+			t.Errorf("%v: %s, want %s", []float64(row.s), got, row.want)
+		}
+	}
+	var all []time.Duration
+	for i := range 200 {
+		all = append(all, time.Duration(i+1)*time.Microsecond)
+	}
+	for part, want := range map[float64]float64{0.5: 100, 0.99: 198, 1: 200} {
+		if got := quantile(all, part); got != want {
+			t.Errorf("quantile %v: %v, want %v", part, got, want)
+		}
+	}
+}
+
+// A load that waits is told from one whose figures overlap with its control's.
+func TestWaitsAreToldFromNoise(t *testing.T) {
+	t.Parallel()
+	of := func(p99s ...float64) (all []sample) {
+		for _, v := range p99s {
+			all = append(all, sample{p50: 100, p99: v})
+		}
+		return all
+	}
+	s := series{samples: of(900, 1500, 4000), controls: of(500, 600, 1000)}
+	if got := s.verdict(); got != "No wait beyond that of its control." {
+		t.Error(got)
+	}
+	s.samples = of(1100, 1500, 4000)
+	if got := s.verdict(); got != "WAITS: p99 is 2.50x its control's, beyond the noise." {
+		t.Error(got)
+	}
+}
