@@ -81,6 +81,7 @@ type Appliance struct {
 	cutter   *cutter
 	judge    *judge
 	queues   *nfq.Queues
+	plans    sync.Mutex // held while a plan is chosen and while a reload changes what plans there are
 	steering sync.Mutex // one writer of the ruleset at a time
 	stopping bool       // guarded by steering: nothing is steered to us any more
 	rules    atomic.Pointer[ruleset.Ruleset]

@@ -76,6 +76,14 @@ func (k *keeper) save() error {
 	return err
 }
 
+// saveAddresses writes what changed of addresses and plans, and waits for the disk:
+// for what somebody was promised, which no case that cannot be written breaks.
+func (k *keeper) saveAddresses() error {
+	k.saving.Lock()
+	defer k.saving.Unlock()
+	return k.saveDirectory()
+}
+
 func (k *keeper) saveDirectory() error {
 	for {
 		batch := k.dir.Pending(keepBatch)

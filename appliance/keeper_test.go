@@ -9,18 +9,24 @@ import (
 	"github.com/mailweir/mailweir/governor/store"
 )
 
+// broken is a store whose disk is gone.
+func broken(t *testing.T) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // fails makes the keeper's disk fail, and not the saver's; what it gives back mends it.
 func (d *deaf) fails() (mend func()) {
 	d.t.Helper()
-	broken, err := store.Open(d.t.TempDir(), store.Options{})
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if err := broken.Close(); err != nil {
-		d.t.Fatal(err)
-	}
 	good := d.keeper.store
-	d.keeper.store = broken
+	d.keeper.store = broken(d.t)
 	return func() { d.keeper.store = good }
 }
 
@@ -89,9 +95,7 @@ func TestTheSaverLogsAFailureOnce(t *testing.T) {
 	d := newDeaf(t, homePlans, homeList)
 	good := d.saver.store
 	d.session("home", "small")
-	mend := d.fails()
-	d.saver.store = d.keeper.store
-	mend()
+	d.saver.store = broken(t)
 	for range 3 {
 		if err := d.saver.saveNow(); err == nil {
 			t.Fatal("saved")

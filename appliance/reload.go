@@ -89,6 +89,8 @@ func fileState(path string) string {
 // queues or new addresses is kept as it is and said; everything else is in force
 // when reload returns.
 func (a *Appliance) reload() error {
+	a.plans.Lock() // nobody chooses a plan that goes meanwhile
+	defer a.plans.Unlock()
 	next, table, seen, err := loadConfig(a.opt.ConfigFile)
 	if err != nil {
 		return err

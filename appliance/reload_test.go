@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,5 +179,34 @@ func TestAListWithoutAnybodyIsRefused(t *testing.T) {
 	d.write("mailweir.yaml", strings.Replace(homePlans, "identity: {", "identity: {subscribers_file: \"\", ", 1))
 	if err := d.reload(); err != nil || d.who.Table().Len() != 0 {
 		t.Errorf("%v, %d subscribers", err, d.who.Table().Len())
+	}
+}
+
+// Whoever comes first, nobody is left under a plan that is gone.
+func TestAPlanIsChosenWhileItIsTakenAway(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	for range 20 {
+		chosen := make(chan error, 1)
+		d.write("mailweir.yaml", without(homePlans, "large"))
+		go func() {
+			_, err := s.SetPlan("home", "large", "me")
+			chosen <- err
+		}()
+		reloaded := d.reload()
+		if err := <-chosen; (err == nil) == (reloaded == nil) {
+			t.Fatalf("chosen: %v, reloaded: %v", err, reloaded)
+		}
+		if names := d.cfg.Load().PlanNames(); !slices.Contains(names, d.planOf("home")) {
+			t.Fatalf("home is under %s, and there are %v", d.planOf("home"), names)
+		}
+		d.write("mailweir.yaml", homePlans)
+		if err := d.reload(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.SetPlan("home", "", "me"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -110,6 +110,8 @@ func exemptionOf(r governor.Report) string {
 // goes everybody for whom a plan was chosen, also who is not there any more.
 func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 	a := s.a
+	a.plans.Lock()
+	defer a.plans.Unlock()
 	if names := a.cfg.Load().PlanNames(); plan != "" && !slices.Contains(names, plan) {
 		return webadmin.Subscriber{}, webadmin.Refused{Field: "plan", Message: fmt.Sprintf("there is no plan %q; there are %s", plan, strings.Join(names, ", "))}
 	}
@@ -127,7 +129,7 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 	case err != nil:
 		return webadmin.Subscriber{}, fmt.Errorf("%w: %q: %w", webadmin.ErrUnknownSubscriber, id, err)
 	}
-	if err := a.keeper.save(); err != nil {
+	if err := a.keeper.saveAddresses(); err != nil {
 		return webadmin.Subscriber{}, errors.Join(err, a.who.SetPlan(id, chosen))
 	}
 	a.settled(a.gov.SetPlans(func(sub string) string {
@@ -159,7 +161,7 @@ func (s *source) Bind(prefix netip.Prefix, id, who string) (webadmin.Binding, er
 		return webadmin.Binding{}, err
 	}
 	a.cutter.moved()
-	if err := a.keeper.save(); err != nil {
+	if err := a.keeper.saveAddresses(); err != nil {
 		if before.Subscriber == "" {
 			a.who.Unbind(subscriber.API, prefix, now, now)
 		} else if _, back := a.who.Bind(before, now, now); back != nil {
@@ -192,7 +194,7 @@ func (s *source) Unbind(prefix netip.Prefix, who string) (webadmin.Binding, erro
 		return webadmin.Binding{}, webadmin.ErrNotBound
 	}
 	a.cutter.moved()
-	if err := a.keeper.save(); err != nil {
+	if err := a.keeper.saveAddresses(); err != nil {
 		_, back := a.who.Bind(b, now, now)
 		return webadmin.Binding{}, errors.Join(err, back)
 	}

@@ -1,12 +1,15 @@
 package appliance
 
 import (
+	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // A release that was answered is on disk.
@@ -58,5 +61,149 @@ func TestAReleaseThatCannotBeSavedHolds(t *testing.T) {
 	health := strings.Join(d.told(records.KindHealth), "\n")
 	if !strings.Contains(health, "store") || !strings.Contains(health, "keeper") {
 		t.Errorf("%q", health)
+	}
+}
+
+// badCase puts a case into the casebook that cannot be written.
+func (d *deaf) badCase() {
+	c := opens("0000Z", "S-9")
+	c.Until = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) // no year that JSON has
+	d.cases.note(c)
+}
+
+var lent = netip.MustParsePrefix("100.64.8.8/32")
+
+// A plan or a binding that is on disk is answered so, whatever becomes of a case.
+func TestACaseThatCannotBeWrittenBreaksNoPromise(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	d.badCase()
+	if v, err := s.SetPlan("home", "large", "me"); err != nil || v.Plan != "large" || v.ListPlan != "small" {
+		t.Error(v, err)
+	}
+	if v, err := s.Bind(lent, "home", "me"); err != nil || v.Subscriber != "home" {
+		t.Error(v, err)
+	}
+	if v, err := s.Bind(lent, "other", "me"); err != nil || v.Subscriber != "other" {
+		t.Error(v, err)
+	}
+	if err := d.keeper.saveNow(); err == nil {
+		t.Error("the case was written")
+	}
+	if ok, why := d.saved(); ok || !strings.Contains(why, "0000Z") {
+		t.Errorf("%v %q", ok, why)
+	}
+	d.cut()
+	d.start()
+	if d.planOf("home") != "large" || d.who.of(lent.Addr()).id != "other" {
+		t.Error(d.planOf("home"), d.who.of(lent.Addr()))
+	}
+	s = &source{a: d.Appliance}
+	d.badCase()
+	if v, err := s.Unbind(lent, "me"); err != nil || v.Subscriber != "other" {
+		t.Error(v, err)
+	}
+	d.cut()
+	d.start()
+	if got := d.who.of(lent.Addr()); got.binding != "" {
+		t.Error(got)
+	}
+}
+
+// What cannot be saved did not happen: nobody is told otherwise, no record says so,
+// and it does not come about later.
+func TestWhatCannotBeSavedDidNotHappen(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	if _, err := s.Bind(lent, "home", "me"); err != nil {
+		t.Fatal(err)
+	}
+	other := netip.MustParsePrefix("100.64.8.9/32")
+	audits := d.told(records.KindAudit)
+	mend := d.fails()
+	if _, err := s.SetPlan("home", "large", "me"); err == nil || d.planOf("home") != "small" || d.who.Chosen("home") != "" {
+		t.Error(err, d.planOf("home"))
+	}
+	if _, err := s.Bind(other, "home", "me"); err == nil || d.who.of(other.Addr()).binding != "" {
+		t.Error(err, d.who.of(other.Addr()))
+	}
+	if _, err := s.Bind(lent, "other", "me"); err == nil || d.who.of(lent.Addr()).id != "home" {
+		t.Error(err, d.who.of(lent.Addr()))
+	}
+	if _, err := s.Unbind(lent, "me"); err == nil || d.who.of(lent.Addr()).id != "home" {
+		t.Error(err, d.who.of(lent.Addr()))
+	}
+	mend()
+
+	until := d.time().Add(time.Hour)
+	good := d.saver.store
+	d.saver.store = broken(t)
+	if _, err := s.Exempt("home", until, "a move", "me"); err == nil || exempt(d, "home") != nil {
+		t.Error(err, exempt(d, "home"))
+	}
+	d.saver.store = good
+	if _, err := s.Exempt("home", until, "a move", "me"); err != nil || exempt(d, "home") == nil {
+		t.Fatal(err)
+	}
+	d.saver.store = broken(t)
+	if _, err := s.Exempt("home", until.Add(time.Hour), "more", "you"); err == nil || exempt(d, "home").Reason != "a move" || !exempt(d, "home").Until.Equal(until) {
+		t.Error(err, exempt(d, "home"))
+	}
+	if _, err := s.Unexempt("home", "me"); err == nil || exempt(d, "home") == nil || !exempt(d, "home").Until.Equal(until) {
+		t.Error(err, exempt(d, "home"))
+	}
+	d.saver.store = good
+	if got := d.told(records.KindAudit); len(got) != len(audits)+1 || !strings.Contains(got[len(got)-1], "me: exempt home") {
+		t.Errorf("%q", got)
+	}
+	d.save()
+	d.cut()
+	d.start()
+	if d.planOf("home") != "small" || d.who.of(lent.Addr()).id != "home" || d.who.of(other.Addr()).binding != "" || exempt(d, "home") == nil {
+		t.Error(d.planOf("home"), d.who.of(lent.Addr()), d.who.of(other.Addr()), exempt(d, "home"))
+	}
+}
+
+func exempt(d *deaf, id string) *governor.Exemption {
+	r, _ := d.gov.Explain(id, d.time())
+	return r.Exemption
+}
+
+// What cannot be done at all is refused, and which field is wrong is said.
+func TestActsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	_, noPlan := s.SetPlan("home", "golden", "me")
+	_, loopback := s.Bind(netip.MustParsePrefix("127.0.0.1/32"), "home", "me")
+	_, ended := s.Exempt("home", d.time(), "late", "me")
+	for field, err := range map[string]error{"plan": noPlan, "prefix": loopback, "until": ended} {
+		if r, ok := errors.AsType[webadmin.Refused](err); !ok || r.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	_, released := s.Release("nobody", "me")
+	_, planned := s.SetPlan("nobody", "large", "me")
+	_, exempted := s.Exempt("nobody", d.time().Add(time.Hour), "why", "me")
+	_, unexempted := s.Unexempt("nobody", "me")
+	_, bound := s.Bind(lent, "nobody", "me")
+	for i, err := range []error{released, planned, exempted, unexempted, bound} {
+		if !errors.Is(err, webadmin.ErrUnknownSubscriber) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if _, err := s.Unexempt("home", "me"); !errors.Is(err, webadmin.ErrNotExempt) {
+		t.Error(err)
+	}
+	if _, err := s.Unbind(lent, "me"); !errors.Is(err, webadmin.ErrNotBound) {
+		t.Error(err)
+	}
+	if v, err := s.Release("home", "me"); err != nil || v.Stage != "observe" {
+		t.Error(v, err) // nothing to forgive
+	}
+	if got := d.told(records.KindAudit); len(got) != 0 {
+		t.Errorf("%q", got)
 	}
 }
