@@ -212,6 +212,9 @@ func (l *lines) Run(ctx context.Context) error {
 			l.look()
 			if n%60 == 0 {
 				l.dir.Expire(l.now())
+				if len(l.dir.EndSilent(l.now())) > 0 {
+					l.moved()
+				}
 			}
 		}
 	}
@@ -298,9 +301,11 @@ func count(n int, one, many string) string {
 	return fmt.Sprint(n, " ", many)
 }
 
-// hear takes one accounting event. What it says is in force when it returns; on
-// disk it is within saveEvery, and after a power cut in that time an Interim-Update
-// says it again.
+// hear takes one accounting event. What it says is in force when it returns, and on
+// disk within saveEvery. After a power cut in that time an Interim-Update says again
+// what began; what ended nobody says again: a line whose Stop was lost keeps its
+// address until somebody else gets it, by RADIUS, or by a lease when RADIUS has been
+// silent about it for two days.
 func (l *lines) hear(e radius.Event) error {
 	now := l.now()
 	switch e.Kind {

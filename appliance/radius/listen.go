@@ -32,7 +32,7 @@ type Options struct {
 	Secret  []byte         // see ReadSecret; it must not be empty
 	Clients []netip.Prefix // who is heard; empty: everybody
 	// Handle takes an event. It is called by two goroutines, for one NAS always by the same one and in the order of arrival.
-	// Its return means that the event will not be forgotten (nil), that it is of no use (ErrNotForUs), or that it has to
+	// Its return means that the event is in force (nil; it may be lost with the power until it is saved), that it is of no use (ErrNotForUs), or that it has to
 	// come again (any other error). It must expect an event that it has seen already, and one that is older than the last.
 	Handle func(Event) error
 	Log    *slog.Logger     // nil: silent

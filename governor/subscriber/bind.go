@@ -94,7 +94,7 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 			old.seen, old.told = at, 0
 		}
 		old.told = max(old.told, told)
-		if old.name != b.calls() || !slices.Equal(old.circuits, b.Circuits) {
+		if old.seen > old.saved+int64(saveSeen) || old.name != b.calls() || !slices.Equal(old.circuits, b.Circuits) {
 			old.name, old.circuits = strings.Clone(b.calls()), cloned(b.Circuits)
 			d.dirty[old.key()] = struct{}{}
 		}

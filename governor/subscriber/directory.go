@@ -89,6 +89,7 @@ type claim struct {
 	// Unix nanoseconds: since when it is that line's, since when its source says anything of the kind, the last word on it,
 	// and that word's time as its sender had it, whose clock may be ahead of ours.
 	from, bound, seen, told int64
+	saved                   int64 // seen as it was last saved
 
 	elder, younger *claim // of the same line
 }
@@ -141,6 +142,7 @@ type Stats struct {
 
 	Stale, Ended, Full, Invalid uint64 // bindings refused, see the errors of Bind
 	Lost                        uint64 // ended bindings that made room before their time
+	Silent                      uint64 // bindings ended because RADIUS had been silent about them for long
 }
 
 // NewDirectory knows what t knows; nil is an empty list.

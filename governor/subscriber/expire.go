@@ -9,6 +9,15 @@ const (
 	trial = 24 * time.Hour
 	// forgetAtOnce is how many ended bindings one Expire forgets at most, so that nobody waits for it.
 	forgetAtOnce = 10_000
+
+	// yieldAfter is how long RADIUS may be silent about a binding before a lease that is newer is believed instead: its Stop
+	// was lost.
+	yieldAfter = 48 * time.Hour
+	// silentFor is how long RADIUS may be silent about a binding when there is hardly room for others, which is when
+	// three quarters of MaxBindings are held.
+	silentFor = 30 * 24 * time.Hour
+	// silentAtOnce is how many bindings one EndSilent looks at, at most.
+	silentAtOnce = 20_000
 )
 
 // wallClock knows when the wall clock cannot be believed. Times in it are Unix nanoseconds.
@@ -36,6 +45,7 @@ func (d *Directory) Expire(now time.Time) (sound bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := d.read(now)
+	d.dirty[stateKey()] = struct{}{} // until when words of RADIUS were heard, see heardUntil
 	if !d.clock.sound(n) {
 		return false
 	}
@@ -46,4 +56,59 @@ func (d *Directory) Expire(now time.Time) (sound bool) {
 		d.forget()
 	}
 	return true
+}
+
+// EndSilent ends, when three quarters of MaxBindings are held, bindings of which RADIUS has said nothing for 30 days, and
+// gives what changed by it; call it after Expire. It looks at some of all bindings, others each time, and at none as
+// long as the clock is on trial.
+func (d *Directory) EndSilent(now time.Time) []Change {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.read(now)
+	if d.bindings <= MaxBindings/4*3 || d.clock.until != 0 || d.readings.doubt != 0 {
+		return nil
+	}
+	w := d.watch(now)
+	var silent []*claim
+	looked := 0
+	for _, c := range d.claims { // begins anywhere
+		for ; c != nil; c = c.next {
+			if looked++; c.source == RADIUS && c.seen < n-int64(silentFor) {
+				silent = append(silent, c)
+			}
+		}
+		if looked >= silentAtOnce {
+			break
+		}
+	}
+	for _, c := range silent {
+		w.before(c.prefix)
+		d.end(c, n, n, false)
+		d.stats.Silent++
+	}
+	d.publish()
+	return w.changes(RADIUS)
+}
+
+// yield ends the binding by RADIUS on the prefix of a lease that is newer, when RADIUS has not confirmed it for long.
+func (d *Directory) yield(lease *claim, now int64) {
+	if lease.source != Lease || lease.id == "" || d.clock.until != 0 || d.readings.doubt != 0 {
+		return
+	}
+	if c := d.claimOf(RADIUS, lease.prefix, ""); c != nil && c.seen < now-int64(yieldAfter) && c.seen < lease.bound {
+		d.end(c, now, now, false)
+		d.stats.Silent++
+	}
+}
+
+// heardUntil takes everything that RADIUS may have said until the box last looked at its clock for said: which words came
+// after a binding was saved is not known any more, and none of them may be said again.
+func (d *Directory) heardUntil(last int64) {
+	for _, c := range d.claims {
+		for ; c != nil; c = c.next {
+			if c.source == RADIUS {
+				c.told = max(c.told, last)
+			}
+		}
+	}
 }

@@ -24,6 +24,10 @@ const (
 
 const saveVersion = 1
 
+// saveSeen is how much later than what is saved a binding may be confirmed without being saved again. It costs a record
+// for each binding twice a day.
+const saveSeen = 12 * time.Hour
+
 func (c *claim) key() string {
 	b := appendPrefix([]byte{bindingKind, byte(c.source)}, c.prefix)
 	if c.source == Lease {
@@ -39,7 +43,7 @@ func planKey(id string) string { return string(planKind) + id }
 func stateKey() string         { return string(stateKind) }
 
 // Pending gives up to max changes since the last call, in no particular order; fewer than max: that was all. Whoever
-// cannot save them gives them to Redo. What only confirms a binding is no change.
+// cannot save them gives them to Redo. What only confirms a binding is no change, but each half day.
 func (d *Directory) Pending(max int) []Saved {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,6 +76,7 @@ func (d *Directory) value(key string) []byte {
 			return nil
 		}
 		if c := d.claimOf(Source(key[1]), p, string(rest)); c != nil {
+			c.saved = c.seen
 			return c.encode()
 		}
 	case historyKind:
@@ -106,6 +111,7 @@ func (d *Directory) Restore(each func(take func(key, value []byte) error) error,
 		return nil
 	})
 	d.restored(now)
+	d.heardUntil(min(d.clock.last, n))
 	for _, e := range gone {
 		d.keep(e)
 	}
@@ -148,7 +154,8 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		if !ok || r.err != nil || !b.bindable() || d.bindings >= MaxBindings || d.claimOf(b.Source, p, b.Session) != nil {
 			return false
 		}
-		d.restore(&b, id, from, bound, seen, now, gone).told = told
+		c := d.restore(&b, id, from, bound, seen, now, gone)
+		c.told, c.saved = told, seen
 	case historyKind:
 		if len(key) != 9 {
 			return false

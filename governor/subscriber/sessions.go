@@ -131,7 +131,10 @@ func (d *Directory) Replace(s Source, name string, all []Binding, now time.Time)
 				continue
 			}
 		}
-		c.seen = n
+		if c.seen = n; d.claims[c.prefix].source > Lease {
+			w.before(c.prefix)
+			d.yield(c, n)
+		}
 		still[c] = struct{}{}
 		if c.id == "" {
 			unknown++
