@@ -202,12 +202,12 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 		a.writer.Say(e)
 	}
 	a.gov = governor.New(policy, now)
-	if err := a.restore(now); err != nil {
-		return err
-	}
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
 	if err := a.keeper.restore(now); err != nil {
+		return err
+	}
+	if err := a.restore(now); err != nil {
 		return err
 	}
 	a.plansThere(cfg)

@@ -297,6 +297,18 @@ func (b *casebook) load(each func(func(key, value []byte) error) error) (damaged
 	return damaged, err
 }
 
+// highest is the greatest number of a case that is known.
+func (b *casebook) highest() (n uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id := range b.cases {
+		if one, ok := governor.ParseCase(id); ok {
+			n = max(n, one)
+		}
+	}
+	return n
+}
+
 // reconcile ends open cases that the governor does not know any more, as after a
 // power cut that took its last moments: nothing else would ever end them.
 func (b *casebook) reconcile(caseOf func(subscriber string) string, now time.Time) {

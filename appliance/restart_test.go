@@ -1,6 +1,8 @@
 package appliance
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,5 +85,45 @@ func TestAClockThatIsAheadMakesNoCaseOld(t *testing.T) {
 				t.Error("never forgotten")
 			}
 		})
+	}
+}
+
+// Where the budgets are lost and the cases are not, no case's number is given out
+// to another.
+func TestCaseNumbersGoOnWhereBudgetsAreLost(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	number := func(id string) string {
+		for range 4 {
+			d.session(id, "small")
+		}
+		r, _ := d.gov.Explain(id, d.time())
+		return r.Case
+	}
+	first := number("home")
+	d.save()
+	for round := range 3 {
+		d.cut()
+		if err := os.RemoveAll(filepath.Join(d.dir, "data", "budgets")); err != nil {
+			t.Fatal(err)
+		}
+		d.pass(time.Minute)
+		d.start()
+		d.catchUp()
+		if r, known := d.gov.Explain("home", d.time()); known {
+			t.Fatalf("the budgets are not lost: %+v", r)
+		}
+		next := number("other")
+		if f, ok := d.cases.file(next); next <= first || !ok || f.Subscriber != "other" || !f.Closed.IsZero() {
+			t.Fatalf("round %d: after %s comes %s: %v %+v", round, first, next, ok, f)
+		}
+		if f, ok := d.cases.file(first); !ok || f.Closed.IsZero() {
+			t.Errorf("the one before: %v %+v", ok, f)
+		}
+		first = next
+		d.save()
+	}
+	if health := d.told(records.KindHealth); len(health) != 0 {
+		t.Errorf("%q", health)
 	}
 }

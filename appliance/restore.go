@@ -8,7 +8,9 @@ import (
 	"github.com/mailweir/mailweir/governor"
 )
 
-// restore brings back what the last life saved. Damage is told and does not stop us.
+// restore brings back what the last life saved of budgets, after the cases are
+// there. Damage is told and does not stop us. Where budgets are lost and cases are
+// not, numbers go on beyond theirs: no number is given out twice.
 func (a *Appliance) restore(now time.Time) error {
 	if aside, why := a.store.Damaged(); aside != "" {
 		a.log.Error("mailweir.db was damaged and was put aside; what it kept begins anew, budgets and stages are not in it", "aside", aside, "why", why)
@@ -33,6 +35,12 @@ func (a *Appliance) restore(now time.Time) error {
 	if !ok { // then nothing can be restored, but something may be damaged
 		if err := load(func(*governor.Saved) {}); err != nil {
 			return err
+		}
+		load = func(func(*governor.Saved)) error { return nil }
+	}
+	if n := a.cases.highest(); n > st.Cases {
+		if st.Cases = n; !ok {
+			st.Wall, st.Clock = now, 1 // a life that saved nothing but its numbers
 		}
 	}
 	a.clock.last = st.Wall.Round(0)

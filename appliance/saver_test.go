@@ -66,7 +66,7 @@ func (k *kept) back(t *testing.T) *Appliance {
 			t.Error(err)
 		}
 	})
-	a := &Appliance{store: s, gov: governor.New(governor.Policy{Mode: governor.ModeEnforce}, time.Now()), log: k.log, health: k.health, now: time.Now}
+	a := &Appliance{store: s, gov: governor.New(governor.Policy{Mode: governor.ModeEnforce}, time.Now()), log: k.log, health: k.health, now: time.Now, cases: newCasebook()}
 	if err := a.restore(time.Now()); err != nil {
 		t.Fatal(err)
 	}
