@@ -1,5 +1,7 @@
 package governor
 
+import "math"
+
 // offer is what one budget says to one attempt. It is computed for each budget of the plan on its own; stricter picks.
 type offer struct {
 	l      *limit
@@ -16,9 +18,10 @@ func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, now i
 	u := used(wholeAt, now)
 	if room := l.full - u; room < l.token {
 		o := offer{l: l, action: ActionDefer, level: StageDefer, wait: l.token - room}
-		o.value = l.tokens(u) + 1 + l.tokens(used(calmAt, now))
+		pressed := 1 + l.tokens(used(calmAt, now))
+		o.value = l.tokens(u) + pressed
 		o.until = now + o.wait
-		if o.value >= l.cutMin && highest == StageCut {
+		if highest == StageCut && l.tokens(min(u, l.full))+pressed >= l.cutMin { // what a session owes does not cut, attempts do
 			o.action, o.level, o.wait = ActionCut, StageCut, int64(ladder.CutFor)
 			o.until = now + o.wait
 		}
@@ -47,7 +50,7 @@ func (l *limit) openConcurrent(running int, now int64) offer {
 // spend is what the budget says to cost that a running session has caused: never more than a wait.
 func (l *limit) spend(ladder *Ladder, wholeAt int64, cost int, now int64) (offer, int64) {
 	u := used(wholeAt, now)
-	after := u + int64(cost)*l.token
+	after := u + min(scale(int64(cost), l.token, 1), math.MaxInt64/4)
 	owed := min(after, max(u, l.debt))
 	holds := l.Of == Messages || l.Of == Recipients || l.Of == Rejected // in clear: there is a reply to hold
 	o := l.fitting(ladder, owed, now, holds)

@@ -245,7 +245,8 @@ func (o *oracle) attempt(to netip.Prefix) verdict {
 			v = verdict{ActionDefer, 30 * time.Second, int64(o.open) + 1, i, StageDefer, false}
 		case refused[i]:
 			v = verdict{ActionDefer, time.Duration(l.used + l.tok - o.full(l)), o.value(l) + 1 + (l.press+l.tok-1)/l.tok, i, StageDefer, false}
-			if o.plan.HighestStage == StageCut && l.reaches(v.value, o.plan.Ladder.CutAt) && !retry {
+			pressed := (min(l.used, o.full(l))+l.tok-1)/l.tok + 1 + (l.press+l.tok-1)/l.tok
+			if o.plan.HighestStage == StageCut && l.reaches(pressed, o.plan.Ladder.CutAt) && !retry {
 				v.action, v.level, v.wait = ActionCut, StageCut, o.plan.Ladder.CutFor
 			}
 		case l.Of == ConcurrentSessions:

@@ -22,8 +22,15 @@ func (g *Governor) Explain(sub string, now time.Time) (Report, bool) {
 }
 
 // List reports on everybody known, by name, without their decisions. Others decide in between, so it is no snapshot of
-// one moment.
+// one moment. A million of them take most of a gigabyte: see Each.
 func (g *Governor) List(now time.Time) []Report {
+	list := g.reports(now)
+	slices.SortFunc(list, func(a, b Report) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
+	return slices.CompactFunc(list, func(a, b Report) bool { return a.Subscriber == b.Subscriber })
+}
+
+// reports are those of List, in no order.
+func (g *Governor) reports(now time.Time) []Report {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	list := make([]Report, 0, g.count)
@@ -34,8 +41,7 @@ func (g *Governor) List(now time.Time) []Report {
 			list = append(list, g.report(&e, now))
 		}
 	}
-	slices.SortFunc(list, func(a, b Report) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
-	return slices.CompactFunc(list, func(a, b Report) bool { return a.Subscriber == b.Subscriber })
+	return list
 }
 
 // Stages counts subscribers in memory by stage, as last told by a decision or by Tick.

@@ -34,7 +34,15 @@ func (g *Governor) SetPolicy(p Policy, now time.Time) []StageChange {
 
 // settle brings those above observe to the stage that is theirs now, oldest change first.
 func (g *Governor) settle(now time.Time) []StageChange {
-	var changes []StageChange
+	changes := g.descents(now)
+	slices.SortFunc(changes, func(a, b StageChange) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subscriber, b.Subscriber))
+	})
+	return changes
+}
+
+// descents are the changes of settle, in no order.
+func (g *Governor) descents(now time.Time) (changes []StageChange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := len(g.watch); i > 0; { // downwards: who leaves the list is replaced by one that has been seen
@@ -49,9 +57,6 @@ func (g *Governor) settle(now time.Time) []StageChange {
 			changes = append(changes, c)
 		}
 	}
-	slices.SortFunc(changes, func(a, b StageChange) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subscriber, b.Subscriber))
-	})
 	return changes
 }
 
