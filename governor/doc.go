@@ -17,7 +17,7 @@
 //
 // destinations counts distinct destination networks. One that was charged is known for a whole window: sessions to it
 // cost this budget nothing, are never refused by it and never wait for it, even if it is empty. Then it is charged anew,
-// however often it was used meanwhile, so that never more than limit plus burst distinct ones lie in a window. As many
+// however often it was used meanwhile, so that never more than limit plus burst are charged in a window (those charged in the window before may be used once more in it). As many
 // are remembered for each budget, at most 2000 (MaxDestinations), and looked through one by one. IPv4 networks are told
 // apart exactly. IPv6 networks are kept as a hash of 32 bits: a new one passes for one of n known ones, and is not
 // counted, with a probability of n/2^32, which is less than one in two million. Where the network is not known (no
