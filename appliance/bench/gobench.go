@@ -13,7 +13,7 @@ import (
 )
 
 // nameBytes is what a subscriber's name takes in governor's table: every record has room for a short one.
-const nameBytes = 32
+const nameBytes = 24
 
 // measures are the figures of Go's benchmarks by "BenchmarkName unit", one for each repetition.
 type measures map[string]spread
