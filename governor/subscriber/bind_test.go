@@ -300,7 +300,7 @@ func TestCircuitsAreComparedAsPeopleWriteThem(t *testing.T) {
 func TestLinesThatNoListHas(t *testing.T) {
 	t.Parallel()
 	for user, want := range map[string]string{
-		"home": "radius:home", "a b": "radius:a%20b", "50%": "radius:50%25", "x\x00\n": "radius:x%00%0A", "bé@x": "radius:bé@x",
+		"home": "radius:home", "a b": "radius:a%20b", "50%": "radius:50%25", "x\x00\ny": "radius:x%00%0Ay", "bé@x": "radius:bé@x",
 		"\xff\xfe": "radius:%FF%FE", "\ufffd": "radius:\ufffd", "10.0.0.0/8": "radius:10.0.0.0/8",
 	} {
 		if got := lineOf(user); got != want {

@@ -34,6 +34,20 @@ func appendKey(b []byte, circuit string) []byte {
 	return b
 }
 
+// foldKey is appendKey without regard to case and to blanks around.
+func foldKey(b []byte, name string) []byte {
+	return appendKey(b, fold(name))
+}
+
+// fold is a user name without blanks around, in lower case: access servers take "Home@ISP" for "home@isp", and a customer
+// could have a new line with every way to write it.
+func fold(name string) string {
+	if name = strings.TrimSpace(name); !utf8.ValidString(name) {
+		return name
+	}
+	return strings.ToLower(name)
+}
+
 func isHex(b byte) bool {
 	return b >= '0' && b <= '9' || b >= 'a' && b <= 'f' || b >= 'A' && b <= 'F'
 }
@@ -65,10 +79,11 @@ func cisco(s string) bool {
 	return len(s) == 14 && s[4] == '.' && s[9] == '.' && hexOnly(s[:4]) && hexOnly(s[5:9]) && hexOnly(s[10:])
 }
 
-// lineOf names the line of a RADIUS user that no list has. Names differ where user names do: what could not stand in a
+// lineOf names the line of a RADIUS user that no list has. Names differ where user names do by more than case or blanks around them: what could not stand in a
 // log line or a URL is written as %XX, and what would be too long ends in a hash of the whole.
 func lineOf(user string) string {
 	const limit = 128
+	user = fold(user)
 	var b strings.Builder
 	b.WriteString(userPrefix)
 	for i, r := range user {

@@ -359,6 +359,10 @@ func (p *parser) finish() {
 				c, t.id(t.lines[i]), t.rows.at(other).line, t.id(t.lines[i]))
 		}
 	}
+	for i := range int32(len(t.circuits) + t.rows.n) {
+		p.pace.step()
+		t.addFold(i)
+	}
 	t.warnings.sort()
 }
 

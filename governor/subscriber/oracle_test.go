@@ -41,7 +41,7 @@ func (o *slow) resolve(b Binding) string {
 	for i, n := range names {
 		for _, s := range o.table.All() {
 			for _, c := range s.Circuits {
-				if plain := strings.NewReplacer(":", "", "-", ""); strings.EqualFold(plain.Replace(c), plain.Replace(n)) {
+				if plain := strings.NewReplacer(":", "", "-", ""); c == n || strings.Contains(c, ":") && strings.EqualFold(plain.Replace(c), plain.Replace(n)) {
 					return s.ID
 				}
 			}
@@ -49,9 +49,22 @@ func (o *slow) resolve(b Binding) string {
 		if _, ok := o.table.ByID(n); ok && i == 0 && b.User != "" && b.Source == RADIUS {
 			return n
 		}
+		if i == 0 && b.User != "" && b.Source == RADIUS {
+			alike := map[string]bool{}
+			for _, s := range o.table.All() {
+				for _, c := range append([]string{s.ID}, s.Circuits...) {
+					if strings.EqualFold(c, strings.TrimSpace(n)) {
+						alike[s.ID] = true
+					}
+				}
+			}
+			if len(alike) == 1 {
+				return slices.Collect(maps.Keys(alike))[0]
+			}
+		}
 	}
 	if b.Source == RADIUS && b.User != "" {
-		return "radius:" + b.User
+		return "radius:" + strings.ToLower(strings.TrimSpace(b.User))
 	}
 	return ""
 }
@@ -152,7 +165,7 @@ func TestDirectoryAgreesWithASlowLoop(t *testing.T) {
 		pfx("2001:db8::/48"), pfx("2001:db8:0:1::/64"), pfx("2001:db8:0:1::7/128"), pfx("2001:db8:1::/56")}
 	addrs := []netip.Addr{addr("100.64.0.1"), addr("100.64.0.2"), addr("100.64.0.3"), addr("100.64.1.1"), addr("100.64.9.9"),
 		addr("2001:db8::1"), addr("2001:db8:0:1::7"), addr("2001:db8:0:1::8"), addr("2001:db8:1::1"), addr("10.0.0.1")}
-	names := []string{"S-0", "S-1", "S-2", "c-0", "c-1", "c-2", "02-00-5E-00-53-01", "nobody"}
+	names := []string{"S-0", "S-1", "S-2", "c-0", "c-1", "c-2", "02-00-5E-00-53-01", "nobody", " s-1", "C-0", "NOBODY"}
 	rapid.Check(t, func(t *rapid.T) {
 		var tables []*Table
 		for range 3 {

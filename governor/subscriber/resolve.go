@@ -25,13 +25,16 @@ func resolve(t *Table, source Source, name string, circuits []string) (id string
 		if row, ok := t.row(name); ok && source == RADIUS {
 			return t.id(row), row
 		}
+		if row, ok := t.fold(name); ok && source == RADIUS {
+			return t.id(row), row
+		}
 	}
 	for _, c := range circuits {
 		if row, ok := t.circuit(c); ok {
 			return t.id(row), row
 		}
 	}
-	if name != "" && source == RADIUS {
+	if strings.TrimSpace(name) != "" && source == RADIUS {
 		return lineOf(name), -1
 	}
 	return "", -1

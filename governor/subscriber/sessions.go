@@ -172,7 +172,9 @@ func (d *Directory) Session(s Source, name string) []Binding {
 func (d *Directory) binding(c *claim) Binding {
 	b := Binding{Prefix: c.prefix, Subscriber: c.id, Source: c.source, Session: c.session.key.name,
 		Circuits: slices.Clone(c.circuits), From: d.shown(c.from, c.vague)}
-	if c.source != API {
+	if c.source == API {
+		b.Subscriber = c.name // also when the list does not have it any more
+	} else {
 		b.User = c.name
 	}
 	return b
