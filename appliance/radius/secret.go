@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // Bounds of a secret, in bytes.
@@ -16,7 +17,7 @@ const (
 // ReadSecret reads the shared secret from a file: all of it, less one line end behind it. warning is something to tell the
 // operator although the secret is good, or "".
 func ReadSecret(path string) (secret []byte, warning string, err error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not hold us up
 	if err != nil {
 		return nil, "", fmt.Errorf("RADIUS secret: %w", err)
 	}
@@ -24,6 +25,9 @@ func ReadSecret(path string) (secret []byte, warning string, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, "", fmt.Errorf("RADIUS secret: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, "", fmt.Errorf("RADIUS secret: %s is not a regular file", path)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+3))
 	if err != nil {
