@@ -163,8 +163,9 @@ func (l *latency) conclusion() string {
 		}
 	}
 	if len(waits) == 0 {
-		return "**The packet path never waits for a save, a RADIUS flood, a list being read again or a page being rendered**: " +
-			"no connection took longer than one for which somebody else used as much of the processors."
+		return "**No wait of the packet path was seen for a save, a RADIUS flood, a list being read again or a page being rendered**: " +
+			"at p50 and p99 no connection took longer than those for which somebody else used as much of the processors. " +
+			"What happens less often than once in a hundred connections is in the column of the worst, which one stall of the machine decides."
 	}
 	return "**Connections wait, beyond what sharing the processors costs, for: " + strings.Join(waits, "; ") + ".**"
 }
