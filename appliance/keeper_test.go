@@ -111,3 +111,26 @@ func TestTheSaverLogsAFailureOnce(t *testing.T) {
 		t.Errorf("%s", log)
 	}
 }
+
+// What is damaged is left out and told, and the rest is there.
+func TestTheKeeperTellsWhatIsDamaged(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	for range 4 {
+		d.session("home", "small")
+	}
+	d.save()
+	for shelf, key := range map[string]string{casesShelf: "0000Y", directoryShelf: "?"} {
+		if err := d.store.Shelf(shelf).Put([]byte(key), []byte("junk")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.cut()
+	d.start()
+	if _, ok := d.cases.file("00001"); !ok {
+		t.Error("a good case is gone")
+	}
+	if got := d.told(records.KindHealth); len(got) != 1 || !strings.Contains(got[0], "1 about who held an address, 1 cases") {
+		t.Errorf("%q", got)
+	}
+}

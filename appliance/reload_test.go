@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/governor"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -207,6 +209,43 @@ func TestAPlanIsChosenWhileItIsTakenAway(t *testing.T) {
 		}
 		if _, err := s.SetPlan("home", "", "me"); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// From enforce to observe nobody stays cut.
+func TestModeObserveLetsGoOfEverybody(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	held := netip.MustParseAddr("100.64.0.1")
+	k := &fakeKernel{set: map[netip.Addr]time.Duration{held: time.Hour}}
+	d.cutter.use(k)
+	d.write("mailweir.yaml", strings.Replace(homePlans, "mode: enforce", "mode: observe", 1))
+	d.pass(time.Minute)
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if since := *d.since.Load(); !since.Equal(d.time()) || modeOf(d.cfg.Load()) != governor.ModeObserve || k.has(held) {
+		t.Errorf("since %v; cut: %v", since, k.has(held))
+	}
+}
+
+// What cannot change while running is named.
+func TestWhatNeedsARestart(t *testing.T) {
+	t.Parallel()
+	for key, change := range map[string]func(*config.Config){
+		"":                      func(c *config.Config) { c.Mode = "enforce" },
+		"network.topology":      func(c *config.Config) { c.Network.Topology = "bridged" },
+		"network.limited_ports": func(c *config.Config) { c.Network.LimitedPorts = []uint16{2525} },
+		"network.on_failure":    func(c *config.Config) { c.Network.OnFailure = "block" },
+		"network.mark_mask":     func(c *config.Config) { c.Network.MarkMask++ },
+		"queue":                 func(c *config.Config) { c.Queue.Length++ },
+		"admin":                 func(c *config.Config) { c.Admin.Listen = "127.0.0.1:1" },
+	} {
+		old, next := config.Default(), config.Default()
+		change(next)
+		if got := needsRestart(old, next); got != key {
+			t.Errorf("%s: %q", key, got)
 		}
 	}
 }
