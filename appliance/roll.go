@@ -73,7 +73,12 @@ func (r *roll) now(clock func() time.Time, all func() []place) []place {
 		return r.places
 	}
 	r.places = all()
-	slices.SortFunc(r.places, place.compare)
+	steps := 0
+	slices.SortFunc(r.places, func(p, q place) int {
+		steps++
+		letOthers(steps)
+		return p.compare(q)
+	})
 	r.made, r.good = began, max(rollKept, 10*clock().Sub(began))
 	return r.places
 }

@@ -3,6 +3,7 @@ package appliance
 import (
 	"cmp"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,22 +99,39 @@ func (s *source) Subscribers(q webadmin.Query) ([]webadmin.Subscriber, string) {
 	return items, ""
 }
 
-// places is everybody, as the roll needs it.
+// places is everybody, as the roll needs it. Of a million it must not leave more behind for the garbage collector than it
+// needs, and the packet path's workers get their turn meanwhile.
 func (s *source) places() []place {
-	table := s.a.who.Table().All()
-	all := make([]place, 0, len(table))
-	known := map[string]bool{}
+	table := s.a.who.Table()
+	all := make([]place, 0, table.Len())
+	at := make([]int32, 0, table.Len()+1) // in all, by line of the file
+	for sub := range table.After("") {
+		for len(at) <= sub.Line {
+			at = append(at, -1)
+		}
+		at[sub.Line] = int32(len(all))
+		all = append(all, place{stage: governor.StageObserve, id: sub.ID})
+		letOthers(len(all))
+	}
 	s.a.gov.Each(s.a.now(), func(b governor.Brief) bool {
-		known[b.Subscriber] = true
-		all = append(all, place{stage: b.Stage, full: b.Fullest, id: b.Subscriber})
+		p := place{stage: b.Stage, full: b.Fullest, id: b.Subscriber}
+		if sub, listed := table.ByID(b.Subscriber); listed {
+			p.id = sub.ID // not another copy of it
+			all[at[sub.Line]] = p
+		} else {
+			all = append(all, p)
+		}
 		return true
 	})
-	for _, sub := range table {
-		if !known[sub.ID] {
-			all = append(all, place{stage: governor.StageObserve, id: sub.ID})
-		}
-	}
 	return all
+}
+
+// letOthers lets others run once in a few hundred steps of something long: on a small machine they would wait for the end
+// of a time slice, 10 ms.
+func letOthers(step int) {
+	if step&255 == 0 {
+		runtime.Gosched()
+	}
 }
 
 func matches(v webadmin.Subscriber, q webadmin.Query) bool {
