@@ -59,7 +59,7 @@ func Full() Options {
 // Quick takes less than five minutes.
 func Quick() Options {
 	o := Full()
-	o.Quick, o.Repetitions, o.Subscribers, o.Sample = true, 3, 250_000, 3*time.Second
+	o.Quick, o.Repetitions, o.Subscribers, o.Sample, o.Calm = true, 3, 250_000, 2*time.Second, 1200*time.Millisecond
 	return o
 }
 

@@ -155,7 +155,8 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// A load that waits is told from one whose figures overlap with its control's.
+// A load that waits is told from one whose figures overlap with its control's, and both from one where the control says
+// that the machine was somebody else's.
 func TestWaitsAreToldFromNoise(t *testing.T) {
 	t.Parallel()
 	of := func(p99s ...float64) (all []sample) {
@@ -164,12 +165,21 @@ func TestWaitsAreToldFromNoise(t *testing.T) {
 		}
 		return all
 	}
-	s := series{samples: of(900, 1500, 4000), controls: of(500, 600, 1000)}
-	if got := s.verdict(); got != "No wait beyond that of its control." {
-		t.Error(got)
-	}
-	s.samples = of(1100, 1500, 4000)
-	if got := s.verdict(); got != "WAITS: p99 is 2.50x its control's, beyond the noise." {
-		t.Error(got)
+	load := func(context.Context, *rig, *box) (load, error) { return nil, nil }
+	for _, row := range []struct {
+		samples, controls   []sample
+		verdict, conclusion string
+	}{
+		{of(900, 1500, 4000), of(500, 600, 1000), "No wait beyond the noise: p50 1.00x, p99 2.50x its control's, which by itself came to p50 1.00x, p99 1.67x of its median.", "**No wait of the packet path was seen"},
+		{of(1100, 1500, 4000), of(500, 600, 1000), "WAITS: p99 2.50x its control's, beyond the noise.", "for: a load.**"},
+		{of(900, 1500, 4000), of(500, 600, 9000), "No wait beyond the noise", "**Too noisy to tell, to be measured again on a quiet machine: a load.**"},
+	} {
+		l := latency{all: []series{{condition: condition{title: "a load", load: load}, samples: row.samples, controls: row.controls}}}
+		if got := l.all[0].verdict(); !strings.HasPrefix(got, row.verdict) {
+			t.Errorf("%s, want %s", got, row.verdict)
+		}
+		if got := l.conclusion(); !strings.Contains(got, row.conclusion) {
+			t.Errorf("%s, want %s", got, row.conclusion)
+		}
 	}
 }

@@ -136,38 +136,67 @@ func (s *series) worked() []string {
 	return out
 }
 
+// percentiles are what a load is judged by.
+var percentiles = []struct {
+	name string
+	of   func(sample) float64
+}{{"p50", p50}, {"p99", p99}}
+
 // waits tells whether connections took longer under the load than under its control in every repetition, by the best of
 // the one and the worst of the other: what is not beyond that is not beyond the noise.
 func (s *series) waits(what func(sample) float64) bool {
 	return s.of(what).min() > s.control(what).max()
 }
 
+func (s *series) waitsAtAll() bool { return s.waits(p50) || s.waits(p99) }
+
+// hidden is how many times as long as under its control connections could take without being told from the noise.
+func (s *series) hidden(what func(sample) float64) float64 {
+	c := s.control(what)
+	return c.max() / c.median()
+}
+
+// tooNoisy is where a repetition of a control that took so many times the usual says that others had the machine.
+const tooNoisy = 4
+
 func (s *series) verdict() string {
-	var found []string
-	for name, what := range map[string]func(sample) float64{"p50": p50, "p99": p99} {
-		if s.waits(what) {
-			found = append(found, fmt.Sprintf("%s is %sx its control's", name, figure(s.of(what).median()/s.control(what).median())))
+	var times, found, hidden []string
+	for _, p := range percentiles {
+		ratio := p.name + " " + figure(s.of(p.of).median()/s.control(p.of).median()) + "x"
+		times = append(times, ratio)
+		if s.waits(p.of) {
+			found = append(found, ratio)
 		}
+		hidden = append(hidden, p.name+" "+figure(s.hidden(p.of))+"x")
 	}
-	if len(found) == 0 {
-		return "No wait beyond that of its control."
+	if len(found) > 0 {
+		return "WAITS: " + strings.Join(found, ", ") + " its control's, beyond the noise."
 	}
-	return "WAITS: " + strings.Join(found, ", ") + ", beyond the noise."
+	return "No wait beyond the noise: " + strings.Join(times, ", ") + " its control's, which by itself came to " + strings.Join(hidden, ", ") + " of its median."
 }
 
 func (l *latency) conclusion() string {
-	var waits []string
+	var waits, noisy []string
 	for i := range l.all {
-		if s := &l.all[i]; s.load != nil && (s.waits(p50) || s.waits(p99)) {
+		s := &l.all[i]
+		switch {
+		case s.load == nil:
+		case s.waitsAtAll():
 			waits = append(waits, s.title)
+		case s.hidden(p50) > tooNoisy || s.hidden(p99) > tooNoisy:
+			noisy = append(noisy, s.title)
 		}
 	}
-	if len(waits) == 0 {
-		return "**No wait of the packet path was seen for a save, a RADIUS flood, a list being read again or a page being rendered**: " +
-			"at p50 and p99 no connection took longer than those for which somebody else used as much of the processors. " +
-			"What happens less often than once in a hundred connections is in the column of the worst, which one stall of the machine decides."
+	text := "**No wait of the packet path was seen for a save, a RADIUS flood, a list being read again or a page being rendered**: " +
+		"at p50 and p99 no connection took longer than those for which somebody else used as much of the processors. " +
+		"What happens less often than once in a hundred connections is in the column of the worst, which one stall of the machine decides."
+	if len(waits) > 0 {
+		text = "**Connections wait, beyond what sharing the processors costs, for: " + strings.Join(waits, "; ") + ".**"
 	}
-	return "**Connections wait, beyond what sharing the processors costs, for: " + strings.Join(waits, "; ") + ".**"
+	if len(noisy) > 0 {
+		text += " **Too noisy to tell, to be measured again on a quiet machine: " + strings.Join(noisy, "; ") + ".**"
+	}
+	return text
 }
 
 func (l *latency) readiness(b *bytes.Buffer) {
