@@ -1,6 +1,9 @@
 package governor
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // SetPlans gives everybody known the plan that planOf names for it, as after a reload of who has which plan; "" or a
 // plan that the policy does not have changes nothing. What has been used stays used, as with SetPolicy, and the stages
@@ -22,6 +25,7 @@ func (g *Governor) SetPlans(planOf func(sub string) string, now time.Time) []Sta
 			names = append(names, planOf(sub))
 		}
 		g.assign(subs, names, now)
+		runtime.Gosched() // see rest
 	}
 	return g.settle(now)
 }

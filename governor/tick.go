@@ -3,6 +3,7 @@ package governor
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -60,10 +61,12 @@ func (g *Governor) descents(now time.Time) (changes []StageChange) {
 	return changes
 }
 
-// rest gives the mutex to others once in a chunk.
+// rest gives the mutex to others once in a chunk. Whoever waits is woken by Unlock, but without a pause would find the
+// mutex taken again, until it has waited for a millisecond (sync.Mutex, starvation).
 func (g *Governor) rest(i int) {
 	if i%chunk == 0 {
 		g.mu.Unlock()
+		runtime.Gosched()
 		g.mu.Lock()
 	}
 }
