@@ -1,9 +1,6 @@
 package governor
 
-import (
-	"runtime"
-	"time"
-)
+import "time"
 
 // Brief is what a list of everybody needs to know of one subscriber.
 type Brief struct {
@@ -21,7 +18,7 @@ func (g *Governor) Each(now time.Time, yield func(Brief) bool) {
 	for next := uint32(1); next != 0; {
 		var n int
 		n, next = g.briefs(some[:], next, now)
-		runtime.Gosched() // see rest
+		g.mu.giveWay()
 		for _, b := range some[:n] {
 			if !yield(b) {
 				return

@@ -1,9 +1,6 @@
 package governor
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // MaxSubscribers is how many subscribers are kept in memory. A session of one more passes uncounted (Stats.Untracked)
 // until idle ones have made room.
@@ -14,9 +11,9 @@ const MaxSubscribers = 1 << 20
 const MaxUnlisted = MaxSubscribers / 4
 
 // Governor decides. It is safe for concurrent use: one mutex, held for a fraction of a microsecond by Open, Close and
-// Spend, and given back between a few hundred subscribers by all that walks over many.
+// Spend, which go first, and given back between a few dozen subscribers by all that walks over many.
 type Governor struct {
-	mu    sync.Mutex
+	mu    turns
 	clock clock
 	mode  Mode
 	plans map[string]*plan // those of the policy
@@ -37,8 +34,11 @@ type Governor struct {
 }
 
 // New makes a governor for p. Call Restore before the first Open if there is something to restore.
-func New(p Policy, now time.Time) *Governor {
-	g := &Governor{table: newTable(), unknown: map[string]*plan{}, exempt: map[uint32]struct{}{}, gone: map[string]struct{}{},
+func New(p Policy, now time.Time) *Governor { return NewIn(nil, p, now) }
+
+// NewIn is New with subscribers beyond the first few thousand in memory of the caller's; nil: in Go's heap.
+func NewIn(m Memory, p Policy, now time.Time) *Governor {
+	g := &Governor{table: newTable(m), unknown: map[string]*plan{}, exempt: map[uint32]struct{}{}, gone: map[string]struct{}{},
 		sweep: 1, most: MaxSubscribers}
 	g.shapes.all = make([]*plan, 1)
 	g.clock.t, g.clock.last = 1, now
@@ -69,7 +69,7 @@ func (g *Governor) use(p Policy) {
 // not know; running sessions are counted, and what a session may cost later (handshakes, messages …) must have room for
 // one. If any has not, none is charged. A session that Decision.LetThrough lets run must be ended with Close or Withdraw.
 func (g *Governor) Open(a Attempt, now time.Time) (d Decision) {
-	g.mu.Lock()
+	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	d.Subscriber, d.Plan, d.At, d.Mode = a.Subscriber, a.Plan, now, g.mode
@@ -215,7 +215,7 @@ func (e *entry) pay(l *limit, now int64) {
 
 // Close tells that a session which Open let through has ended.
 func (g *Governor) Close(sub string, now time.Time) {
-	g.mu.Lock()
+	g.mu.hurry()
 	defer g.mu.Unlock()
 	g.close(sub, g.clock.at(now))
 }
@@ -240,7 +240,7 @@ func (g *Governor) close(sub string, t int64) (entry, bool) {
 // the plan that sub is under now, whatever the session began under; plan counts only where nothing is known of sub.
 // Concurrent sessions and destinations are counted by Open and not by Spend.
 func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) (d Decision) {
-	g.mu.Lock()
+	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	d = Decision{Subscriber: sub, Plan: plan, At: now, Mode: g.mode, Of: of}

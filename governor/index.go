@@ -4,6 +4,7 @@ package governor
 // holds a pointer that the garbage collector would have to follow but those to its buckets, and it grows by one bucket
 // at a time: the longest that an insertion takes is one split, 1536 cells moved within 32 KiB.
 type index struct {
+	memory  *pages
 	buckets []*cells // by the leading depth bits of the tag; neighbours may share one
 	ids     []uint32 // the same, as places in fill
 	fill    []filling
@@ -28,8 +29,8 @@ const (
 	mostDepth = 12
 )
 
-func newIndex() index {
-	return index{buckets: []*cells{new(cells)}, ids: []uint32{0}, fill: make([]filling, 1)}
+func newIndex(memory *pages) index {
+	return index{memory: memory, buckets: []*cells{take[cells](memory)}, ids: []uint32{0}, fill: make([]filling, 1)}
 }
 
 func (x *index) place(tag uint32) uint32 { return tag >> (32 - x.depth) }
@@ -69,7 +70,7 @@ func (x *index) split(at uint32) {
 		x.double()
 		at *= 2
 	}
-	old, twin, twinID := x.buckets[at], new(cells), uint32(len(x.fill))
+	old, twin, twinID := x.buckets[at], take[cells](x.memory), uint32(len(x.fill))
 	x.fill[id].depth++
 	d := x.fill[id].depth
 	x.fill = append(x.fill, filling{depth: d})

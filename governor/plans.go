@@ -1,9 +1,6 @@
 package governor
 
-import (
-	"runtime"
-	"time"
-)
+import "time"
 
 // SetPlans gives everybody known the plan that planOf names for it, as after a reload of who has which plan; "" or a
 // plan that the policy does not have changes nothing. What has been used stays used, as with SetPolicy, and the stages
@@ -25,7 +22,7 @@ func (g *Governor) SetPlans(planOf func(sub string) string, now time.Time) []Sta
 			names = append(names, planOf(sub))
 		}
 		g.assign(subs, names, now)
-		runtime.Gosched() // see rest
+		g.mu.giveWay()
 	}
 	return g.settle(now)
 }

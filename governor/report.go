@@ -35,7 +35,7 @@ func (g *Governor) reports(now time.Time) []Report {
 	defer g.mu.Unlock()
 	list := make([]Report, 0, g.count)
 	for slot := uint32(1); slot < g.high; slot++ {
-		g.rest(int(slot))
+		g.mu.rest(int(slot))
 		if g.record(slot).flags&live != 0 {
 			e := g.entry(slot)
 			list = append(list, g.report(&e, now))

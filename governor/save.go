@@ -14,7 +14,7 @@ func (g *Governor) Dirty(max int, now time.Time) []Saved {
 		}
 		delete(g.gone, id)
 		out = append(out, Saved{Subscriber: id, Gone: true})
-		g.rest(len(out))
+		g.mu.rest(len(out))
 	}
 	for len(out) < max {
 		slot := g.pop()
@@ -23,7 +23,7 @@ func (g *Governor) Dirty(max int, now time.Time) []Saved {
 		}
 		e := g.entry(slot)
 		out = append(out, g.saved(&e, g.clock.at(now)))
-		g.rest(len(out))
+		g.mu.rest(len(out))
 	}
 	return out
 }
@@ -43,7 +43,7 @@ func (g *Governor) Snapshot(from, max int, now time.Time) (some []Saved, next in
 	defer g.mu.Unlock()
 	slot := uint32(min(from, int(g.high))) + 1
 	for ; slot < g.high && len(some) < max; slot++ {
-		g.rest(int(slot))
+		g.mu.rest(int(slot))
 		if g.record(slot).flags&live != 0 {
 			e := g.entry(slot)
 			some = append(some, g.saved(&e, g.clock.at(now)))
@@ -121,7 +121,7 @@ func (g *Governor) Redo(s []Saved) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, v := range s {
-		g.rest(i)
+		g.mu.rest(i)
 		if slot, _ := g.find(v.Subscriber); slot != 0 {
 			g.record(slot).flags |= stored
 			g.mark(slot)

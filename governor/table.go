@@ -8,7 +8,9 @@ import (
 const (
 	inline    = 7    // budgets that a record has room for itself; what is beyond is in trouble
 	pageSlots = 2048 // records that are allocated at once: 256 KiB
-	shortName = 23   // bytes; a longer name is kept apart
+
+	recordSize = 128 // bytes
+	shortName  = 23  // bytes; a longer name is kept apart
 )
 
 // record is a subscriber in the table: two cache lines, without pointers, its name included. With its cells in the
@@ -57,6 +59,7 @@ func (r *record) setMode(m Mode) {
 // none. Everything grows page by page and is never moved.
 type table struct {
 	seed        maphash.Seed
+	memory      *pages
 	index       index
 	pages       []*[pageSlots]record
 	long        pool[string]
@@ -68,8 +71,9 @@ type table struct {
 	first, last uint32 // to be saved, the oldest change first; some of them are not live any more
 }
 
-func newTable() table {
-	return table{seed: maphash.MakeSeed(), index: newIndex(), high: 1, long: pool[string]{all: make([]string, 1)}, rare: pool[*trouble]{all: make([]*trouble, 1)}}
+func newTable(more Memory) table {
+	memory := &pages{more: more}
+	return table{seed: maphash.MakeSeed(), memory: memory, index: newIndex(memory), high: 1, long: pool[string]{all: make([]string, 1)}, rare: pool[*trouble]{all: make([]*trouble, 1)}}
 }
 
 // pool is a list whose places are used again. Place 0 is none.
@@ -134,7 +138,7 @@ func (t *table) insert(sub string, tag uint32) uint32 {
 	slot := t.free
 	if slot == 0 {
 		if slot = t.high; int(slot/pageSlots) == len(t.pages) {
-			t.pages = append(t.pages, new([pageSlots]record))
+			t.pages = append(t.pages, take[[pageSlots]record](t.memory))
 		}
 	}
 	if !t.index.add(tag, slot) {

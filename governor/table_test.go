@@ -15,8 +15,42 @@ import (
 
 func TestARecordIsAsSmallAsPromised(t *testing.T) {
 	t.Parallel()
-	if n := unsafe.Sizeof(record{}); n != 128 {
+	if n := unsafe.Sizeof(record{}); n != recordSize {
 		t.Errorf("a record is %d bytes", n)
+	}
+}
+
+// Names beyond the first few thousand are in the memory given, as long as there is some, and are all found again.
+func TestMemoryComesFromWhereItIsTold(t *testing.T) {
+	t.Parallel()
+	for why, pieces := range map[string]int{"none": 0, "one piece": 1, "enough": 100} {
+		asked, given := 0, 0
+		tab := newTable(func(size int) []byte {
+			if asked++; asked > pieces {
+				return nil
+			}
+			given += size
+			return make([]byte, size)
+		})
+		const n = 50_000
+		for i := range n {
+			id := fmt.Sprint("S-", i)
+			_, tag := tab.find(id)
+			if slot := tab.insert(id, tag); slot != uint32(i+1) {
+				t.Fatalf("%s: %s is at %d", why, id, slot)
+			}
+			if i < pageSlots && asked > 0 {
+				t.Fatalf("%s: memory was asked for by the first %d", why, i+1)
+			}
+		}
+		for i := range n {
+			if slot, _ := tab.find(fmt.Sprint("S-", i)); slot != uint32(i+1) {
+				t.Fatalf("%s: S-%d is found at %d", why, i, slot)
+			}
+		}
+		if want := min(pieces, (n*(recordSize+8)+pieceSize-1)/pieceSize) * pieceSize; given < want || asked > pieces+1 {
+			t.Errorf("%s: %d pieces asked for, %d bytes given, at least %d are needed", why, asked, given, want)
+		}
 	}
 }
 
@@ -24,7 +58,7 @@ func TestARecordIsAsSmallAsPromised(t *testing.T) {
 func TestTableAgainstAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		tab, want := newTable(), map[string]uint32{}
+		tab, want := newTable(nil), map[string]uint32{}
 		var dirtied []string
 		for range rapid.IntRange(1, 300).Draw(t, "steps") {
 			id := strings.Repeat("x", rapid.IntRange(0, 1).Draw(t, "long")*40) + fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "id"))
@@ -68,7 +102,7 @@ func TestTableAgainstAMap(t *testing.T) {
 // Buckets split, and what is removed leaves no hole that hides others.
 func TestIndexGrows(t *testing.T) {
 	t.Parallel()
-	x, rnd := newIndex(), rand.New(rand.NewPCG(1, 1))
+	x, rnd := newIndex(&pages{}), rand.New(rand.NewPCG(1, 1))
 	in := map[uint64]bool{}
 	find := func(tag, slot uint32) bool {
 		b := x.bucket(tag)
@@ -114,7 +148,7 @@ func TestIndexGrows(t *testing.T) {
 // Where all hashes are alike a bucket is filled and then refuses.
 func TestIndexRefusesWhatItCannotTellApart(t *testing.T) {
 	t.Parallel()
-	x := newIndex()
+	x := newIndex(&pages{})
 	n := uint32(0)
 	for x.add(7, n+1) {
 		n++

@@ -3,13 +3,9 @@ package governor
 import (
 	"cmp"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 )
-
-// chunk is how many subscribers are walked over before others get their turn at the mutex.
-const chunk = 256
 
 // Tick moves subscribers down the ladder as time passes, and forgets those of whom nothing is left; call it about once
 // a second. A change's time is when it was due, not when it was noticed: how often Tick is called decides nothing.
@@ -47,7 +43,7 @@ func (g *Governor) descents(now time.Time) (changes []StageChange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := len(g.watch); i > 0; { // downwards: who leaves the list is replaced by one that has been seen
-		g.rest(i)
+		g.mu.rest(i)
 		t := g.clock.at(now)
 		if i = min(i, len(g.watch)); i == 0 {
 			break
@@ -59,16 +55,6 @@ func (g *Governor) descents(now time.Time) (changes []StageChange) {
 		}
 	}
 	return changes
-}
-
-// rest gives the mutex to others once in a chunk. Whoever waits is woken by Unlock, but without a pause would find the
-// mutex taken again, until it has waited for a millisecond (sync.Mutex, starvation).
-func (g *Governor) rest(i int) {
-	if i%chunk == 0 {
-		g.mu.Unlock()
-		runtime.Gosched()
-		g.mu.Lock()
-	}
 }
 
 func (g *Governor) descend(e *entry, t int64, now time.Time) (StageChange, bool) {
@@ -119,7 +105,7 @@ func (g *Governor) forget(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for n := int(g.high)/256 + 64; n > 0 && g.count > 0; n-- {
-		g.rest(n)
+		g.mu.rest(n)
 		t := g.clock.at(now)
 		keep := keepDecided
 		if g.count > g.most/4*3 {

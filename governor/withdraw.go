@@ -20,7 +20,7 @@ const voidLeap = 1 << 24
 // the least that may have been used since it was charged; for a destination that nobody else went to since, a token less
 // the time that has passed.
 func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
-	g.mu.Lock()
+	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	e, ok := g.close(sub, t)
@@ -66,7 +66,7 @@ func (e *entry) since(r Receipt) uint32 {
 // Accepted tells that recipients were accepted: each gives back a ninth of what one rejection costs, so that a budget of
 // rejections counts what is beyond one in ten.
 func (g *Governor) Accepted(sub string, recipients int, now time.Time) {
-	g.mu.Lock()
+	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	e, ok := g.lookup(sub)
