@@ -26,6 +26,7 @@ import (
 	"github.com/mailweir/mailweir/appliance/sources"
 	"github.com/mailweir/mailweir/appliance/syslog"
 	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/governor/memory"
 	"github.com/mailweir/mailweir/governor/store"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	"github.com/mailweir/mailweir/nfq"
@@ -153,6 +154,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if a.kernel, err = ruleset.Probe(); err != nil {
 		return fmt.Errorf("find out what the kernel can do: %w", err)
 	}
+	processors(int(queueCount(cfg)))
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -201,7 +203,7 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	if e, tell := a.chain.Found().Health(now); tell {
 		a.writer.Say(e)
 	}
-	a.gov = governor.New(policy, now)
+	a.gov = governor.NewIn(memory.Huge, policy, now)
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
 	if err := a.keeper.restore(now); err != nil {
@@ -225,6 +227,16 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 		First: cfg.Queue.First, Count: queueCount(cfg), Reader: cfg.Queue.Reader, Length: cfg.Queue.Length,
 		FailOpen: cfg.Network.FailOpen(), Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, Ports: cfg.Network.Ports(),
 		Policy: a.judge, Log: a.log, Now: a.now,
+	}
+}
+
+// processors gives the runtime one processor for each worker beside those that are
+// there, unless the operator says how many it has: whoever reads packets waits in the
+// kernel most of the time, and when a packet comes finds one that is free even while
+// all others compute. What then runs first the kernel decides, by priority.
+func processors(workers int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + workers)
 	}
 }
 
