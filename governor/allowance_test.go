@@ -1,0 +1,131 @@
+package governor
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestAnAllowanceIsTheSmallestOfAllBudgets(t *testing.T) {
+	t.Parallel()
+	budget := func(of Kind, limit, burst int) Budget {
+		return Budget{Of: of, Limit: limit, Per: time.Hour, Burst: burst}
+	}
+	for _, c := range []struct {
+		why     string
+		highest Stage
+		mode    Mode
+		budgets []Budget
+		before  func(g *Governor)
+		want    int
+	}{
+		{"eight of ten at once are below 80 %", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 10)}, nil, 8},
+		{"one has begun", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 10)}, func(g *Governor) { open(g, "S", 1) }, 7},
+		{"a burst of one is held when it is used again", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 1)}, nil, 0},
+		{"the smallest counts", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 50), budget(Destinations, 5, 5), {Of: ConcurrentSessions, Limit: 9}}, nil, 4},
+		{"sessions that run", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 50), {Of: ConcurrentSessions, Limit: 3}}, func(g *Governor) { open(g, "S", 1) }, 2},
+		{"those that run may still make a handshake", StageCut, ModeEnforce, []Budget{budget(TLSHandshakes, 100, 10)}, func(g *Governor) { open(g, "S", 3) }, 5},
+		{"a few messages do not matter", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 10), budget(Messages, 100, 10)}, func(g *Governor) { g.Spend("S", "home", Messages, 4, t0) }, 8},
+		{"many do", StageCut, ModeEnforce, []Budget{budget(Sessions, 100, 10), budget(Messages, 100, 10)}, func(g *Governor) { g.Spend("S", "home", Messages, 5, t0) }, 0},
+		{"never more than asked for", StageCut, ModeEnforce, []Budget{budget(Sessions, 10_000, 1000)}, nil, 64},
+		{"mode observe lets everybody pass", StageCut, ModeObserve, []Budget{budget(Sessions, 10, 1)}, func(g *Governor) { open(g, "S", 20) }, 64},
+		{"nobody waits under a plan that warns", StageWarn, ModeEnforce, []Budget{budget(Sessions, 10, 1)}, func(g *Governor) { open(g, "S", 20) }, 64},
+		{"who is exempt waits for nothing", StageCut, ModeEnforce, []Budget{budget(Sessions, 10, 1)}, func(g *Governor) {
+			if err := g.Exempt("S", "home", Exemption{Until: t0.Add(time.Hour), Reason: "a test"}, t0); err != nil {
+				panic(err)
+			}
+		}, 64},
+		{"who is deferred", StageDefer, ModeEnforce, []Budget{budget(Sessions, 10, 2), budget(Sessions, 100, 50)}, func(g *Governor) { open(g, "S", 5) }, 0},
+	} {
+		p := home(c.highest, c.budgets...)
+		p.Mode = c.mode
+		g := New(p, t0)
+		g.Spend("S", "home", Rejected, 1, t0) // known from here on, and nothing charged
+		if c.before != nil {
+			c.before(g)
+		}
+		if got := g.Allowance("S", 64, t0); got != c.want {
+			t.Errorf("%s: %d, want %d", c.why, got, c.want)
+		}
+	}
+	g := New(home(StageCut, budget(Sessions, 100, 10)), t0)
+	if got := g.Allowance("nobody", 64, t0); got != 0 {
+		t.Errorf("who is not known: %d", got)
+	}
+	g.Open(Attempt{Subscriber: "S", Plan: "none of ours"}, t0)
+	if got := g.Allowance("S", 64, t0); got != 0 {
+		t.Errorf("under a plan that the policy does not have: %d", got)
+	}
+}
+
+func open(g *Governor, sub string, n int) {
+	for range n {
+		g.Open(Attempt{Subscriber: sub, Plan: "home"}, t0)
+	}
+}
+
+// TestWhoeverIsWithinAnAllowanceIsNeverToldToWait lets as many sessions pass unasked as an allowance says and charges them
+// later, in any order with whatever else the running ones do: a handshake each, its failure, a few messages, their end.
+func TestWhoeverIsWithinAnAllowanceIsNeverToldToWait(t *testing.T) {
+	t.Parallel()
+	let := 0
+	rapid.Check(t, func(t *rapid.T) {
+		g := New(drawPolicy(t, StageCut), t0)
+		now, out := t0, 0
+		var fresh, shaken int // sessions that may still make a handshake, and that may still fail in it
+		g.Open(Attempt{Subscriber: "S", Plan: "home"}, now)
+		for range rapid.IntRange(1, 120).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond)
+			switch what := rapid.SampledFrom([]string{"lease", "arrive", "arrive", "shake", "fail", "message", "close", "ask"}).Draw(t, "what"); what {
+			case "lease":
+				if out == 0 {
+					out = g.Allowance("S", rapid.IntRange(1, 20).Draw(t, "most"), now)
+				}
+			case "arrive":
+				if out == 0 {
+					continue
+				}
+				out--
+				d := g.Open(Attempt{Subscriber: "S", Plan: "home", Destination: host(rapid.IntRange(0, 9).Draw(t, "network"))}, now)
+				if d.Effective() > ActionWarn {
+					t.Fatalf("let through unasked, and then %v: %s", d.Action, d.Reason())
+				}
+				let++
+				fresh++
+			case "shake":
+				if fresh > 0 {
+					fresh--
+					shaken++
+					g.Spend("S", "home", TLSHandshakes, 1, now)
+				}
+			case "fail":
+				if shaken > 0 {
+					shaken--
+					g.Spend("S", "home", TLSFailures, 1, now)
+				}
+			case "message": // what is left is asked for again
+				g.Spend("S", "home", rapid.SampledFrom([]Kind{Messages, Recipients, Rejected}).Draw(t, "of"), rapid.IntRange(1, 3).Draw(t, "cost"), now)
+				out = min(out, g.Allowance("S", out, now))
+			case "close":
+				if fresh > 0 {
+					fresh--
+					g.Close("S", now)
+				} else if shaken > 0 {
+					shaken--
+					g.Close("S", now)
+				}
+			case "ask": // the other lane: what is out is taken back first
+				out = 0
+				if d := g.Open(Attempt{Subscriber: "S", Plan: "home", Destination: host(rapid.IntRange(0, 9).Draw(t, "network"))}, now); d.LetThrough() {
+					fresh++
+				}
+			}
+		}
+	})
+	if let == 0 {
+		t.Error("nobody was let through unasked")
+	}
+	t.Log(fmt.Sprint(let, " sessions were let through unasked"))
+}
