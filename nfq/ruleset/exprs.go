@@ -133,6 +133,10 @@ func (m Marks) packetIs(s State) exprs {
 	return exprs{packetMark(), mask(host32(m.Mask)), equal(host32(m.Value(s)))}
 }
 
+func (m Marks) packetFast() exprs {
+	return exprs{packetMark(), mask(host32(m.Mask)), equal(host32(m.Fast()))}
+}
+
 func (m Marks) ctGoverned() exprs {
 	return exprs{ctMark(), mask(host32(m.Mask)), notEqual(host32(0))}
 }
@@ -164,6 +168,7 @@ func verdict(kind expr.VerdictKind, chain string) exprs {
 }
 
 func accept() exprs           { return verdict(expr.VerdictAccept, "") }
+func untrack() exprs          { return exprs{&expr.Notrack{}} }
 func drop() exprs             { return verdict(expr.VerdictDrop, "") }
 func jump(chain string) exprs { return verdict(expr.VerdictJump, chain) }
 func goTo(chain string) exprs { return verdict(expr.VerdictGoto, chain) }

@@ -56,6 +56,10 @@ func (m Marks) Validate() error {
 // that no state is zero.
 func (m Marks) Value(s State) uint32 { return (uint32(s)<<1 | 1) << m.shift() }
 
+// Fast is the mark of a packet that goes on without us: of the fast lane (package
+// lane). It is no state, and stays on the packet only as long as our chains last.
+func (m Marks) Fast() uint32 { return (uint32(states)<<1 | 1) << m.shift() }
+
 // Apply puts s into old and leaves the bits of others alone.
 func (m Marks) Apply(old uint32, s State) uint32 { return old&^m.Mask | m.Value(s) }
 

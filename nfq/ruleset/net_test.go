@@ -245,16 +245,22 @@ func (r *rig) apply(o Options) *Ruleset {
 // nft runs the command of Debian's package nftables in s. Only tests do.
 func (s space) nft(input string, args ...string) string {
 	s.t.Helper()
-	path, err := exec.LookPath("nft")
+	return s.run(input, "nft", "nftables", args...)
+}
+
+// run runs a command of a Debian package in s.
+func (s space) run(input, name, pkg string, args ...string) string {
+	s.t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil {
-		s.t.Fatal("the command nft is missing: install the Debian package nftables")
+		s.t.Fatalf("the command %s is missing: install the Debian package %s", name, pkg)
 	}
 	var out, errs bytes.Buffer
 	s.must(func() error {
 		cmd := exec.Command(path, args...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("nft %s: %w: %s", strings.Join(args, " "), err, errs.String())
+			return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, errs.String())
 		}
 		return nil
 	})

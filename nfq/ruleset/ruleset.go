@@ -20,6 +20,16 @@
 // that subscribers serve themselves is looked at, and answers come to us on
 // whatever interface they arrive.
 //
+// # The fast lane
+//
+// A packet that bears Marks.Fast when it arrives (package lane puts it there) passes
+// every chain at once. With Options.Untracked conntrack does not see it either: it is
+// dear, and its table is shared by all. That is only for a box on which nobody else has
+// rules that ask conntrack, or translates addresses (Foreign): what is untracked is
+// neither established nor invalid to them. A session that is handed over to the queue in
+// its middle bears the mark See on every packet, until a verdict has given its
+// connection one.
+//
 // # Marks
 //
 // A verdict cannot set a conntrack mark on every kernel (without
@@ -70,6 +80,8 @@ type Options struct {
 	QueueFirst, QueueCount uint16   // NFQUEUE numbers QueueFirst .. QueueFirst+QueueCount-1
 	FailOpen               bool     // a queue without a reader lets packets pass
 	ResponderPort          uint16   // local port that answers deferred sessions; 0: no defer rules
+	Lane                   bool     // packets with Marks.Fast pass
+	Untracked              bool     // and conntrack does not see them
 }
 
 // Validate says what cannot work in o.

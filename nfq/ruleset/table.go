@@ -113,6 +113,9 @@ func design(o Options, k Kernel) []chain {
 		}...)},
 		{name: "apply", hook: nftables.ChainHookPrerouting, priority: priorityApply, kind: nftables.ChainTypeFilter, rules: applyRules(m)},
 	}
+	if o.Lane {
+		letFastPass(chains, o)
+	}
 	if o.ResponderPort != 0 {
 		chains = append(chains, chain{
 			name: "defer", hook: nftables.ChainHookPrerouting, priority: priorityDefer, kind: nftables.ChainTypeNAT, rules: []rule{
@@ -134,6 +137,27 @@ func design(o Options, k Kernel) []chain {
 		})
 	}
 	return chains
+}
+
+// letFastPass puts a rule in front of the chains that judge, so that packets of the
+// fast lane meet one rule in each. The nat chain sees none of them that is untracked,
+// and the last one takes their mark off.
+func letFastPass(chains []chain, o Options) {
+	pass := rule{"the fast lane", join(o.packetFast(), accept())}
+	for i := range chains {
+		ch := &chains[i]
+		if ch.hook == nil {
+			continue
+		}
+		first := pass
+		if ch.name == "cut" && o.Untracked {
+			first.exprs = join(o.packetFast(), untrack(), accept())
+		}
+		ch.rules = append([]rule{first}, ch.rules...)
+		if ch.name == "steer" {
+			ch.rules = append(ch.rules, rule{"the answers of a session that was handed over", join(tcp(), sportIn(setPorts), o.packetIs(See), goTo("down"))})
+		}
+	}
 }
 
 // lastHop lets pass what gets no further than here: no server will see it, and it
