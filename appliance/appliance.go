@@ -65,6 +65,7 @@ type Appliance struct {
 
 	cfg      atomic.Pointer[config.Config]
 	kernel   ruleset.Kernel
+	lane     *fastLane
 	who      *identity
 	gov      *governor.Governor
 	store    *store.Store
@@ -154,6 +155,8 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if a.kernel, err = ruleset.Probe(); err != nil {
 		return fmt.Errorf("find out what the kernel can do: %w", err)
 	}
+	a.lane = openLane(cfg, a.log)
+	a.lane.act(modeOf(cfg))
 	processors(int(queueCount(cfg)))
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
@@ -218,7 +221,7 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.judge.end = a.endSessions
 	a.judge.cases, a.judge.book = a.cases, a.book
 	a.judge.rules.Store(rulesOf(cfg))
-	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.cutter.moved}
+	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.moved}
 	return nil
 }
 
@@ -226,7 +229,7 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 	return nfq.Config{
 		First: cfg.Queue.First, Count: queueCount(cfg), Reader: cfg.Queue.Reader, Length: cfg.Queue.Length,
 		FailOpen: cfg.Network.FailOpen(), Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, Ports: cfg.Network.Ports(),
-		Policy: a.judge, Log: a.log, Now: a.now,
+		Lane: a.lane.forQueues(), Policy: a.judge, Log: a.log, Now: a.now,
 	}
 }
 
@@ -246,11 +249,13 @@ func queueCount(cfg *config.Config) uint16 {
 }
 
 func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
-	return ruleset.Options{
+	o := ruleset.Options{
 		Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, SubscriberIfs: cfg.Network.SubscriberInterfaces,
 		Ports: cfg.Network.Ports(), LimitedPorts: cfg.Network.LimitedPorts, QueueFirst: cfg.Queue.First, QueueCount: queueCount(cfg),
 		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
 	}
+	a.lane.options(&o)
+	return o
 }
 
 func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
@@ -282,6 +287,9 @@ func (a *Appliance) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			a.ready.Store(false)
+			if err := a.lane.detach(); err != nil {
+				a.log.Error("stop the fast lane", "err", err)
+			}
 			a.disarm() // from here on nothing new comes to us
 			end()
 		case <-workCtx.Done():
@@ -349,14 +357,18 @@ func (a *Appliance) steer(cfg *config.Config) error {
 	if a.stopping {
 		return nil
 	}
+	if err := a.lane.look(); err != nil {
+		return err
+	}
 	rs, err := ruleset.Apply(a.rulesetOptions(cfg), a.kernel)
 	if err != nil {
 		return fmt.Errorf("steer packets into the queue: %w", err)
 	}
-	a.cutter.use(rs)
+	a.cutter.use(a.lane.cutting(rs))
 	if old := a.rules.Swap(rs); old != nil {
 		old.Close()
 	}
+	a.lane.attach(cfg)
 	return nil
 }
 
@@ -398,8 +410,12 @@ func (a *Appliance) resteer() {
 		return
 	}
 	there, err := ruleset.Steering()
-	if err != nil || there {
+	if err != nil {
 		return // not to be asked now: the next look tells
+	}
+	if there {
+		a.lookAtLane()
+		return
 	}
 	a.log.Error("the rules of mailweir were removed by somebody else; writing them again")
 	a.health.tell(records.HealthFacts{What: "ruleset", Detail: "somebody removed our nftables rules; mail passed unjudged until now, and they are written again"})
@@ -413,6 +429,24 @@ func (a *Appliance) resteer() {
 	}
 }
 
+// lookAtLane puts the fast lane on interfaces that came, and writes the ruleset again
+// when somebody has begun to ask conntrack, or nobody does any more.
+func (a *Appliance) lookAtLane() {
+	before := a.lane.foreigners()
+	if err := a.lane.look(); err != nil {
+		return // not to be asked now: the next look tells
+	}
+	now := a.lane.foreigners()
+	if (before == "") != (now == "") {
+		a.log.Info("packets of the fast lane are tracked only where somebody else asks conntrack", "now", cmp.Or(now, "nobody"))
+		if err := a.steer(a.cfg.Load()); err != nil {
+			a.log.Error("write the ruleset again", "err", err)
+		}
+		return
+	}
+	a.lane.attach(a.cfg.Load())
+}
+
 // close gives back what open took; every part may be missing.
 func (a *Appliance) close() {
 	if a.web != nil {
@@ -420,6 +454,11 @@ func (a *Appliance) close() {
 	}
 	if a.queues != nil {
 		a.queues.Close()
+	}
+	if a.lane != nil {
+		if err := a.lane.close(); err != nil {
+			a.log.Error("stop", "err", err)
+		}
 	}
 	if a.syslog != nil {
 		if err := a.syslog.stop(); err != nil {
@@ -453,6 +492,12 @@ func (a *Appliance) endSessions(id string, lasts time.Duration) {
 	})
 }
 
+// moved is told that addresses have other holders.
+func (a *Appliance) moved() {
+	a.queues.Unlease()
+	a.cutter.moved()
+}
+
 // isCut tells whether a subscriber is to be cut in the kernel now.
 func (a *Appliance) isCut(id string) bool {
 	r, ok := a.gov.Explain(id, a.now())
@@ -467,7 +512,10 @@ func (a *Appliance) caseOf(id string) string {
 
 // expired tells of exemptions whose time is over.
 func (a *Appliance) expired() {
-	for _, e := range a.gov.Expired(a.now()) {
+	for i, e := range a.gov.Expired(a.now()) {
+		if i == 0 {
+			a.queues.Unlease() // they may be held or deferred again
+		}
 		a.writer.Say(records.Audit(records.AuditFacts{
 			Time: a.now(), Who: "mailweir", What: "exemption_ended", Object: e.Subscriber, Before: exemptionText(e.Exemption),
 		}))

@@ -95,7 +95,7 @@ func (d *deaf) start() {
 	if err := a.recall(cfg, table); err != nil {
 		d.t.Fatal(err)
 	}
-	a.queues = &nfq.Queues{}
+	a.queues, a.lane = &nfq.Queues{}, &fastLane{}
 }
 
 // cut ends it as a power cut does: nothing is saved that was not.

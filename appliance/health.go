@@ -18,6 +18,7 @@ type health struct {
 	mu       sync.Mutex
 	standing map[fault]bool // faults that were told and are not over
 	last     nfq.Stats
+	counted  map[string]*counted // by what and target, see often
 }
 
 // tell says one thing that happened.
@@ -59,29 +60,107 @@ func (h *health) endOf(what, target string) bool {
 
 type fault struct{ what, target string }
 
+// grown is how much a counter has grown; one that began anew, since a reader that hung
+// was replaced, by all that it has.
+func grown(now, before uint64) uint64 {
+	if now < before {
+		return now
+	}
+	return now - before
+}
+
+// watchLane says what the fast lane lost or dropped meanwhile.
+func (h *health) watchLane(now, last *nfq.LaneStats) {
+	if now == nil {
+		return
+	}
+	if last == nil {
+		last = &nfq.LaneStats{}
+	}
+	for _, f := range []struct {
+		what, target string
+		n            uint64
+		detail       string
+	}{
+		{"copies_lost", "fast lane", grown(now.Lost, last.Lost), "these copies found no room; the sessions of their subscribers go through the queue until the books are right again"},
+		{"late", "fast lane", grown(now.Late, last.Late), "sessions began unasked in the moment in which they no longer might"},
+		{"panic", "fast lane", grown(now.Panics, last.Panics), "a copy was not understood; please report this"},
+		{"flood", "cut", grown(now.CutDropped, last.CutDropped), "SYNs of who is cut, beyond those that are answered with a reset, were dropped on arrival"},
+		{"flood", "by source", grown(now.FloodDropped, last.FloodDropped), "SYNs of a source that sends far too many were dropped on arrival"},
+		{"flood", "by source", grown(now.FloodPassed, last.FloodPassed), "SYNs of a source that sends far too many passed unjudged"},
+		{"flood", "in all", grown(now.TotalDropped, last.TotalDropped), "more SYNs than can be judged; these were dropped on arrival"},
+		{"flood", "in all", grown(now.TotalPassed, last.TotalPassed), "more SYNs than can be judged; these passed unjudged"},
+	} {
+		h.often(records.HealthFacts{What: f.what, Target: f.target, Count: f.n, Detail: f.detail})
+	}
+}
+
+// often says what may happen every second at once and then once a minute, with how many
+// there were meanwhile. It is to be called every second, also with none.
+func (h *health) often(f records.HealthFacts) {
+	now := h.now()
+	h.mu.Lock()
+	if h.counted == nil {
+		h.counted = map[string]*counted{}
+	}
+	key := f.What + "/" + f.Target + "/" + f.Detail
+	c := h.counted[key]
+	if c == nil {
+		c = &counted{}
+		h.counted[key] = c
+	}
+	c.n += f.Count
+	due := c.n > 0 && (c.told.IsZero() || now.Sub(c.told) >= time.Minute || now.Before(c.told))
+	if due {
+		f.Count, c.n, c.told = c.n, 0, now
+	}
+	h.mu.Unlock()
+	if due {
+		h.tell(f)
+	}
+}
+
+// counted is what happened since it was last told.
+type counted struct {
+	n    uint64
+	told time.Time
+}
+
 // watch compares the queues' figures with those of a second ago and says what
 // the kernel dropped or passed without us meanwhile.
 func (h *health) watch(now nfq.Stats) {
 	h.mu.Lock()
 	last := h.last
-	h.last = now
 	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.last = now
+		h.mu.Unlock()
+	}()
+	h.watchLane(now.Lane, last.Lane)
+	if n := grown(now.Replaced, last.Replaced); n > 0 {
+		h.tell(records.HealthFacts{What: "reader_hangs", Count: n, Detail: "a reader of a queue did not come back and was replaced; its packets were dropped and their senders repeat them, running sessions are followed as found in mid-air"})
+	}
 	for i, q := range now.Queues {
 		var before nfq.QueueStats
 		if i < len(last.Queues) {
 			before = last.Queues[i]
 		}
+		if q.Hangs {
+			now.Queues[i] = before // nothing is known of it now
+			continue
+		}
 		queue := fmt.Sprintf("queue %d", q.Number)
-		if n := q.Kernel.QueueDropped - before.Kernel.QueueDropped; n > 0 {
+		if n := grown(q.Kernel.QueueDropped, before.Kernel.QueueDropped); n > 0 {
 			h.tell(records.HealthFacts{What: "queue_overflow", Target: queue, Count: n, Detail: "the queue was full; these packets were dropped and their senders repeat them"})
 		}
-		if n := q.Kernel.UserDropped - before.Kernel.UserDropped; n > 0 {
+		if n := grown(q.Kernel.UserDropped, before.Kernel.UserDropped); n > 0 {
 			h.tell(records.HealthFacts{What: "queue_overflow", Target: queue, Count: n, Detail: "the socket was full; these packets were dropped and their senders repeat them"})
 		}
-		if n := q.Panics - before.Panics; n > 0 {
+		if n := grown(q.Panics, before.Panics); n > 0 {
 			h.tell(records.HealthFacts{What: "panic", Target: queue, Count: n, Detail: "a packet was not understood and passed; please report this"})
 		}
-		if n := q.Passed["flow_table_full"] - before.Passed["flow_table_full"]; n > 0 {
+		if n := grown(q.Passed["flow_table_full"], before.Passed["flow_table_full"]); n > 0 {
 			h.tell(records.HealthFacts{What: "flow_table_full", Target: queue, Count: n, Detail: "more sessions than are followed at once; these packets passed unjudged"})
 		}
 	}

@@ -141,6 +141,7 @@ func (a *Appliance) reload() error {
 	}
 	a.settled(a.gov.SetPolicy(policy, now))
 	a.assign(next, table, now)
+	a.lane.act(policy.Mode)
 	if old.Mode != next.Mode {
 		a.since.Store(&now)
 	}
@@ -161,6 +162,7 @@ func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time
 	a.who.use(cfg)
 	a.who.SetTable(table, now)
 	a.settled(a.gov.SetPlans(a.who.planOf, now))
+	a.queues.Unlease()
 	a.cutter.review()
 }
 

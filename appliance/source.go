@@ -30,7 +30,7 @@ func (s *source) Status() webadmin.Status {
 		Version: a.opt.Version, Box: a.box, Mode: cfg.Mode, Since: webadmin.At(*a.since.Load()),
 		Ready: a.ready.Load(), Uptime: webadmin.Seconds(now.Sub(a.start)),
 		Lanes: webadmin.Lanes{
-			Fast: webadmin.FastLane{Why: "not built yet in this version"},
+			Fast: a.lane.view(q.Lane),
 			Queue: webadmin.QueueLane{
 				Held: int64(q.Held), Form: string(a.kernel.QueueForm), Reader: cfg.Queue.Reader,
 			},
@@ -50,6 +50,9 @@ func (s *source) Status() webadmin.Status {
 	}
 	for _, p := range cfg.Network.LimitedPorts {
 		st.Ports = append(st.Ports, int(p))
+	}
+	if q.Lane != nil {
+		st.Actions.FailedOpen += int64(q.Lane.FloodPassed + q.Lane.TotalPassed)
 	}
 	for _, one := range q.Queues {
 		st.Lanes.Queue.Depth += int64(max(one.Kernel.Depth-one.HeldNow, 0))

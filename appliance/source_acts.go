@@ -94,6 +94,7 @@ func (s *source) Unexempt(id, who string) (webadmin.Subscriber, error) {
 	if err := a.saver.saveNow(); err != nil {
 		return webadmin.Subscriber{}, errors.Join(err, a.gov.Exempt(id, v.Plan, x, now))
 	}
+	a.queues.Unlease()
 	s.audit(who, "unexempt", id, exemptionText(x), "none")
 	v, _ = s.Subscriber(id)
 	return v, nil
@@ -138,6 +139,7 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 		}
 		return a.who.planOf(id)
 	}, a.now()))
+	a.queues.Unlease()
 	a.queues.Unhold(ofSubscriber(id)) // what is held waits by the rules of a plan that is not its any more
 	before := v.Plan
 	if v, ok = s.Subscriber(id); !ok {
@@ -160,7 +162,7 @@ func (s *source) Bind(prefix netip.Prefix, id, who string) (webadmin.Binding, er
 	case err != nil:
 		return webadmin.Binding{}, err
 	}
-	a.cutter.moved()
+	a.moved()
 	if err := a.keeper.saveAddresses(); err != nil {
 		if before.Subscriber == "" {
 			a.who.Unbind(subscriber.API, prefix, now, now)
@@ -193,7 +195,7 @@ func (s *source) Unbind(prefix netip.Prefix, who string) (webadmin.Binding, erro
 	if _, ok := a.who.Unbind(subscriber.API, prefix, now, now); !ok {
 		return webadmin.Binding{}, webadmin.ErrNotBound
 	}
-	a.cutter.moved()
+	a.moved()
 	if err := a.keeper.saveAddresses(); err != nil {
 		_, back := a.who.Bind(b, now, now)
 		return webadmin.Binding{}, errors.Join(err, back)

@@ -97,12 +97,10 @@ func (b *bench) take(ips ...[]byte) uint32 {
 // later moves the clock and does what is due.
 func (b *bench) later(d time.Duration) {
 	b.now = b.now.Add(d)
-	for {
-		var next time.Duration
-		b.out, next = b.w.tend(b.now, b.out)
-		b.w.send(b.out)
-		if next > 0 {
-			return
+	for _, w := range b.q.all() {
+		for next := time.Duration(0); next <= 0; {
+			b.out, next = w.tend(b.now, b.out)
+			w.send(b.out)
 		}
 	}
 }

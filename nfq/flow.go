@@ -60,6 +60,12 @@ type flow struct {
 	wanted ruleset.State
 	reset  bool // over, by a reset
 
+	// Of the fast lane.
+	laned  bool   // the kernel's flow table has it
+	handed bool   // its packets come into the queues
+	lease  uint32 // by which it began
+	bulk   int    // bytes of the message in hand that were copied
+
 	hold      time.Duration // the next reply is held this long, from its arrival on
 	holdUntil time.Time     // or until then
 	held      *held
@@ -169,19 +175,24 @@ func (t *table) add(key Flow, now time.Time) *flow {
 	} else {
 		f = &flow{}
 	}
-	f.Flow = key
-	t.flows[key] = f
-	addr := clientNet(key)
+	f.Flow, f.class = key, halfOpen
+	t.put(f, now)
+	return f
+}
+
+// put takes in f, from wherever it is.
+func (t *table) put(f *flow, now time.Time) {
+	t.flows[f.Flow] = f
+	addr := clientNet(f.Flow)
 	c := t.clients[addr]
 	if c == nil {
 		c = &client{addr: addr}
 		t.clients[addr] = c
 	}
 	c.flows++
-	f.client, f.class = c, halfOpen
+	f.client = c
 	c.put(f)
-	t.touch(f, halfOpen, now)
-	return f
+	t.touch(f, f.class, now)
 }
 
 // touch notes activity and puts f at the young end of the list of c.
@@ -199,13 +210,18 @@ func (t *table) touch(f *flow, c class, now time.Time) {
 	l.prev = f
 }
 
-func (t *table) remove(f *flow) {
+// take takes f out, for another table.
+func (t *table) take(f *flow) {
 	f.unlink()
 	f.client.take(f)
 	if f.client.flows--; f.client.flows == 0 {
 		delete(t.clients, f.client.addr)
 	}
 	delete(t.flows, f.Flow)
+}
+
+func (t *table) remove(f *flow) {
+	t.take(f)
 	if t.spare < maxSpare {
 		*f = flow{next: t.free}
 		t.free = f

@@ -147,7 +147,9 @@ func (w *worker) unhold(match func(Flow, any) bool) int {
 }
 
 func (w *worker) letGoMatching(match func(Flow, any) bool) (out []verdict, n int) {
-	w.mu.Lock()
+	if !w.take() {
+		return nil, 0 // what it holds goes with it
+	}
 	defer w.mu.Unlock() // also when match panics
 	now := w.q.cfg.Now()
 	var going []*flow

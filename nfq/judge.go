@@ -25,8 +25,11 @@ func (w *worker) judge(p *queued, now time.Time) {
 		return
 	}
 	f := w.table.flows[key]
-	w.current = f
 	const kind = packet.SYN | packet.ACK | packet.FIN | packet.RST
+	if f == nil && w.fromLane(p, s.Flags&kind == packet.SYN) {
+		f = w.adopt(key, now)
+	}
+	w.current = f
 	switch {
 	case dir == session.Up && s.Flags&kind == packet.SYN:
 		w.start(p, f, key, now)
@@ -116,18 +119,49 @@ func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 // open asks the policy about a new session and makes its flow.
 func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 	w.count.opened++
+	fl := w.q.follower
+	if fl != nil && w.lane == nil {
+		fl.settle(key.Client.Addr())
+	}
 	opening := w.q.cfg.Policy.Open(key, now)
 	f := w.add(key, now)
 	w.current = f
 	f.isn, f.handle = isn, opening.Handle
-	switch opening.Action {
+	action := opening.Action
+	if w.lane != nil {
+		action = w.lane.began(f, action)
+	}
+	switch action {
 	case Defer, Reset:
-		return f, opening.Action
+		return f, action
 	case Hold:
 		f.hold = opening.Hold
+	case Pass:
+		if fl != nil {
+			fl.relet(f, w.lane != nil, now)
+		}
 	}
 	f.tracker = session.New(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
-	return f, opening.Action
+	return f, action
+}
+
+// fromLane reports whether the packet in hand, of a flow that w does not know, may be
+// one of the follower's: the kernel has marked it as handed over, or it comes from the
+// middle of a session.
+func (w *worker) fromLane(p *queued, opens bool) bool {
+	return w.q.follower != nil && w.lane == nil && (!opens || p.mark&w.q.cfg.Marks.Mask != 0)
+}
+
+// adopt takes the flow of key over from the follower; nil if that does not have it.
+func (w *worker) adopt(key Flow, now time.Time) *flow {
+	f := w.q.follower.giveAway(key)
+	if f == nil {
+		return nil
+	}
+	f.marked = false // the connection has no mark yet
+	w.table.put(f, now)
+	w.count.adopted++
+	return f
 }
 
 // beginsAnother reports whether the segment in hand is the server's consent to
@@ -220,6 +254,9 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 		last = last || e.Kind == session.Ended
 		if !f.midAir {
 			wait = max(wait, w.q.cfg.Policy.Event(f.Flow, f.handle, *e, now))
+			if fl := w.q.follower; fl != nil && (e.Kind == session.Message || e.Kind == session.Rejected) {
+				fl.tighten(f, now)
+			}
 		}
 	}
 	clear(w.events)
@@ -234,14 +271,19 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	case len(s.Payload) == 0 && !closing && !s.Flags.Any(packet.SYN):
 		w.count.passed[passEmpty]++
 	}
-	if last && f.tracker.Ended() {
-		why := f.tracker.Facts().EndReason
-		if why == session.EndRST {
+	switch why := session.EndUnknown; {
+	case f.class == aborted && f.tracker.Over():
+		w.end(f, session.EndRST, ended(session.EndRST), now)
+		w.accept(p, f, syn)
+		return
+	case last && f.tracker.Ended():
+		if why = f.tracker.Facts().EndReason; why == session.EndRST && !f.tracker.Over() {
 			w.table.touch(f, aborted, now)
 			w.accept(p, f, syn)
 			return
 		}
 		w.end(f, why, ended(why), now)
+		f.reset = f.reset || why == session.EndRST
 		w.accept(p, f, syn)
 		return
 	}
@@ -252,12 +294,15 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	}
 	if wait > 0 {
 		f.holdUntil = later(f.holdUntil, now.Add(wait))
+		if w.lane != nil {
+			w.lane.hand(f)
+		}
 	}
 	switch {
 	case hold <= 0:
 	case f.held != nil:
 		w.prolong(f, hold, now) // what is in hand comes behind it, and waits with it
-	case w.hold(f, p, hold, now):
+	case w.lane == nil && w.hold(f, p, hold, now):
 		return
 	default:
 		f.unheld++

@@ -46,6 +46,9 @@ func (w *worker) tend(now time.Time, out []verdict) ([]verdict, time.Duration) {
 	if w.sweep(now) {
 		next = 0
 	}
+	if w.lane != nil {
+		w.lane.flush()
+	}
 	if len(w.holds) > 0 {
 		next = min(next, w.holds[0].until.Sub(now))
 	}
@@ -125,6 +128,12 @@ func (w *worker) settle(intact bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last, w.count.abandoned = kernel, uint64(kernel.Depth)
+	w.endAll()
+	return err
+}
+
+// endAll closes all flows.
+func (w *worker) endAll() {
 	now := w.q.cfg.Now()
 	w.letGoAll(now) // nothing, unless the queue is broken
 	for _, f := range w.table.flows {
@@ -132,7 +141,6 @@ func (w *worker) settle(intact bool) error {
 	}
 	w.q.flows.Add(-int64(len(w.table.flows)))
 	w.table.init()
-	return err
 }
 
 // drain ends when the kernel has no packet left in the queue: shut, it takes no

@@ -38,6 +38,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +61,11 @@ type Config struct {
 	MaxHeld          int // packets held at once, all queues; 0: a quarter of Length; at most half of it
 	MaxHeldPerClient int // of these by one client address (IPv6: one /64); 0: a quarter of MaxHeld
 	MaxFlows         int // flows known at once, all queues; 0: 131072. One client has at most an eighth of them
+
+	Lane      FastLane // nil: every session waits for a verdict. Policy is a Lessor then.
+	MaxLeases int      // holders that have a lease at once; 0: 65536
+
+	HungAfter time.Duration // a reader that has a batch in hand for so long is replaced; 0: 10 s
 
 	Policy Policy
 	Log    *slog.Logger     // nil: none. Never used per packet.
@@ -86,6 +94,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxFlows == 0 {
 		c.MaxFlows = 1 << 17
 	}
+	if c.HungAfter == 0 {
+		c.HungAfter = 10 * time.Second
+	}
+	if c.MaxLeases == 0 {
+		c.MaxLeases = 1 << 16
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -101,16 +115,27 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("nfq: queues %d..%d: numbers end at 65535", c.First, int(c.First)+int(c.Count)-1)
 	case c.MaxHeld < 0 || uint64(c.MaxHeld) > uint64(c.Length/2):
 		return c, fmt.Errorf("nfq: %d held packets: at most half of the queue's length %d, or holding would fill it", c.MaxHeld, c.Length)
-	case c.MaxHeldPerClient < 0 || c.MaxFlows < 0:
+	case c.MaxHeldPerClient < 0 || c.MaxFlows < 0 || c.MaxLeases < 0:
 		return c, errors.New("nfq: negative bound")
+	}
+	if _, lets := c.Policy.(Lessor); c.Lane != nil && !lets {
+		return c, errors.New("nfq: the fast lane needs a policy that lets leases")
 	}
 	return c, c.Marks.Validate()
 }
 
 // Queues are bound kernel queues and the flows seen in them.
 type Queues struct {
-	cfg     Config
-	workers []*worker
+	cfg      Config
+	bind     func(uint16, readerOptions) (reader, error)
+	follower *follower // nil: no fast lane
+
+	opened    time.Time
+	netns     *os.File // in which the queues are, for those who replace a reader
+	replacing sync.Mutex
+	workers   []*worker // one a queue; guarded by replacing once Run was called
+	replaced  atomic.Uint64
+
 	kernel  *kernelTable
 	holding *holding
 	flows   atomic.Int64 // in all tables, against cfg.MaxFlows
@@ -138,7 +163,10 @@ func open(cfg Config, bind func(uint16, readerOptions) (reader, error)) (*Queues
 	if err != nil {
 		return nil, err
 	}
-	q := &Queues{cfg: cfg, kernel: openKernelTable(), holding: newHolding(cfg.MaxHeld, cfg.MaxHeldPerClient)}
+	q := &Queues{cfg: cfg, bind: bind, opened: cfg.Now(), kernel: openKernelTable(), holding: newHolding(cfg.MaxHeld, cfg.MaxHeldPerClient)}
+	if q.netns, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
 	for i := range cfg.Count {
 		n := cfg.First + i
 		r, err := bind(n, readerOptions{length: cfg.Length, failOpen: cfg.FailOpen, log: cfg.Log})
@@ -147,6 +175,9 @@ func open(cfg Config, bind func(uint16, readerOptions) (reader, error)) (*Queues
 			return nil, fmt.Errorf("bind queue %d: %w", n, err)
 		}
 		q.workers = append(q.workers, newWorker(q, n, r))
+	}
+	if cfg.Lane != nil {
+		q.follower = newFollower(q, cfg.Lane, cfg.Policy.(Lessor), cfg.MaxLeases)
 	}
 	cfg.Log.Info("queues bound", "first", cfg.First, "count", cfg.Count, "reader", cfg.Reader)
 	return q, nil
@@ -161,15 +192,53 @@ func (q *Queues) Run(ctx context.Context) error {
 	}
 	defer q.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	for _, w := range q.workers {
+	start := func(w *worker) {
 		group.Go(func() error {
-			if err := w.run(ctx); err != nil {
+			if err := w.tended(ctx); err != nil {
 				return fmt.Errorf("queue %d: %w", w.number, err)
 			}
 			return nil
 		})
 	}
+	for _, w := range q.queues() {
+		start(w)
+	}
+	group.Go(func() error { return q.watch(ctx, start) })
+	if fl := q.follower; fl != nil {
+		group.Go(func() error {
+			if err := fl.run(ctx); err != nil {
+				return fmt.Errorf("fast lane: %w", err)
+			}
+			return nil
+		})
+	}
 	return group.Wait()
+}
+
+// queues are the workers of the queues, now.
+func (q *Queues) queues() []*worker {
+	q.replacing.Lock()
+	defer q.replacing.Unlock()
+	return slices.Clone(q.workers)
+}
+
+// all are these and the follower.
+func (q *Queues) all() []*worker {
+	all := q.queues()
+	if q.follower != nil {
+		all = append(all, q.follower.worker)
+	}
+	return all
+}
+
+// Unlease lets nobody begin a session unasked any more, until his next one waited
+// for its verdict. It is to be called after everything that can make what Lessor
+// allows smaller than it was, or give an address to somebody else. It may be called
+// from a Policy.
+func (q *Queues) Unlease() {
+	if q.follower != nil {
+		q.follower.leases.forget()
+	}
 }
 
 // share is how many flows of one client (IPv6: one /64) a queue knows: who opens
@@ -182,10 +251,11 @@ const leastShare = 16
 // Close unbinds the queues. It is for those who do not come to call Run, which
 // closes by itself. Calling it again does nothing.
 func (q *Queues) Close() {
-	for _, w := range q.workers {
+	for _, w := range q.queues() {
 		w.reader.close()
 	}
 	q.kernel.close()
+	q.netns.Close() // was only read
 }
 
 // Reset ends the flows that match: the policy's Close is called with EndCut,
@@ -194,7 +264,7 @@ func (q *Queues) Close() {
 // ruleset.Cut. It returns before it is done and may be called from a Policy.
 // match is called from the workers' goroutines.
 func (q *Queues) Reset(match func(f Flow, handle any) bool) {
-	for _, w := range q.workers {
+	for _, w := range q.all() {
 		w.ask(match)
 	}
 }
@@ -204,7 +274,7 @@ func (q *Queues) Reset(match func(f Flow, handle any) bool) {
 // let go. It must not be called from a Policy.
 func (q *Queues) Unhold(match func(f Flow, handle any) bool) int {
 	n := 0
-	for _, w := range q.workers {
+	for _, w := range q.all() {
 		n += w.unhold(match)
 	}
 	return n

@@ -52,6 +52,7 @@ type reader interface {
 
 // readerOptions are what both readers are told.
 type readerOptions struct {
+	netns    int // file descriptor of the network namespace; 0: the calling thread's
 	length   uint32
 	failOpen bool
 	log      *slog.Logger

@@ -52,7 +52,7 @@ type fast struct {
 }
 
 func bindFast(queue uint16, o readerOptions) (reader, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: o.netns})
 	if err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func bindPortableOnce(queue uint16, o readerOptions) (*portable, error) {
 		flags |= nfqueue.NfQaCfgFlagFailOpen
 	}
 	nf, err := nfqueue.Open(&nfqueue.Config{
-		NfQueue: queue, MaxPacketLen: copyRange, MaxQueueLen: o.length, Copymode: nfqueue.NfQnlCopyPacket,
+		NetNS: o.netns, NfQueue: queue, MaxPacketLen: copyRange, MaxQueueLen: o.length, Copymode: nfqueue.NfQnlCopyPacket,
 		Flags: flags, AfFamily: unix.AF_INET, Logger: unparsed{&r.count},
 	})
 	if err != nil {

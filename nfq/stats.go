@@ -1,6 +1,7 @@
 package nfq
 
 import (
+	"github.com/mailweir/mailweir/nfq/lane"
 	"github.com/mailweir/mailweir/nfq/packet"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 	"github.com/mailweir/mailweir/nfq/session"
@@ -8,9 +9,28 @@ import (
 
 // Stats is a snapshot of all queues. Counters count since Open.
 type Stats struct {
-	Queues []QueueStats
-	Flows  int // known now, those that ended a moment ago included
-	Held   int // packets held now
+	Queues   []QueueStats
+	Flows    int        // known now, those that ended a moment ago included
+	Held     int        // packets held now
+	Replaced uint64     // readers that hung and were replaced
+	Lane     *LaneStats // nil: there is no fast lane
+}
+
+// LaneStats are the figures of the fast lane, the kernel's and ours.
+type LaneStats struct {
+	lane.Stats
+	Holders   int               // who have a lease
+	Addresses int               // that may use one
+	Sessions  int               // that may begin unasked, those included whose copies were not read yet
+	Evicted   uint64            // leases that made room for others
+	Flows     int               // followed now
+	Opened    uint64            // sessions that began unasked
+	Moved     uint64            // flows handed over to the queues
+	Late      uint64            // sessions that began unasked and that Open then would have stopped
+	Losses    uint64            // times that copies were found to be lost
+	LostEnds  uint64            // sessions whose end was among them
+	Panics    uint64            // caught
+	Passed    map[string]uint64 // copies of no session, by reason: see QueueStats
 }
 
 // QueueStats are the figures of one queue. At rest
@@ -39,10 +59,12 @@ type QueueStats struct {
 	Flows   int               // known now
 	Opened  uint64            // sessions whose first SYN was seen
 	MidAir  uint64            // flows found in mid-air
+	Adopted uint64            // flows taken over from the fast lane
 	Ended   map[string]uint64 // sessions that ended, by session.EndReason; half_open: the server never answered; evicted: the flow table was full
 	Panics  uint64            // caught, in the policy or in us
 	Batches uint64            // receive batches
 
+	Hangs         bool   // its reader does, and nothing else is known of it; it is replaced before long
 	Overruns      uint64 // ENOBUFS that the socket reported (none are expected with NETLINK_NO_ENOBUFS)
 	Stale         uint64 // verdicts for packets that the kernel no longer had (ENOENT)
 	VerdictErrors uint64 // verdicts that the kernel refused otherwise
@@ -123,6 +145,7 @@ type counters struct {
 	passed                   [passReasons]uint64
 	ended                    [endeds]uint64
 	held, opened, midAir     uint64
+	adopted                  uint64
 	panics                   uint64
 	heldNow, retransmissions uint64
 	abandoned                uint64
@@ -132,7 +155,7 @@ type counters struct {
 func (q *Queues) Stats() Stats {
 	var s Stats
 	kernel := q.kernel.read()
-	for _, w := range q.workers {
+	for _, w := range q.queues() {
 		one := w.stats()
 		if k, ok := kernel[w.number]; ok {
 			one.Kernel = k
@@ -141,18 +164,37 @@ func (q *Queues) Stats() Stats {
 		s.Flows += one.Flows
 		s.Held += one.HeldNow
 	}
+	s.Replaced = q.replaced.Load()
+	if q.follower != nil {
+		s.Lane = q.follower.laneStats()
+		s.Flows += s.Lane.Flows
+	}
+	return s
+}
+
+func (fl *follower) laneStats() *LaneStats {
+	one := fl.stats()
+	fl.mu.Lock()
+	tally := fl.tally
+	fl.mu.Unlock()
+	s := &LaneStats{Evicted: fl.leases.evictions(), Flows: one.Flows, Opened: one.Opened, Moved: tally.handed,
+		Late: tally.late, Losses: tally.losses, LostEnds: tally.ends, Panics: one.Panics, Passed: one.Passed}
+	s.Stats, _ = fl.lane.Stats() // none after it was closed
+	s.Holders, s.Addresses, s.Sessions = fl.leases.count()
 	return s
 }
 
 func (w *worker) stats() QueueStats {
-	w.mu.Lock()
+	if !w.take() {
+		return QueueStats{Number: w.number, Hangs: true}
+	}
 	c, flows, last := w.count, len(w.table.flows), w.last
 	w.mu.Unlock()
 
 	s := QueueStats{
 		Number: w.number, Packets: c.packets, Batches: c.batches,
 		HeldNow: int(c.heldNow), Held: c.held,
-		Flows: flows, Opened: c.opened, MidAir: c.midAir, Panics: c.panics, Abandoned: c.abandoned, Kernel: last,
+		Flows: flows, Opened: c.opened, MidAir: c.midAir, Adopted: c.adopted, Panics: c.panics, Abandoned: c.abandoned, Kernel: last,
 		Verdicts: map[string]uint64{"accept": c.accepted, "drop": c.dropped},
 		Dropped:  map[string]uint64{"retransmission_of_held": c.retransmissions},
 		Passed:   map[string]uint64{},

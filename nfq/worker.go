@@ -6,10 +6,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/nfq/lane"
 	"github.com/mailweir/mailweir/nfq/packet"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 	"github.com/mailweir/mailweir/nfq/session"
@@ -18,10 +20,14 @@ import (
 // worker judges the packets of one queue. Its goroutines are the one that
 // calls run, and the keeper, which run starts and waits for.
 type worker struct {
-	q      *Queues
-	number uint16
-	reader reader
-	wake   chan struct{} // to the keeper; holds one, more say nothing new
+	q         *Queues
+	number    uint16
+	reader    reader
+	lane      *follower     // nil: it is a queue's worker
+	busy      atomic.Int64  // since when a batch is in hand, as sinceOpen has it; 0: none is
+	abandoned chan struct{} // closed when another worker took the queue, since this one hangs
+
+	wake chan struct{} // to the keeper; holds one, more say nothing new
 
 	mu       sync.Mutex
 	table    table
@@ -42,7 +48,7 @@ type worker struct {
 }
 
 func newWorker(q *Queues, number uint16, r reader) *worker {
-	w := &worker{q: q, number: number, reader: r, timeouts: defaultTimeouts, wake: make(chan struct{}, 1)}
+	w := &worker{q: q, number: number, reader: r, timeouts: defaultTimeouts, wake: make(chan struct{}, 1), abandoned: make(chan struct{})}
 	w.table.init()
 	return w
 }
@@ -80,13 +86,19 @@ func (w *worker) judgeAll(ctx context.Context) error {
 	for ctx.Err() == nil {
 		packets, err := w.reader.read()
 		if errors.Is(err, errInterrupted) {
+			if ctx.Err() == nil {
+				return errors.New("its reader was closed")
+			}
 			break
 		}
 		if err != nil {
 			return err
 		}
-		out = w.batch(packets, w.q.cfg.Now(), out)
+		now := w.q.cfg.Now()
+		w.busy.Store(int64(w.q.sinceOpen(now)))
+		out = w.batch(packets, now, out)
 		w.send(out)
+		w.busy.Store(0)
 	}
 	return w.failure()
 }
@@ -175,6 +187,11 @@ func (w *worker) accept(p *queued, f *flow, syn bool) {
 // learn something: also with every SYN, since the kernel keeps what it was told
 // only if the packet gets through.
 func (w *worker) give(f *flow, id, mark uint32, syn bool) {
+	if w.lane != nil {
+		w.count.accepted++
+		w.lane.steer(f)
+		return
+	}
 	state := f.state()
 	v := verdict{id: id}
 	if syn || !f.marked || f.told != state || state == ruleset.Deferred || state == ruleset.Cut {
@@ -254,6 +271,13 @@ func (w *worker) add(key Flow, now time.Time) *flow {
 }
 
 func (w *worker) forget(f *flow) {
+	switch fl := w.q.follower; {
+	case !f.laned:
+	case w.lane != nil:
+		fl.edit(f, lane.Edit{Delete: true})
+	default:
+		fl.unlist(f)
+	}
 	w.table.remove(f)
 	w.q.flows.Add(-1)
 }
@@ -282,6 +306,9 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	w.table.touch(f, over, at)
 	w.count.ended[as]++
 	w.close(f, t, session.Facts{EndReason: why}, at)
+	if w.lane != nil && f.wanted == ruleset.Cut {
+		w.lane.hand(f) // for the answer to its next packet
+	}
 }
 
 // close tells the policy. Whatever goes wrong in there, f is closed. Without a

@@ -82,10 +82,22 @@ type Lanes struct {
 	Queue QueueLane `json:"queue"`
 }
 
-// FastLane is the lane whose packets do not wait; Why says why it is off.
+// FastLane is the lane whose packets do not wait. Why says why it is off, or why it is not on every interface.
 type FastLane struct {
-	On  bool   `json:"on"`
-	Why string `json:"why,omitempty"`
+	On          bool             `json:"on"`
+	Why         string           `json:"why,omitempty"`
+	How         string           `json:"how,omitempty"`        // tcx | clsact: what it is attached by
+	Tracked     string           `json:"tracked_by,omitempty"` // who asks conntrack about packets, so that its own are tracked, too; none: they are not
+	Subscribers int              `json:"subscribers"`          // who may begin sessions unasked now
+	Addresses   int              `json:"addresses"`            // of theirs
+	Allowed     int              `json:"sessions_allowed"`     // sessions that they may begin
+	Sessions    int64            `json:"sessions"`             // that began unasked, since the start
+	Waited      map[string]int64 `json:"waited"`               // sessions that took the way of the queue, by reason
+	Handed      int64            `json:"handed_over"`          // running sessions that were handed over to the queue
+	Packets     int64            `json:"packets"`              // that did not wait
+	Copies      int64            `json:"copies"`
+	CopiesLost  int64            `json:"copies_lost"`
+	Dropped     map[string]int64 `json:"dropped"` // SYNs dropped on arrival, by reason
 }
 
 // QueueLane is the kernel's packet queue, summed over the queue numbers.

@@ -81,7 +81,8 @@ func New(opt Options) *Tracker {
 // giving it the session's segments for a while. If the server sends new payload,
 // or the client's tell something, Revived comes before the events of that segment
 // and the session goes on as if there had been no RST, up to another Ended.
-// Segments that tell nothing leave it ended. End makes it final.
+// Segments that tell nothing leave it ended. End makes it final, and so does it that
+// the client has closed its side: it can say nothing more. Over reports that.
 func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []Event) []Event {
 	if t.ended {
 		t.renewed = t.renewed || dir == Up && s.Flags&(packet.SYN|packet.ACK) == packet.SYN
@@ -93,10 +94,10 @@ func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []
 	t.now, t.ev = now, ev
 	t.take(dir, s)
 	switch {
-	case t.ended || !t.up.closed() || !t.down.closed():
+	case t.ended || !t.up.closed():
 	case t.wasReset:
 		t.over()
-	default:
+	case t.down.closed():
 		t.finish(EndFIN)
 	}
 	rel := t.release()
@@ -136,6 +137,9 @@ func (t *Tracker) release() Release {
 
 // Ended reports whether the session is over; after a RST that may change, see Segment.
 func (t *Tracker) Ended() bool { return t.ended || t.wasReset }
+
+// Over reports whether the session is over for good.
+func (t *Tracker) Over() bool { return t.ended }
 
 // Renewed reports whether the last segment belongs to another session on the same
 // addresses and ports, which the server agreed to: the caller begins a new Tracker

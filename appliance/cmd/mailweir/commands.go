@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -40,11 +42,7 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	q := s.Lanes.Queue
 	fmt.Fprintf(w, "queue\t%d waiting, %d held on purpose, %d judged; dropped %d full, %d unread; failed open %d; %s\n",
 		q.Depth, q.Held, q.Packets, q.Dropped, q.UserDropped, s.Actions.FailedOpen, strings.Join([]string{q.Form, q.Reader}, ", reader "))
-	fast := "on"
-	if !s.Lanes.Fast.On {
-		fast = "off: " + s.Lanes.Fast.Why
-	}
-	fmt.Fprintf(w, "fast lane\t%s\n", fast)
+	fmt.Fprintf(w, "fast lane\t%s\n", fastLane(s.Lanes.Fast))
 	if len(s.Syslog) == 0 {
 		fmt.Fprintf(w, "syslog\tno collector configured\n")
 	}
@@ -64,6 +62,31 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(w, "problem\t%s %s %s\n", p.What, p.Meaning, p.Do)
 	}
 	return w.Flush()
+}
+
+// fastLane says how the fast lane is, in a line.
+func fastLane(f webadmin.FastLane) string {
+	if !f.On {
+		return "off: " + f.Why
+	}
+	text := fmt.Sprintf("on (%s); %d subscribers may begin %d sessions unasked; %d sessions did, %d were handed over; %d copies, %d lost",
+		f.How, f.Subscribers, f.Allowed, f.Sessions, f.Handed, f.Copies, f.CopiesLost)
+	var waited []string
+	for _, why := range slices.Sorted(maps.Keys(f.Waited)) {
+		if n := f.Waited[why]; n > 0 {
+			waited = append(waited, fmt.Sprintf("%d %s", n, strings.ReplaceAll(why, "_", " ")))
+		}
+	}
+	if len(waited) > 0 {
+		text += "; waited: " + strings.Join(waited, ", ")
+	}
+	if f.Tracked != "" {
+		text += "; tracked, because of " + f.Tracked
+	}
+	if f.Why != "" {
+		text += "; " + f.Why
+	}
+	return text
 }
 
 // clock says a moment of the last day by its time, an older one with its date.

@@ -1,0 +1,103 @@
+package lane
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// device is an interface with its part.
+type device struct {
+	name       string
+	index      int
+	subscriber bool
+	ethernet   bool // its packets begin with an Ethernet header
+}
+
+// program is the name of the program for such an interface.
+func (d device) program() string {
+	switch {
+	case d.subscriber && d.ethernet:
+		return programProgSubscriberEth
+	case d.subscriber:
+		return programProgSubscriberIp
+	case d.ethernet:
+		return programProgUpstreamEth
+	}
+	return programProgUpstreamIp
+}
+
+// devices looks interfaces up in the calling thread's network namespace; sysfs would
+// answer for another one. There must be one of each side.
+func devices(subscribers, upstream []string) (all []device, missing []string, err error) {
+	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	defer c.Close()
+	seen := make(map[string]bool)
+	sides := map[bool]int{}
+	for i, name := range slices.Concat(subscribers, upstream) {
+		if len(name) == 0 || len(name) >= unix.IFNAMSIZ {
+			return nil, nil, fmt.Errorf("interface %q: 1 to %d bytes", name, unix.IFNAMSIZ-1)
+		}
+		if seen[name] {
+			return nil, nil, fmt.Errorf("interface %s is listed twice", name)
+		}
+		seen[name] = true
+		d, err := lookup(c, name)
+		if errors.Is(err, errNoDevice) {
+			missing = append(missing, name)
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("interface %s: %w", name, err)
+		}
+		d.subscriber = i < len(subscribers)
+		sides[d.subscriber]++
+		all = append(all, d)
+	}
+	if sides[true] == 0 || sides[false] == 0 {
+		return nil, missing, fmt.Errorf("at least one interface of each side is needed; not there: %v", missing)
+	}
+	return all, missing, nil
+}
+
+var errNoDevice = errors.New("there is none")
+
+func lookup(c *netlink.Conn, name string) (device, error) {
+	e := netlink.NewAttributeEncoder()
+	e.String(unix.IFLA_IFNAME, name)
+	attrs, err := e.Encode()
+	if err != nil {
+		return device{}, err
+	}
+	answers, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request},
+		Data:   append(make([]byte, unix.SizeofIfInfomsg), attrs...),
+	})
+	if errors.Is(err, unix.ENODEV) {
+		return device{}, errNoDevice
+	}
+	if err != nil {
+		return device{}, fmt.Errorf("look it up: %w", err)
+	}
+	if len(answers) == 0 || len(answers[0].Data) < unix.SizeofIfInfomsg {
+		return device{}, errors.New("look it up: the kernel's answer is too short")
+	}
+	info := answers[0].Data // family, pad, type, index
+	d := device{name: name, index: int(binary.NativeEndian.Uint32(info[4:]))}
+	switch kind := binary.NativeEndian.Uint16(info[2:]); kind {
+	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
+		d.ethernet = true
+	case unix.ARPHRD_NONE, unix.ARPHRD_PPP, unix.ARPHRD_RAWIP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT, unix.ARPHRD_IPGRE:
+		// the IP header comes first
+	default:
+		return device{}, fmt.Errorf("link type %d is not supported: Ethernet, PPP and tunnels of IP are", kind)
+	}
+	return d, nil
+}
