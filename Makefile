@@ -49,8 +49,8 @@ run: build ## the lab: real mail servers and a bot around the box, in namespaces
 	@sh .ci/packages iproute2 openssl ca-certificates
 	bin/mailweir lab
 
-bench: build ## governor, store and packet path measured into out/bench.md, about 20 minutes; QUICK=1: about 5
-	@sh .ci/packages ca-certificates iproute2
+bench: build ## governor, store, packet path and peers measured into out/bench.md and out/peers.md; QUICK=1: in under 5 minutes
+	@sh .ci/packages ca-certificates iproute2 nftables gcc libc6-dev
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench $(if $(QUICK),-quick) -go '$(GO)'
 

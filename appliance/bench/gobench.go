@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/mailweir/mailweir/appliance/bench/figures"
 )
 
 // nameBytes is what a subscriber's name takes in governor's table: every record has room for a short one.
 const nameBytes = 24
 
 // measures are the figures of Go's benchmarks by "BenchmarkName unit", one for each repetition.
-type measures map[string]spread
+type measures map[string]figures.Spread
 
 // goal is one line of the report: what was measured, with what it should be.
 type goal struct {
