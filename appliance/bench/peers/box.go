@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	webadmin "github.com/mailweir/mailweir/web-admin"
@@ -17,7 +18,7 @@ func (r *rig) awaitCollector(ctx context.Context) error {
 }
 
 // tally asks mailweir what it has done: how many sessions, in which lane, and whether all records have gone.
-func (r *rig) tally(run *running) error {
+func (r *rig) tally(run *running, fast bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var st webadmin.Status
@@ -42,6 +43,9 @@ func (r *rig) tally(run *running) error {
 		if c.Dropped > 0 {
 			run.note = fmt.Sprintf("%d records were dropped", c.Dropped)
 		}
+	}
+	if fast && !st.Lanes.Fast.On {
+		run.note = strings.TrimPrefix(run.note+"; the fast lane was not in use: "+st.Lanes.Fast.Why, "; ")
 	}
 	run.sessions = float64(st.Sessions.Total)
 	return nil

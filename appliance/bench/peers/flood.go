@@ -15,7 +15,7 @@ import (
 )
 
 // floodTask is connections that are only begun, written to an interface as they stand: SYNs from Sources addresses from
-// First on, with random ports and sequence numbers.
+// First on in turn, at most floodBatch of them, with random ports and sequence numbers.
 type floodTask struct {
 	Device   string
 	Gateway  net.HardwareAddr
@@ -65,10 +65,12 @@ func flood(task floodTask, stop <-chan struct{}) (floodResult, error) {
 	var packets [floodBatch][synLength]byte
 	var vectors [floodBatch]unix.Iovec
 	var messages [floodBatch]mmsghdr
+	var sums [floodBatch]uint32
 	for i := range packets {
 		copy(packets[i][0:], task.Gateway)
 		copy(packets[i][6:], dev.HardwareAddr)
 		packets[i][12] = 0x08
+		sums[i] = task.syn(packets[i][14:], i)
 		vectors[i].Base = &packets[i][0]
 		vectors[i].SetLen(synLength)
 		messages[i].Iov = &vectors[i]
@@ -92,7 +94,7 @@ func flood(task floodTask, stop <-chan struct{}) (floodResult, error) {
 			continue
 		}
 		for i := range packets {
-			task.syn(packets[i][14:], rnd)
+			vary(packets[i][14+20:], sums[i], rnd.Uint64())
 		}
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&messages[0])), floodBatch, 0, 0, 0)
 		switch errno {
@@ -106,24 +108,29 @@ func flood(task floodTask, stop <-chan struct{}) (floodResult, error) {
 	}
 }
 
-// syn writes one.
-func (t *floodTask) syn(p []byte, rnd *rand.Rand) {
+// syn writes all of one but what differs each time, and returns what its checksum is made of so far. Whoever makes
+// packets must not be slower than the box that is to be measured.
+func (t *floodTask) syn(p []byte, number int) uint32 {
 	from := t.First.As4()
 	to := t.To.Addr().As4()
-	binary.BigEndian.PutUint32(from[:], binary.BigEndian.Uint32(from[:])+uint32(rnd.IntN(t.Sources)))
+	binary.BigEndian.PutUint32(from[:], binary.BigEndian.Uint32(from[:])+uint32(number%t.Sources))
 	ip, tcp := p[:20], p[20:40]
 	ip[0], ip[3], ip[8], ip[9] = 0x45, 40, 64, unix.IPPROTO_TCP
-	ip[10], ip[11] = 0, 0
 	copy(ip[12:], from[:])
 	copy(ip[16:], to[:])
 	binary.BigEndian.PutUint16(ip[10:], fold(sum(ip, 0)))
-	binary.BigEndian.PutUint16(tcp[0:], uint16(1024+rnd.IntN(64000)))
 	binary.BigEndian.PutUint16(tcp[2:], t.To.Port())
-	binary.BigEndian.PutUint32(tcp[4:], rnd.Uint32())
 	tcp[12], tcp[13] = 5<<4, 0x02
 	binary.BigEndian.PutUint16(tcp[14:], 65535)
-	tcp[16], tcp[17] = 0, 0
-	binary.BigEndian.PutUint16(tcp[16:], fold(sum(tcp, sum(ip[12:20], unix.IPPROTO_TCP+20))))
+	return sum(tcp, sum(ip[12:20], unix.IPPROTO_TCP+20))
+}
+
+// vary gives a packet a port above 1023, a sequence number and their checksum.
+func vary(tcp []byte, so uint32, random uint64) {
+	port, seq := uint16(random>>32)|1024, uint32(random)
+	binary.BigEndian.PutUint16(tcp[0:], port)
+	binary.BigEndian.PutUint32(tcp[4:], seq)
+	binary.BigEndian.PutUint16(tcp[16:], fold(so+uint32(port)+seq>>16+seq&0xffff))
 }
 
 // sum adds up what the checksums of IP and TCP are made of.

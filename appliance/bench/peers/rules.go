@@ -34,12 +34,22 @@ const meterOnly = `table ip peer {
 }
 `
 
-// bypassMark lets a connection go that Suricata has marked a packet of.
-const bypassMark = `table ip release {
-	chain early { type filter hook forward priority -10; ct mark & 1 == 1 accept; }
+// keepMark marks a connection when a packet of it was marked, so that queueAll lets go of it.
+const keepMark = `table ip release {
 	chain late { type filter hook postrouting priority mangle; meta mark & 1 == 1 ct mark set ct mark | 1; }
 }
 `
+
+// released accepts what keepMark has marked.
+func released() []expr.Any {
+	one := binaryutil.NativeEndian.PutUint32(1)
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: one, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: one},
+		&expr.Verdict{Kind: expr.VerdictAccept},
+	}
+}
 
 // nft loads rules in a namespace.
 func nft(ctx context.Context, ns *lab.Namespace, rules string) error {
@@ -52,7 +62,8 @@ func nft(ctx context.Context, ns *lab.Namespace, rules string) error {
 func flush(ctx context.Context, ns *lab.Namespace) error { return nft(ctx, ns, "flush ruleset\n") }
 
 // queueAll sends both directions of port 25 to queue 0. Without a reader nothing passes: what is measured went through it.
-func queueAll(ns *lab.Namespace) error {
+// With release, marked connections go past it.
+func queueAll(ns *lab.Namespace, release bool) error {
 	// struct xt_NFQ_info_v3 (linux/netfilter/xt_NFQUEUE.h): number, how many, flags
 	info := make(xt.Unknown, 8)
 	binary.NativeEndian.PutUint16(info[2:], 1)
@@ -66,6 +77,9 @@ func queueAll(ns *lab.Namespace) error {
 			}
 			t := c.AddTable(&nftables.Table{Name: "queue", Family: nftables.TableFamilyIPv4})
 			chain := c.AddChain(&nftables.Chain{Name: "forward", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter})
+			if release {
+				c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: released()})
+			}
 			for _, offset := range []uint32{0, 2} { // source port, destination port
 				c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
 					&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},

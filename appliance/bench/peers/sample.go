@@ -65,6 +65,7 @@ func (r *rig) once(ctx context.Context, m measure, v variant) (s sample, err err
 	run := &running{values: map[string]float64{}}
 	defer func() {
 		err = errors.Join(err, run.stop())
+		s.note = run.note // the end adds to it
 		if s.values != nil && run.sessions > 0 {
 			s.values["records"] = run.records / run.sessions
 		}
@@ -76,7 +77,7 @@ func (r *rig) once(ctx context.Context, m measure, v variant) (s sample, err err
 		return s, err
 	}
 	s.foreign, s.stolen = run.used.foreign, run.used.stolen
-	s.values, s.note = run.values, run.note
+	s.values = run.values
 	if s.lost, err = r.queueLosses(); err != nil {
 		return s, err
 	}

@@ -46,9 +46,9 @@ func variants() []variant {
 			run.drops = true
 			return rules(meterOnly)(ctx, r, run)
 		}},
-		{name: fast, title: "mailweir, fast lane", up: mailweir("fast_lane: auto, reader: fast")},
-		{name: queue, title: "mailweir, queue lane", up: mailweir("fast_lane: off, reader: fast")},
-		{name: portable, title: "mailweir, queue lane, portable reader", up: mailweir("fast_lane: off, reader: portable")},
+		{name: fast, title: "mailweir, fast lane", up: mailweir(true, "fast_lane: auto, reader: fast")},
+		{name: queue, title: "mailweir, queue lane", up: mailweir(false, "fast_lane: off, reader: fast")},
+		{name: portable, title: "mailweir, queue lane, portable reader", up: mailweir(false, "fast_lane: off, reader: portable")},
 		{name: inC, title: "accept-all in C (libnetfilter_queue)", needs: []func(context.Context, *rig) error{buildAcceptAll}, up: readerInC},
 		{name: inGo, title: "accept-all in Go (go-nfqueue, its usual loop)", up: readerInGo},
 		{name: suricata, title: "Suricata in line", needs: []func(context.Context, *rig) error{unpackSuricata}, up: runSuricata(false)},
@@ -139,11 +139,12 @@ func (p *process) stop(with os.Signal) error {
 }
 
 func readerInC(ctx context.Context, r *rig, run *running) error {
-	return r.reader(ctx, run, r.tools.Command(ctx, r.Box, lab.Program{Path: r.acceptAll}))
+	return r.reader(ctx, run, r.tools.Command(ctx, r.Box, lab.Program{Path: r.acceptAll}), false)
 }
 
-// reader starts a program that reads queue 0, and then sends it the packets.
-func (r *rig) reader(ctx context.Context, run *running, cmd *exec.Cmd) error {
+// reader starts a program that reads queue 0, and then sends it the packets; with release not those of connections that it
+// has marked a packet of.
+func (r *rig) reader(ctx context.Context, run *running, cmd *exec.Cmd, release bool) error {
 	p, err := launch(cmd)
 	if err != nil {
 		return err
@@ -157,7 +158,7 @@ func (r *rig) reader(ctx context.Context, run *running, cmd *exec.Cmd) error {
 	}
 	run.pid = cmd.Process.Pid
 	run.atEnd(r.clean)
-	return queueAll(r.Box)
+	return queueAll(r.Box, release)
 }
 
 func readerInGo(ctx context.Context, r *rig, run *running) error {
@@ -174,7 +175,7 @@ func readerInGo(ctx context.Context, r *rig, run *running) error {
 	}
 	run.pid = h.PID()
 	run.atEnd(r.clean)
-	return queueAll(r.Box)
+	return queueAll(r.Box, false)
 }
 
 // settings is mailweir's configuration: everybody lawful has all kinds of budgets, and far more of each than is used here.
@@ -204,7 +205,7 @@ admin: {listen: "127.0.0.1:8443", metrics: true}
 `
 
 // mailweir is the real binary with a data directory of its own.
-func mailweir(lane string) func(context.Context, *rig, *running) error {
+func mailweir(fast bool, lane string) func(context.Context, *rig, *running) error {
 	return func(ctx context.Context, r *rig, run *running) (err error) {
 		dir, err := os.MkdirTemp(r.Dir, "box-")
 		if err != nil {
@@ -244,7 +245,7 @@ func mailweir(lane string) func(context.Context, *rig, *running) error {
 			return err
 		}
 		run.atEnd(func() error {
-			err := r.tally(run)
+			err := r.tally(run, fast)
 			return errors.Join(err, run.governor.Stop())
 		})
 		run.pid = run.governor.PID()
@@ -289,11 +290,11 @@ func runSuricata(release bool) func(context.Context, *rig, *running) error {
 		if release {
 			args = append(args, "--set", "nfq.bypass-mark=1", "--set", "nfq.bypass-mask=1")
 		}
-		if err := r.reader(ctx, run, r.ids.Command(ctx, r.Box, lab.Program{Path: "usr/bin/suricata"}, args...)); err != nil {
+		if err := r.reader(ctx, run, r.ids.Command(ctx, r.Box, lab.Program{Path: "usr/bin/suricata"}, args...), release); err != nil {
 			return err
 		}
 		if release {
-			return nft(ctx, r.Box, bypassMark)
+			return nft(ctx, r.Box, keepMark)
 		}
 		return nil
 	}
