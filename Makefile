@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium gcc libc6-dev
 
 .PHONY: help setup build cross test test-race lint fuzz run bench image clean
 

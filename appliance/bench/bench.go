@@ -50,7 +50,7 @@ type Options struct {
 	Calm        time.Duration // after a load, before its control: longer than it takes to notice a new list
 	Loads       []string      // by name; none: all of them
 
-	Peers       peers.Options // Mailweir, Dir, Log, Quick and Repetitions are those above
+	Peers       peers.Options // Mailweir, Dir and Log are those above
 	PeersReport string        // the file to write
 
 	Governor, Store, Latency, Against bool // the parts; Against: the peers
@@ -66,7 +66,7 @@ func Full() Options {
 func Quick() Options {
 	o := Full()
 	o.Peers = peers.Quick()
-	o.Quick, o.Repetitions, o.Subscribers, o.Sample, o.Calm = true, 3, 250_000, 2*time.Second, 1200*time.Millisecond
+	o.Quick, o.Repetitions, o.Subscribers, o.Sample, o.Calm = true, 2, 250_000, 1500*time.Millisecond, 1200*time.Millisecond
 	return o
 }
 
@@ -106,7 +106,7 @@ func Main(ctx context.Context, o Options) error {
 
 func measurePeers(ctx context.Context, o Options) (*peers.Result, error) {
 	p := o.Peers
-	p.Mailweir, p.Dir, p.Log, p.Repetitions = o.Mailweir, o.Dir, o.Log, o.Repetitions
+	p.Mailweir, p.Dir, p.Log = o.Mailweir, o.Dir, o.Log
 	return peers.Measure(ctx, p)
 }
 

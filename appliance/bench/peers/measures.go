@@ -369,7 +369,7 @@ func cutFlood(ctx context.Context, r *rig, run *running) error {
 
 // provoke has every bot cut: each sends more than its plan allows, and mailweir does the rest.
 func (r *rig) provoke(ctx context.Context, run *running) error {
-	const rate, long = 2000, 300 * time.Millisecond
+	const rate, long = 4000, 150 * time.Millisecond
 	for range 20 {
 		h, err := r.flooding(ctx, botCount, rate, long)
 		if err != nil {

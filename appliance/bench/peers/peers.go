@@ -38,15 +38,23 @@ type Options struct {
 	Message int64         // bytes of the one long message, at most: it ends after two samples' time in any case
 }
 
+// Tiny is for a look whether everything works: what it measures is worth nothing.
+func Tiny() Options {
+	o := Quick()
+	o.Repetitions, o.Sample, o.Warm, o.Message = 1, 100*time.Millisecond, 50*time.Millisecond, 16<<20
+	o.Variants, o.Measures = []string{plain, queue}, nil
+	return o
+}
+
 // Full is what the published figures are made with.
 func Full() Options {
-	return Options{Repetitions: 5, Sample: 1500 * time.Millisecond, Warm: 300 * time.Millisecond, Message: 2 << 30}
+	return Options{Repetitions: 5, Sample: 1500 * time.Millisecond, Warm: 300 * time.Millisecond, Message: 16 << 30}
 }
 
 // Quick leaves variants and measures out.
 func Quick() Options {
 	o := Full()
-	o.Quick, o.Repetitions, o.Sample, o.Warm, o.Message = true, 3, 400*time.Millisecond, 150*time.Millisecond, 512<<20
+	o.Quick, o.Repetitions, o.Sample, o.Warm = true, 3, 300*time.Millisecond, 150*time.Millisecond
 	o.Variants = []string{plain, meter, fast, queue, inC}
 	o.Measures = []string{"sessions", "starttls", "bulk", "latency", "attack", "flood"}
 	return o
