@@ -40,6 +40,7 @@ type Options struct {
 	Log         io.Writer // what is being done
 	Quick       bool      // only for the report, which says so
 	Repetitions int
+	Benchmarks  int // repetitions of Go's benchmarks: the governor's and the store's
 
 	// Of the packet path.
 	Subscribers int           // at most 2^20
@@ -58,7 +59,7 @@ type Options struct {
 
 // Full is what the published figures are made with.
 func Full() Options {
-	return Options{Repetitions: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
+	return Options{Repetitions: 5, Benchmarks: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
 		Peers: peers.Full(), Governor: true, Store: true, Latency: true, Against: true}
 }
 
@@ -66,7 +67,8 @@ func Full() Options {
 func Quick() Options {
 	o := Full()
 	o.Peers = peers.Quick()
-	o.Quick, o.Repetitions, o.Subscribers, o.Sample, o.Calm = true, 2, 250_000, 1500*time.Millisecond, 1200*time.Millisecond
+	o.Quick, o.Repetitions, o.Benchmarks = true, 3, 2
+	o.Subscribers, o.Sample, o.Warm, o.Calm = 250_000, time.Second, 500*time.Millisecond, 1200*time.Millisecond
 	return o
 }
 

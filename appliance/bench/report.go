@@ -29,7 +29,7 @@ func (r *report) markdown(errs []error) []byte {
 		quick = " Quick: fewer repetitions, shorter samples and fewer subscribers than for figures to be published."
 	}
 	fmt.Fprintf(&b, "# make bench\n\n%s\n", r.head())
-	fmt.Fprintf(&b, "%d repetitions where nothing else is said, every figure min / median / max over them.%s\n", r.Repetitions, quick)
+	fmt.Fprintf(&b, "Every figure is min / median / max over repetitions: %d of Go's benchmarks, %d of the packet path.%s\n", r.Benchmarks, r.Repetitions, quick)
 	if r.governor != nil {
 		b.WriteString("\n## The governor: a million subscribers\n\n")
 		r.goals(&b, r.governor, governorGoals)
