@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium gcc libc6-dev
 
 .PHONY: help setup build cross test test-race lint fuzz run bench image clean
 
@@ -49,8 +49,8 @@ run: build ## the lab: real mail servers and a bot around the box, in namespaces
 	@sh .ci/packages iproute2 openssl ca-certificates
 	bin/mailweir lab
 
-bench: build ## governor, store and packet path measured into out/bench.md, about 20 minutes; QUICK=1: about 5
-	@sh .ci/packages ca-certificates iproute2
+bench: build ## governor, store, packet path and peers measured into out/bench.md and out/peers.md, about half an hour; QUICK=1: under 5 minutes
+	@sh .ci/packages ca-certificates iproute2 nftables gcc libc6-dev
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench $(if $(QUICK),-quick) -go '$(GO)'
 

@@ -1,12 +1,13 @@
 // Package bench is `make bench`: it measures this machine and this source tree in one run, the variants one after the
 // other in every repetition, and writes what came of it as a Markdown table with the date, the machine, and how noisy it
-// was. It has three parts:
+// was. It has four parts:
 //
 //   - The governor: the benchmarks of package governor, each repetition a process of its own.
 //   - The store: those of package governor/store.
 //   - The packet path: the real binary in a network of the lab, with a million subscribers restored from disk. Thousands
 //     of connections are timed from SYN to SYN-ACK, both of which wait for a verdict, while budgets are saved, RADIUS
 //     accounting floods in, the list of subscribers is read again and again, and pages are rendered.
+//   - The peers: package peers. Its tables are also written to a file of their own.
 //
 // On a small machine whatever works takes processor time from what waits for a verdict. So each load has a control: other
 // processes burn as much processor time as the load did, in mailweir and outside of it, and share nothing else with
@@ -24,6 +25,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/bench/peers"
 )
 
 // Options says what is measured. Every field but Loads and Quick is needed.
@@ -37,6 +40,7 @@ type Options struct {
 	Log         io.Writer // what is being done
 	Quick       bool      // only for the report, which says so
 	Repetitions int
+	Benchmarks  int // repetitions of Go's benchmarks: the governor's and the store's
 
 	// Of the packet path.
 	Subscribers int           // at most 2^20
@@ -47,19 +51,24 @@ type Options struct {
 	Calm        time.Duration // after a load, before its control: longer than it takes to notice a new list
 	Loads       []string      // by name; none: all of them
 
-	Governor, Store, Latency bool // the parts
+	Peers       peers.Options // Mailweir, Dir and Log are those above
+	PeersReport string        // the file to write
+
+	Governor, Store, Latency, Against bool // the parts; Against: the peers
 }
 
 // Full is what the published figures are made with.
 func Full() Options {
-	return Options{Repetitions: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
-		Governor: true, Store: true, Latency: true}
+	return Options{Repetitions: 5, Benchmarks: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
+		Peers: peers.Full(), Governor: true, Store: true, Latency: true, Against: true}
 }
 
 // Quick takes less than five minutes.
 func Quick() Options {
 	o := Full()
-	o.Quick, o.Repetitions, o.Subscribers, o.Sample, o.Calm = true, 3, 250_000, 2*time.Second, 1200*time.Millisecond
+	o.Peers = peers.Quick()
+	o.Quick, o.Repetitions, o.Benchmarks = true, 3, 2
+	o.Subscribers, o.Sample, o.Warm, o.Calm = 250_000, time.Second, 500*time.Millisecond, 1200*time.Millisecond
 	return o
 }
 
@@ -84,16 +93,29 @@ func Main(ctx context.Context, o Options) error {
 	part("the governor", o.Governor, func() (err error) { r.governor, err = measureGovernor(ctx, o); return err })
 	part("the store", o.Store, func() (err error) { r.store, err = measureStore(ctx, o); return err })
 	part("the packet path", o.Latency, func() (err error) { r.latency, err = measureLatency(ctx, o); return err })
+	part("mailweir against its peers", o.Against, func() (err error) { r.peers, err = measurePeers(ctx, o); return err })
 	errs = append(errs, ctx.Err())
+	if r.peers != nil {
+		errs = append(errs, writeFile(o.PeersReport, r.peers.Markdown(r.head(), 1)))
+	}
 	text := r.markdown(errs)
-	if err := os.MkdirAll(filepath.Dir(o.Report), 0o755); err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	if err := os.WriteFile(o.Report, text, 0o644); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, writeFile(o.Report, text))
 	if _, err := o.Out.Write(text); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func measurePeers(ctx context.Context, o Options) (*peers.Result, error) {
+	p := o.Peers
+	p.Mailweir, p.Dir, p.Log = o.Mailweir, o.Dir, o.Log
+	return peers.Measure(ctx, p)
+}
+
+// writeFile makes the directory as well.
+func writeFile(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
 }

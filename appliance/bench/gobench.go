@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/mailweir/mailweir/appliance/bench/figures"
 )
 
 // nameBytes is what a subscriber's name takes in governor's table: every record has room for a short one.
 const nameBytes = 24
 
 // measures are the figures of Go's benchmarks by "BenchmarkName unit", one for each repetition.
-type measures map[string]spread
+type measures map[string]figures.Spread
 
 // goal is one line of the report: what was measured, with what it should be.
 type goal struct {
@@ -74,8 +76,8 @@ func goBench(ctx context.Context, o Options, pkg, which, long string, goals []go
 		return nil, fmt.Errorf("build the benchmarks of %s: %w\n%s", pkg, err, out)
 	}
 	all := measures{}
-	for i := range o.Repetitions {
-		o.progress("%d/%d %s", i+1, o.Repetitions, pkg)
+	for i := range o.Benchmarks {
+		o.progress("%d/%d %s", i+1, o.Benchmarks, pkg)
 		run := exec.CommandContext(ctx, program, "-test.run", "^$", "-test.bench", which, "-test.benchtime", long, "-test.benchmem")
 		run.Dir = filepath.Join(o.Tree, pkg)
 		run.Env = append(os.Environ(), "TMPDIR="+dir) // on the disk that is to be measured
@@ -89,7 +91,7 @@ func goBench(ctx context.Context, o Options, pkg, which, long string, goals []go
 	}
 	var missing []error
 	for _, g := range goals {
-		if len(all[g.from]) != o.Repetitions {
+		if len(all[g.from]) != o.Benchmarks {
 			missing = append(missing, fmt.Errorf("%s does not say %q", pkg, g.from))
 		}
 	}

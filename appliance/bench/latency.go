@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/bench/figures"
+	"github.com/mailweir/mailweir/appliance/bench/helper"
 )
 
 // sample is one measurement: some thousands of connections under one condition.
@@ -30,13 +33,13 @@ type series struct {
 	samples, controls []sample
 }
 
-func (s *series) of(f func(sample) float64) spread { return each(s.samples, f) }
-func (s *series) control(f func(sample) float64) spread {
+func (s *series) of(f func(sample) float64) figures.Spread { return each(s.samples, f) }
+func (s *series) control(f func(sample) float64) figures.Spread {
 	return each(s.controls, f)
 }
 
-func each(all []sample, f func(sample) float64) spread {
-	out := make(spread, len(all))
+func each(all []sample, f func(sample) float64) figures.Spread {
+	out := make(figures.Spread, len(all))
 	for i, s := range all {
 		out[i] = f(s)
 	}
@@ -152,13 +155,13 @@ func (b *box) quiet(ctx context.Context, long time.Duration) error {
 	const look = 100 * time.Millisecond
 	since := time.Now()
 	for deadline := since.Add(time.Minute); time.Now().Before(deadline); {
-		before := cpuTime(b.PID())
+		before := helper.CPUTime(b.PID())
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(look):
 		}
-		if cpuTime(b.PID())-before > look/4 {
+		if helper.CPUTime(b.PID())-before > look/4 {
 			since = time.Now()
 		}
 		if time.Since(since) >= long {
@@ -177,12 +180,12 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 		makers = made.pids()
 	}
 	m := newMeter(b, makers)
-	h, err := start(ctx, l.rig.clients.Namespace, 0, "probe", task)
+	h, err := helper.Start(ctx, l.rig.clients.Namespace, 0, "probe", task)
 	if err != nil {
 		return sample{}, err
 	}
 	var r probeResult
-	if err := h.result(&r); err != nil {
+	if err := h.Result(&r); err != nil {
 		return sample{}, err
 	}
 	if len(r.Took) == 0 {
@@ -190,7 +193,7 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 	}
 	slices.Sort(r.Took)
 	one := sample{answered: len(r.Took), failed: r.Failed, realtime: r.Realtime,
-		p50: quantile(r.Took, 0.5), p99: quantile(r.Took, 0.99), worst: quantile(r.Took, 1)}
+		p50: figures.Quantile(r.Took, 0.5), p99: figures.Quantile(r.Took, 0.99), worst: figures.Quantile(r.Took, 1)}
 	m.read(&one, h)
 	if b != nil {
 		one.ready = b.took.Seconds()
@@ -207,12 +210,12 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 }
 
 func (s sample) String() string {
-	text := fmt.Sprintf("p50 %s us, p99 %s us, worst %s us; mailweir %.2f, others %.2f processors", figure(s.p50), figure(s.p99), figure(s.worst), s.box, s.others)
+	text := fmt.Sprintf("p50 %s us, p99 %s us, worst %s us; mailweir %.2f, others %.2f processors", figures.Figure(s.p50), figures.Figure(s.p99), figures.Figure(s.worst), s.box, s.others)
 	if s.failed > 0 {
 		text += fmt.Sprintf("; %d of %d NOT ANSWERED", s.failed, s.failed+s.answered)
 	}
 	for _, c := range s.work {
-		text += "; " + figure(c.n) + " " + c.what
+		text += "; " + figures.Figure(c.n) + " " + c.what
 	}
 	return text
 }
@@ -232,27 +235,27 @@ func newMeter(b *box, makers []int) *meter {
 		m.box = b.PID()
 	}
 	for _, pid := range append([]int{m.box, os.Getpid()}, makers...) {
-		m.before[pid] = cpuTime(pid)
+		m.before[pid] = helper.CPUTime(pid)
 	}
 	m.from, m.busy = time.Now(), busy()
 	return m
 }
 
 // read fills in s; the probe has ended.
-func (m *meter) read(s *sample, probe *helper) {
+func (m *meter) read(s *sample, probe *helper.Helper) {
 	passed, all := time.Since(m.from), busy()-m.busy
 	part := func(d time.Duration) float64 { return d.Seconds() / passed.Seconds() }
 	used := func(pid int) float64 {
 		if pid == 0 {
 			return 0
 		}
-		return part(cpuTime(pid) - m.before[pid])
+		return part(helper.CPUTime(pid) - m.before[pid])
 	}
 	s.box = used(m.box)
 	for _, pid := range m.makers {
 		s.makers += used(pid)
 	}
-	ours := used(os.Getpid()) + part(probe.cmd.ProcessState.SystemTime()+probe.cmd.ProcessState.UserTime())
+	ours := used(os.Getpid()) + part(probe.Used())
 	s.others = max(0, part(all)-ours-s.box-s.makers)
 }
 

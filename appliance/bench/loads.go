@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/bench/helper"
 	"github.com/mailweir/mailweir/appliance/lab"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -217,25 +218,25 @@ func (s *saving) stop() error {
 
 // helped is load that a process of its own makes. What it did is known when it has ended.
 type helped[R any] struct {
-	*helper
+	*helper.Helper
 	began time.Time
 	tell  func(r R, began time.Time) work
 }
 
-func (h helped[R]) pids() []int { return []int{h.pid()} }
+func (h helped[R]) pids() []int { return []int{h.PID()} }
 
 func (h helped[R]) work() (work, error) {
 	var r R
-	err := h.helper.stop(&r)
+	err := h.Helper.Stop(&r)
 	return h.tell(r, h.began), err
 }
 
-func (h helped[R]) stop() error { return h.end() }
+func (h helped[R]) stop() error { return h.End() }
 
 func floodOf(with string) func(context.Context, *rig, *box) (load, error) {
 	return func(ctx context.Context, r *rig, b *box) (load, error) {
 		lines := min(1<<16, b.world.subscribers)
-		h, err := start(ctx, r.nas.Namespace, low, "nas", accountingTask{
+		h, err := helper.Start(ctx, r.nas.Namespace, helper.Low, "nas", accountingTask{
 			To: r.RADIUS(false), NAS: r.nas.IPv4, Secret: with, Rate: flood, Lines: lines, First: firstMoving})
 		return helped[accountingResult]{h, time.Now(), func(a accountingResult, began time.Time) work {
 			return work{rate("packets sent", float64(a.Sent), began), rate("answered", float64(a.Answered), began)}
@@ -253,7 +254,7 @@ func reading(pages bool) func(context.Context, *rig, *box) (load, error) {
 		for n := 0; n < b.world.subscribers; n += max(1, b.world.subscribers/16) {
 			task.Words = append(task.Words, fmt.Sprintf("Line %07d", n))
 		}
-		h, err := start(ctx, r.Box, low, "reader", task)
+		h, err := helper.Start(ctx, r.Box, helper.Low, "reader", task)
 		return helped[readerResult]{h, time.Now(), func(a readerResult, began time.Time) work {
 			return work{rate("answers", float64(a.Answers), began), rate("bytes", float64(a.Bytes), began), {"ms for the slowest", float64(a.Slowest.Milliseconds())}}
 		}}, err
@@ -263,25 +264,25 @@ func reading(pages bool) func(context.Context, *rig, *box) (load, error) {
 // control is what uses the processors as a load did, and shares nothing else with the box: as much as the box used more
 // than alone at everybody's priority, and as much as whoever made the load at a low one.
 func control(ctx context.Context, ns *lab.Namespace, box, makers float64) (stop func() error, pids []int, err error) {
-	var all []*helper
+	var all []*helper.Helper
 	stop = func() error {
 		var errs []error
 		for _, h := range all {
 			var r burnResult
-			errs = append(errs, h.stop(&r))
+			errs = append(errs, h.Stop(&r))
 		}
 		return errors.Join(errs...)
 	}
-	for nice, use := range map[int]float64{0: box, low: makers} {
+	for nice, use := range map[int]float64{0: box, helper.Low: makers} {
 		if use < 0.005 {
 			continue
 		}
-		h, err := start(ctx, ns, nice, "burner", burnTask{Processors: use})
+		h, err := helper.Start(ctx, ns, nice, "burner", burnTask{Processors: use})
 		if err != nil {
 			return nil, nil, errors.Join(err, stop())
 		}
 		all = append(all, h)
-		pids = append(pids, h.pid())
+		pids = append(pids, h.PID())
 	}
 	return stop, pids, nil
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/bench/figures"
+	"github.com/mailweir/mailweir/appliance/bench/peers"
 )
 
 // report is everything that was measured.
@@ -15,6 +18,7 @@ type report struct {
 	governor measures
 	store    measures
 	latency  *latency
+	peers    *peers.Result
 }
 
 // markdown is the report; errs is what could not be measured.
@@ -24,9 +28,8 @@ func (r *report) markdown(errs []error) []byte {
 	if r.Quick {
 		quick = " Quick: fewer repetitions, shorter samples and fewer subscribers than for figures to be published."
 	}
-	fmt.Fprintf(&b, "# make bench\n\n%s, revision %s, %s.\n%s, %s of memory, Linux %s, %s.\n", r.began.UTC().Format("2006-01-02 15:04 UTC"), r.machine.revision,
-		r.machine.goVersion, r.machine.processor, r.machine.memory, r.machine.kernel, r.machine.disk)
-	fmt.Fprintf(&b, "%d repetitions, every figure min / median / max over them.%s\n", r.Repetitions, quick)
+	fmt.Fprintf(&b, "# make bench\n\n%s\n", r.head())
+	fmt.Fprintf(&b, "Every figure is min / median / max over repetitions: %d of Go's benchmarks, %d of the packet path.%s\n", r.Benchmarks, r.Repetitions, quick)
 	if r.governor != nil {
 		b.WriteString("\n## The governor: a million subscribers\n\n")
 		r.goals(&b, r.governor, governorGoals)
@@ -38,7 +41,10 @@ func (r *report) markdown(errs []error) []byte {
 	if r.latency != nil {
 		r.latency.markdown(&b)
 	}
-	b.WriteString("\nNot built yet and not measured: the fast lane, and with it the table against nft meters, Suricata, go-nfqueue and an accept-all reader in C.\n")
+	if r.peers != nil {
+		b.WriteString("\n")
+		b.Write(r.peers.Markdown("", 2))
+	}
 	for _, err := range errs {
 		if err != nil {
 			fmt.Fprintf(&b, "\nNOT MEASURED: %v\n", err)
@@ -47,50 +53,49 @@ func (r *report) markdown(errs []error) []byte {
 	return b.Bytes()
 }
 
+// head says when this was, of what, and where.
+func (r *report) head() string {
+	return fmt.Sprintf("%s, revision %s, %s.\n%s, %s of memory, Linux %s, %s.", r.began.UTC().Format("2006-01-02 15:04 UTC"), r.machine.revision,
+		r.machine.goVersion, r.machine.processor, r.machine.memory, r.machine.kernel, r.machine.disk)
+}
+
 func (r *report) goals(b *bytes.Buffer, m measures, goals []goal) {
-	table(b, "measure", "min / median / max", "goal", "met")
+	figures.Table(b, "measure", "min / median / max", "goal", "met")
 	for _, g := range goals {
-		var v spread
+		var v figures.Spread
 		for _, x := range m[g.from] {
 			v = append(v, x-g.less)
 		}
 		should, met := "", ""
 		if !g.told {
-			should = "at most " + strings.TrimSpace(figure(g.most)+" "+g.unit)
+			should = "at most " + strings.TrimSpace(figures.Figure(g.most)+" "+g.unit)
 			if g.roughly {
-				should = "about " + figure(g.most) + " " + g.unit
+				should = "about " + figures.Figure(g.most) + " " + g.unit
 			}
 			switch {
 			case len(v) == 0:
 				met = "not measured"
-			case v.max() <= g.most:
+			case v.Max() <= g.most:
 				met = "yes"
-			case v.median() <= g.most:
+			case v.Median() <= g.most:
 				met = "yes, in the median"
-			case v.min() <= g.most:
+			case v.Min() <= g.most:
 				met = "no, only in the best"
 			default:
 				met = "no"
 			}
 		}
-		row(b, g.what, strings.TrimSpace(v.String()+" "+g.unit), should, met)
+		figures.Row(b, g.what, strings.TrimSpace(v.String()+" "+g.unit), should, met)
 	}
 }
-
-func table(b *bytes.Buffer, heads ...string) {
-	row(b, heads...)
-	b.WriteString(strings.Repeat("|---", len(heads)) + "|\n")
-}
-
-func row(b *bytes.Buffer, cells ...string) { b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
 
 func (l *latency) markdown(b *bytes.Buffer) {
 	o := l.opt
 	fmt.Fprintf(b, "\n## The packet path: does a connection wait for anything?\n\n")
 	fmt.Fprintf(b, "Time from SYN to SYN-ACK through the box (both wait for a verdict), microseconds. %s connections a second at random moments from random ones of %d subscribers, "+
-		"%s s a sample, in another order each time. ", figure(o.Rate), o.Subscribers, figure(o.Sample.Seconds()))
+		"%s s a sample, in another order each time. ", figures.Figure(o.Rate), o.Subscribers, figures.Figure(o.Sample.Seconds()))
 	fmt.Fprintf(b, "Each load has its control below it: the same box without the load, while other processes burn as much processor time as the load used in mailweir (at mailweir's priority) and outside (at the lowest).\n\n")
-	table(b, "condition", "p50", "p99", "worst", "p50 / mailweir alone", "processors: mailweir + whoever makes the load", "memory now, most (MB)")
+	figures.Table(b, "condition", "p50", "p99", "worst", "p50 / mailweir alone", "processors: mailweir + whoever makes the load", "memory now, most (MB)")
 	base := l.all[1].of(p50)
 	for i := range l.all {
 		s := &l.all[i]
@@ -110,17 +115,17 @@ func (l *latency) markdown(b *bytes.Buffer) {
 	l.noise(b)
 }
 
-func (l *latency) row(b *bytes.Buffer, title string, all []sample, base spread, box bool) {
+func (l *latency) row(b *bytes.Buffer, title string, all []sample, base figures.Spread, box bool) {
 	used, memory := "-", "-"
 	if box {
 		use := each(all, func(s sample) float64 { return s.box })
 		makers := each(all, func(s sample) float64 { return s.makers })
-		used = figure(use.median()) + " + " + figure(makers.median())
+		used = figures.Figure(use.Median()) + " + " + figures.Figure(makers.Median())
 		now, most := each(all, func(s sample) float64 { return s.memory }), each(all, func(s sample) float64 { return s.peak })
-		memory = megabytes(now.median()) + ", " + megabytes(most.max())
+		memory = megabytes(now.Median()) + ", " + megabytes(most.Max())
 	}
-	row(b, title, each(all, p50).String(), each(all, p99).String(), figure(each(all, worst).max()),
-		figure(each(all, p50).median()/base.median()), used, memory)
+	figures.Row(b, title, each(all, p50).String(), each(all, p99).String(), figures.Figure(each(all, worst).Max()),
+		figures.Figure(each(all, p50).Median()/base.Median()), used, memory)
 }
 
 // worked is what was done under a load, the median of the repetitions.
@@ -131,7 +136,7 @@ func (s *series) worked() []string {
 	}
 	for i, c := range s.samples[0].work {
 		n := s.of(func(one sample) float64 { return one.work[i].n })
-		out = append(out, figure(n.median())+" "+c.what)
+		out = append(out, figures.Figure(n.Median())+" "+c.what)
 	}
 	return out
 }
@@ -145,7 +150,7 @@ var percentiles = []struct {
 // waits tells whether connections took longer under the load than under its control in every repetition, by the best of
 // the one and the worst of the other: what is not beyond that is not beyond the noise.
 func (s *series) waits(what func(sample) float64) bool {
-	return s.of(what).min() > s.control(what).max()
+	return s.of(what).Min() > s.control(what).Max()
 }
 
 func (s *series) waitsAtAll() bool { return s.waits(p50) || s.waits(p99) }
@@ -153,7 +158,7 @@ func (s *series) waitsAtAll() bool { return s.waits(p50) || s.waits(p99) }
 // hidden is how many times as long as under its control connections could take without being told from the noise.
 func (s *series) hidden(what func(sample) float64) float64 {
 	c := s.control(what)
-	return c.max() / c.median()
+	return c.Max() / c.Median()
 }
 
 // tooNoisy is where a repetition of a control that took so many times the usual says that others had the machine.
@@ -162,12 +167,12 @@ const tooNoisy = 4
 func (s *series) verdict() string {
 	var times, found, hidden []string
 	for _, p := range percentiles {
-		ratio := p.name + " " + figure(s.of(p.of).median()/s.control(p.of).median()) + "x"
+		ratio := p.name + " " + figures.Figure(s.of(p.of).Median()/s.control(p.of).Median()) + "x"
 		times = append(times, ratio)
 		if s.waits(p.of) {
 			found = append(found, ratio)
 		}
-		hidden = append(hidden, p.name+" "+figure(s.hidden(p.of))+"x")
+		hidden = append(hidden, p.name+" "+figures.Figure(s.hidden(p.of))+"x")
 	}
 	if len(found) > 0 {
 		return "WAITS: " + strings.Join(found, ", ") + " its control's, beyond the noise."
@@ -200,7 +205,7 @@ func (l *latency) conclusion() string {
 }
 
 func (l *latency) readiness(b *bytes.Buffer) {
-	by := map[string]spread{}
+	by := map[string]figures.Spread{}
 	for _, s := range l.all {
 		for _, one := range s.samples {
 			by[s.list] = append(by[s.list], one.ready)
@@ -212,7 +217,7 @@ func (l *latency) readiness(b *bytes.Buffer) {
 
 // noise says how much the figures can be relied on.
 func (l *latency) noise(b *bytes.Buffer) {
-	var others spread
+	var others figures.Spread
 	failed, answered, realtime := 0, 0, true
 	for _, s := range l.all {
 		for _, one := range append(s.samples[:len(s.samples):len(s.samples)], s.controls...) {
@@ -223,9 +228,11 @@ func (l *latency) noise(b *bytes.Buffer) {
 	plain, alone := l.all[0].of(p50), l.all[1].of(p50)
 	fmt.Fprintf(b, "\nNoise: p50 lay %.0f %% of its median apart between repetitions of plain forwarding, and %.0f %% of mailweir alone; p99 %.0f %% and %.0f %%. "+
 		"Whatever else ran on this machine, the kernel's own threads included, used %s processors during a sample. %d connections were answered, %d were not.",
-		100*plain.apart(), 100*alone.apart(), 100*l.all[0].of(p99).apart(), 100*l.all[1].of(p99).apart(), others, answered, failed)
+		100*plain.Apart(), 100*alone.Apart(), 100*l.all[0].of(p99).Apart(), 100*l.all[1].of(p99).Apart(), others, answered, failed)
 	if !realtime {
 		b.WriteString(" The probe could not run before all others here, so its own waiting for a processor is in all figures.")
 	}
 	b.WriteString("\n")
 }
+
+func megabytes(b float64) string { return fmt.Sprintf("%.0f", b/1e6) }

@@ -18,8 +18,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// roots are the Debian packages the lab runs; libraries come along.
-var roots = []string{"postfix", "exim4-daemon-light"}
+// PackageSet is what is unpacked into one tree.
+type PackageSet struct {
+	// Name is the set's own place in the cache; "" is the lab's.
+	Name string
+	// Roots are the Debian packages whose programs are run; libraries come along.
+	Roots []string
+	// Backports takes Debian's backports into account as well, by lists of packages that are kept in the cache: the
+	// machine's own are not changed.
+	Backports bool
+}
+
+// mailServers are what the lab itself runs.
+var mailServers = PackageSet{Roots: []string{"postfix", "exim4-daemon-light"}}
 
 // layout is the number of the way packages are unpacked; a change makes new trees.
 const layout = 1
@@ -28,6 +39,15 @@ const layout = 1
 // library they need, down to libc, so that nothing of the host is used.
 type packageTree struct {
 	path string
+}
+
+// packager finds or makes the tree of a set.
+type packager struct {
+	PackageSet
+	cache string // the set's own
+	lists string // apt's lists, where they are not the machine's
+	apt   []string
+	log   *slog.Logger
 }
 
 func defaultCache() string {
@@ -46,11 +66,12 @@ type debianPackage struct {
 // openTree finds the tree for what apt would install now in the cache, or
 // downloads and unpacks it: `apt-get download`, nothing is installed. Where
 // apt cannot tell any more, the newest tree that is there does.
-func openTree(ctx context.Context, cache string, log *slog.Logger) (*packageTree, error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil {
+func openTree(ctx context.Context, cache string, set PackageSet, log *slog.Logger) (*packageTree, error) {
+	p := &packager{PackageSet: set, cache: filepath.Join(cache, set.Name), log: log}
+	if err := os.MkdirAll(p.cache, 0o755); err != nil {
 		return nil, fmt.Errorf("package cache: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(p.cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("package cache: %w", err)
 	}
@@ -58,18 +79,23 @@ func openTree(ctx context.Context, cache string, log *slog.Logger) (*packageTree
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return nil, fmt.Errorf("lock package cache: %w", err)
 	}
-	t, err := currentTree(ctx, cache, log)
+	if set.Backports {
+		if err := p.ownLists(ctx); err != nil {
+			return nil, err
+		}
+	}
+	t, err := p.currentTree(ctx)
 	if err != nil {
 		// No lists yet, or lists that name what the mirror no longer has.
 		log.Info("lab: refreshing apt's package lists", "why", err)
-		if _, uerr := run(ctx, "", "apt-get", "-qq", "update"); uerr != nil {
+		if _, uerr := run(ctx, "", "apt-get", append(p.apt, "-qq", "update")...); uerr != nil {
 			err = errors.Join(err, uerr)
 		} else {
-			t, err = currentTree(ctx, cache, log)
+			t, err = p.currentTree(ctx)
 		}
 	}
 	if err != nil {
-		if t := newestTree(cache); t != nil {
+		if t := newestTree(p.cache); t != nil {
 			log.Warn("lab: using the packages unpacked earlier", "tree", t.path, "why", err)
 			return t, nil
 		}
@@ -79,35 +105,40 @@ func openTree(ctx context.Context, cache string, log *slog.Logger) (*packageTree
 
 // currentTree is openTree without second chances. Following dependencies
 // takes apt seconds, so the answer is kept with a stamp of what apt knows.
-func currentTree(ctx context.Context, cache string, log *slog.Logger) (*packageTree, error) {
-	stamp := aptStamp()
-	noted := filepath.Join(cache, "current")
+func (p *packager) currentTree(ctx context.Context) (*packageTree, error) {
+	stamp := p.stamp()
+	noted := filepath.Join(p.cache, "current")
 	if b, err := os.ReadFile(noted); err == nil {
 		if was, name, ok := strings.Cut(string(b), " "); ok && was == stamp {
-			t := &packageTree{path: filepath.Join(cache, name)}
+			t := &packageTree{path: filepath.Join(p.cache, name)}
 			if _, err := os.Stat(t.path); err == nil {
 				return t, nil
 			}
 		}
 	}
-	pkgs, err := resolve(ctx)
+	pkgs, err := p.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t := &packageTree{path: filepath.Join(cache, "tree-"+key(pkgs))}
+	t := &packageTree{path: filepath.Join(p.cache, "tree-"+key(pkgs))}
 	if _, err := os.Stat(t.path); os.IsNotExist(err) {
-		log.Info("lab: unpacking Debian's postfix and exim4, installing nothing", "packages", len(pkgs), "into", t.path)
-		if err := unpack(ctx, pkgs, t.path); err != nil {
+		p.log.Info("lab: unpacking packages of Debian, installing nothing", "for", strings.Join(p.Roots, " "), "packages", len(pkgs), "into", t.path)
+		if err := p.unpack(ctx, pkgs, t.path); err != nil {
 			return nil, err
 		}
 	}
 	return t, replace(noted, stamp+" "+filepath.Base(t.path))
 }
 
-// aptStamp changes when apt's package lists or its configuration do.
-func aptStamp() string {
+// stamp changes when apt's package lists or its configuration do, or what is wanted.
+func (p *packager) stamp() string {
 	h := sha256.New()
-	for _, dir := range []string{"/var/lib/apt/lists", "/etc/apt", "/etc/apt/sources.list.d", "/etc/apt/preferences.d"} {
+	fmt.Fprintln(h, p.Roots)
+	dirs := []string{"/var/lib/apt/lists", "/etc/apt", "/etc/apt/sources.list.d", "/etc/apt/preferences.d"}
+	if p.lists != "" {
+		dirs = append(dirs[1:], p.lists)
+	}
+	for _, dir := range dirs {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if st, err := e.Info(); err == nil && st.Mode().IsRegular() {
@@ -142,19 +173,19 @@ func newestTree(cache string) *packageTree {
 
 // resolve follows the dependencies from the roots through libraries only: what
 // the packages want for being installed (debconf, adduser, cron …) is not run.
-func resolve(ctx context.Context) ([]debianPackage, error) {
+func (p *packager) resolve(ctx context.Context) ([]debianPackage, error) {
 	known := map[string]debianPackage{}
-	for level := roots; len(level) > 0; {
-		found, err := show(ctx, level)
+	for level := p.Roots; len(level) > 0; {
+		found, err := p.show(ctx, level)
 		if err != nil {
 			return nil, err
 		}
 		var next []string
-		for _, p := range found {
-			known[p.name] = p
+		for _, f := range found {
+			known[f.name] = f
 		}
-		for _, p := range found {
-			for _, d := range p.depends {
+		for _, f := range found {
+			for _, d := range f.depends {
 				if _, ok := known[d]; !ok && isLibrary(d) && !slices.Contains(next, d) {
 					next = append(next, d)
 				}
@@ -163,8 +194,8 @@ func resolve(ctx context.Context) ([]debianPackage, error) {
 		level = next
 	}
 	out := make([]debianPackage, 0, len(known))
-	for _, p := range known {
-		out = append(out, p)
+	for _, k := range known {
+		out = append(out, k)
 	}
 	slices.SortFunc(out, func(a, b debianPackage) int { return strings.Compare(a.name, b.name) })
 	return out, nil
@@ -175,26 +206,26 @@ func isLibrary(name string) bool {
 }
 
 // show asks apt for the candidate versions of some packages.
-func show(ctx context.Context, names []string) ([]debianPackage, error) {
-	out, err := run(ctx, "", "apt-cache", append([]string{"show", "--no-all-versions"}, names...)...)
+func (p *packager) show(ctx context.Context, names []string) ([]debianPackage, error) {
+	out, err := run(ctx, "", "apt-cache", append(append(p.apt, "show", "--no-all-versions"), names...)...)
 	if err != nil {
 		return nil, err
 	}
 	var pkgs []debianPackage
 	for para := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n\n") {
-		var p debianPackage
+		var found debianPackage
 		for line := range strings.SplitSeq(para, "\n") {
 			k, v, _ := strings.Cut(line, ": ")
 			switch k {
 			case "Package":
-				p.name = v
+				found.name = v
 			case "Version":
-				p.version = v
+				found.version = v
 			case "Depends", "Pre-Depends":
-				p.depends = append(p.depends, dependencies(v)...)
+				found.depends = append(found.depends, dependencies(v)...)
 			}
 		}
-		pkgs = append(pkgs, p)
+		pkgs = append(pkgs, found)
 	}
 	for _, n := range names {
 		if !slices.ContainsFunc(pkgs, func(p debianPackage) bool { return p.name == n }) {
@@ -218,7 +249,7 @@ func dependencies(field string) []string {
 
 // unpack downloads the packages and unpacks them next to where the tree will
 // be, then renames: a tree that is there is complete.
-func unpack(ctx context.Context, pkgs []debianPackage, path string) (err error) {
+func (p *packager) unpack(ctx context.Context, pkgs []debianPackage, path string) (err error) {
 	tmp := path + ".new"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -232,9 +263,9 @@ func unpack(ctx context.Context, pkgs []debianPackage, path string) (err error) 
 	if err := os.MkdirAll(debs, 0o755); err != nil {
 		return err
 	}
-	args := []string{"-qq", "-o", "APT::Sandbox::User=root", "download"}
-	for _, p := range pkgs {
-		args = append(args, p.name+"="+p.version)
+	args := append(p.apt, "-qq", "-o", "APT::Sandbox::User=root", "download")
+	for _, k := range pkgs {
+		args = append(args, k.name+"="+k.version)
 	}
 	if _, err := run(ctx, debs, "apt-get", args...); err != nil {
 		return err

@@ -181,7 +181,7 @@ func (l *Lab) packages(ctx context.Context) (*packageTree, error) {
 	l.unpack.Lock()
 	defer l.unpack.Unlock()
 	if l.tree == nil {
-		t, err := openTree(ctx, l.cache, l.log)
+		t, err := openTree(ctx, l.cache, mailServers, l.log)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/mailweir/mailweir/appliance/bench"
+	"github.com/mailweir/mailweir/appliance/bench/peers"
 	"github.com/mailweir/mailweir/appliance/lab"
 )
 
@@ -38,13 +39,17 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Go, "go", "go", "the go command")
 	flag.StringVar(&o.Dir, "dir", "/var/tmp", "an existing directory on the disk that is to be measured")
 	flag.StringVar(&o.Report, "report", "out/bench.md", "the file to write")
-	flag.IntVar(&o.Repetitions, "repetitions", o.Repetitions, "how often everything is measured")
+	flag.IntVar(&o.Repetitions, "repetitions", o.Repetitions, "how often everything is measured (quick, and not said here: Go's benchmarks 2 times)")
 	flag.IntVar(&o.Subscribers, "subscribers", o.Subscribers, "of the packet path's box, at most 1048576")
 	flag.IntVar(&o.Changed, "changed", o.Changed, "subscribers that are saved at a time")
 	flag.Float64Var(&o.Rate, "rate", o.Rate, "connections a second")
 	flag.DurationVar(&o.Sample, "sample", o.Sample, "how long a sample of connections takes")
-	parts := flag.String("parts", "governor,store,latency", "what is measured")
+	parts := flag.String("parts", "governor,store,latency,peers", "what is measured")
 	loads := flag.String("loads", "", "of the packet path, only these: saves,radius,forged,list,pages,api")
+	measures := flag.String("measures", strings.Join(o.Peers.Measures, ","), "of the peers, only these: "+strings.Join(peers.MeasureNames(), ","))
+	variants := flag.String("variants", strings.Join(o.Peers.Variants, ","), "of the peers, only these: "+strings.Join(peers.VariantNames(), ","))
+	flag.DurationVar(&o.Peers.Sample, "peers-sample", o.Peers.Sample, "of the peers, how long a sample takes")
+	flag.StringVar(&o.PeersReport, "peers-report", "out/peers.md", "the file to write about the peers")
 	flag.Parse()
 	if flag.NArg() > 0 || o.Repetitions < 1 || o.Subscribers < 1 || o.Subscribers > 1<<20 || o.Changed < 1 || o.Rate <= 0 || o.Rate*o.Sample.Seconds() < 1 {
 		flag.Usage()
@@ -53,7 +58,16 @@ func run(ctx context.Context) error {
 	if *loads != "" {
 		o.Loads = strings.Split(*loads, ",")
 	}
-	o.Governor, o.Store, o.Latency = false, false, false
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name == "repetitions" {
+			o.Benchmarks, o.Peers.Repetitions = o.Repetitions, o.Repetitions
+		}
+	})
+	o.Peers.Measures, o.Peers.Variants = names(*measures), names(*variants)
+	if err := o.Peers.Check(); err != nil {
+		return err
+	}
+	o.Governor, o.Store, o.Latency, o.Against = false, false, false, false
 	for part := range strings.SplitSeq(*parts, ",") {
 		switch part {
 		case "governor":
@@ -62,11 +76,13 @@ func run(ctx context.Context) error {
 			o.Store = true
 		case "latency":
 			o.Latency = true
+		case "peers":
+			o.Against = true
 		default:
 			return fmt.Errorf("-parts: there is no part %q", part)
 		}
 	}
-	for _, path := range []*string{&o.Tree, &o.Mailweir, &o.Dir, &o.Report} {
+	for _, path := range []*string{&o.Tree, &o.Mailweir, &o.Dir, &o.Report, &o.PeersReport} {
 		abs, err := filepath.Abs(*path)
 		if err != nil {
 			return err
@@ -75,4 +91,12 @@ func run(ctx context.Context) error {
 	}
 	o.Out, o.Log = os.Stdout, os.Stderr
 	return bench.Main(ctx, o)
+}
+
+// names takes a list apart; none means all.
+func names(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
 }

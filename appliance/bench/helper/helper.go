@@ -1,4 +1,8 @@
-package bench
+// Package helper runs whoever measures or makes load as a process of its own, in the namespace where it belongs: its
+// garbage collector, its priority and its CPU time are then nobody else's. It is the same program once more, called with
+// a role in its environment. It reads what it is to do as one line of JSON, works until its standard input ends, and says
+// as JSON what it did.
+package helper
 
 import (
 	"bufio"
@@ -18,21 +22,13 @@ import (
 	"github.com/mailweir/mailweir/appliance/lab"
 )
 
-// Whoever measures or makes load is a process of its own, in the namespace where it belongs: its garbage collector, its
-// priority and its CPU time are then nobody else's. It is this program once more, called with a role in its environment.
-// It reads what it is to do as one line of JSON, works until its standard input ends, and says as JSON what it did.
-
 const roleEnv = "MAILWEIR_BENCH_ROLE"
 
-// roles are what a helper may be. Each works until stop is closed, or until it has nothing more to do.
-var roles = map[string]func(task []byte, stop <-chan struct{}) (any, error){
-	"probe":  role(probe),
-	"burner": role(burn),
-	"nas":    role(accounting),
-	"reader": role(readPages),
-}
+// Role is what a helper may be. It works until stop is closed, or until it has nothing more to do.
+type Role func(task []byte, stop <-chan struct{}) (any, error)
 
-func role[T, R any](do func(T, <-chan struct{}) (R, error)) func([]byte, <-chan struct{}) (any, error) {
+// Of makes a role of a function with a task and a result that JSON can carry.
+func Of[T, R any](do func(T, <-chan struct{}) (R, error)) Role {
 	return func(task []byte, stop <-chan struct{}) (any, error) {
 		var t T
 		if err := json.Unmarshal(task, &t); err != nil {
@@ -44,25 +40,24 @@ func role[T, R any](do func(T, <-chan struct{}) (R, error)) func([]byte, <-chan 
 
 // Reexec is called first thing in main or TestMain, after lab.Reexec. It returns at once, except in a helper: there it
 // never returns.
-func Reexec() {
+func Reexec(roles map[string]Role) {
 	name := os.Getenv(roleEnv)
 	if name == "" {
 		return
 	}
-	if err := play(name, os.Stdin, os.Stdout); err != nil {
+	if err := play(roles[name], os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-func play(name string, in io.Reader, out io.Writer) error {
+func play(do Role, in io.Reader, out io.Writer) error {
 	r := bufio.NewReader(in)
 	task, err := r.ReadBytes('\n')
 	if err != nil {
 		return fmt.Errorf("read what to do: %w", err)
 	}
-	do := roles[name]
 	if do == nil {
 		return errors.New("there is no such role")
 	}
@@ -78,8 +73,8 @@ func play(name string, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(result)
 }
 
-// helper is a running process of ours.
-type helper struct {
+// Helper is a running process of ours.
+type Helper struct {
 	name      string
 	cmd       *exec.Cmd
 	in        io.Closer
@@ -87,11 +82,11 @@ type helper struct {
 	end       func() error // once
 }
 
-// low is the priority of what stands for other machines: in earnest it would not run on the box's processors at all.
-const low = 19
+// Low is the priority of what stands for other machines: in earnest it would not run on the box's processors at all.
+const Low = 19
 
-// start runs a role inside ns, at a priority from 0, as everybody, to 19, the lowest.
-func start(ctx context.Context, ns *lab.Namespace, nice int, name string, task any) (*helper, error) {
+// Start runs a role inside ns, at a priority from 0, as everybody, to 19, the lowest.
+func Start(ctx context.Context, ns *lab.Namespace, nice int, name string, task any) (*Helper, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -100,7 +95,7 @@ func start(ctx context.Context, ns *lab.Namespace, nice int, name string, task a
 	if err != nil {
 		return nil, err
 	}
-	h := &helper{name: name, cmd: ns.Command(ctx, "nice", "-n", fmt.Sprint(nice), self)}
+	h := &Helper{name: name, cmd: ns.Command(ctx, "nice", "-n", fmt.Sprint(nice), self)}
 	h.cmd.Env = append(h.cmd.Env, roleEnv+"="+name)
 	h.cmd.Stdout, h.cmd.Stderr = &h.out, &h.said
 	in, err := h.cmd.StdinPipe()
@@ -118,15 +113,15 @@ func start(ctx context.Context, ns *lab.Namespace, nice int, name string, task a
 	return h, nil
 }
 
-func (h *helper) wait() error {
+func (h *Helper) wait() error {
 	if err := h.cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w: %s", h.name, err, bytes.TrimSpace(h.said.Bytes()))
 	}
 	return nil
 }
 
-// result waits until the helper has done its task by itself.
-func (h *helper) result(into any) error {
+// Result waits until the helper has done its task by itself.
+func (h *Helper) Result(into any) error {
 	err := h.wait()
 	h.end = func() error { return err }
 	if err != nil {
@@ -135,25 +130,34 @@ func (h *helper) result(into any) error {
 	return h.decode(into)
 }
 
-// stop ends the helper and takes what it has to say.
-func (h *helper) stop(into any) error {
+// Stop ends the helper and takes what it has to say.
+func (h *Helper) Stop(into any) error {
 	if err := h.end(); err != nil {
 		return err
 	}
 	return h.decode(into)
 }
 
-func (h *helper) decode(into any) error {
+func (h *Helper) decode(into any) error {
 	if err := json.Unmarshal(h.out.Bytes(), into); err != nil {
 		return fmt.Errorf("what %s said: %w", h.name, err)
 	}
 	return nil
 }
 
-func (h *helper) pid() int { return h.cmd.Process.Pid }
+// End ends the helper, whatever it has to say. It may be called twice.
+func (h *Helper) End() error { return h.end() }
 
-// cpuTime is what a process has used of the processors so far, exactly and not in ticks (clock_getcpuclockid(3)).
-func cpuTime(pid int) time.Duration {
+// PID is the process.
+func (h *Helper) PID() int { return h.cmd.Process.Pid }
+
+// Used is what it used of the processors in all, once it has ended.
+func (h *Helper) Used() time.Duration {
+	return h.cmd.ProcessState.SystemTime() + h.cmd.ProcessState.UserTime()
+}
+
+// CPUTime is what a process has used of the processors so far, exactly and not in ticks (clock_getcpuclockid(3)).
+func CPUTime(pid int) time.Duration {
 	var t unix.Timespec
 	const scheduled = 2 // CPUCLOCK_SCHED, of all threads
 	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
