@@ -158,6 +158,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	a.lane = openLane(cfg, a.log)
 	a.lane.act(modeOf(cfg))
 	processors(int(queueCount(cfg)))
+	collectLess()
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -233,13 +234,13 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 	}
 }
 
-// processors gives the runtime one processor for each worker beside those that are
-// there, unless the operator says how many it has: whoever reads packets waits in the
-// kernel most of the time, and when a packet comes finds one that is free even while
-// all others compute. What then runs first the kernel decides, by priority.
+// processors gives the runtime one processor for each worker beside those that it
+// has, unless the operator says how many: one of them is then always free to wait for
+// packets, even while all others compute. Otherwise a packet that comes while a list is
+// read or rubbish is collected waits for ten milliseconds and more.
 func processors(workers int) {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.NumCPU() + workers)
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + workers)
 	}
 }
 

@@ -1,7 +1,6 @@
 package nfq
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -19,22 +18,16 @@ import (
 
 // fast reads with recvmmsg into buffers that it reuses, parses by hand, and
 // packs verdicts, each its own, into one send: no allocation per packet. The
-// socket is mdlayher/netlink's, so that its options and its namespace rules come
-// with it, but not the runtime's poller: while all of the process computes (a list
-// is read, rubbish is collected), the runtime looks at the network once in ten
-// milliseconds only. Who reads waits in the kernel itself, see worker.run.
+// socket is mdlayher/netlink's, so that its options, its namespace rules and
+// the runtime's poller come with it.
 type fast struct {
 	queue   uint16
 	conn    *netlink.Conn
 	raw     syscall.RawConn
 	count   readerErrors
-	ringing sync.Mutex // guards bell
-	bell    int        // an eventfd: rung by interrupt, and stays so; -1: closed
 	stopped atomic.Bool
 
 	// Only the goroutine that reads.
-	waits    [2]unix.PollFd // the socket and the bell
-	patience time.Duration  // how long a read waits; negative: for ever
 	headers  []unix.Mmsghdr
 	buffers  [][]byte
 	receive  func(fd uintptr) bool // made once: a method value per call would allocate
@@ -81,16 +74,8 @@ func newFast(conn *netlink.Conn, queue uint16, o readerOptions) (*fast, error) {
 		return nil, err
 	}
 	r := newBuffers(queue)
-	r.conn, r.raw, r.patience = conn, raw, bindTimeout
-	if r.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	if err := r.bind(o); err != nil {
-		unix.Close(r.bell) // nothing to lose
-		return nil, err
-	}
-	r.patience = -1
-	return r, nil
+	r.conn, r.raw = conn, raw
+	return r, r.bind(o)
 }
 
 // newBuffers is a reader without a socket.
@@ -114,46 +99,24 @@ func newBuffers(queue uint16) *fast {
 	return r
 }
 
-// receiveFrom receives what is there, waits in the kernel where nothing is, and
-// is never told to come again: the runtime's poller has no part in it. After the
-// bell has rung it takes what is still there, and waits for drainWait at most.
+// receiveFrom is called by the poller with the descriptor; false means that it
+// should wait until there is something to read.
 func (r *fast) receiveFrom(fd uintptr) bool {
-	defer runtime.KeepAlive(r)
-	for waited := false; ; {
+	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])), uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			if waited {
-				r.got, r.errno = 0, errno
-				return true
-			}
+			return false
 		case 0:
 			r.got, r.errno = int(n), 0
-			return true
 		default:
 			r.got, r.errno = 0, errno
-			return true
 		}
-		waited = !r.wait(fd)
+		runtime.KeepAlive(r)
+		return true
 	}
-}
-
-// wait is false when the time is up, or the bell has rung and nothing came.
-func (r *fast) wait(fd uintptr) bool {
-	most, on := r.patience, r.waits[:]
-	if r.stopped.Load() {
-		most, on = drainWait, r.waits[:1]
-	}
-	r.waits[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	r.waits[1] = unix.PollFd{Fd: int32(r.bell), Events: unix.POLLIN}
-	timeout := -1
-	if most >= 0 {
-		timeout = int(most.Milliseconds())
-	}
-	n, err := unix.Poll(on, timeout)
-	return n > 0 && r.waits[0].Revents != 0 || err == unix.EINTR
 }
 
 // writeTo sends r.out. The socket is not connected, so its messages go to the
@@ -179,12 +142,9 @@ func (r *fast) messages(each func(kind uint16, sequence uint32, body []byte)) er
 	if err := r.raw.Read(r.receive); err != nil {
 		return err
 	}
-	switch r.errno {
-	case unix.ENOBUFS:
+	if r.errno == unix.ENOBUFS {
 		r.count.overruns.Add(1)
 		return nil
-	case unix.EAGAIN:
-		return errInterrupted
 	}
 	if r.errno != 0 {
 		return os.NewSyscallError("recvmmsg", r.errno)
@@ -207,6 +167,9 @@ func (r *fast) messages(each func(kind uint16, sequence uint32, body []byte)) er
 // steer already; they are kept for the first read.
 func (r *fast) bind(o readerOptions) error {
 	const sequence = 1
+	if err := r.conn.SetReadDeadline(time.Now().Add(bindTimeout)); err != nil {
+		return err
+	}
 	if err := r.sendRaw(bindMessage(r.queue, sequence, o)); err != nil {
 		return err
 	}
@@ -225,14 +188,14 @@ func (r *fast) bind(o readerOptions) error {
 				}
 			}
 		})
-		if errors.Is(err, errInterrupted) {
-			return fmt.Errorf("the kernel did not answer within %s", bindTimeout)
-		}
 		if err != nil {
 			return err
 		}
 	}
-	return answer
+	if answer != nil {
+		return answer
+	}
+	return r.conn.SetReadDeadline(time.Time{})
 }
 
 func (r *fast) read() ([]queued, error) {
@@ -243,7 +206,15 @@ func (r *fast) read() ([]queued, error) {
 	}
 	r.batch = r.batch[:0]
 	for {
+		if r.stopped.Load() {
+			if err := r.conn.SetReadDeadline(time.Now().Add(drainWait)); err != nil {
+				return nil, err
+			}
+		}
 		if err := r.readBatch(); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, errInterrupted
+			}
 			return nil, err
 		}
 		if len(r.batch) > 0 {
@@ -325,27 +296,9 @@ func (r *fast) flush() error {
 
 func (r *fast) interrupt() {
 	r.stopped.Store(true)
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	r.ringing.Lock()
-	defer r.ringing.Unlock()
-	if r.bell >= 0 {
-		_, _ = unix.Write(r.bell, one[:]) // fails only when it has rung more often than anybody can count
-	}
-}
-
-// close unbinds; there is nobody to tell. A read that waits is interrupted first:
-// the socket is closed only when it has come back.
-func (r *fast) close() {
-	r.interrupt()
-	r.conn.Close()
-	r.ringing.Lock()
-	defer r.ringing.Unlock()
-	if r.bell >= 0 {
-		unix.Close(r.bell)
-		r.bell = -1
-	}
+	r.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed socket, whose reads fail too
 }
 
 func (r *fast) shut() error           { return r.sendRaw(shutMessage(r.queue)) }
+func (r *fast) close()                { r.conn.Close() } // unbinds; there is nobody to tell
 func (r *fast) errors() *readerErrors { return &r.count }

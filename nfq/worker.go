@@ -3,13 +3,10 @@ package nfq
 import (
 	"context"
 	"errors"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/nfq/lane"
 	"github.com/mailweir/mailweir/nfq/packet"
@@ -56,16 +53,10 @@ func newWorker(q *Queues, number uint16, r reader) *worker {
 // run judges until ctx ends or the queue breaks, and leaves no packet without
 // a verdict that the kernel still wants one for.
 //
-// It has a thread of its own, before all others of the process, so that a packet
-// waits neither for the runtime nor for the kernel to take the processor from
-// whoever else computes in here. For that the runtime must be given a processor
-// (runtime.GOMAXPROCS) for each worker beside those that are really there. The
-// thread ends with the goroutine that called run.
+// The runtime must be given a processor (runtime.GOMAXPROCS) for each worker beside
+// those that are really there: while all that it has compute, it looks at the network
+// only once in ten milliseconds.
 func (w *worker) run(ctx context.Context) error {
-	runtime.LockOSThread()
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, first); err != nil {
-		w.q.cfg.Log.Debug("packets are read at everybody's priority", "queue", w.number, "err", err)
-	}
 	defer context.AfterFunc(ctx, w.reader.interrupt)()
 	done, kept := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -77,9 +68,6 @@ func (w *worker) run(ctx context.Context) error {
 	<-kept
 	return errors.Join(err, w.settle(err == nil))
 }
-
-// first is the priority of who reads packets (setpriority(2)).
-const first = -20
 
 func (w *worker) judgeAll(ctx context.Context) error {
 	var out []verdict

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -61,9 +62,10 @@ type Chain struct {
 	boot  string
 	found Past
 
-	mu   sync.Mutex // held over each write, however long the disk takes; guards the two below
-	file stateFile
-	prev string // hash of record seq, "" before the first
+	mu    sync.Mutex // held over each write, however long the disk takes; guards the three below
+	file  stateFile
+	prev  string // hash of record seq, "" before the first
+	state [stateSize]byte
 
 	facts  sync.Mutex // never held over a write, taken after mu; guards all below
 	seq    uint64
@@ -213,9 +215,13 @@ func (c *Chain) save(seq uint64, how string) error {
 	if boot == "" {
 		boot = "-"
 	}
-	b := make([]byte, 0, stateSize)
-	b = fmt.Appendf(b, "%s %d %s %s %s ", stateMagic, seq, prev, how, boot)
-	b = fmt.Appendf(b, "%08x", crc32.ChecksumIEEE(b))
+	b := append(c.state[:0], stateMagic...)
+	b = strconv.AppendUint(append(b, ' '), seq, 10)
+	for _, field := range [...]string{prev, how, boot} {
+		b = append(append(b, ' '), field...)
+	}
+	b = append(b, ' ')
+	b = hex.AppendEncode(b, binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)))
 	for len(b) < stateSize-1 {
 		b = append(b, ' ')
 	}

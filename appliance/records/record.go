@@ -170,6 +170,9 @@ func hostName(box string) string {
 // clean makes a value safe to print wherever it ends up: valid UTF-8, no line ends or other controls, nothing that turns the
 // direction of text, and no longer than maxValue. What a client chose (SNI, JA4) passes through here like everything else.
 func clean(s string) string {
+	if plain(s) { // which nearly all are
+		return s
+	}
 	s = strings.Map(func(c rune) rune {
 		if c == utf8.RuneError || unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) || c == '\u2028' || c == '\u2029' || c == '\uFEFF' {
 			return unicode.ReplacementChar
@@ -180,6 +183,16 @@ func clean(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxValue-3], "") + "..."
+}
+
+// plain tells whether s is printable ASCII and short enough: then there is nothing to clean.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return len(s) <= maxValue
 }
 
 // cleaned drops empty values and cleans the others; the result shares nothing with params.

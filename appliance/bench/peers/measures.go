@@ -129,7 +129,7 @@ func (r *rig) window(ctx context.Context, run *running) (opened, ended float64, 
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, p.stop(unix.SIGKILL)) }()
-	if err := wait(ctx, r.opt.Warm); err != nil {
+	if err := errors.Join(r.turns(ctx, 2), wait(ctx, r.opt.Warm)); err != nil {
 		return 0, 0, err
 	}
 	done := watch(run.pid)
@@ -148,6 +148,23 @@ func (r *rig) window(ctx context.Context, run *running) (opened, ended float64, 
 	opened = after[0] - before[0]
 	return opened, opened - (after[1] - before[1]), nil
 }
+
+// turns waits until every lawful address has had so many turns, for a bounded time: under a flood a variant may never come
+// so far. Who remembers those whom he has seen knows all of them then, as he does after some time in earnest.
+func (r *rig) turns(ctx context.Context, n float64) error {
+	first, err := tcpCounters(r.inet, "PassiveOpens")
+	for end := time.Now().Add(turnsTime); err == nil && time.Now().Before(end); {
+		var now []float64
+		if now, err = tcpCounters(r.inet, "PassiveOpens"); err != nil || now[0]-first[0] >= n*lawful {
+			break
+		}
+		err = wait(ctx, 20*time.Millisecond)
+	}
+	return err
+}
+
+// turnsTime is enough for all but the slowest.
+const turnsTime = 8 * time.Second
 
 func sessions(ctx context.Context, r *rig, run *running) error {
 	_, ended, err := r.window(ctx, run)

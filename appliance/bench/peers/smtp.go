@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -259,7 +260,9 @@ type loadResult struct {
 }
 
 func load(task loadTask, stop <-chan struct{}) (loadResult, error) {
-	l := &loader{loadTask: task, body: letter(task.Size), began: time.Now()}
+	l := &loader{loadTask: task, body: letter(task.Size)}
+	l.greet(stop)
+	l.began = time.Now()
 	if task.Rate > 0 {
 		l.open(stop)
 	} else {
@@ -267,6 +270,36 @@ func load(task loadTask, stop <-chan struct{}) (loadResult, error) {
 	}
 	slices.Sort(l.result.Times)
 	return l.result, nil
+}
+
+// greet opens and ends a session from every address, before anything is measured: who remembers those whom he has seen
+// knows all of them then, as he does after some time in earnest.
+func (l *loader) greet(stop <-chan struct{}) {
+	var all sync.WaitGroup
+	var next atomic.Uint32
+	for range 32 {
+		all.Go(func() {
+			for n := next.Add(1); n <= uint32(l.Sources); n = next.Add(1) {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if s, err := dial(l.source(n), l.To); err == nil { // who fails here fails again below
+					_ = s.say("QUIT")
+					s.close()
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// source is the address number n, in turn.
+func (l *loader) source(n uint32) netip.Addr {
+	b := l.First.As4()
+	n = binary.BigEndian.Uint32(b[:]) + n%uint32(l.Sources)
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
 type loader struct {
@@ -280,10 +313,7 @@ type loader struct {
 }
 
 func (l *loader) one() {
-	b := l.First.As4()
-	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	n += l.turn.Add(1) % uint32(l.Sources)
-	from := netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+	from := l.source(l.turn.Add(1))
 	began := time.Now()
 	err := session(from, l.To, l.Secure, l.body)
 	ended := time.Now()
