@@ -82,7 +82,8 @@ func New(opt Options) *Tracker {
 // or the client's tell something, Revived comes before the events of that segment
 // and the session goes on as if there had been no RST, up to another Ended.
 // Segments that tell nothing leave it ended. End makes it final, and so does it that
-// the client has closed its side: it can say nothing more. Over reports that.
+// one side has closed: nothing more can be said, or nothing be answered. Over reports
+// that.
 func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []Event) []Event {
 	if t.ended {
 		t.renewed = t.renewed || dir == Up && s.Flags&(packet.SYN|packet.ACK) == packet.SYN
@@ -93,11 +94,11 @@ func (t *Tracker) Segment(dir Direction, s *packet.Segment, now time.Time, ev []
 	}
 	t.now, t.ev = now, ev
 	t.take(dir, s)
-	switch {
-	case t.ended || !t.up.closed():
-	case t.wasReset:
+	switch up, down := t.up.closed(), t.down.closed(); {
+	case t.ended:
+	case t.wasReset && (up || down):
 		t.over()
-	case t.down.closed():
+	case up && down:
 		t.finish(EndFIN)
 	}
 	rel := t.release()
