@@ -12,13 +12,20 @@ export CGO_ENABLED = 0
 # lab unpacks them for itself and never installs them.
 PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium gcc libc6-dev
 
-.PHONY: help setup build cross test test-race lint fuzz run bench image clean
+# What builds the fast lane's eBPF program, of which the result is committed.
+BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
+
+.PHONY: help setup generate build cross test test-race lint fuzz run bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: ## install the Debian packages that the tests and the lab need (as root)
-	@sh .ci/packages $(PACKAGES)
+	@sh .ci/packages $(PACKAGES) $(BPF_PACKAGES)
+
+generate: ## build the fast lane's eBPF program (nfq/lane) anew; the same source gives the same bytes
+	@sh .ci/packages $(BPF_PACKAGES)
+	@cd nfq/lane && GO='$(GO)' sh ../../.ci/generate-lane .
 
 build: ## bin/mailweir for this machine
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir ./appliance/cmd/mailweir

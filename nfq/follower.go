@@ -305,8 +305,8 @@ func (fl *follower) giveAway(key Flow) *flow {
 // here that the lease may be used again.
 func (fl *follower) recover() {
 	fl.tally.losses++
-	err := fl.lane.LostEnds(func(k lane.Key, _ lane.End) {
-		if f := fl.table.flows[Flow(k)]; f != nil && f.tracker != nil {
+	err := fl.lane.LostEnds(func(k lane.Key, lost lane.End) {
+		if f := fl.table.flows[Flow(k)]; f != nil && f.tracker != nil && lost&(lane.FINUp|lane.FINDown|lane.RST) != 0 {
 			fl.tally.ends++
 			fl.end(f, session.EndUnknown, ended(session.EndUnknown), fl.at)
 			f.reset = true // who goes on has a new session: see follow
