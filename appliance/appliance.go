@@ -218,7 +218,7 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.judge.end = a.endSessions
 	a.judge.cases, a.judge.book = a.cases, a.book
 	a.judge.rules.Store(rulesOf(cfg))
-	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.cutter.moved}
+	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.cutter.reviewSoon}
 	return nil
 }
 

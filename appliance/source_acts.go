@@ -132,12 +132,12 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 	if err := a.keeper.saveAddresses(); err != nil {
 		return webadmin.Subscriber{}, errors.Join(err, a.who.SetPlan(id, chosen))
 	}
-	a.settled(a.gov.SetPlans(func(sub string) string {
-		if sub != id {
-			return ""
-		}
-		return a.who.planOf(id)
-	}, a.now()))
+	if c, ok := a.gov.SetPlan(id, a.who.planOf(id), a.now()); ok {
+		a.judge.changed(c, c.Mode)
+	}
+	if !a.isCut(id) { // be it that an attempt has noticed the plan before us
+		a.cutter.release(id)
+	}
 	a.queues.Unhold(ofSubscriber(id)) // what is held waits by the rules of a plan that is not its any more
 	before := v.Plan
 	if v, ok = s.Subscriber(id); !ok {
@@ -160,7 +160,7 @@ func (s *source) Bind(prefix netip.Prefix, id, who string) (webadmin.Binding, er
 	case err != nil:
 		return webadmin.Binding{}, err
 	}
-	a.cutter.moved()
+	a.cutter.reviewSoon()
 	if err := a.keeper.saveAddresses(); err != nil {
 		if before.Subscriber == "" {
 			a.who.Unbind(subscriber.API, prefix, now, now)
@@ -193,7 +193,7 @@ func (s *source) Unbind(prefix netip.Prefix, who string) (webadmin.Binding, erro
 	if _, ok := a.who.Unbind(subscriber.API, prefix, now, now); !ok {
 		return webadmin.Binding{}, webadmin.ErrNotBound
 	}
-	a.cutter.moved()
+	a.cutter.reviewSoon()
 	if err := a.keeper.saveAddresses(); err != nil {
 		_, back := a.who.Bind(b, now, now)
 		return webadmin.Binding{}, errors.Join(err, back)
