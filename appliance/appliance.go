@@ -236,7 +236,8 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 // all others compute. What then runs first the kernel decides, by priority.
 func processors(workers int) {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.NumCPU() + workers)
+		runtime.SetDefaultGOMAXPROCS() // by the CPUs and the cgroup's quota; also where this was called before
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + workers)
 	}
 }
 
