@@ -240,6 +240,7 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 // read or rubbish is collected waits for ten milliseconds and more.
 func processors(workers int) {
 	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.SetDefaultGOMAXPROCS() // by the CPUs and the cgroup's quota; also where this was called before
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + workers)
 	}
 }
@@ -496,7 +497,7 @@ func (a *Appliance) endSessions(id string, lasts time.Duration) {
 // moved is told that addresses have other holders.
 func (a *Appliance) moved() {
 	a.queues.Unlease()
-	a.cutter.moved()
+	a.cutter.reviewSoon()
 }
 
 // isCut tells whether a subscriber is to be cut in the kernel now.

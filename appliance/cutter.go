@@ -32,7 +32,7 @@ type cutter struct {
 	still  func(subscriber string) bool                  // it is cut, and in mode enforce, right now
 	log    *slog.Logger
 	jobs   chan cutJob
-	shifts chan struct{} // an address has another holder
+	shifts chan struct{} // a review is asked for
 
 	mu   sync.Mutex
 	held map[string]map[netip.Addr]struct{} // addresses in the kernel's set by subscriber
@@ -89,20 +89,20 @@ func (c *cutter) release(subscriber string) {
 	delete(c.held, subscriber)
 }
 
-// moved asks for a review soon, because an address has another holder. It never
-// blocks.
-func (c *cutter) moved() {
+// reviewSoon asks for a review: an address has another holder, or somebody is not cut
+// any more. It never blocks.
+func (c *cutter) reviewSoon() {
 	select {
 	case c.shifts <- struct{}{}:
 	default:
 	}
 }
 
-// reviewPause keeps many moves from making many reviews.
+// reviewPause keeps many changes from making many reviews.
 const reviewPause = 100 * time.Millisecond
 
-// review lets go of every address that is not its subscriber's any more: a cut
-// follows the line, not the address.
+// review lets go of whoever is not cut any more, and of every address that is not its
+// subscriber's any more: a cut follows the line, not the address.
 func (c *cutter) review() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,8 +111,9 @@ func (c *cutter) review() {
 		return
 	}
 	for id, addrs := range c.held {
+		still := c.still(id)
 		for addr := range addrs {
-			if !c.mine(id, addr) {
+			if !still || !c.mine(id, addr) {
 				c.uncut(*k, id, addr)
 				delete(addrs, addr)
 			}

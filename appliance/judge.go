@@ -144,11 +144,14 @@ func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
 	}
 }
 
-// changed tells a change of stage. A subscriber that is cut loses its running
-// sessions too.
+// changed tells a change of stage, whoever caused or noticed it. A subscriber that is
+// cut loses its running sessions too; one that is not any more is let go soon.
 func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
 	j.cases.note(c)
 	j.say(records.Stage(c))
+	if c.From == governor.StageCut && c.To != governor.StageCut {
+		j.cutter.reviewSoon()
+	}
 	if c.To == governor.StageCut && mode == governor.ModeEnforce {
 		j.end(c.Subscriber, c.Until.Sub(j.now()))
 	}

@@ -166,8 +166,8 @@ func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time
 	a.cutter.review()
 }
 
-// settled tells changes of stage that nobody's session caused, and lets go of who
-// is not cut any more.
+// settled tells changes of stage that nobody's session caused, and lets go at once of
+// who is not cut any more.
 func (a *Appliance) settled(changes []governor.StageChange) {
 	for _, c := range changes {
 		a.judge.changed(c, c.Mode)

@@ -20,6 +20,11 @@ const (
 	// heartbeat is how often the time of the last save is written although
 	// nothing changed, so that a quiet week does not look like a clock that jumped.
 	heartbeat = time.Hour
+
+	// clockStep is how far the wall clock may move against the time that passes before
+	// the time of the last save is written again: a restart credits what the wall clock
+	// says that went by since, and a step is not that.
+	clockStep = time.Second
 )
 
 // saver writes what the governor knows to the store, off the packet path:
@@ -102,7 +107,7 @@ func (s *saver) saveAll() error {
 	for {
 		now := s.now()
 		batch := s.gov.Dirty(saveBatch, now)
-		if len(batch) == 0 && now.Sub(s.savedAt) < heartbeat {
+		if len(batch) == 0 && now.Sub(s.savedAt) < heartbeat && !stepped(s.savedAt, now) {
 			return nil
 		} // or of nobody: only the time
 		if err := s.store.Save(batch, s.gov.State(now, now)); err != nil {
@@ -114,6 +119,13 @@ func (s *saver) saveAll() error {
 			return nil
 		}
 	}
+}
+
+// stepped tells whether the wall clock was set between two readings of this life, the
+// way it is set when NTP is heard at last.
+func stepped(before, now time.Time) bool {
+	step := now.Round(0).Sub(before.Round(0)) - now.Sub(before)
+	return step.Abs() > clockStep
 }
 
 // status is how saving goes. It does not wait for a save that hangs.

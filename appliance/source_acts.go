@@ -133,12 +133,12 @@ func (s *source) SetPlan(id, plan, who string) (webadmin.Subscriber, error) {
 	if err := a.keeper.saveAddresses(); err != nil {
 		return webadmin.Subscriber{}, errors.Join(err, a.who.SetPlan(id, chosen))
 	}
-	a.settled(a.gov.SetPlans(func(sub string) string {
-		if sub != id {
-			return ""
-		}
-		return a.who.planOf(id)
-	}, a.now()))
+	if c, ok := a.gov.SetPlan(id, a.who.planOf(id), a.now()); ok {
+		a.judge.changed(c, c.Mode)
+	}
+	if !a.isCut(id) { // be it that an attempt has noticed the plan before us
+		a.cutter.release(id)
+	}
 	a.queues.Unlease()
 	a.queues.Unhold(ofSubscriber(id)) // what is held waits by the rules of a plan that is not its any more
 	before := v.Plan

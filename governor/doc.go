@@ -55,8 +55,11 @@
 //     of the budget that denies comes back (of several, the slowest), but never fewer than one in 15 s, which is
 //     Postfix's 20 in five minutes; to all networks together three times as much, first attempts counted. Beyond that
 //     it is hammering, and presses. So a queue that is tried again every some minutes never brings its sender a cut, and
-//     a bot in a home's plan that calls one server, or ten, 96 times a minute is cut within a minute. The 128 networks denied last are
-//     remembered, each until it was left alone for a day. Decision.Retry tells.
+//     a bot in a home's plan that calls one server, or ten, 96 times a minute is cut within a minute. The 256 networks denied
+//     last, by a cut too, are remembered, each until it was left alone for a day. Decision.Retry tells.
+//   - First attempts press, so a queue that is new has a bound: for fewer networks than cut_at allows attempts beyond a
+//     full budget, burst * (cut_at/100 - 1) of them, it is never cut: up to 9 in the residential preset. Where that is more
+//     than may be retried at once it is somewhat fewer: 103 in the preset hosting. TestAQueueForSoManyNetworksIsNeverCut.
 //
 // A plan's highest_stage caps all of it: below cut, pressure does nothing; with pace, what does not fit waits as long as
 // it would have to, but at most pace_max, and then passes; with warn and observe it passes. What passes so is charged up

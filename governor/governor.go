@@ -103,6 +103,7 @@ func (g *Governor) open(d *Decision, a *Attempt, t int64) {
 		d.Stage, d.Action = StageCut, ActionCut
 		d.blame(e.t.cause)
 		d.Wait, d.Until = time.Duration(e.t.until-t), g.clock.time(e.t.until, now)
+		g.deniedBlind(&e, networkOf(a.Destination), t)
 		g.conclude(&e, d, t)
 		e.count(d)
 		return

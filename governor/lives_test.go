@@ -67,7 +67,7 @@ func (w *world) play(until time.Duration) {
 func (w *world) time() time.Time { return t0.Add(w.now) }
 
 func host(n int) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(n), 0}), 24)
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, byte(18 + n>>8), byte(n), 0}), 24)
 }
 
 // session begins one over TLS with one message in it, which takes lasts from the greeting on; done tells whether the

@@ -120,14 +120,19 @@ func (o *oracle) retry(to netip.Prefix, tok int64) bool {
 		o.tries[netip.Prefix{}] = &tries{}
 	}
 	room := o.tries[netip.Prefix{}].take(every/3, 60)
-	r := o.tries[to]
-	known := r != nil && o.now-r.last <= 24*60*60
-	if !known {
+	r, known := o.denied(to)
+	return r.take(every, 20) && known && room
+}
+
+// denied notes that network to was denied, and tells whether it was before.
+func (o *oracle) denied(to netip.Prefix) (r *tries, known bool) {
+	r = o.tries[to]
+	if known = r != nil && o.now-r.last <= 24*60*60; !known {
 		r = &tries{}
 		o.tries[to] = r
 	}
 	r.last = o.now
-	return r.take(every, 20) && known && room
+	return r, known
 }
 
 // settle applies the rules of this second.
@@ -216,6 +221,9 @@ func (o *oracle) gentle(i int, used int64, holds bool) verdict {
 func (o *oracle) attempt(to netip.Prefix) verdict {
 	o.settle()
 	if o.stage == StageCut {
+		if to.IsValid() {
+			o.denied(to)
+		}
 		if o.applies() == ModeObserve {
 			o.open++
 		}

@@ -33,12 +33,28 @@ func (g *Governor) assign(subs, names []string, now time.Time) {
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	for i, sub := range subs {
-		e, ok := g.lookup(sub)
-		p := g.plans[names[i]]
-		if !ok || p == nil || e.plan.name == p.name {
-			continue
-		}
+		g.under(sub, names[i], t)
+	}
+}
+
+// SetPlan is SetPlans for one subscriber, and walks over no others: the change of stage that the plan brings, if any.
+func (g *Governor) SetPlan(sub, plan string, now time.Time) (StageChange, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.clock.at(now)
+	e, ok := g.under(sub, plan, t)
+	if !ok {
+		return StageChange{}, false
+	}
+	return g.descend(&e, t, now)
+}
+
+// under brings sub under the plan of that name; false if nothing is known of sub.
+func (g *Governor) under(sub, name string, t int64) (entry, bool) {
+	e, ok := g.lookup(sub)
+	if p := g.plans[name]; ok && p != nil && e.plan.name != p.name {
 		g.adopt(&e, p, t)
 		g.mark(e.slot)
 	}
+	return e, ok
 }

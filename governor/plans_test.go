@@ -52,6 +52,36 @@ func TestSetPlansMovesEverybodyKnown(t *testing.T) {
 	}
 }
 
+func TestSetPlanMovesOneAndSaysWhatThatBrings(t *testing.T) {
+	t.Parallel()
+	g := New(twoPlans(), t0)
+	opens(g, 15, t0) // S is cut
+	g.Open(Attempt{Subscriber: "T", Plan: "home"}, t0)
+	saveAll(g, t0)
+	for _, c := range []struct {
+		why, sub, plan string
+		changed        bool
+		is             string // the plan of S after it
+	}{
+		{"nobody of that name", "U", "office", false, "home"},
+		{"no plan of that name", "S", "no such plan", false, "home"},
+		{"as it is", "S", "home", false, "home"},
+		{"one that does not cut", "S", "office", true, "office"},
+		{"again", "S", "office", false, "office"},
+	} {
+		got, ok := g.SetPlan(c.sub, c.plan, t0)
+		if ok != c.changed || ok && (got.Subscriber != "S" || got.From != StageCut || got.To == StageCut || got.Why != "the plan's highest stage is defer now") {
+			t.Errorf("%s: %v %+v", c.why, ok, got)
+		}
+		if r, _ := g.Explain("S", t0); r.Plan != c.is {
+			t.Errorf("%s: it is under %s", c.why, r.Plan)
+		}
+	}
+	if saved := saveAll(g, t0); len(saved) != 1 || saved[0].Plan != "office" {
+		t.Errorf("to be saved: %+v", saved)
+	}
+}
+
 // Those who come and go while everybody is walked over neither stop the walk nor are left out of it.
 func TestSetPlansWhileOthersDecide(t *testing.T) {
 	t.Parallel()

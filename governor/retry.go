@@ -9,7 +9,7 @@ const (
 	retryAtLeast  = 15 * time.Second // but never fewer than one in so long: 20 in 5 minutes, Postfix's own pace;
 	retriesAll    = 3                // to all networks together so many times as much, first attempts counted
 
-	maxDenied  = 128            // networks remembered; the one longest unused makes room
+	maxDenied  = 256            // networks remembered; the one longest unused makes room, so a queue that goes round more is all first attempts
 	keepDenied = 24 * time.Hour // for so long after the last attempt
 )
 
@@ -54,6 +54,18 @@ func (g *Governor) retry(e *entry, to network, token, now int64) bool {
 	d, known := tr.denialOf(to, now)
 	d.usedAt = now
 	return d.take(every, retriesAtOnce, now) && known && room
+}
+
+// deniedBlind remembers that e was denied to reach network to by a cut, which asks no budget: afterwards it is no first
+// attempt.
+func (g *Governor) deniedBlind(e *entry, to network, now int64) {
+	if to.kind == 0 {
+		return
+	}
+	d, known := g.troubled(e).denialOf(to, now)
+	if d.usedAt = now; !known {
+		g.mark(e.slot)
+	}
 }
 
 // denialOf finds network to, or makes room for it.

@@ -52,6 +52,36 @@ func TestRetriesDoNotPress(t *testing.T) {
 	}
 }
 
+// What was tried during a cut is no news after it.
+func TestWhatACutDeniesIsRemembered(t *testing.T) {
+	t.Parallel()
+	g := New(home(StageCut), t0)
+	for n := range 15 {
+		to(g, n, t0)
+	}
+	saveAll(g, t0)
+	for n := 30; n < 50; n++ {
+		if d := to(g, n, t0.Add(time.Minute)); d.Action != ActionCut {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if saved := saveAll(g, t0.Add(time.Minute)); len(saved) != 1 || len(saved[0].Retries) < 30 {
+		t.Errorf("to be saved: %+v", saved)
+	}
+	later := t0.Add(time.Hour + time.Second) // the cut is over
+	for range 5 {
+		to(g, 1, later)
+	}
+	for n := 30; n < 50; n++ {
+		if d := to(g, n, later); d.Action != ActionDefer || !d.Retry {
+			t.Errorf("%d: %+v", n, d)
+		}
+	}
+	if d := to(g, 51, later); d.Retry || pressure(g, later) != 1 {
+		t.Errorf("%+v, pressed by %d", d, pressure(g, later))
+	}
+}
+
 // The last straw is never a retry: what adds nothing cannot be what cuts.
 func TestARetryNeverCuts(t *testing.T) {
 	t.Parallel()

@@ -24,28 +24,33 @@ var errDamaged = errors.New("the file is damaged")
 
 // openBolt opens path and reads all of it once, so that damage shows now and not in the middle of work.
 func openBolt(path string, timeout time.Duration) (*bolt.DB, error) {
+	if err := lookAtPages(path, timeout); err != nil {
+		return nil, err
+	}
+	db, err := guardedOpen(path, &bolt.Options{Timeout: timeout, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return nil, err
+	}
+	if err = verify(db); err == nil {
+		return db, nil
+	}
+	return nil, errors.Join(err, guard(db.Close))
+}
+
+// guardedOpen is bolt.Open for a file that may be damaged.
+func guardedOpen(path string, o *bolt.Options) (db *bolt.DB, err error) {
 	var file *os.File
-	var db *bolt.DB
-	err := guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout:      timeout,
-			FreelistType: bolt.FreelistMapType,
-			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag, mode)
-				file = f
-				return f, err
-			},
-		})
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(name, flag, mode)
+		file = f
+		return f, err
+	}
+	err = guard(func() (err error) {
+		db, err = bolt.Open(path, 0o600, o)
 		return classify(err)
 	})
 	if err == nil {
-		if err = verify(db); err == nil {
-			return db, nil
-		}
-		if closeErr := guard(db.Close); closeErr != nil {
-			err = errors.Join(err, closeErr)
-		}
-		return nil, err
+		return db, nil
 	}
 	if file != nil { // a panic in bbolt leaves it open and locked
 		if closeErr := file.Close(); closeErr != nil && !errors.Is(closeErr, os.ErrClosed) {
@@ -70,16 +75,7 @@ func classify(err error) error {
 // may run, which is thorough but in a goroutine of its own.
 func verify(db *bolt.DB) error {
 	return guard(func() error {
-		info, err := os.Stat(db.Path())
-		if err != nil {
-			return err
-		}
-		if err := db.View(func(tx *bolt.Tx) error {
-			if tx.Size() > info.Size() {
-				return fmt.Errorf("%w: only %d bytes of %d are there", errDamaged, info.Size(), tx.Size())
-			}
-			return readAll(tx)
-		}); err != nil {
+		if err := db.View(readAll); err != nil {
 			return err
 		}
 		return db.View(func(tx *bolt.Tx) error {
