@@ -514,10 +514,7 @@ func (a *Appliance) caseOf(id string) string {
 
 // expired tells of exemptions whose time is over.
 func (a *Appliance) expired() {
-	for i, e := range a.gov.Expired(a.now()) {
-		if i == 0 {
-			a.queues.Unlease() // they may be held or deferred again
-		}
+	for _, e := range a.gov.Expired(a.now()) {
 		a.writer.Say(records.Audit(records.AuditFacts{
 			Time: a.now(), Who: "mailweir", What: "exemption_ended", Object: e.Subscriber, Before: exemptionText(e.Exemption),
 		}))

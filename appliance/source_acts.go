@@ -94,7 +94,6 @@ func (s *source) Unexempt(id, who string) (webadmin.Subscriber, error) {
 	if err := a.saver.saveNow(); err != nil {
 		return webadmin.Subscriber{}, errors.Join(err, a.gov.Exempt(id, v.Plan, x, now))
 	}
-	a.queues.Unlease()
 	s.audit(who, "unexempt", id, exemptionText(x), "none")
 	v, _ = s.Subscriber(id)
 	return v, nil

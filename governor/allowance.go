@@ -9,10 +9,11 @@ import "time"
 //
 // What else a session may cost has no bound (messages, recipients, rejected): a subscriber above WarnAt of such a budget, or
 // with one that is full, has no allowance, and whoever gave one out must ask again after each Spend of that kind. Neither has one that is above stage warn, that is not known, or whose plan the policy does not have.
-// Nobody is ever told to wait in mode observe or under a plan whose highest stage is below pace: there it is most.
+// Nobody is ever told to wait in mode observe or under a plan whose highest stage is below pace: there it is most. Who is
+// exempt has no more than others, since an exemption may end at any moment.
 //
 // Time alone makes an allowance only larger. What makes it smaller than promised is an Open beside it, and what changes
-// plan, policy, mode, exemption or the past: what is left of it must be taken back before.
+// plan, policy or mode: what is left of it must be taken back before.
 func (g *Governor) Allowance(sub string, most int, now time.Time) int {
 	g.mu.hurry()
 	defer g.mu.Unlock()
@@ -22,7 +23,7 @@ func (g *Governor) Allowance(sub string, most int, now time.Time) int {
 		return 0
 	}
 	g.current(&e, t, now)
-	if g.modeOf(&e) == ModeObserve || e.plan.highest < StagePace {
+	if g.mode == ModeObserve || e.plan.highest < StagePace {
 		return most
 	}
 	if stage, _, _ := e.settled(t); stage > StageWarn {
