@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -92,7 +93,12 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 	q := st.Lanes.Queue
 	v.Lanes = lanesView{Judged: number(q.Packets), Waiting: number(q.Depth), Held: number(q.Held), Lost: number(q.Dropped + q.UserDropped),
 		Unjudged: number(st.Actions.FailedOpen), HasLost: q.Dropped+q.UserDropped > 0, Uptime: span(time.Duration(st.Uptime)), Fast: "on"}
-	if !st.Lanes.Fast.On {
+	if f := st.Lanes.Fast; f.On {
+		v.Lanes.Fast = fmt.Sprintf("on: %s of %s sessions began without waiting", number(f.Sessions), number(st.Sessions.Total))
+		if f.CopiesLost > 0 {
+			v.Lanes.Fast += fmt.Sprintf("; %s copies lost", number(f.CopiesLost))
+		}
+	} else {
 		v.Lanes.Fast = "off"
 		if why := inert(st.Lanes.Fast.Why); why != "" {
 			v.Lanes.Fast += ": " + why

@@ -17,11 +17,13 @@ import (
 // the budgets it had.
 func TestKillMinusNine(t *testing.T) {
 	for _, tls := range []bool{false, true} {
-		t.Run(fmt.Sprintf("starttls=%v", tls), func(t *testing.T) { killed(t, tls) })
+		for _, lane := range []string{"auto", "off"} {
+			t.Run(fmt.Sprintf("starttls=%v/fast_lane=%s", tls, lane), func(t *testing.T) { killed(t, tls, lane) })
+		}
 	}
 }
 
-func killed(t *testing.T, tls bool) {
+func killed(t *testing.T, tls bool, lane string) {
 	const atOnce = 32
 	l, ctx := startLab(t)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
@@ -36,7 +38,7 @@ func killed(t *testing.T, tls bool) {
     budgets:
       - {of: sessions, limit: 4, per: 24h}
     ladder: {pace_at: 100, pace_max: 0s}
-`), fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s %s\nother,small,%s\n", home.IPv4, home.Prefix6, other.IPv4))
+`)+"queue: {fast_lane: "+lane+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s %s\nother,small,%s\n", home.IPv4, home.Prefix6, other.IPv4))
 	b.start()
 
 	send := func(h *lab.Home, sessions, atOnce int, linger time.Duration) []lab.Session {

@@ -14,12 +14,12 @@ import (
 // neighbour on the same box is served as if nothing were; a cut ends running
 // sessions, and a release by hand undoes it at once.
 func TestTheLadder(t *testing.T) {
-	for _, reader := range []string{"fast", "portable"} {
-		t.Run(reader, func(t *testing.T) { ladder(t, reader) })
+	for name, queue := range map[string]string{"both lanes": "fast_lane: auto", "queue, fast reader": "fast_lane: off", "queue, portable reader": "fast_lane: off, reader: portable"} {
+		t.Run(name, func(t *testing.T) { ladder(t, queue) })
 	}
 }
 
-func ladder(t *testing.T, reader string) {
+func ladder(t *testing.T, queue string) {
 	l, ctx := startLab(t)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Exim, StartTLS: true, Domains: []string{"mx.test"}})
 	bot := addHome(t, l, "bot")
@@ -30,7 +30,7 @@ func ladder(t *testing.T, reader string) {
       - {of: sessions, limit: 10, per: 20s}
       - {of: tls_handshakes, limit: 50, per: 20s}
     ladder: {warn_at: 50, pace_at: 70, defer_at: 100, cut_at: 200, pace_max: 1s, cut_for: 60s, release_after: 5s}
-`)+"queue: {reader: "+reader+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nbot,home,%s %s\nneighbour,home,%s %s\n", bot.IPv4, bot.Prefix6, neighbour.IPv4, neighbour.Prefix6))
+`)+"queue: {"+queue+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nbot,home,%s %s\nneighbour,home,%s %s\n", bot.IPv4, bot.Prefix6, neighbour.IPv4, neighbour.Prefix6))
 	b.start()
 
 	send := func(h *lab.Home, ipv6 bool, sessions, atOnce int, linger time.Duration) []lab.Session {
@@ -90,7 +90,7 @@ func ladder(t *testing.T, reader string) {
 			break
 		}
 	}
-	t.Logf("%s: the bot went %s; slowest greeting %v", reader, strings.Join(stages, " -> "), held.Round(time.Millisecond))
+	t.Logf("%s: the bot went %s; slowest greeting %v", queue, strings.Join(stages, " -> "), held.Round(time.Millisecond))
 	order := strings.Join(stages, " ")
 	for _, want := range []string{"warn", "pace", "defer", "cut"} {
 		i := strings.Index(order, want)

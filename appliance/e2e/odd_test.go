@@ -35,7 +35,7 @@ func oddPackets(t *testing.T, reader string) {
     highest_stage: cut
     budgets:
       - {of: sessions, limit: 1000, per: 1h}
-`)+"queue: {reader: "+reader+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,home,%s %s\n", home.IPv4, home.Prefix6))
+`)+"queue: {fast_lane: off, reader: "+reader+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,home,%s %s\n", home.IPv4, home.Prefix6))
 	b.start()
 	seen := sniff(t, mx.Namespace)
 

@@ -16,6 +16,12 @@ import (
 // two connections at a time: with more, two cores that hold both ends as well
 // measure themselves.
 func TestWithinBudgetNobodyNoticesUs(t *testing.T) {
+	for _, lane := range []string{"auto", "off"} {
+		t.Run("fast_lane="+lane, func(t *testing.T) { within(t, lane) })
+	}
+}
+
+func within(t *testing.T, lane string) {
 	const rounds, messages = 2, 50
 	l, ctx := startLab(t)
 	out := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"v4.test", "v6.test"}})
@@ -72,7 +78,7 @@ func TestWithinBudgetNobodyNoticesUs(t *testing.T) {
       - {of: sessions, limit: 1500, per: 1h, burst: 600}
       - {of: tls_handshakes, limit: 1500, per: 1h, burst: 600}
       - {of: concurrent_sessions, limit: 200}
-`), fmt.Sprintf("subscriber,plan,prefixes\nS-1,mailserver,%s %s\n", from.IPv4, from.Prefix6))
+`)+"queue: {fast_lane: "+lane+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nS-1,mailserver,%s %s\n", from.IPv4, from.Prefix6))
 
 	round("v4.test", 20) // both servers' first processes and files
 	plain, through := map[string][]time.Duration{}, map[string][]time.Duration{}
