@@ -43,7 +43,7 @@
 // Linux 5.12 is needed, 6.6 for TCX. The processor must be little-endian. 32-bit ARM has no
 // compiler for these programs' atomics in its kernel and interprets them, which a kernel
 // with BPF_JIT_ALWAYS_ON refuses. Packets joined beyond 64 KiB (BIG TCP, off unless somebody
-// turns it on) bear an extension header in IPv6 until Linux 6.19 and are left alone.
+// turns it on) may bear an extension header in IPv6 and are then left alone.
 package lane
 
 //go:generate sh ../../.ci/generate-lane .
