@@ -130,6 +130,7 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}, listSeen: seen}
 	a.since.Store(&a.start)
+	defer runtime.KeepAlive(collectLess())
 	defer a.close()
 	if err := a.open(cfg, table); err != nil {
 		return err
@@ -158,7 +159,6 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	a.lane = openLane(cfg, a.log)
 	a.lane.act(modeOf(cfg))
 	processors(int(queueCount(cfg)))
-	collectLess()
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
 		if errors.Is(err, fs.ErrPermission) {

@@ -10,23 +10,20 @@ import (
 // collectLess makes Go's garbage collector begin not before a certain amount of memory is
 // in use, however little of it lives. Without that a box with few subscribers and much
 // mail, which leaves behind some kilobytes a session, collects rubbish several times a
-// second. What is given away for it is an allocation that nobody ever touches, so that it
-// takes no memory by itself; the collector counts it as living, and waits until as much
-// again is there. Who sets GOGC knows better.
-func collectLess() {
+// second. What it returns is to be kept for as long: an allocation that nobody ever
+// touches, so that it takes no memory by itself; the collector counts it as living, and
+// waits until as much again is there. Who sets GOGC knows better.
+func collectLess() (ballast []byte) {
 	if os.Getenv("GOGC") != "" {
-		return
+		return nil
 	}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
-		return
+		return nil
 	}
 	all := uint64(info.Totalram) * uint64(info.Unit)
-	ballast = make([]byte, min(all/16, 128<<20))
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(all / 2)) // from there on it collects as often as it takes
 	}
+	return make([]byte, min(all/16, 128<<20))
 }
-
-// ballast is what collectLess gives away.
-var ballast []byte
