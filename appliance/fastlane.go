@@ -26,6 +26,11 @@ type fastLane struct {
 	foreign string     // who else asks conntrack, so that packets are tracked
 }
 
+// More new connections a second than this from one address, and so many at once, all of
+// which have to be asked about, are no mail: also a list server that is exempt from every
+// budget opens fewer.
+const floodRate, floodBurst = 200, 1000
+
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
 func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
@@ -38,7 +43,8 @@ func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
 	l, err := lane.Open(lane.Options{
 		Ports: cfg.Network.Ports(), Limited: cfg.Network.LimitedPorts,
 		Mask: marks.Mask, Fast: marks.Fast(), See: marks.Value(ruleset.See),
-		Routed: cfg.Network.Topology == config.Routed, FailOpen: cfg.Network.FailOpen(), Log: log,
+		Routed: cfg.Network.Topology == config.Routed, FailOpen: cfg.Network.FailOpen(),
+		FloodRate: floodRate, FloodBurst: floodBurst, Log: log,
 	})
 	if err != nil {
 		f.why = err.Error()

@@ -23,7 +23,7 @@ func collectLess() (ballast []byte) {
 	}
 	all := uint64(info.Totalram) * uint64(info.Unit)
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(all / 2)) // from there on it collects as often as it takes
+		debug.SetMemoryLimit(int64(all / 4 * 3)) // from there on it collects as often as it takes
 	}
 	return make([]byte, min(all/16, 128<<20))
 }
