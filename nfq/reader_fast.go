@@ -28,8 +28,9 @@ type fast struct {
 	conn    *netlink.Conn
 	raw     syscall.RawConn
 	count   readerErrors
-	ringing sync.Mutex // guards bell
-	bell    int        // an eventfd: rung by interrupt, and stays so; -1: closed
+	bell    int        // an eventfd: rung by interrupt, and stays so
+	ringing sync.Mutex // guards closed, and that nothing is written to another file of bell's number
+	closed  bool
 	stopped atomic.Bool
 
 	// Only the goroutine that reads.
@@ -329,7 +330,7 @@ func (r *fast) interrupt() {
 	binary.NativeEndian.PutUint64(one[:], 1)
 	r.ringing.Lock()
 	defer r.ringing.Unlock()
-	if r.bell >= 0 {
+	if !r.closed {
 		_, _ = unix.Write(r.bell, one[:]) // fails only when it has rung more often than anybody can count
 	}
 }
@@ -341,9 +342,9 @@ func (r *fast) close() {
 	r.conn.Close()
 	r.ringing.Lock()
 	defer r.ringing.Unlock()
-	if r.bell >= 0 {
+	if !r.closed {
 		unix.Close(r.bell)
-		r.bell = -1
+		r.closed = true
 	}
 }
 
