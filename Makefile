@@ -41,8 +41,8 @@ cross: ## build for every processor the product is made for
 test: setup build cross ## every test: unit, kernel (namespaces), real mail servers, browser
 	@GO='$(GO)' sh .ci/test ./...
 
-test-race: setup ## the tests that need no kernel under the race detector (needs gcc)
-	CGO_ENABLED=1 $(GO) test -race -count=1 ./governor/... ./nfq/packet ./nfq/session ./nfq/tlshello ./appliance/config ./appliance/records ./appliance/responder ./appliance/syslog ./web-admin
+test-race: setup ## the tests that need no mail servers under the race detector (needs gcc; ./nfq as root)
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./governor/... ./nfq ./nfq/packet ./nfq/session ./nfq/tlshello ./appliance/config ./appliance/records ./appliance/responder ./appliance/syslog ./web-admin
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }

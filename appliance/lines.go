@@ -72,9 +72,9 @@ func (l *lines) use(c *config.Config) error {
 		if warning != "" {
 			l.log.Warn(warning)
 		}
-		o := radius.Options{Addr: r.Listen, Secret: secret, Clients: r.Clients, Handle: l.hear, Log: l.log, Now: l.now}
+		o := radius.Options{Addr: r.Listen, Secret: secret, Clients: r.Clients, Dated: r.RequireTimestamp, Handle: l.hear, Log: l.log, Now: l.now}
 		if l.radius != nil && old.RADIUS.Listen == r.Listen {
-			l.radius.Trust(secret, r.Clients)
+			l.radius.Trust(secret, r.Clients, r.RequireTimestamp)
 			l.heeds = o
 			break
 		}

@@ -39,13 +39,16 @@ func (a *Appliance) reloads(ctx context.Context) error {
 }
 
 func (a *Appliance) refused(file string, err error) {
-	a.log.Error("refused, what is running goes on", "file", file, "err", err)
 	detail := err.Error()
 	if ps, ok := errors.AsType[config.Problems](err); ok {
-		detail = ps.First()
+		detail, err = ps.First(), ps.Few(LoggedProblems)
 	}
+	a.log.Error("refused, what is running goes on", "file", file, "err", err)
 	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "refused", File: file, Detail: detail}))
 }
+
+// LoggedProblems is how many problems of one file the log gets.
+const LoggedProblems = 20
 
 // listLook is how often the subscribers file is looked at.
 const listLook = 400 * time.Millisecond

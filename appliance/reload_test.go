@@ -157,6 +157,21 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 	}
 }
 
+// check lists what is wrong with a long list; the log of a box that runs gets the first of it.
+func TestTheLogGetsFewOfManyProblems(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	d.write("subscribers.csv", "subscriber,plan\n"+strings.Repeat("a b,small\n", 50))
+	_, _, err := LoadConfig(filepath.Join(d.dir, "mailweir.yaml"))
+	if ps, ok := errors.AsType[config.Problems](err); !ok || len(ps) != 50 || ps[49].Line != 51 {
+		t.Errorf("%v", err)
+	}
+	d.refused("subscribers.csv", err)
+	if got := strings.Count(d.log.String(), "subscribers.csv:"); got != LoggedProblems+1 || !strings.Contains(d.log.String(), "mailweir check lists them") {
+		t.Errorf("%d lines are named:\n%s", got, d.log)
+	}
+}
+
 // A list that is empty or gone makes strangers of nobody; who wants none says so.
 func TestAListWithoutAnybodyIsRefused(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package appliance
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,37 @@ func TestCaseNumbersGoOnWhereBudgetsAreLost(t *testing.T) {
 	}
 	if health := d.told(records.KindHealth); len(health) != 0 {
 		t.Errorf("%q", health)
+	}
+}
+
+// Who was exempt until some day is told when a clock that is not believed has moved it.
+func TestAnExemptionThatAClockMovesIsTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		why   string
+		away  time.Duration
+		until time.Time // after it; zero: as it was said
+	}{
+		{"an hour", time.Hour, time.Time{}},
+		{"ten years on", 10 * 365 * 24 * time.Hour, opened.Add(10*365*24*time.Hour + 7*24*time.Hour)},
+		{"an hour back", -time.Hour, opened.Add(-time.Hour + 7*24*time.Hour)},
+	} {
+		d := newDeaf(t, homePlans, homeList)
+		said := opened.Add(7 * 24 * time.Hour)
+		if _, err := (&source{a: d.Appliance}).Exempt("home", said, "a move", "me"); err != nil {
+			t.Fatal(err)
+		}
+		d.cut()
+		d.pass(c.away)
+		d.start()
+		text := func(at time.Time) string { return "exempt until " + at.Format(time.RFC3339) + ": a move (by me)" }
+		var want []string
+		if !c.until.IsZero() {
+			want = []string{"mailweir: exemption_moved home | " + text(said) + " -> " + text(c.until)}
+		}
+		if got := d.told(records.KindAudit); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", c.why, got, want)
+		}
+		d.cut()
 	}
 }

@@ -53,6 +53,7 @@ func (a *Appliance) restore(now time.Time) error {
 		a.health.tell(records.HealthFacts{What: "clock_step", Detail: fmt.Sprintf(
 			"the clock says %s and the last save was at %s: budgets go on as they were saved",
 			now.UTC().Format(time.RFC3339), st.Wall.UTC().Format(time.RFC3339))})
+		a.exemptionsMoved(now.Round(0).Sub(st.Wall.Round(0)), now)
 	}
 	if !ok {
 		a.log.Info("first start with this data directory", "dir", a.opt.DataDir)
@@ -60,4 +61,24 @@ func (a *Appliance) restore(now time.Time) error {
 		a.log.Info("budgets restored", "subscribers", a.gov.Count(), "saved", st.Wall, "clock", verdict)
 	}
 	return nil
+}
+
+// exemptionsMoved tells whose exemption ends at another time than was said, by so much
+// later: a clock that is not believed has not used it up.
+func (a *Appliance) exemptionsMoved(by time.Duration, now time.Time) {
+	if a.gov.Exemptions() == 0 {
+		return
+	}
+	a.gov.Each(now, func(b governor.Brief) bool {
+		if !b.Exempt {
+			return true
+		}
+		if r, _ := a.gov.Explain(b.Subscriber, now); r.Exemption != nil {
+			before := *r.Exemption
+			before.Until = before.Until.Add(-by)
+			a.writer.Say(records.Audit(records.AuditFacts{Time: now, Who: "mailweir", What: "exemption_moved", Object: b.Subscriber,
+				Before: exemptionText(before), After: exemptionText(*r.Exemption)}))
+		}
+		return true
+	})
 }

@@ -88,9 +88,10 @@ type Identity struct {
 
 // RADIUS is the accounting listener; off while Listen is empty.
 type RADIUS struct {
-	Listen     string         `mapstructure:"listen"`
-	SecretFile string         `mapstructure:"secret_file"` // as written; see Config.SecretPath
-	Clients    []netip.Prefix `mapstructure:"clients"`     // who is listened to; empty: whoever knows the secret
+	Listen           string         `mapstructure:"listen"`
+	SecretFile       string         `mapstructure:"secret_file"`       // as written; see Config.SecretPath
+	Clients          []netip.Prefix `mapstructure:"clients"`           // who is listened to; empty: whoever knows the secret
+	RequireTimestamp bool           `mapstructure:"require_timestamp"` // only what has an Event-Timestamp is taken
 }
 
 // LeaseFile is a DHCP server's list of leases.

@@ -143,7 +143,7 @@ network: {mark_mask: 0x00f0_0000, counted_ports: [465, 587], topology: bridge, u
 identity:
   subscribers_file: ""
   lease_files: [{path: "/tmp/dhcp: leases #1", format: kea-csv}]
-  radius: {listen: "[::1]:1813", secret_file: yes.secret, clients: [192.0.2.1, "2001:db8::/64"]}
+  radius: {listen: "[::1]:1813", secret_file: yes.secret, clients: [192.0.2.1, "2001:db8::/64"], require_timestamp: true}
 syslog: {spool_bytes: 1000MB, targets: [{url: "udp://[2001:db8::1]:514"}, {url: "tls://c.example", ca_file: "0123"}]}
 retention: {sessions: 36h}
 `))
@@ -179,6 +179,7 @@ func TestWarnings(t *testing.T) {
 		{"network: {topology: bridge}", "network.topology", "not active yet"},
 		{"identity: {radius: {listen: ':1813', secret_file: s}}", "identity.radius.clients", "whoever knows the secret is believed"},
 		{"identity: {radius: {secret_file: s}}", "identity.radius", "no effect while listen is empty"},
+		{"identity: {radius: {require_timestamp: true}}", "identity.radius", "no effect while listen is empty"},
 		{"identity: {radius: {clients: [192.0.2.1]}}", "identity.radius", "no effect while listen is empty"},
 		{"fleet: {nats_url: 'nats://n.example:4222'}", "fleet.nats_url", "decides alone"},
 		{"syslog: {targets: [{url: 'tls://c.example'}]}", "syslog.targets[0].url", "nothing is sent"},

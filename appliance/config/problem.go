@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -45,6 +46,14 @@ func (ps Problems) Error() string {
 		lines[i] = p.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Few are the first n of them, for where there is no room for all, and one that says that there are more.
+func (ps Problems) Few(n int) Problems {
+	if len(ps) <= n {
+		return ps
+	}
+	return append(slices.Clip(ps[:n]), Problem{File: ps[n].File, Message: "and more; mailweir check lists them"})
 }
 
 // First is the first problem on one line, with the number of further ones.

@@ -131,7 +131,7 @@ func (r *rules) radius() {
 		seen[p] = i
 	}
 	if radius.Listen == "" {
-		if radius.SecretFile != "" || len(radius.Clients) > 0 {
+		if radius.SecretFile != "" || len(radius.Clients) > 0 || radius.RequireTimestamp {
 			r.warn("identity.radius", "has no effect while listen is empty")
 		}
 		return

@@ -22,11 +22,13 @@
 //
 // A packet that is played back is told from a new one by its time: Event-Timestamp says when it happened, and what happened
 // more than MaxAge ago, or is more than MaxAhead to come, is not taken. Within that time the caller compares Event.At with
-// what it knows, and a session that has ended stays ended. A NAS that sends no Event-Timestamp gives no such protection: its
-// packets happen when they arrive, less Acct-Delay-Time. A NAS whose clock is wrong by more is not heard until it is set; Stats
-// and the log say so. The exact copy of a packet (same source address and port,
-// identifier and authenticator, within 30 s) is answered again and not taken again; of each worker the last 8192 requests,
-// and at most twice as many, are remembered for that.
+// what it knows, and a session that has ended stays ended. The packets of
+// a NAS that sends no Event-Timestamp happen when they arrive, less Acct-Delay-Time; of them the very same packet, from
+// wherever, is not taken again within MaxAge, as far as that is remembered: of each worker the last 32,768 and at most twice
+// as many, and nothing over a restart. Options.Dated does not hear them at all. A NAS whose clock is wrong by more is not heard until it is set; Stats
+// and the log say so. The exact copy of a packet with an Event-Timestamp (same NAS and
+// authenticator, within 30 s) is answered again and not taken again; of each worker the last 8192 requests, and at most
+// twice as many, are remembered for that. Of both kinds copies are counted as repeated.
 //
 // # Order, and what may be lost
 //

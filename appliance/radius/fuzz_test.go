@@ -80,7 +80,7 @@ func FuzzRequest(f *testing.F) {
 				t.Fatalf("%v", e.Prefixes)
 			}
 		}
-		r, bad := frame(response(1, o.key.authenticator, o.proxyState, testSecret))
+		r, bad := frame(response(1, o.sum, o.proxyState, testSecret))
 		if bad != None || len(r.attributes) > len(attributes) {
 			t.Fatalf("the answer is %v, with %d octets of attributes to %d", bad, len(r.attributes), len(attributes))
 		}

@@ -31,6 +31,7 @@ type Options struct {
 	Addr    string         // UDP, "HOST:PORT" or ":1813"
 	Secret  []byte         // see ReadSecret; it must not be empty
 	Clients []netip.Prefix // who is heard; empty: everybody
+	Dated   bool           // only what has an Event-Timestamp is heard
 	// Handle takes an event. It is called by two goroutines, for one NAS always by the same one and in the order of arrival.
 	// Its return means that the event is in force (nil; it may be lost with the power until it is saved), that it is of no use (ErrNotForUs), or that it has to
 	// come again (any other error). It must expect an event that it has seen already, and one that is older than the last.
@@ -57,6 +58,7 @@ type Listener struct {
 type trust struct {
 	secret  []byte
 	clients []netip.Prefix
+	dated   bool // only what says when it happened
 }
 
 func (t *trust) heard(a netip.Addr) bool {
@@ -65,7 +67,8 @@ func (t *trust) heard(a netip.Addr) bool {
 
 // request is a genuine packet on its way to its worker.
 type request struct {
-	key        copyKey
+	id         byte
+	sum        [16]byte       // its authenticator
 	from       netip.AddrPort // as the socket gave it: where the answer goes
 	local      []byte         // control message that makes the answer come from where the request was sent to
 	proxyState []byte
@@ -106,13 +109,14 @@ func Listen(o Options) (*Listener, error) {
 	for i := range l.queues {
 		l.queues[i] = make(chan request, o.Queue)
 	}
-	l.Trust(o.Secret, o.Clients)
+	l.Trust(o.Secret, o.Clients, o.Dated)
 	return l, nil
 }
 
-// Trust changes who is believed, from the next packet on. secret must not be empty, and neither is changed afterwards.
-func (l *Listener) Trust(secret []byte, clients []netip.Prefix) {
-	l.trust.Store(&trust{secret: secret, clients: clients})
+// Trust changes who is believed, from the next packet on; see Options. secret must not be empty, and neither it nor clients
+// are changed afterwards.
+func (l *Listener) Trust(secret []byte, clients []netip.Prefix, dated bool) {
+	l.trust.Store(&trust{secret: secret, clients: clients, dated: dated})
 }
 
 // Addr is where it listens.
@@ -204,28 +208,30 @@ func (t *trust) open(b []byte, peer netip.AddrPort, now time.Time) (o opened, wh
 	if why = p.genuine(t.secret); why != None {
 		return o, why
 	}
-	o.request = request{key: copyKey{peer, p.id, p.authenticator}, proxyState: p.proxyState(), secret: t.secret}
+	o.request = request{id: p.id, sum: p.authenticator, proxyState: p.proxyState(), secret: t.secret}
 	if p.code == codeStatusServer {
 		o.nas = peer.Addr().String()
 		return o, None
 	}
 	a := p.read()
 	o.nas, o.bad, o.says = a.nas(peer), a.bad, a.at(now)
-	o.event, why = a.event(peer, now)
+	if o.event, why = a.event(peer, now); why == None && t.dated && !o.event.Dated {
+		why = Undated
+	}
 	o.take = why == None
 	return o, why
 }
 
 // work takes and answers requests until the queue is closed.
 func (l *Listener) work(queue <-chan request) {
-	var done copies
+	done, undated := copies{keep: copyTime, most: maxCopies}, copies{keep: MaxAge, most: maxUndated}
 	for r := range queue {
 		if !r.take {
 			l.answer(r)
 			continue
 		}
-		now := l.now()
-		if done.has(r.key, now) {
+		now, key := l.now(), copyKey{maphash.String(l.seed, r.event.NAS), r.sum}
+		if done.has(key, now) || undated.has(key, now) {
 			l.repeated.Add(1)
 			l.answer(r)
 			continue
@@ -241,13 +247,17 @@ func (l *Listener) work(queue <-chan request) {
 			continue
 		}
 		l.last.Store(now.UnixNano())
-		done.add(r.key, now)
+		if r.event.Dated {
+			done.add(key, now)
+		} else {
+			undated.add(key, now)
+		}
 		l.answer(r)
 	}
 }
 
 func (l *Listener) answer(r request) {
-	if _, _, err := l.conn.WriteMsgUDPAddrPort(response(r.key.id, r.key.authenticator, r.proxyState, r.secret), r.local, r.from); err != nil {
+	if _, _, err := l.conn.WriteMsgUDPAddrPort(response(r.id, r.sum, r.proxyState, r.secret), r.local, r.from); err != nil {
 		l.unsent.Add(1)
 		l.complaints.say(l.now(), "RADIUS accounting cannot be answered", None, "client", r.from, "error", err)
 		return

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -158,6 +159,56 @@ func TestARepetitionOnTheWayIsHandledOnce(t *testing.T) {
 	}
 }
 
+// A packet that does not say when it happened is known again for a day, wherever it comes from.
+func TestAnUndatedPacketThatIsPlayedBackIsNotTaken(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	s := serve(t, Options{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	from := func(ip string) client { return s.client(t, ip, "") }
+	on := signed(testSecret, 3, number(attrAcctStatusType, 7), address(attrNASIPAddress, "10.0.0.1"))
+	nameless := signed(testSecret, 4, number(attrAcctStatusType, 7))
+	dated := begin(1, stamp(time.Now()))
+	for _, b := range [][]byte{on, begin(1), nameless, dated} {
+		from("127.0.0.1").asks(b)
+	}
+	for _, c := range []struct {
+		why     string
+		later   time.Duration
+		from    string
+		packet  []byte
+		handled bool
+	}{
+		{"from another port", time.Minute, "127.0.0.1", on, false},
+		{"from another address", time.Minute, "127.0.0.2", on, false},
+		{"a Start", 23 * time.Hour, "127.0.0.2", begin(1), false},
+		{"from another address, where that is its NAS", time.Hour, "127.0.0.2", nameless, true},
+		{"another one", time.Hour, "127.0.0.1", begin(1, text(attrUserName, "x")), true},
+		{"dated, within the time in which it is repeated", 20 * time.Second, "127.0.0.1", dated, false},
+		{"dated, later: it says when", time.Minute, "127.0.0.1", dated, true},
+		{"a day is over", 24*time.Hour + time.Minute, "127.0.0.1", on, true},
+	} {
+		ahead.Store(int64(c.later))
+		before := s.Stats()
+		from(c.from).asks(c.packet)
+		if got := s.Stats().Handled > before.Handled; got != c.handled {
+			t.Errorf("%s: handled %v", c.why, got)
+		}
+	}
+}
+
+func TestUndatedPacketsCanBeRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Options{Dated: true})
+	c := s.client(t, "127.0.0.1", "")
+	c.asks(begin(1)) // answered, or it would be repeated for ever
+	c.asks(begin(1, stamp(time.Now())))
+	s.Trust(testSecret, nil, false)
+	c.asks(begin(2))
+	if got := s.Stats(); got.Handled != 2 || got.Ignored != [reasons]uint64{Undated: 1} {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestWhatIsNotGenuineIsCountedAndNotAnswered(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -261,13 +312,13 @@ func TestTheAnswerComesFromWhereItWasAsked(t *testing.T) {
 	for _, listen := range []string{"0.0.0.0:0", ":0"} {
 		s := serve(t, Options{Addr: listen})
 		for _, to := range []string{"127.0.0.1", "127.0.0.2", "127.1.2.3"} {
-			s.client(t, "127.0.0.1", to).asks(begin(1))
+			s.client(t, "127.0.0.1", to).asks(begin(1, text(attrUserName, to)))
 			if e := <-s.events; e.Peer.Addr() != netip.MustParseAddr("127.0.0.1") {
 				t.Errorf("on %s, to %s: from %v", listen, to, e.Peer)
 			}
 		}
 		if listen == ":0" {
-			s.client(t, "::1", "::1").asks(begin(1))
+			s.client(t, "::1", "::1").asks(begin(1, text(attrUserName, "six")))
 			if e := <-s.events; e.Peer.Addr() != netip.IPv6Loopback() {
 				t.Errorf("from %v", e.Peer)
 			}
@@ -279,7 +330,7 @@ func TestWhoIsBelievedCanChange(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Options{Secret: []byte("the old secret"), Clients: prefixes("192.0.2.0/24")})
 	c := s.client(t, "127.0.0.1", "")
-	s.Trust(testSecret, prefixes("127.0.0.0/8"))
+	s.Trust(testSecret, prefixes("127.0.0.0/8"), false)
 	c.asks(begin(1))
 }
 

@@ -249,7 +249,7 @@ func TestTheAnswerCarriesTheProxiesState(t *testing.T) {
 	t.Parallel()
 	b := begin(1, text(attrProxyState, "first"), text(attrUserName, "x"), attr(attrProxyState, 0, 255))
 	got, _ := judge(b)
-	r := response(got.key.id, got.key.authenticator, got.proxyState, testSecret)
+	r := response(got.id, got.sum, got.proxyState, testSecret)
 	p, why := frame(r)
 	if want := append(text(attrProxyState, "first"), attr(attrProxyState, 0, 255)...); why != None || p.code != codeAccountingResponse || p.id != b[1] || !bytes.Equal(p.attributes, want) {
 		t.Fatalf("%v, %d %d, % x; want % x", why, p.code, p.id, p.attributes, want)
@@ -264,15 +264,15 @@ func TestTheAnswerCarriesTheProxiesState(t *testing.T) {
 
 func TestCopiesAreKnownForAWhile(t *testing.T) {
 	t.Parallel()
-	var c copies
+	c := copies{keep: copyTime, most: maxCopies}
 	key := func(i int) copyKey {
-		k := copyKey{peer: testPeer, id: byte(i)}
+		k := copyKey{nas: 1}
 		binary.BigEndian.PutUint64(k.authenticator[:], uint64(i))
 		return k
 	}
 	c.add(key(0), testNow)
 	other := key(0)
-	other.peer = netip.MustParseAddrPort("192.0.2.1:40001")
+	other.nas = 2
 	for _, row := range []struct {
 		why  string
 		key  copyKey
@@ -283,8 +283,8 @@ func TestCopiesAreKnownForAWhile(t *testing.T) {
 		{"nearly 30 s later", key(0), copyTime - 1, true},
 		{"30 s later", key(0), copyTime, false},
 		{"after the clock was set back", key(0), -1, false},
-		{"another identifier", key(256), 0, false},
-		{"another port", other, 0, false},
+		{"another packet", key(256), 0, false},
+		{"another NAS", other, 0, false},
 	} {
 		if got := c.has(row.key, testNow.Add(row.at)); got != row.want {
 			t.Errorf("%s: %v", row.why, got)

@@ -14,13 +14,14 @@ const (
 	OtherStatus        // an Acct-Status-Type that says nothing about addresses
 	Old                // it happened more than MaxAge ago
 	Ahead              // it is more than MaxAhead to come: one of two clocks is wrong
+	Undated            // it does not say when it happened, and has to
 	QueueFull          // no room before its worker
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	None: "none", NotAllowed: "not_allowed", Malformed: "malformed", UnknownCode: "unknown_code", WrongSecret: "wrong_secret",
-	Incomplete: "incomplete", OtherStatus: "other_status", Old: "old", Ahead: "ahead", QueueFull: "queue_full",
+	Incomplete: "incomplete", OtherStatus: "other_status", Old: "old", Ahead: "ahead", Undated: "undated", QueueFull: "queue_full",
 }
 
 // String gives the word of metrics and health: "wrong_secret".
@@ -32,4 +33,6 @@ func (r Reason) String() string {
 }
 
 // answered tells whether a request that is not taken for this reason is answered all the same; see the package's comment.
-func (r Reason) answered() bool { return r == Incomplete || r == OtherStatus || r == Old }
+func (r Reason) answered() bool {
+	return r == Incomplete || r == OtherStatus || r == Old || r == Undated
+}

@@ -14,8 +14,15 @@ import (
 	"unicode"
 )
 
-// MaxErrors is how many errors of one file are told; what is beyond is counted, up to a point.
-const MaxErrors = 20
+// MaxErrors is how many errors of one file are listed, and MaxWarnings how many warnings; what is beyond is counted, up to
+// a point.
+const (
+	MaxErrors   = 1000
+	MaxWarnings = 20
+)
+
+// longestMessage bounds what is kept of a message, in bytes: it may quote a field of the file.
+const longestMessage = 1000
 
 // manyErrors is where reading stops: whatever this is, it is no list of subscribers.
 const manyErrors = 10_000
@@ -57,8 +64,8 @@ func (e *Errors) Error() string {
 	return b.String()
 }
 
-func (e *Errors) add(one Error) {
-	if len(e.List) == MaxErrors {
+func (e *Errors) add(one Error, most int) {
+	if len(e.List) == most {
 		e.More++
 		return
 	}
@@ -116,7 +123,11 @@ type parser struct {
 }
 
 func (p *parser) bad(line, column int, format string, args ...any) {
-	p.errs.add(Error{p.file, line, column, fmt.Sprintf(format, args...)})
+	message := fmt.Sprintf(format, args...)
+	if len(message) > longestMessage {
+		message = strings.ToValidUTF8(message[:longestMessage], "") + " ..."
+	}
+	p.errs.add(Error{p.file, line, column, message}, MaxErrors)
 }
 
 func (p *parser) parse() {
@@ -367,5 +378,5 @@ func (p *parser) finish() {
 }
 
 func (p *parser) warn(row int32, format string, args ...any) {
-	p.t.warnings.add(Error{p.file, int(p.t.rows.at(row).line), 1, fmt.Sprintf(format, args...)})
+	p.t.warnings.add(Error{p.file, int(p.t.rows.at(row).line), 1, fmt.Sprintf(format, args...)}, MaxWarnings)
 }

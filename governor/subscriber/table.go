@@ -134,7 +134,7 @@ func (t *Table) After(id string) iter.Seq[Subscriber] {
 // Len is how many there are.
 func (t *Table) Len() int { return t.rows.n }
 
-// Warnings are what is allowed but may not be meant: prefixes inside those of another, for example. At most MaxErrors
+// Warnings are what is allowed but may not be meant: prefixes inside those of another, for example. At most MaxWarnings
 // are listed, and more is how many there are beyond.
 func (t *Table) Warnings() (list []Error, more int) {
 	return slices.Clone(t.warnings.List), t.warnings.More

@@ -239,10 +239,17 @@ func TestFilesThatDoNotEnd(t *testing.T) {
 
 func TestErrorsAreCapped(t *testing.T) {
 	t.Parallel()
-	_, err := Parse("s.csv", strings.NewReader("subscriber,plan\n"+strings.Repeat(",\n", 50)), nil)
+	_, err := Parse("s.csv", strings.NewReader("subscriber,plan\n"+strings.Repeat(",\n", MaxErrors/2+40)), nil)
 	var errs *Errors
 	if !errors.As(err, &errs) || len(errs.List) != MaxErrors || errs.More != 80 || !strings.HasSuffix(err.Error(), "\nand 80 more") {
 		t.Errorf("%v", err)
+	}
+	if last := errs.List[MaxErrors-1]; last.Line != 1+MaxErrors/2 {
+		t.Errorf("the last that is listed is on line %d", last.Line)
+	}
+	_, err = Parse("s.csv", strings.NewReader("subscriber,plan\n"+strings.Repeat("a", 60<<10)+",p\n"), nil)
+	if !errors.As(err, &errs) || len(errs.List) != 1 || len(err.Error()) > 2*longestMessage {
+		t.Errorf("%.200s", err)
 	}
 }
 

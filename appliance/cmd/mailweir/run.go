@@ -41,8 +41,8 @@ func runCommand(ctx context.Context, c *invocation) error {
 		Reload:     reload,
 		Ready:      func() { fmt.Fprintln(c.stderr, "mailweir: ready") },
 	})
-	if _, bad := errors.AsType[config.Problems](err); bad {
-		return problems(c, err)
+	if ps, bad := errors.AsType[config.Problems](err); bad {
+		return problems(c, ps.Few(appliance.LoggedProblems))
 	}
 	return err
 }
