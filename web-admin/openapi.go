@@ -113,6 +113,8 @@ func schemaOf(t reflect.Type, named object) object {
 		return object{"type": "string"}
 	case reflect.Slice:
 		return object{"type": "array", "items": schemaOf(t.Elem(), named)}
+	case reflect.Map: // from words to something
+		return object{"type": "object", "additionalProperties": schemaOf(t.Elem(), named)}
 	case reflect.Pointer:
 		return object{"anyOf": []object{schemaOf(t.Elem(), named), {"type": "null"}}}
 	case reflect.Struct:

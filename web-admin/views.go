@@ -92,12 +92,12 @@ type FastLane struct {
 	Addresses   int              `json:"addresses"`            // of theirs
 	Allowed     int              `json:"sessions_allowed"`     // sessions that they may begin
 	Sessions    int64            `json:"sessions"`             // that began unasked, since the start
-	Waited      map[string]int64 `json:"waited"`               // sessions that took the way of the queue, by reason
+	Waited      map[string]int64 `json:"waited,omitempty"`     // sessions that took the way of the queue, by reason
 	Handed      int64            `json:"handed_over"`          // running sessions that were handed over to the queue
 	Packets     int64            `json:"packets"`              // that did not wait
 	Copies      int64            `json:"copies"`
 	CopiesLost  int64            `json:"copies_lost"`
-	Dropped     map[string]int64 `json:"dropped"` // SYNs dropped on arrival, by reason
+	Dropped     map[string]int64 `json:"dropped,omitempty"` // SYNs dropped on arrival, by reason
 }
 
 // QueueLane is the kernel's packet queue, summed over the queue numbers.
