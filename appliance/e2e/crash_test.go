@@ -133,7 +133,9 @@ func TestKillMinusNineUnderSwaks(t *testing.T) {
 			})
 		}
 		if b.cmd != nil {
-			await(t, 60*time.Second, "sessions to run", func() bool { return b.status().Sessions.Open >= 8 })
+			// They come one after the other, as fast as the machine starts programs in Perl, and a session that is over
+			// is not counted as open any more: few of them are open at any moment.
+			await(t, 60*time.Second, "sessions to run", func() bool { s := b.status().Sessions; return s.Open >= 2 && s.Total >= 4 })
 			b.kill()
 		}
 		wg.Wait()
