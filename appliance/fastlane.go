@@ -153,11 +153,13 @@ func (f *fastLane) detach() error {
 	return f.lane.Detach()
 }
 
-// cutting is the kernel's means to cut, the lane's included.
+// cutting is the kernel's means to cut, the lane's included. A new ruleset cuts nobody,
+// and neither does the lane then.
 func (f *fastLane) cutting(rs kernelCutter) kernelCutter {
 	if f.lane == nil {
 		return rs
 	}
+	_ = f.lane.UnblockAll() // what stays ends by itself, and the first SYNs of each second pass
 	return cutting{rs, f.lane}
 }
 
@@ -193,7 +195,11 @@ type cutting struct {
 }
 
 func (c cutting) Cut(a netip.Addr, d time.Duration) error {
-	return errors.Join(c.lane.Block(a, d), c.kernelCutter.Cut(a, d))
+	if err := c.kernelCutter.Cut(a, d); err != nil {
+		return err
+	}
+	_ = c.lane.Block(a, d) // its table may be full; then every SYN is answered, and none dropped
+	return nil
 }
 
 func (c cutting) Uncut(a netip.Addr) error {
