@@ -185,7 +185,7 @@ func (s *source) Records(q webadmin.RecordQuery) ([]webadmin.Record, string) {
 			Seq: r.Seq, At: webadmin.At(r.Time), Kind: string(r.Kind), Subscriber: r.Value("subscriber"), Text: r.Text,
 			Line: string(r.AppendLine(nil, facility(s.a.cfg.Load()))),
 		}
-		for _, p := range r.Params {
+		for _, p := range r.Params() {
 			items[i].Params = append(items[i].Params, webadmin.Param{Name: p.Name, Value: p.Value})
 		}
 	}

@@ -154,8 +154,8 @@ type table struct {
 	spare   int
 }
 
-// maxSpare bounds the flows kept for reuse.
-const maxSpare = 1024
+// minSpare flows are kept for reuse, and as many more as there are in use.
+const minSpare = 1024
 
 func (t *table) init() {
 	t.flows, t.clients = map[Flow]*flow{}, map[netip.Addr]*client{}
@@ -222,7 +222,7 @@ func (t *table) take(f *flow) {
 
 func (t *table) remove(f *flow) {
 	t.take(f)
-	if t.spare < maxSpare {
+	if t.spare < minSpare+len(t.flows) {
 		*f = flow{next: t.free}
 		t.free = f
 		t.spare++

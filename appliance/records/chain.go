@@ -54,8 +54,8 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 
 // Chain numbers records and links each to the one before. It is safe for concurrent use.
 //
-// Number and hash are written to the state file with one pwrite per record, without waiting for the disk: that survives
-// kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s; then numbers
+// Number and hash are written to the state file, with one pwrite for the records of one moment, without waiting for the disk:
+// before anybody is given one of them, that survives kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s; then numbers
 // occur twice, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
 type Chain struct {
 	box   string
@@ -142,42 +142,68 @@ func (c *Chain) SetPolicy(mode, policy string) {
 	c.mode, c.policy = mode, policy
 }
 
-// Append makes the next record of e. An entry without a time gets now. When the state cannot be written the record is made all the
-// same, since telling matters more than numbering after a crash; Trouble tells.
-func (c *Chain) Append(e Entry, now time.Time) Record {
-	if e.Time.IsZero() {
-		e.Time = now
-	}
-	event, err := uuid.NewV7()
-	if err != nil {
-		panic("records: no random numbers: " + err.Error())
+// Append makes the next record of e: AppendAll of one.
+func (c *Chain) Append(e Entry, now time.Time) Record { return c.AppendAll([]Entry{e}, now)[0] }
+
+// AppendAll makes the next records, of entries in their order. An entry without a time gets now. When the state cannot be
+// written the records are made all the same, since telling matters more than numbering after a crash; Trouble tells.
+func (c *Chain) AppendAll(entries []Entry, now time.Time) []Record {
+	if len(entries) == 0 {
+		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.facts.Lock()
-	c.seq++
-	seq, mode, policy := c.seq, c.mode, c.policy
-	c.facts.Unlock()
-	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: seq, Box: c.box, Text: e.Text}
-	if e.Mode != "" {
-		mode = e.Mode
-	}
-	r.Params = cleaned(make([]Param, 0, len(e.Params)+6), []Param{
-		{"seq", strconv.FormatUint(seq, 10)},
-		{"prev", c.prev},
-		{"box", c.box},
-		{"event", event.String()},
-		{"mode", mode},
-		{"policy", policy},
-	})
-	r.Params = cleaned(r.Params, e.Params)
-	c.prev = r.Hash()
-	err = c.save(seq, stateOpen)
+	made := c.number(entries, now)
+	err := c.save(made[len(made)-1].Seq, stateOpen)
 	c.facts.Lock()
 	defer c.facts.Unlock()
 	if c.err = err; err != nil {
 		c.failed++
 	}
+	return made
+}
+
+// number makes the records; c.mu is held.
+func (c *Chain) number(entries []Entry, now time.Time) []Record {
+	c.facts.Lock()
+	seq, mode, policy := c.seq, c.mode, c.policy
+	c.seq += uint64(len(entries))
+	c.facts.Unlock()
+	made := make([]Record, len(entries))
+	for i, e := range entries {
+		if e.Time.IsZero() {
+			e.Time = now
+		}
+		if e.Mode == "" {
+			e.Mode = mode
+		}
+		seq++
+		made[i] = c.record(e, seq, policy)
+	}
+	return made
+}
+
+func (c *Chain) record(e Entry, seq uint64, policy string) Record {
+	event, err := uuid.NewV7()
+	if err != nil {
+		panic("records: no random numbers: " + err.Error())
+	}
+	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: seq, Box: c.box, Text: clean(e.Text)}
+	const common = 320 // of what comes before the entry's parameters
+	b := make([]byte, 0, common+len(e.params))
+	b = append(append(b, r.Kind...), ' ')
+	b = append(r.Time.AppendFormat(b, timeLayout), ' ')
+	r.data = len(b)
+	p := params(append(b, dataBegin...)).
+		number("seq", int64(seq)).
+		add("prev", c.prev).
+		add("box", c.box).
+		add("event", event.String()).
+		add("mode", e.Mode).
+		add("policy", policy)
+	r.canonical = append(append(p, e.params...), dataEnd...)
+	sum := r.hash()
+	c.prev = hex.EncodeToString(sum[:])
 	return r
 }
 

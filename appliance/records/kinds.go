@@ -39,50 +39,63 @@ type SessionFacts struct {
 	Unknown          bool          // found in mid-air, or not SMTP: what is counted is what we saw
 }
 
+// sessionSize is enough for nearly every session's parameters.
+const sessionSize = 640
+
 // Session is the entry of a session that ended.
 func Session(f SessionFacts) Entry {
-	p := make([]Param, 0, 32)
-	p = append(p, Param{"subscriber", f.Subscriber}, Param{"plan", f.Plan}, Param{"binding", f.Binding})
-	p = endpoints(p, f.Src, f.Dst)
-	p = append(p, Param{"start", Stamp(f.Start)}, Param{"end", Stamp(f.End)})
 	took := int64(-1)
 	if !f.Start.IsZero() && !f.End.Before(f.Start) {
 		took = f.End.Sub(f.Start).Milliseconds()
 	}
-	p = append(p,
-		Param{"dur_ms", number(took)},
-		Param{"bytes_up", number(f.BytesUp)},
-		Param{"bytes_down", number(f.BytesDown)},
-		Param{"starttls", f.StartTLS},
-		Param{"tls", f.TLS},
-		Param{"tls_version", f.TLSVersion},
-		Param{"ja4", f.JA4},
-		Param{"ja3", f.JA3},
-		Param{"sni", f.SNI},
-		Param{"handshake", f.Handshake},
-		Param{"alert", f.Alert},
-		Param{"handshake_bytes", number(f.HandshakeBytes)},
-		Param{"messages", number(int64(f.Messages))},
-		Param{"messages_lo", number(int64(f.MessagesLo))},
-		Param{"messages_hi", number(int64(f.MessagesHi))},
-		Param{"recipients", number(int64(f.Recipients))},
-		Param{"rejected", number(int64(f.Rejected))},
-		Param{"end_reason", f.EndReason},
-		Param{"held_ms", counted(f.Held.Milliseconds())},
-		Param{"dropped", counted(int64(f.Dropped))},
-		Param{"unheld", counted(int64(f.Unheld))},
-		Param{"gaps", counted(int64(f.Gaps))})
+	p := make(params, 0, sessionSize).
+		add("subscriber", f.Subscriber).
+		add("plan", f.Plan).
+		add("binding", f.Binding).
+		endpoint("src", "sport", f.Src).
+		endpoint("dst", "dport", f.Dst).
+		time("start", f.Start).
+		time("end", f.End).
+		number("dur_ms", took).
+		number("bytes_up", f.BytesUp).
+		number("bytes_down", f.BytesDown).
+		add("starttls", f.StartTLS).
+		add("tls", f.TLS).
+		add("tls_version", f.TLSVersion).
+		add("ja4", f.JA4).
+		add("ja3", f.JA3).
+		add("sni", f.SNI).
+		add("handshake", f.Handshake).
+		add("alert", f.Alert).
+		number("handshake_bytes", f.HandshakeBytes).
+		number("messages", int64(f.Messages)).
+		number("messages_lo", int64(f.MessagesLo)).
+		number("messages_hi", int64(f.MessagesHi)).
+		number("recipients", int64(f.Recipients)).
+		number("rejected", int64(f.Rejected)).
+		add("end_reason", f.EndReason).
+		counted("held_ms", f.Held.Milliseconds()).
+		counted("dropped", int64(f.Dropped)).
+		counted("unheld", int64(f.Unheld)).
+		counted("gaps", int64(f.Gaps))
 	if f.Unknown {
-		p = append(p, Param{"unknown", "1"})
+		p = p.add("unknown", "1")
 	}
-	text := fmt.Sprintf("%s to %s, %d ms", f.Subscriber, f.Dst, max(took, 0))
+	return Entry{Kind: KindSession, Severity: Info, Time: f.End, Text: sessionText(f, max(took, 0)), params: p}
+}
+
+func sessionText(f SessionFacts, took int64) string {
+	b := make([]byte, 0, 128)
+	b = append(append(b, f.Subscriber...), " to "...)
+	b = append(f.Dst.AppendTo(b), ", "...)
+	b = append(strconv.AppendInt(b, took, 10), " ms"...)
 	if f.TLS != "" && f.TLS != "none" {
-		text += ", TLS handshake " + f.Handshake
+		b = append(append(b, ", TLS handshake "...), f.Handshake...)
 	}
 	if f.Messages > 0 {
-		text += fmt.Sprintf(", %d messages", f.Messages)
+		b = append(strconv.AppendInt(append(b, ", "...), int64(f.Messages), 10), " messages"...)
 	}
-	return Entry{Kind: KindSession, Severity: Info, Time: f.End, Params: p, Text: text}
+	return string(b)
 }
 
 // DecisionFacts are a decision and the session it was about.
@@ -94,26 +107,27 @@ type DecisionFacts struct {
 
 // Decision is the entry of a verdict other than pass, or of a pass that would have been something else in enforce.
 func Decision(f DecisionFacts) Entry {
-	p := make([]Param, 0, 24)
-	p = append(p, Param{"subscriber", f.Subscriber}, Param{"plan", f.Plan}, Param{"binding", f.Binding})
-	p = endpoints(p, f.Src, f.Dst)
-	p = append(p,
-		Param{"action", f.Action.String()},
-		Param{"acted", zeroOne(f.Acted)},
-		Param{"stage", f.Stage.String()},
-		Param{"reason", f.Reason()})
-	p = budget(p, f.Of, f.Window, f.Limit, f.Burst, f.Value, f.Ratio)
 	wait := int64(-1)
 	if f.Wait > 0 {
 		wait = f.Wait.Milliseconds()
 	}
-	p = append(p,
-		Param{"wait_ms", number(wait)},
-		Param{"until", Stamp(f.Until)},
-		Param{"case", f.Case},
-		Param{"exemption", f.Exemption})
+	p := make(params, 0, sessionSize).
+		add("subscriber", f.Subscriber).
+		add("plan", f.Plan).
+		add("binding", f.Binding).
+		endpoint("src", "sport", f.Src).
+		endpoint("dst", "dport", f.Dst).
+		add("action", f.Action.String()).
+		add("acted", zeroOne(f.Acted)).
+		add("stage", f.Stage.String()).
+		add("reason", f.Reason()).
+		budget(f.Of, f.Window, f.Limit, f.Burst, f.Value, f.Ratio).
+		number("wait_ms", wait).
+		time("until", f.Until).
+		add("case", f.Case).
+		add("exemption", f.Exemption)
 	if f.Retry {
-		p = append(p, Param{"retry", "1"})
+		p = p.add("retry", "1")
 	}
 
 	text := fmt.Sprintf("%s: %s, %s", f.Subscriber, f.Action, f.Reason())
@@ -130,26 +144,26 @@ func Decision(f DecisionFacts) Entry {
 	if f.Acted && f.Action >= governor.ActionDefer {
 		severity = Warning
 	}
-	return Entry{Kind: KindDecision, Severity: severity, Time: f.At, Mode: f.Mode.String(), Params: p, Text: text}
+	return Entry{Kind: KindDecision, Severity: severity, Time: f.At, Mode: f.Mode.String(), Text: text, params: p}
 }
 
 // Stage is the entry of a subscriber's step up or down the ladder.
 func Stage(c governor.StageChange) Entry {
-	p := []Param{
-		{"subscriber", c.Subscriber},
-		{"plan", c.Plan},
-		{"from", c.From.String()},
-		{"to", c.To.String()},
-		{"reason", c.Why},
-	}
-	p = budget(p, c.Of, c.Window, c.Limit, c.Burst, c.Value, c.Ratio)
-	p = append(p, Param{"until", Stamp(c.Until)}, Param{"case", c.Case})
+	p := params(nil).
+		add("subscriber", c.Subscriber).
+		add("plan", c.Plan).
+		add("from", c.From.String()).
+		add("to", c.To.String()).
+		add("reason", c.Why).
+		budget(c.Of, c.Window, c.Limit, c.Burst, c.Value, c.Ratio).
+		time("until", c.Until).
+		add("case", c.Case)
 	severity := Notice
 	if c.To > c.From && c.To >= governor.StageDefer {
 		severity = Warning
 	}
 	text := fmt.Sprintf("%s: %s -> %s, %s", c.Subscriber, c.From, c.To, c.Why)
-	return Entry{Kind: KindStage, Severity: severity, Time: c.At, Mode: c.Mode.String(), Params: p, Text: text}
+	return Entry{Kind: KindStage, Severity: severity, Time: c.At, Mode: c.Mode.String(), Text: text, params: p}
 }
 
 // AuditFacts say who changed what.
@@ -163,9 +177,14 @@ type AuditFacts struct {
 
 // Audit is the entry of something a person did.
 func Audit(f AuditFacts) Entry {
-	return Entry{Kind: KindAudit, Severity: Notice, Time: f.Time, Params: []Param{
-		{"who", f.Who}, {"from", f.From}, {"what", f.What}, {"object", f.Object}, {"before", f.Before}, {"after", f.After},
-	}, Text: strings.TrimSpace(fmt.Sprintf("%s: %s %s", f.Who, f.What, f.Object))}
+	return Entry{Kind: KindAudit, Severity: Notice, Time: f.Time, Text: strings.TrimSpace(fmt.Sprintf("%s: %s %s", f.Who, f.What, f.Object)),
+		params: params(nil).
+			add("who", f.Who).
+			add("from", f.From).
+			add("what", f.What).
+			add("object", f.Object).
+			add("before", f.Before).
+			add("after", f.After)}
 }
 
 // ConfigFacts say what became of a configuration.
@@ -179,9 +198,8 @@ type ConfigFacts struct {
 
 // Config is the entry of a configuration taken or refused.
 func Config(f ConfigFacts) Entry {
-	e := Entry{Kind: KindConfig, Severity: Notice, Time: f.Time, Params: []Param{
-		{"what", f.What}, {"file", f.File}, {"detail", f.Detail},
-	}, Text: "configuration " + f.What}
+	e := Entry{Kind: KindConfig, Severity: Notice, Time: f.Time, Text: "configuration " + f.What,
+		params: params(nil).add("what", f.What).add("file", f.File).add("detail", f.Detail)}
 	if f.What == "refused" {
 		e.Severity = Error
 		e.Text += ", the running one goes on: " + f.Detail
@@ -203,20 +221,20 @@ type HealthFacts struct {
 
 // Health is the entry of a trouble of the box, or of its end.
 func Health(f HealthFacts) Entry {
-	p := []Param{{"what", f.What}, {"target", f.Target}}
+	p := params(nil).add("what", f.What).add("target", f.Target)
 	text := f.What
 	if f.Target != "" {
 		text += " " + f.Target
 	}
 	if f.Count > 0 {
-		p = append(p, Param{"count", strconv.FormatUint(f.Count, 10)})
+		p = p.add("count", strconv.FormatUint(f.Count, 10))
 		text += fmt.Sprintf(": %d", f.Count)
 	}
 	if f.FirstSeq > 0 {
-		p = append(p, Param{"first_seq", strconv.FormatUint(f.FirstSeq, 10)}, Param{"last_seq", strconv.FormatUint(f.LastSeq, 10)})
+		p = p.add("first_seq", strconv.FormatUint(f.FirstSeq, 10)).add("last_seq", strconv.FormatUint(f.LastSeq, 10))
 		text += fmt.Sprintf(", seq %d to %d", f.FirstSeq, f.LastSeq)
 	}
-	p = append(p, Param{"detail", f.Detail})
+	p = p.add("detail", f.Detail)
 	if f.Detail != "" {
 		text += ": " + f.Detail
 	}
@@ -224,48 +242,22 @@ func Health(f HealthFacts) Entry {
 	if f.Good {
 		severity = Notice
 	}
-	return Entry{Kind: KindHealth, Severity: severity, Time: f.Time, Params: p, Text: text}
+	return Entry{Kind: KindHealth, Severity: severity, Time: f.Time, Text: text, params: p}
 }
 
-// counted is a number that is left out when it is zero.
-func counted(n int64) string {
-	if n == 0 {
-		return ""
-	}
-	return number(n)
-}
-
-func endpoints(p []Param, src, dst netip.AddrPort) []Param {
-	if src.IsValid() {
-		p = append(p, Param{"src", src.Addr().String()}, Param{"sport", strconv.Itoa(int(src.Port()))})
-	}
-	if dst.IsValid() {
-		p = append(p, Param{"dst", dst.Addr().String()}, Param{"dport", strconv.Itoa(int(dst.Port()))})
-	}
-	return p
-}
-
-func budget(p []Param, of governor.Kind, window time.Duration, limit, burst, value int, ratio float64) []Param {
+func (p params) budget(of governor.Kind, window time.Duration, limit, burst, value int, ratio float64) params {
 	if of == governor.Unknown {
 		return p
 	}
-	p = append(p, Param{"budget", of.String()})
+	p = p.add("budget", of.String())
 	if window > 0 {
-		p = append(p, Param{"window", config.FormatDuration(window)})
+		p = p.add("window", config.FormatDuration(window))
 	}
-	p = append(p, Param{"limit", strconv.Itoa(limit)})
+	p = p.add("limit", strconv.Itoa(limit))
 	if burst != limit {
-		p = append(p, Param{"burst", strconv.Itoa(burst)})
+		p = p.add("burst", strconv.Itoa(burst))
 	}
-	return append(p, Param{"value", strconv.Itoa(value)}, Param{"ratio", strconv.FormatFloat(ratio, 'f', 2, 64)})
-}
-
-// number writes n, or "" when it is negative: not known.
-func number(n int64) string {
-	if n < 0 {
-		return ""
-	}
-	return strconv.FormatInt(n, 10)
+	return p.add("value", strconv.Itoa(value)).add("ratio", strconv.FormatFloat(ratio, 'f', 2, 64))
 }
 
 func zeroOne(b bool) string {

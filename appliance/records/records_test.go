@@ -75,13 +75,13 @@ func TestEveryKindParsesAsRFC5424(t *testing.T) {
 		if !msg.Timestamp.Equal(e.Time.Truncate(time.Millisecond)) {
 			t.Errorf("%s: time %v of %s", name, msg.Timestamp, line)
 		}
-		for _, p := range r.Params {
+		for _, p := range r.Params() {
 			if p.Value == "" || params[p.Name] != p.Value {
 				t.Errorf("%s: %s is %q, the parser read %q", name, p.Name, p.Value, params[p.Name])
 			}
 		}
-		if len(params) != len(r.Params) {
-			t.Errorf("%s: %d parameters, the parser read %d: one is there twice", name, len(r.Params), len(params))
+		if len(params) != len(r.Params()) {
+			t.Errorf("%s: %d parameters, the parser read %d: one is there twice", name, len(r.Params()), len(params))
 		}
 	}
 }
@@ -101,7 +101,7 @@ func TestWordsOfTheContract(t *testing.T) {
 	} {
 		r := newChain(t).Append(samples()[name], at)
 		var got []string
-		for _, p := range r.Params {
+		for _, p := range r.Params() {
 			got = append(got, p.Name)
 		}
 		if want = append([]string{"seq", "box", "event", "mode", "policy"}, want...); !reflect.DeepEqual(got, want) { // no prev: it is the first
@@ -152,7 +152,9 @@ func TestHostileValuesStayOneLine(t *testing.T) {
 func TestBoxNameIsAHostName(t *testing.T) {
 	t.Parallel()
 	for _, box := range []string{"", "two words", "bäx", strings.Repeat("x", 300), "a\nb"} {
-		r := Record{Kind: KindHealth, Severity: Info, Time: at, Box: box, Params: []Param{{"seq", "1"}}}
+		c := newChain(t)
+		c.box = box
+		r := c.Append(samples()["health"], at)
 		parsed(t, r.AppendLine(nil, localFour))
 	}
 }

@@ -21,6 +21,7 @@ type Writer struct {
 	now   func() time.Time
 	sinks []func(Record)
 	queue chan Entry
+	batch []Entry // only Run's, empty between its turns
 
 	mu    sync.Mutex // guards lost and total
 	lost  map[Kind]uint64
@@ -65,34 +66,60 @@ func (w *Writer) Lost() uint64 {
 // Waiting is how many entries are in the queue.
 func (w *Writer) Waiting() int { return len(w.queue) }
 
+const (
+	// restFor is how long the writer looks away after it has written: what happens meanwhile is written in one go, and
+	// the packet path wakes nobody for it.
+	restFor = 5 * time.Millisecond
+	// atOnce bounds that.
+	atOnce = 256
+)
+
 // Run makes records until ctx ends, then of everything still in the queue, and returns nil.
 func (w *Writer) Run(ctx context.Context) error {
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	for {
 		select {
-		case e := <-w.queue:
-			w.write(e)
-			if len(w.queue) <= cap(w.queue)/2 {
-				w.tellLoss()
-			}
+		case <-rest.C:
 		case <-ctx.Done():
-			for {
-				select {
-				case e := <-w.queue:
-					w.write(e)
-				default:
-					w.tellLoss()
-					return nil
-				}
-			}
 		}
+		select {
+		case e := <-w.queue:
+			w.some(e)
+		case <-ctx.Done():
+			for len(w.queue) > 0 {
+				w.some(<-w.queue)
+			}
+			w.tellLoss()
+			return nil
+		}
+		rest.Reset(restFor)
 	}
 }
 
-func (w *Writer) write(e Entry) {
-	r := w.chain.Append(e, w.now())
-	for _, sink := range w.sinks {
-		sink(r)
+// some makes records of first and of what else is waiting.
+func (w *Writer) some(first Entry) {
+	w.batch = append(w.batch[:0], first)
+	for n := len(w.queue); n > 0; n-- {
+		if w.batch = append(w.batch, <-w.queue); len(w.batch) == atOnce {
+			w.flush()
+		}
 	}
+	w.flush()
+	if len(w.queue) <= cap(w.queue)/2 {
+		w.tellLoss()
+	}
+}
+
+// flush makes records of the batch.
+func (w *Writer) flush() {
+	for _, r := range w.chain.AppendAll(w.batch, w.now()) {
+		for _, sink := range w.sinks {
+			sink(r)
+		}
+	}
+	clear(w.batch)
+	w.batch = w.batch[:0]
 }
 
 func (w *Writer) tellLoss() {
@@ -111,6 +138,7 @@ func (w *Writer) tellLoss() {
 		n += lost[kind]
 		parts = append(parts, fmt.Sprintf("%s %d", kind, lost[kind]))
 	}
-	w.write(Health(HealthFacts{Time: w.now(), What: "record_loss", Target: "writer", Count: n,
+	w.batch = append(w.batch, Health(HealthFacts{Time: w.now(), What: "record_loss", Target: "writer", Count: n,
 		Detail: "more happened at once than could be recorded: " + strings.Join(parts, ", ")}))
+	w.flush()
 }

@@ -23,6 +23,8 @@ type sender interface {
 	why() error
 	// pending is what was sent and may not have arrived, in the order of seq.
 	pending() []item
+	// unsure is about how many those are; it may be some milliseconds old, and costs nothing.
+	unsure() int
 	// settle waits until nothing is pending, or ctx ends.
 	settle(ctx context.Context)
 	// close ends the connection; pending still answers. interrupt, from any goroutine, makes send and settle return.
@@ -33,8 +35,9 @@ type sender interface {
 var errEnded = errors.New("the collector ended the connection")
 
 const (
-	maxBatch  = 64          // records per write
-	askPeriod = time.Second // how often a quiet connection is asked whether all has arrived
+	maxBatch  = 256                  // records per write
+	restFor   = 5 * time.Millisecond // after a write that was not full: what comes meanwhile goes with the next
+	askPeriod = time.Second          // how often a quiet connection is asked whether all has arrived
 )
 
 // target sends to one collector. Its goroutine is Exporter.Run's.
@@ -139,6 +142,8 @@ func (t *target) connection(ctx, hard context.Context) error {
 func (t *target) serve(ctx, hard context.Context, s sender) error {
 	ask := time.NewTicker(askPeriod)
 	defer ask.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	if t.network == "tcp" {
 		t.fine() // a connection is news by itself; with UDP only a record that was not refused is
 	}
@@ -163,6 +168,11 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 				continue
 			}
 		}
+		select {
+		case <-rest.C:
+		case <-s.broken(): // which send tells
+		case <-ctx.Done():
+		}
 		for len(t.backlog) < maxBatch && len(t.queue) > 0 {
 			t.backlog = append(t.backlog, <-t.queue)
 		}
@@ -176,6 +186,11 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 		if hard.Err() != nil {
 			return hard.Err()
 		}
+		if n < maxBatch {
+			rest.Reset(restFor)
+		} else {
+			rest.Reset(0)
+		}
 	}
 }
 
@@ -183,7 +198,7 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 func (t *target) count(sent int, s sender) {
 	unsure := 0
 	if s != nil {
-		unsure = len(s.pending())
+		unsure = s.unsure()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,7 +18,8 @@ type tcpSender struct {
 	conn    *net.TCPConn
 	buf     []byte
 	written uint64        // bytes given to the kernel on this connection
-	frames  []frame       // not acknowledged when last asked; bounded by the send buffer
+	frames  []frame       // not acknowledged when last asked; bounded by the send buffer and askEvery
+	asked   time.Time
 	err     error         // why gone was closed
 	gone    chan struct{} // closed by the listening goroutine, which ends with conn
 }
@@ -30,6 +32,9 @@ type frame struct {
 const (
 	sendBuffer   = 256 << 10
 	writeTimeout = 20 * time.Second
+	// The kernel is asked what was acknowledged once in askEvery, or when so many may not have been.
+	askEvery = 50 * time.Millisecond
+	askFrom  = 4096
 )
 
 func newTCP(conn *net.TCPConn) (sender, error) {
@@ -87,26 +92,39 @@ func (t *tcpSender) why() error {
 	return t.err
 }
 
-// pending asks the kernel how much the other side has not acknowledged (SIOCOUTQ, Documentation: tcp(7)). When it cannot
-// say any more, everything that was not acknowledged before counts as pending.
 func (t *tcpSender) pending() []item {
-	var out int
-	if err := t.control(func(fd int) (err error) {
-		out, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
-		return err
-	}); err == nil && out >= 0 && uint64(out) <= t.written {
-		acked := t.written - uint64(out)
-		i := 0
-		for i < len(t.frames) && t.frames[i].end <= acked {
-			i++
-		}
-		t.frames = append(t.frames[:0], t.frames[i:]...)
-	}
+	t.ask()
 	items := make([]item, len(t.frames))
 	for i, f := range t.frames {
 		items[i] = f.item
 	}
 	return items
+}
+
+func (t *tcpSender) unsure() int {
+	if time.Since(t.asked) >= askEvery || len(t.frames) >= askFrom {
+		t.ask()
+	}
+	return len(t.frames)
+}
+
+// ask asks the kernel how much the other side has not acknowledged (SIOCOUTQ, Documentation: tcp(7)). When it cannot
+// say any more, everything that was not acknowledged before counts as pending.
+func (t *tcpSender) ask() {
+	t.asked = time.Now()
+	var out int
+	if err := t.control(func(fd int) (err error) {
+		out, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		return err
+	}); err != nil || out < 0 || uint64(out) > t.written {
+		return
+	}
+	acked := t.written - uint64(out)
+	i := 0
+	for i < len(t.frames) && t.frames[i].end <= acked {
+		i++
+	}
+	t.frames = slices.Delete(t.frames, 0, i)
 }
 
 // settle says that nothing follows and waits for the last acknowledgement.

@@ -100,6 +100,8 @@ func (u *udpSender) pending() []item {
 	}
 }
 
+func (u *udpSender) unsure() int { return len(u.pending()) }
+
 func (u *udpSender) why() error { return u.err }
 
 func (u *udpSender) settle(context.Context) { u.last = nil }
