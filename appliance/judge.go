@@ -223,20 +223,21 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 	} else if v.limited && !v.counted {
 		return
 	}
+	now := j.now()
 	switch {
 	case !v.counted:
 	case cameAbout(s):
-		j.gov.Close(v.id, j.now())
+		j.gov.Close(v.id, now)
 	default:
-		j.gov.Withdraw(v.id, v.receipt, j.now())
+		j.gov.Withdraw(v.id, v.receipt, now)
 	}
 	if ok {
 		j.open.Add(-1)
 	}
 	if cameAbout(s) {
-		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.Messages}, j.now())
+		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.Messages}, now)
 	}
-	j.traffic.ended(s.Facts, j.now())
+	j.traffic.ended(s.Facts, now)
 	j.say(records.Session(sessionFacts(f, v, s)))
 }
 

@@ -22,6 +22,10 @@ const (
 	classes
 )
 
+// touchEvery is how exactly silence is measured: a flow goes to the end of its list no
+// more often.
+const touchEvery = 100 * time.Millisecond
+
 // timeouts are how long a flow of each class may be silent.
 type timeouts [classes]time.Duration
 
@@ -63,7 +67,8 @@ type flow struct {
 	// Of the fast lane.
 	laned  bool   // the kernel's flow table has it
 	handed bool   // its packets come into the queues
-	lease  uint32 // by which it began
+	number uint32 // of the lease by which it began
+	lease  *lease // that one, if it is known
 	bulk   int    // bytes of the message in hand that were copied
 
 	hold      time.Duration // the next reply is held this long, from its arrival on
@@ -76,6 +81,7 @@ type flow struct {
 	class      class
 	seen       time.Time
 	prev, next *flow
+	link       *flow // in the index
 
 	client         *client
 	older, younger *flow // of the same client and equally alive
@@ -147,7 +153,7 @@ func (f *flow) state() ruleset.State {
 
 // table holds a worker's flows. It is guarded by the worker's mutex.
 type table struct {
-	flows   map[Flow]*flow
+	flows   index
 	clients map[netip.Addr]*client
 	lists   [classes]flow // sentinels of rings
 	free    *flow         // chained by next
@@ -157,8 +163,9 @@ type table struct {
 // minSpare flows are kept for reuse, and as many more as there are in use.
 const minSpare = 1024
 
-func (t *table) init() {
-	t.flows, t.clients = map[Flow]*flow{}, map[netip.Addr]*client{}
+// init empties t and makes it ready for about so many flows.
+func (t *table) init(flows int) {
+	t.flows, t.clients = newIndex(flows), map[netip.Addr]*client{}
 	for c := range t.lists {
 		l := &t.lists[c]
 		l.prev, l.next = l, l
@@ -182,7 +189,7 @@ func (t *table) add(key Flow, now time.Time) *flow {
 
 // put takes in f, from wherever it is.
 func (t *table) put(f *flow, now time.Time) {
-	t.flows[f.Flow] = f
+	t.flows.add(f)
 	addr := clientNet(f.Flow)
 	c := t.clients[addr]
 	if c == nil {
@@ -217,12 +224,12 @@ func (t *table) take(f *flow) {
 	if f.client.flows--; f.client.flows == 0 {
 		delete(t.clients, f.client.addr)
 	}
-	delete(t.flows, f.Flow)
+	t.flows.remove(f)
 }
 
 func (t *table) remove(f *flow) {
 	t.take(f)
-	if t.spare < minSpare+len(t.flows) {
+	if t.spare < minSpare+t.flows.n {
 		*f = flow{next: t.free}
 		t.free = f
 		t.spare++

@@ -48,6 +48,7 @@ type follower struct {
 	lessor Lessor
 	leases *leases
 	copy   *lane.Copy // in hand
+	copyOf *lease     // that it took a token of
 	at     time.Time  // when the copies in hand were read
 	take   func(*lane.Copy)
 	edits  []lane.Edit // of the kernel's table, not made yet
@@ -68,7 +69,9 @@ const (
 	// laneAlive is how long leases may be used without a sign of life from us.
 	laneAlive = 2 * time.Second
 	// readEvery is how long copies wait while there are some.
-	readEvery = time.Millisecond
+	readEvery = 2 * time.Millisecond
+	// hurryFrom many copies at once mean that the follower gets too little of the processors.
+	hurryFrom = 2048
 	// restAfter many looks that found nothing it waits to be woken.
 	restAfter = 20
 	// laneOver is how long a session that has ended is known: there are thousands of them a second, and what comes
@@ -118,9 +121,12 @@ func (fl *follower) run(ctx context.Context) error {
 }
 
 func (fl *follower) readAll(ctx context.Context) error {
+	turn := takeThread()
 	for idle := 0; ctx.Err() == nil; {
 		fl.lane.Alive(laneAlive)
-		if fl.catchUp() > 0 {
+		n := fl.catchUp()
+		turn.hurry(n >= hurryFrom)
+		if n > 0 {
 			idle = 0
 		} else if idle++; idle > restAfter {
 			if err := fl.lane.Wait(time.Now().Add(lookEvery)); err != nil {
@@ -128,7 +134,7 @@ func (fl *follower) readAll(ctx context.Context) error {
 			}
 			continue
 		}
-		time.Sleep(readEvery)
+		turn.sleep(readEvery)
 	}
 	return nil
 }
@@ -160,10 +166,10 @@ func (fl *follower) read() int {
 
 // takeCopy follows one copy.
 func (fl *follower) takeCopy(c *lane.Copy) {
+	fl.copy, fl.copyOf = c, nil
 	if c.Token {
-		fl.leases.used(c.Lease)
+		fl.copyOf = fl.leases.used(c.Lease)
 	}
-	fl.copy = c
 	fl.judgeSafely(&queued{ip: c.IP, length: c.Length}, fl.at)
 	fl.copy = nil
 }
@@ -182,7 +188,7 @@ func (fl *follower) settle(client netip.Addr) {
 // and a greeting can still be held if it has not come yet, but it is too late to lead
 // the session to the responder.
 func (fl *follower) began(f *flow, action Action) Action {
-	f.laned, f.lease = true, fl.copy.Lease
+	f.laned, f.number, f.lease = true, fl.copy.Lease, fl.copyOf
 	if action == Pass {
 		return Pass
 	}
@@ -206,9 +212,17 @@ func (fl *follower) relet(f *flow, unasked bool, now time.Time) {
 
 // tighten lets the holder of f begin no more sessions than he may after what f did.
 func (fl *follower) tighten(f *flow, now time.Time) {
-	holder := fl.lessor.Holder(f.Client.Addr())
-	if given := fl.leases.given(holder); given > 0 {
-		fl.leases.limit(holder, min(given, fl.lessor.Lease(f.Flow, f.handle, leaseMost, now)))
+	var l *lease
+	if f.lease != nil {
+		l = fl.leases.now(f.lease)
+	} else {
+		l = fl.leases.of(fl.lessor.Holder(f.Client.Addr()))
+	}
+	if l == nil {
+		return
+	}
+	if n := fl.leases.outstanding(l); n > 0 {
+		fl.leases.limit(l, min(n, fl.lessor.Lease(f.Flow, f.handle, leaseMost, now)))
 	}
 }
 
@@ -293,7 +307,7 @@ func (fl *follower) giveAway(key Flow) *flow {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	fl.read()
-	f := fl.table.flows[key]
+	f := fl.table.flows.find(key)
 	if f == nil {
 		return nil
 	}
@@ -311,7 +325,7 @@ func (fl *follower) giveAway(key Flow) *flow {
 func (fl *follower) recover() {
 	fl.tally.losses++
 	err := fl.lane.LostEnds(func(k lane.Key, lost lane.End) {
-		if f := fl.table.flows[Flow(k)]; f != nil && f.tracker != nil && lost&(lane.FINUp|lane.FINDown|lane.RST) != 0 {
+		if f := fl.table.flows.find(Flow(k)); f != nil && f.tracker != nil && lost&(lane.FINUp|lane.FINDown|lane.RST) != 0 {
 			fl.tally.ends++
 			fl.end(f, session.EndUnknown, ended(session.EndUnknown), fl.at)
 			f.reset = true // who goes on has a new session: see follow
@@ -321,8 +335,8 @@ func (fl *follower) recover() {
 	if err != nil {
 		fl.tellOnce("learn which sessions ended", err)
 	}
-	for _, f := range fl.table.flows {
-		if f.tracker != nil && fl.lane.Lost(f.lease) > 0 {
+	for f := range fl.table.flows.all() {
+		if f.tracker != nil && fl.lane.Lost(f.number) > 0 {
 			fl.hand(f)
 		}
 	}

@@ -162,7 +162,7 @@ func (w *worker) letGoMatching(match func(Flow, any) bool) (out []verdict, n int
 		w.letGo(f, now)
 	}
 	// And of replies that are still to come.
-	for _, f := range w.table.flows {
+	for f := range w.table.flows.all() {
 		if (f.hold > 0 || !f.holdUntil.IsZero()) && match(f.Flow, f.handle) {
 			f.hold, f.holdUntil = 0, time.Time{}
 		}

@@ -24,7 +24,7 @@ func (w *worker) judge(p *queued, now time.Time) {
 		w.pass(p, passNotGoverned)
 		return
 	}
-	f := w.table.flows[key]
+	f := w.table.flows.find(key)
 	const kind = packet.SYN | packet.ACK | packet.FIN | packet.RST
 	if f == nil && w.fromLane(p, s.Flags&kind == packet.SYN) {
 		f = w.adopt(key, now)
@@ -45,7 +45,7 @@ func (w *worker) judge(p *queued, now time.Time) {
 		f = w.add(key, now)
 		w.current = f
 		f.midAir = true
-		f.tracker = session.New(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
+		f.tracker = w.track(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
 		w.table.touch(f, running, now)
 		w.count.midAir++
 		w.follow(p, f, dir, false, now)
@@ -62,7 +62,7 @@ func (w *worker) orient(s *packet.Segment) (key Flow, dir session.Direction, ok 
 	toServer, fromServer := slices.Contains(w.q.cfg.Ports, s.Dst.Port()), slices.Contains(w.q.cfg.Ports, s.Src.Port())
 	switch {
 	case toServer && fromServer:
-		if w.table.flows[up] == nil && (w.table.flows[down] != nil || s.Flags.Has(packet.SYN|packet.ACK)) {
+		if w.table.flows.find(up) == nil && (w.table.flows.find(down) != nil || s.Flags.Has(packet.SYN|packet.ACK)) {
 			return down, session.Down, true
 		}
 		return up, session.Up, true
@@ -141,7 +141,7 @@ func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 			fl.relet(f, w.lane != nil, now)
 		}
 	}
-	f.tracker = session.New(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
+	f.tracker = w.track(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
 	return f, action
 }
 
@@ -206,7 +206,7 @@ func (w *worker) resume(f *flow, now time.Time) *flow {
 		w.refuse(f, ruleset.Cut, session.EndCut, now)
 		return f
 	}
-	f.tracker = session.New(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
+	f.tracker = w.track(session.Options{MidAir: true, ImplicitTLS: key.Server.Port() == portSMTPS})
 	return f
 }
 
@@ -262,7 +262,7 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	clear(w.events)
 
 	f.listen(s, dir)
-	if c := f.classAfter(s, dir); c != aborted { // a reset's time runs on
+	if c := f.classAfter(s, dir); c != f.class || c != aborted && now.Sub(f.seen) >= touchEvery { // a reset's time runs on
 		w.table.touch(f, c, now)
 	}
 	switch {

@@ -86,7 +86,7 @@ func (w *worker) resetMatching(match func(Flow, any) bool, now time.Time) {
 			w.caught(cause, now)
 		}
 	}()
-	for _, f := range w.table.flows {
+	for f := range w.table.flows.all() {
 		if f.tracker != nil && match(f.Flow, f.handle) {
 			w.end(f, session.EndCut, ended(session.EndCut), now)
 		}
@@ -136,11 +136,11 @@ func (w *worker) settle(intact bool) error {
 func (w *worker) endAll() {
 	now := w.q.cfg.Now()
 	w.letGoAll(now) // nothing, unless the queue is broken
-	for _, f := range w.table.flows {
+	for f := range w.table.flows.all() {
 		w.end(f, session.EndShutdown, ended(session.EndShutdown), now)
 	}
-	w.q.flows.Add(-int64(len(w.table.flows)))
-	w.table.init()
+	w.q.flows.Add(-int64(w.table.flows.n))
+	w.table.init(w.q.cfg.MaxFlows)
 }
 
 // drain ends when the kernel has no packet left in the queue: shut, it takes no

@@ -66,6 +66,7 @@ type lease struct {
 	holder       string
 	number       uint32
 	given        int32
+	gone         bool         // evicted
 	addresses    []netip.Addr // that may use it, of that generation
 	generation   uint64
 	older, newer *lease
@@ -78,12 +79,14 @@ func newLeases(kernel tokens, most int) *leases {
 }
 
 // used notes that the copy of a SYN which used a token of lease number was read.
-func (b *leases) used(number uint32) {
+func (b *leases) used(number uint32) *lease {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.numbered(number); l != nil && l.given > 0 {
+	l := b.numbered(number)
+	if l != nil && l.given > 0 {
 		l.given--
 	}
+	return l
 }
 
 func (b *leases) numbered(number uint32) *lease {
@@ -119,22 +122,36 @@ func (b *leases) recallNumber(number uint32) {
 	}
 }
 
-// given is how many sessions holder may begin unasked, those included whose copies
-// were not read yet.
-func (b *leases) given(holder string) int {
+// of is the lease of holder; nil if it has none.
+func (b *leases) of(holder string) *lease {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.holders[holder]; l != nil {
-		return int(l.given)
-	}
-	return 0
+	return b.holders[holder]
 }
 
-// limit takes back what holder has beyond sessions, as far as the kernel still has it.
-func (b *leases) limit(holder string, sessions int) {
+// now is the lease that the holder of l has now.
+func (b *leases) now(l *lease) *lease {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.holders[holder]; l != nil && int32(sessions) < l.given {
+	if l.gone {
+		return b.holders[l.holder]
+	}
+	return l
+}
+
+// outstanding is how many sessions may begin unasked with l, those included whose copies
+// were not read yet.
+func (b *leases) outstanding(l *lease) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return int(l.given)
+}
+
+// limit takes back what l has beyond sessions, as far as the kernel still has it.
+func (b *leases) limit(l *lease, sessions int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !l.gone && int32(sessions) < l.given {
 		b.bring(l, int32(sessions))
 	}
 }
@@ -252,6 +269,7 @@ func (b *leases) evict(keep *lease) bool {
 				b.drop(addr)
 			}
 		}
+		l.gone = true
 		l.older.newer, l.newer.older = l.newer, l.older
 		delete(b.holders, l.holder)
 		b.all[l.number] = nil

@@ -188,7 +188,7 @@ func (w *worker) stats() QueueStats {
 	if !w.take() {
 		return QueueStats{Number: w.number, Hangs: true}
 	}
-	c, flows, last := w.count, len(w.table.flows), w.last
+	c, flows, last := w.count, w.table.flows.n, w.last
 	w.mu.Unlock()
 
 	s := QueueStats{

@@ -34,10 +34,11 @@ type worker struct {
 	out      []verdict // given, not sent yet
 	segment  packet.Segment
 	events   []session.Event
-	current  *flow       // of the packet in hand, for the one who cleans up after a panic
-	answered bool        // the packet in hand has its verdict, or is held
-	broken   error       // sending failed
-	last     KernelQueue // at the end of run
+	idle     []*session.Tracker // of sessions that are over, for the next ones
+	current  *flow              // of the packet in hand, for the one who cleans up after a panic
+	answered bool               // the packet in hand has its verdict, or is held
+	broken   error              // sending failed
+	last     KernelQueue        // at the end of run
 	panicked time.Time
 
 	asking sync.Mutex
@@ -46,7 +47,7 @@ type worker struct {
 
 func newWorker(q *Queues, number uint16, r reader) *worker {
 	w := &worker{q: q, number: number, reader: r, timeouts: defaultTimeouts, wake: make(chan struct{}, 1), abandoned: make(chan struct{})}
-	w.table.init()
+	w.table.init(q.cfg.MaxFlows)
 	return w
 }
 
@@ -270,6 +271,21 @@ func (w *worker) forget(f *flow) {
 	w.q.flows.Add(-1)
 }
 
+// maxIdle bounds worker.idle: half a megabyte.
+const maxIdle = 256
+
+// track makes a tracker.
+func (w *worker) track(opt session.Options) *session.Tracker {
+	n := len(w.idle)
+	if n == 0 {
+		return session.New(opt)
+	}
+	t := w.idle[n-1]
+	w.idle = w.idle[:n-1]
+	t.Reset(opt)
+	return t
+}
+
 // end closes f, if it is open: what it holds goes on and the policy hears of it.
 // f stays in the table for its stragglers.
 func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
@@ -294,6 +310,9 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	w.table.touch(f, over, at)
 	w.count.ended[as]++
 	w.close(f, t, session.Facts{EndReason: why}, at)
+	if len(w.idle) < maxIdle {
+		w.idle = append(w.idle, t)
+	}
 	if w.lane != nil && f.wanted == ruleset.Cut {
 		w.lane.hand(f) // for the answer to its next packet
 	}

@@ -54,7 +54,14 @@ type Tracker struct {
 
 // New makes the tracker of one session.
 func New(opt Options) *Tracker {
-	t := &Tracker{opt: opt}
+	t := &Tracker{}
+	t.Reset(opt)
+	return t
+}
+
+// Reset makes t, whose session is over, the tracker of another one.
+func (t *Tracker) Reset(opt Options) {
+	*t = Tracker{opt: opt}
 	t.up.fin, t.down.fin = -1, -1
 	switch {
 	case opt.MidAir:
@@ -64,7 +71,6 @@ func New(opt Options) *Tracker {
 	default:
 		t.server.waiting.push(greeting, 0)
 	}
-	return t
 }
 
 // Segment takes one segment in the order of arrival and appends what it told

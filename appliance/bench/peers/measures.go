@@ -16,8 +16,8 @@ import (
 
 func measures() []measure {
 	type needs = []func(context.Context, *rig) error
-	machine := quantity{"machine", "CPU s of the machine / 1000", true}
-	governor := quantity{"governor", "CPU s of the governor / 1000", false}
+	machine := quantity{"machine", "CPU us of the machine / session", true}
+	governor := quantity{"governor", "CPU us of the governor / session", false}
 	return []measure{
 		{name: "sessions", title: "Sessions a second",
 			how:        "smtp-source (32 at once, from 4000 addresses in turn by a preloaded library) to smtp-sink, each session one message of 2 kB; what ended within a sample is counted at the server.",
@@ -45,7 +45,7 @@ func measures() []measure {
 			needs: needs{unpackTools}, take: iperf(false)},
 		{name: "latency", title: "Time of a session under light load",
 			how:        "A client in Go begins 200 sessions a second, whatever becomes of them, to smtp-sink, each with one message of 2 kB: from the connect to the answer to QUIT, in microseconds.",
-			quantities: []quantity{{"p50", "us, p50", true}, {"p99", "us, p99", false}, {"machine", "CPU s of the machine / 1000", false}, governor},
+			quantities: []quantity{{"p50", "us, p50", true}, {"p99", "us, p99", false}, {"machine", "CPU us of the machine / session", false}, governor},
 			needs:      needs{unpackTools}, begin: beginSink, take: latency},
 		{name: "attack", title: "Lawful connections a second while one subscriber floods",
 			how:        "The same load as for sessions a second, while one bot sends 60,000 SYNs a second from one address; what the bot gets through is dropped at the server's interface. mailweir cuts it by itself.",
@@ -175,15 +175,15 @@ func sessions(ctx context.Context, r *rig, run *running) error {
 		return errors.New("not one session came to its end")
 	}
 	run.values["rate"] = ended / run.used.took.Seconds()
-	run.perThousand(ended)
+	run.perSession(ended)
 	return r.within(ctx, run)
 }
 
-// perThousand notes the CPU time of so many sessions.
-func (run *running) perThousand(n float64) {
-	run.values["machine"] = run.used.machine.Seconds() * 1000 / n
+// perSession notes the CPU time of each of so many sessions, in microseconds.
+func (run *running) perSession(n float64) {
+	run.values["machine"] = run.used.machine.Seconds() * 1e6 / n
 	if run.pid != 0 {
-		run.values["governor"] = run.used.governor.Seconds() * 1000 / n
+		run.values["governor"] = run.used.governor.Seconds() * 1e6 / n
 	}
 }
 
@@ -207,7 +207,7 @@ func (r *rig) loaded(ctx context.Context, run *running, task loadTask) (loadResu
 	if l.Done == 0 {
 		return l, errors.New("not one session came to its end")
 	}
-	run.perThousand(float64(l.All))
+	run.perSession(float64(l.All))
 	return l, r.within(ctx, run)
 }
 
