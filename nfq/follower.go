@@ -70,8 +70,6 @@ const (
 	laneAlive = 2 * time.Second
 	// readEvery is how long copies wait while there are some.
 	readEvery = 2 * time.Millisecond
-	// hurryFrom many copies at once mean that the follower gets too little of the processors.
-	hurryFrom = 2048
 	// restAfter many looks that found nothing it waits to be woken.
 	restAfter = 20
 	// laneOver is how long a session that has ended is known: there are thousands of them a second, and what comes
@@ -121,12 +119,9 @@ func (fl *follower) run(ctx context.Context) error {
 }
 
 func (fl *follower) readAll(ctx context.Context) error {
-	turn := takeThread()
 	for idle := 0; ctx.Err() == nil; {
 		fl.lane.Alive(laneAlive)
-		n := fl.catchUp()
-		turn.hurry(n >= hurryFrom)
-		if n > 0 {
+		if fl.catchUp() > 0 {
 			idle = 0
 		} else if idle++; idle > restAfter {
 			if err := fl.lane.Wait(time.Now().Add(lookEvery)); err != nil {
@@ -134,7 +129,7 @@ func (fl *follower) readAll(ctx context.Context) error {
 			}
 			continue
 		}
-		turn.sleep(readEvery)
+		time.Sleep(readEvery)
 	}
 	return nil
 }
