@@ -13,7 +13,8 @@ import (
 type class uint8
 
 const (
-	over     class = iota // ended; known a while longer, for its stragglers
+	closed   class = iota // ended by both sides' FIN; known for what comes twice
+	over                  // ended otherwise; known a while longer, for its stragglers
 	aborted               // a reset was seen; whether its receiver took it, the next seconds tell
 	halfOpen              // the server has not answered the SYN
 	answered              // it has, but nobody said anything yet
@@ -32,8 +33,10 @@ type timeouts [classes]time.Duration
 // defaultTimeouts: a client waits 5 minutes for the greeting, and the longest
 // wait of a client is 10 minutes for the reply to the end of data (RFC 5321,
 // section 4.5.3.2); a released flow is silent towards us while mail flows. What
-// goes on after a reset does so at once.
+// goes on after a reset does so at once. After both sides' FIN nothing is said any
+// more, and of such flows there are thousands a second.
 var defaultTimeouts = timeouts{
+	closed:   2 * time.Second,
 	over:     30 * time.Second,
 	aborted:  5 * time.Second,
 	halfOpen: time.Minute,

@@ -72,9 +72,6 @@ const (
 	readEvery = 2 * time.Millisecond
 	// restAfter many looks that found nothing it waits to be woken.
 	restAfter = 20
-	// laneOver is how long a session that has ended is known: there are thousands of them a second, and what comes
-	// later passes all the same.
-	laneOver = 2 * time.Second
 	// lookEvery is the longest it waits.
 	lookEvery = 500 * time.Millisecond
 	// bulkFrom is after how many bytes of a message the client's packets are not
@@ -86,7 +83,6 @@ func newFollower(q *Queues, l FastLane, lessor Lessor, most int) *follower {
 	fl := &follower{lane: l, lessor: lessor, leases: newLeases(l, most)}
 	fl.worker = newWorker(q, 0, &noVerdicts{})
 	fl.worker.lane = fl
-	fl.timeouts[over] = laneOver
 	fl.take = fl.takeCopy
 	return fl
 }

@@ -97,7 +97,7 @@ func (w *worker) resetMatching(match func(Flow, any) bool, now time.Time) {
 // before it was through.
 func (w *worker) sweep(now time.Time) (more bool) {
 	n := 0
-	for c := classes; c > 0; { // over is the last: others come there
+	for c := classes; c > 0; { // over and closed are the last: others come there
 		c--
 		for f := w.table.oldest(c); f != nil && now.Sub(f.seen) >= w.timeouts[c]; f = w.table.oldest(c) {
 			if n++; n > sweepAtOnce {

@@ -99,15 +99,24 @@ func newBuffers(queue uint16) *fast {
 	return r
 }
 
+// yields is how often the reader lets others have the processor before it waits: who
+// waits is woken for the first packet that comes, and gets no other with it.
+const yields = 1
+
 // receiveFrom is called by the poller with the descriptor; false means that it
 // should wait until there is something to read.
 func (r *fast) receiveFrom(fd uintptr) bool {
+	tries := 0
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])), uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
+			if tries++; tries <= yields {
+				_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // cannot fail
+				continue
+			}
 			return false
 		case 0:
 			r.got, r.errno = int(n), 0

@@ -228,7 +228,7 @@ func (w *worker) room(key Flow, opens bool, now time.Time) bool {
 	if w.q.flows.Load() < int64(w.q.cfg.MaxFlows) {
 		return true
 	}
-	for _, c := range [...]class{over, aborted, halfOpen} {
+	for _, c := range [...]class{closed, over, aborted, halfOpen} {
 		if f := w.table.oldest(c); f != nil {
 			w.evict(f, now)
 			return true
@@ -307,7 +307,11 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	}
 	f.tracker = nil
 	f.hold, f.holdUntil = 0, time.Time{}
-	w.table.touch(f, over, at)
+	if why == session.EndFIN && f.wanted == ruleset.See {
+		w.table.touch(f, closed, at)
+	} else {
+		w.table.touch(f, over, at)
+	}
 	w.count.ended[as]++
 	w.close(f, t, session.Facts{EndReason: why}, at)
 	if len(w.idle) < maxIdle {
