@@ -90,6 +90,7 @@ type Appliance struct {
 	web      *webadmin.Server
 	health   *health
 	traffic  *traffic
+	census   census
 
 	since    atomic.Pointer[time.Time] // of the mode
 	clock    wallClock

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -111,6 +112,21 @@ func (f *fastLane) status() (how, why string) {
 		how = f.lane.How()
 	}
 	return how, why
+}
+
+// unusable is why nobody can begin a session unasked, and the same for people; "" when
+// that is not so.
+func (f *fastLane) unusable() (reason, why string) {
+	how, why := f.status()
+	switch {
+	case f.lane == nil:
+		return laneOff, "the fast lane is off: " + why
+	case how == "":
+		return laneNotAttached, "the fast lane is on no interface: " + cmp.Or(why, "not yet")
+	case !f.lane.IsAlive():
+		return laneNotAlive, "nobody reads the copies of the fast lane at the moment"
+	}
+	return "", ""
 }
 
 // view is what status says of it.

@@ -217,6 +217,11 @@ func (l *Lane) Alive(for_ time.Duration) {
 	atomic.StoreUint64(&l.control.AliveUntil, uint64(max(monotonic()+int64(for_), 0)))
 }
 
+// IsAlive reports whether leases are good now.
+func (l *Lane) IsAlive() bool {
+	return uint64(monotonic()) < atomic.LoadUint64(&l.control.AliveUntil)
+}
+
 // Generation is that of the sources that are known. It is never zero.
 func (l *Lane) Generation() uint32 { return atomic.LoadUint32(&l.control.Generation) }
 
