@@ -169,6 +169,24 @@ func (f *fastLane) detach() error {
 	return f.lane.Detach()
 }
 
+// lookAtLane puts the fast lane on interfaces that came, and writes the ruleset again
+// when somebody has begun to ask conntrack, or nobody does any more.
+func (a *Appliance) lookAtLane() {
+	before := a.lane.foreigners()
+	if err := a.lane.look(); err != nil {
+		return // not to be asked now: the next look tells
+	}
+	now := a.lane.foreigners()
+	if (before == "") != (now == "") {
+		a.log.Info("packets of the fast lane are tracked only where somebody else asks conntrack", "now", cmp.Or(now, "nobody"))
+		if err := a.steer(a.cfg.Load()); err != nil {
+			a.log.Error("write the ruleset again", "err", err)
+		}
+		return
+	}
+	a.lane.attach(a.cfg.Load())
+}
+
 // cutting is the kernel's means to cut, the lane's included. A new ruleset cuts nobody,
 // and neither does the lane then.
 func (f *fastLane) cutting(rs kernelCutter) kernelCutter {
