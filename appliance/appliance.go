@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -90,6 +91,7 @@ type Appliance struct {
 	health   *health
 	traffic  *traffic
 	census   census
+	floods   *floods // nil: no fast lane
 
 	since    atomic.Pointer[time.Time] // of the mode
 	clock    wallClock
@@ -158,6 +160,9 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	}
 	a.lane = openLane(cfg, a.log)
 	a.lane.act(modeOf(cfg))
+	if a.lane.lane != nil {
+		a.floods = &floods{flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
+	}
 	processors(int(queueCount(cfg)))
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
@@ -294,6 +299,9 @@ func (a *Appliance) run(ctx context.Context) error {
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
 	err = errors.Join(err, a.unsteer())
+	if a.floods != nil {
+		a.floods.end()
+	}
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow())
 	return errors.Join(err, endWriter())
 }

@@ -86,8 +86,6 @@ func (h *health) watchLane(now, last *nfq.LaneStats) {
 		{"late", "fast lane", grown(now.Late, last.Late), "sessions began unasked in the moment in which they no longer might"},
 		{"panic", "fast lane", grown(now.Panics, last.Panics), "a copy was not understood; please report this"},
 		{"flood", "cut", grown(now.CutDropped, last.CutDropped), "SYNs of who is cut, beyond those that are answered with a reset, were dropped on arrival"},
-		{"flood", "by source", grown(now.FloodDropped, last.FloodDropped), "SYNs of a source that sends far too many were dropped on arrival"},
-		{"flood", "by source", grown(now.FloodPassed, last.FloodPassed), "SYNs of a source that sends far too many passed unjudged"},
 		{"flood", "in all", grown(now.TotalDropped, last.TotalDropped), "more SYNs than can be judged; these were dropped on arrival"},
 		{"flood", "in all", grown(now.TotalPassed, last.TotalPassed), "more SYNs than can be judged; these passed unjudged"},
 	} {

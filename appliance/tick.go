@@ -25,7 +25,11 @@ func (a *Appliance) tick(ctx context.Context) error {
 		case <-t.C:
 			a.settled(a.gov.Tick(a.now()))
 			a.expired()
-			a.health.watch(a.queues.Stats())
+			stats := a.queues.Stats()
+			a.health.watch(stats)
+			if a.floods != nil {
+				a.floods.watch(stats.Lane)
+			}
 			if n++; n%rulesetLook == 0 {
 				a.resteer()
 			}
