@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/nfq"
 	"github.com/mailweir/mailweir/nfq/lane"
@@ -25,6 +26,7 @@ type fastLane struct {
 	mu      sync.Mutex // guards all below
 	why     string     // not in use, or not everywhere
 	foreign string     // who else asks conntrack, so that packets are tracked
+	broken  string     // why its copies cannot be read; it is on no interface then
 }
 
 // More new connections a second than this from one address, and so many at once, all of
@@ -69,9 +71,13 @@ func (f *fastLane) attach(cfg *config.Config) {
 	if f.lane == nil {
 		return
 	}
-	missing, err := f.lane.Attach(cfg.Network.SubscriberInterfaces, cfg.Network.UpstreamInterfaces)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.broken != "" {
+		f.why = f.broken
+		return
+	}
+	missing, err := f.lane.Attach(cfg.Network.SubscriberInterfaces, cfg.Network.UpstreamInterfaces)
 	f.why = ""
 	switch {
 	case err != nil:
@@ -79,6 +85,20 @@ func (f *fastLane) attach(cfg *config.Config) {
 	case len(missing) > 0:
 		f.why = "not there: " + strings.Join(missing, ", ")
 	}
+}
+
+// brokeDown is told why the copies cannot be read, and nil when they can be again. It
+// reports what went wrong besides.
+func (f *fastLane) brokeDown(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = ""
+	if err == nil {
+		return nil
+	}
+	f.broken = err.Error()
+	f.why = f.broken
+	return f.lane.Detach()
 }
 
 // look finds out whether packets may go untracked.
@@ -184,7 +204,32 @@ func (a *Appliance) lookAtLane() {
 		}
 		return
 	}
-	a.lane.attach(a.cfg.Load())
+	a.relane()
+}
+
+// laneBroken is told why the fast lane cannot be read, and nil when it is to be used
+// again. Meanwhile everything waits for its verdict: slower, and otherwise the same.
+func (a *Appliance) laneBroken(err error) {
+	if failed := a.lane.brokeDown(err); failed != nil {
+		a.log.Error("take the fast lane off the interfaces", "err", failed)
+	}
+	if err == nil {
+		a.log.Info("the fast lane is in use again")
+		a.health.end("fast_lane")
+		a.relane()
+		return
+	}
+	a.log.Error("the fast lane cannot be read; every session waits for its verdict until it can", "err", err)
+	a.health.begin(records.HealthFacts{What: "fast_lane", Detail: "copies cannot be read: " + err.Error() + "; every session waits for its verdict, and it is tried again"})
+}
+
+// relane puts the lane on the interfaces.
+func (a *Appliance) relane() {
+	a.steering.Lock()
+	defer a.steering.Unlock()
+	if !a.stopping {
+		a.lane.attach(a.cfg.Load())
+	}
 }
 
 // cutting is the kernel's means to cut, the lane's included. A new ruleset cuts nobody,

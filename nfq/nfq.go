@@ -64,6 +64,9 @@ type Config struct {
 
 	Lane      FastLane // nil: every session waits for a verdict. Policy is a Lessor then.
 	MaxLeases int      // holders that have a lease at once; 0: 65536
+	// LaneBroken is told why copies cannot be waited for. The lane is given up then, and tried again
+	// later: nil says that it is in use again. nil: nobody is told.
+	LaneBroken func(error)
 
 	HungAfter time.Duration // a reader that has a batch in hand for so long is replaced; 0: 10 s
 
@@ -99,6 +102,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxLeases == 0 {
 		c.MaxLeases = 1 << 16
+	}
+	if c.LaneBroken == nil {
+		c.LaneBroken = func(error) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -206,9 +212,7 @@ func (q *Queues) Run(ctx context.Context) error {
 	group.Go(func() error { return q.watch(ctx, start) })
 	if fl := q.follower; fl != nil {
 		group.Go(func() error {
-			if err := fl.run(ctx); err != nil {
-				return fmt.Errorf("fast lane: %w", err)
-			}
+			fl.run(ctx)
 			return nil
 		})
 	}
