@@ -41,6 +41,7 @@ const (
 
 	saveEvery   = time.Second     // changed budgets go to disk; what a crash may forget
 	rulesetLook = 5               // seconds between two looks whether our table is still there
+	laneLook    = 2               // seconds between two looks whether the fast lane is where it belongs
 	crowdLook   = 60              // seconds between two looks for many behind one address, and for cases too old to keep
 	drainLimit  = 5 * time.Second // for records on their way when we stop
 )

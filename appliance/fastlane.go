@@ -23,6 +23,8 @@ import (
 type fastLane struct {
 	lane *lane.Lane // nil: not in use
 
+	taken string // from where it was taken last; guarded by Appliance.steering
+
 	mu      sync.Mutex // guards all below
 	why     string     // not in use, or not everywhere
 	foreign string     // who else asks conntrack, so that packets are tracked
@@ -66,16 +68,19 @@ func (f *fastLane) forQueues() nfq.FastLane {
 }
 
 // attach puts the lane on the interfaces that are there. It is called again and again,
-// since interfaces come and go.
-func (f *fastLane) attach(cfg *config.Config) {
+// since interfaces come and go. taken are those from which somebody took it away.
+func (f *fastLane) attach(cfg *config.Config) (taken []string) {
 	if f.lane == nil {
-		return
+		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.broken != "" {
 		f.why = f.broken
-		return
+		return nil
+	}
+	if taken = f.lane.Taken(); len(taken) > 0 {
+		_ = f.lane.Detach() // what is there is in use again a moment later
 	}
 	missing, err := f.lane.Attach(cfg.Network.SubscriberInterfaces, cfg.Network.UpstreamInterfaces)
 	f.why = ""
@@ -85,6 +90,7 @@ func (f *fastLane) attach(cfg *config.Config) {
 	case len(missing) > 0:
 		f.why = "not there: " + strings.Join(missing, ", ")
 	}
+	return taken
 }
 
 // brokeDown is told why the copies cannot be read, and nil when they can be again. It
@@ -228,7 +234,34 @@ func (a *Appliance) relane() {
 	a.steering.Lock()
 	defer a.steering.Unlock()
 	if !a.stopping {
-		a.lane.attach(a.cfg.Load())
+		a.attachLane(a.cfg.Load())
+	}
+}
+
+// attachLane puts the lane on the interfaces, and says when it was taken away from some or
+// cannot be put everywhere. The caller holds a.steering.
+func (a *Appliance) attachLane(cfg *config.Config) {
+	taken := a.lane.attach(cfg)
+	if a.lane.lane == nil {
+		return
+	}
+	if len(taken) > 0 {
+		a.lane.taken = strings.Join(taken, ", ")
+		a.queues.Gap()
+		a.log.Error("the program of the fast lane was taken away; attaching it again", "interfaces", a.lane.taken)
+	}
+	if a.lane.taken != "" {
+		a.health.often(records.HealthFacts{What: "fast_lane_taken", Target: a.lane.taken, Count: uint64(min(len(taken), 1)),
+			Detail: "somebody removed the program from the interface, or the interface was made anew; it is put back, and meanwhile every session waited for its verdict"})
+	}
+	if how, why := a.lane.status(); why != "" {
+		where := "it is on no interface"
+		if how != "" {
+			where = "it is not on every interface"
+		}
+		a.health.begin(records.HealthFacts{What: "fast_lane", Target: "interfaces", Detail: where + ": " + why})
+	} else {
+		a.health.endOf("fast_lane", "interfaces")
 	}
 }
 

@@ -36,7 +36,7 @@ func (a *Appliance) steer(cfg *config.Config) error {
 	if old := a.rules.Swap(rs); old != nil {
 		old.Close()
 	}
-	a.lane.attach(cfg)
+	a.attachLane(cfg)
 	return nil
 }
 

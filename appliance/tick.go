@@ -30,8 +30,11 @@ func (a *Appliance) tick(ctx context.Context) error {
 			if a.floods != nil {
 				a.floods.watch(stats.Lane)
 			}
-			if n++; n%rulesetLook == 0 {
+			switch n++; {
+			case n%rulesetLook == 0:
 				a.resteer()
+			case n%laneLook == 0:
+				a.relane()
 			}
 			if n%crowdLook == 0 {
 				a.lookAtCrowds()

@@ -67,3 +67,23 @@ func (fl *follower) giveUp() {
 	}
 	fl.flush()
 }
+
+// Gap says that packets of sessions that began unasked may have gone by without a copy:
+// the program was away from an interface. Those sessions go on through the queues, and
+// whoever is silent for a minute from now on has ended unseen.
+func (q *Queues) Gap() {
+	fl := q.follower
+	if fl == nil {
+		return
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.read()
+	for _, f := range fl.table.flows {
+		if f.tracker != nil {
+			fl.hand(f)
+			fl.table.touch(f, halfOpen, fl.at)
+		}
+	}
+	fl.flush()
+}

@@ -101,3 +101,30 @@ func TestABrokenLaneIsGivenUpAndTriedAgain(t *testing.T) {
 		<-ended
 	})
 }
+
+// The program was away from an interface: what ended meanwhile ends a minute later, what
+// goes on does so through the queues.
+func TestAfterAGapNobodyRunsForEver(t *testing.T) {
+	b := newTwoLanes(t, 5)
+	b.send(newTalk(4000).syn())
+	silent, goesOn := newTalk(4001), newTalk(4002)
+	for _, c := range []*talk{silent, goesOn} {
+		b.send(c.syn(), c.synAck(), c.reply("220 hi\r\n"))
+	}
+	b.q.Gap()
+	if way := b.send(goesOn.say("NOOP\r\n")); way != "handed" {
+		t.Errorf("who goes on does so by the way %s", way)
+	}
+	b.later(30 * time.Second)
+	b.send(goesOn.reply("250 ok\r\n"))
+	b.later(31 * time.Second)
+	b.q.follower.tend(b.now, nil)
+	var closed []uint16
+	for _, c := range b.lessor.closed() {
+		closed = append(closed, c.flow.Client.Port())
+	}
+	if !slices.Contains(closed, 4001) || slices.Contains(closed, 4002) {
+		t.Errorf("ended: %v, want 4001 and not 4002", closed)
+	}
+	newBench(t, Config{}).q.Gap() // without a fast lane it does nothing
+}
