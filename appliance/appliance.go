@@ -4,6 +4,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type Options struct {
 	Reload              <-chan os.Signal // each value: read the configuration again
 	Ready               func()           // called once packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
+	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is
 }
 
 // Appliance is one running box.
@@ -92,6 +94,7 @@ type Appliance struct {
 	health   *health
 	traffic  *traffic
 	census   census
+	size     sizes
 	floods   *floods // nil: no fast lane
 
 	since    atomic.Pointer[time.Time] // of the mode
@@ -159,7 +162,9 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if a.kernel, err = ruleset.Probe(); err != nil {
 		return fmt.Errorf("find out what the kernel can do: %w", err)
 	}
-	a.lane = openLane(cfg, a.log)
+	a.size = sizesFor(memoryHere())
+	a.size.ring = cmp.Or(a.opt.LaneRing, a.size.ring)
+	a.lane = openLane(cfg, a.size, a.log)
 	a.lane.act(modeOf(cfg))
 	if a.lane.lane != nil {
 		a.floods = &floods{flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}

@@ -38,7 +38,7 @@ const floodRate, floodBurst = 200, 1000
 
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
-func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
+func openLane(cfg *config.Config, size sizes, log *slog.Logger) *fastLane {
 	f := &fastLane{}
 	if cfg.Queue.FastLane == config.Off {
 		f.why = "queue.fast_lane is off"
@@ -50,6 +50,7 @@ func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
 		Mask: marks.Mask, Fast: marks.Fast(), See: marks.Value(ruleset.See),
 		Routed: cfg.Network.Topology == config.Routed, FailOpen: cfg.Network.FailOpen(),
 		FloodRate: floodRate, FloodBurst: floodBurst, Log: log,
+		Flows: size.flows, Sources: size.sources, Leases: size.leases, Blocked: size.blocked, Metered: size.metered, RingBytes: size.ring,
 	})
 	if err != nil {
 		f.why = err.Error()
