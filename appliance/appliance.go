@@ -266,6 +266,7 @@ func (a *Appliance) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			a.ready.Store(false)
+			a.stopSteering()
 			if err := a.lane.detach(); err != nil {
 				a.log.Error("stop the fast lane", "err", err)
 			}
@@ -305,9 +306,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
 	err = errors.Join(err, a.unsteer())
-	if a.floods != nil {
-		a.floods.end()
-	}
+	a.tellRest()
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow())
 	return errors.Join(err, endWriter())
 }

@@ -108,6 +108,12 @@ func (f *fastLane) brokeDown(err error) error {
 	return f.lane.Detach()
 }
 
+func (f *fastLane) isBroken() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.broken != ""
+}
+
 // look finds out whether packets may go untracked.
 func (f *fastLane) look() error {
 	if f.lane == nil {
@@ -255,13 +261,15 @@ func (a *Appliance) attachLane(cfg *config.Config) {
 		a.health.often(records.HealthFacts{What: "fast_lane_taken", Target: a.lane.taken, Count: uint64(min(len(taken), 1)),
 			Detail: "somebody removed the program from the interface, or the interface was made anew; it is put back, and meanwhile every session waited for its verdict"})
 	}
-	if how, why := a.lane.status(); why != "" {
+	switch how, why := a.lane.status(); {
+	case a.lane.isBroken(): // which is told already
+	case why != "":
 		where := "it is on no interface"
 		if how != "" {
 			where = "it is not on every interface"
 		}
 		a.health.begin(records.HealthFacts{What: "fast_lane", Target: "interfaces", Detail: where + ": " + why})
-	} else {
+	default:
 		a.health.endOf("fast_lane", "interfaces")
 	}
 }

@@ -70,6 +70,18 @@ func (fs *floods) watch(s *nfq.LaneStats) {
 	}
 }
 
+// tellRest tells, at the end, what was dropped and is in no record yet.
+func (a *Appliance) tellRest() {
+	a.health.flush()
+	if a.floods == nil {
+		return
+	}
+	if s, err := a.lane.lane.Stats(); err == nil {
+		a.floods.watch(&nfq.LaneStats{Stats: s})
+	}
+	a.floods.end()
+}
+
 // end tells what is not told yet.
 func (fs *floods) end() {
 	now := fs.now()

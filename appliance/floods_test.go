@@ -87,3 +87,19 @@ func TestEverySYNOfAFloodIsInOneRecord(t *testing.T) {
 		t.Errorf("at the end: %v", said)
 	}
 }
+
+func TestWhatHappensOftenIsToldInTheEnd(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	var said []string
+	h := &health{now: func() time.Time { return now }, say: func(e records.Entry) bool { said = append(said, e.Text); return true }}
+	for range 5 {
+		h.often(records.HealthFacts{What: "flood", Target: "cut", Count: 3})
+		now = now.Add(time.Second)
+	}
+	h.flush()
+	h.flush()
+	if want := []string{"flood cut: 3", "flood cut: 12"}; !slices.Equal(said, want) {
+		t.Errorf("told %q, want %q", said, want)
+	}
+}

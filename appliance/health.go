@@ -104,7 +104,7 @@ func (h *health) often(f records.HealthFacts) {
 	key := f.What + "/" + f.Target + "/" + f.Detail
 	c := h.counted[key]
 	if c == nil {
-		c = &counted{}
+		c = &counted{what: f}
 		h.counted[key] = c
 	}
 	c.n += f.Count
@@ -118,8 +118,25 @@ func (h *health) often(f records.HealthFacts) {
 	}
 }
 
+// flush tells what often has not told yet.
+func (h *health) flush() {
+	h.mu.Lock()
+	var rest []records.HealthFacts
+	for _, c := range h.counted {
+		if c.n > 0 {
+			c.what.Count, c.n = c.n, 0
+			rest = append(rest, c.what)
+		}
+	}
+	h.mu.Unlock()
+	for _, f := range rest {
+		h.tell(f)
+	}
+}
+
 // counted is what happened since it was last told.
 type counted struct {
+	what records.HealthFacts
 	n    uint64
 	told time.Time
 }

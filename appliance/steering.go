@@ -40,12 +40,18 @@ func (a *Appliance) steer(cfg *config.Config) error {
 	return nil
 }
 
+// stopSteering sees to it that nothing is steered to us, or attached, any more.
+func (a *Appliance) stopSteering() {
+	a.steering.Lock()
+	defer a.steering.Unlock()
+	a.stopping = true
+}
+
 // disarm takes the rules out and keeps the hooks, and with them the packets that
 // still wait for our verdict.
 func (a *Appliance) disarm() {
 	a.steering.Lock()
 	defer a.steering.Unlock()
-	a.stopping = true
 	rs := a.rules.Load()
 	if rs == nil {
 		return

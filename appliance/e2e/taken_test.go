@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/appliance/lab"
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // takeLinks does what `bpftool link detach` does with all links at an interface.
@@ -94,6 +97,9 @@ func TestTheFastLaneComesBack(t *testing.T) {
 	mail("without wan0 in the lane")
 	if f := b.status().Lanes.Fast; f.On || f.Why == "" {
 		t.Errorf("without wan0: %+v", f)
+	}
+	if !slices.ContainsFunc(b.status().Problems, func(p webadmin.Problem) bool { return strings.HasPrefix(p.What, "The fast lane is not in use") }) {
+		t.Errorf("without wan0 the problems are %+v", b.status().Problems)
 	}
 	if next := b.subscriber("home").Lane; next.Reason != "not_attached" {
 		t.Errorf("without wan0 his next session: %+v", next)
