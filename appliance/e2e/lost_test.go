@@ -18,12 +18,19 @@ import (
 )
 
 // ringEnv makes of the test's own binary a `mailweir run` whose fast lane has so many bytes
-// for copies; no option of mailweir's does that.
+// for copies, and which breaks it at SIGUSR1; no option of mailweir's does that.
 const ringEnv = "MAILWEIR_E2E_RING"
 
 func runWithRing(ring string) int {
 	ctx, end := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer end()
+	breaks := make(chan os.Signal, 1)
+	signal.Notify(breaks, syscall.SIGUSR1)
+	go func() {
+		for range breaks {
+			fmt.Fprintln(os.Stderr, "broke:", breakRing())
+		}
+	}()
 	bytes, err := strconv.Atoi(ring)
 	if err == nil { // run --config FILE --data DIR
 		err = appliance.Run(ctx, appliance.Options{
