@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -41,6 +42,7 @@ const (
 
 	saveEvery   = time.Second     // changed budgets go to disk; what a crash may forget
 	rulesetLook = 5               // seconds between two looks whether our table is still there
+	laneLook    = 2               // seconds between two looks whether the fast lane is where it belongs
 	crowdLook   = 60              // seconds between two looks for many behind one address, and for cases too old to keep
 	drainLimit  = 5 * time.Second // for records on their way when we stop
 )
@@ -53,6 +55,7 @@ type Options struct {
 	Reload              <-chan os.Signal // each value: read the configuration again
 	Ready               func()           // called once packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
+	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is
 }
 
 // Appliance is one running box.
@@ -90,6 +93,9 @@ type Appliance struct {
 	web      *webadmin.Server
 	health   *health
 	traffic  *traffic
+	census   census
+	size     sizes
+	floods   *floods // nil: no fast lane
 
 	since    atomic.Pointer[time.Time] // of the mode
 	clock    wallClock
@@ -156,8 +162,13 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 	if a.kernel, err = ruleset.Probe(); err != nil {
 		return fmt.Errorf("find out what the kernel can do: %w", err)
 	}
-	a.lane = openLane(cfg, a.log)
+	a.size = sizesFor(memoryHere())
+	a.size.ring = cmp.Or(a.opt.LaneRing, a.size.ring)
+	a.lane = openLane(cfg, a.size, a.log)
 	a.lane.act(modeOf(cfg))
+	if a.lane.lane != nil {
+		a.floods = &floods{flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
+	}
 	processors(int(queueCount(cfg)))
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
@@ -226,40 +237,6 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	return nil
 }
 
-func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
-	return nfq.Config{
-		First: cfg.Queue.First, Count: queueCount(cfg), Reader: cfg.Queue.Reader, Length: cfg.Queue.Length,
-		FailOpen: cfg.Network.FailOpen(), Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, Ports: cfg.Network.Ports(),
-		Lane: a.lane.forQueues(), Policy: a.judge, Log: a.log, Now: a.now,
-	}
-}
-
-// processors gives the runtime one processor for each worker beside those that it
-// has, unless the operator says how many: one of them is then always free to wait for
-// packets, even while all others compute. Otherwise a packet that comes while a list is
-// read or rubbish is collected waits for ten milliseconds and more.
-func processors(workers int) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.SetDefaultGOMAXPROCS() // by the CPUs and the cgroup's quota; also where this was called before
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + workers)
-	}
-}
-
-// queueCount is how many queues a configuration asks for: 0 is one per CPU.
-func queueCount(cfg *config.Config) uint16 {
-	return cmp.Or(cfg.Queue.Count, uint16(min(runtime.NumCPU(), 256)))
-}
-
-func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
-	o := ruleset.Options{
-		Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, SubscriberIfs: cfg.Network.SubscriberInterfaces,
-		Ports: cfg.Network.Ports(), LimitedPorts: cfg.Network.LimitedPorts, QueueFirst: cfg.Queue.First, QueueCount: queueCount(cfg),
-		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
-	}
-	a.lane.options(&o)
-	return o
-}
-
 func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 	o := webadmin.Options{
 		Listen: cfg.Admin.Listen, DataDir: a.opt.DataDir,
@@ -289,6 +266,7 @@ func (a *Appliance) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			a.ready.Store(false)
+			a.stopSteering()
 			if err := a.lane.detach(); err != nil {
 				a.log.Error("stop the fast lane", "err", err)
 			}
@@ -328,17 +306,9 @@ func (a *Appliance) run(ctx context.Context) error {
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
 	err = errors.Join(err, a.unsteer())
+	a.tellRest()
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow())
 	return errors.Join(err, endWriter())
-}
-
-// catchUp tells what came to an end while the box was off, when it did, and then
-// closes the cases that the governor does not know any more.
-func (a *Appliance) catchUp() {
-	now := a.now()
-	a.settled(a.gov.Tick(now))
-	a.expired()
-	a.cases.reconcile(a.caseOf, now)
 }
 
 // background runs a part that outlives ctx and returns what ends it and waits for it.
@@ -350,103 +320,6 @@ func background(ctx context.Context, run func(context.Context) error) (end func(
 		cancel()
 		return <-done
 	}
-}
-
-// steer writes the ruleset; from here on packets come to us.
-func (a *Appliance) steer(cfg *config.Config) error {
-	a.steering.Lock()
-	defer a.steering.Unlock()
-	if a.stopping {
-		return nil
-	}
-	if err := a.lane.look(); err != nil {
-		return err
-	}
-	rs, err := ruleset.Apply(a.rulesetOptions(cfg), a.kernel)
-	if err != nil {
-		return fmt.Errorf("steer packets into the queue: %w", err)
-	}
-	a.cutter.use(a.lane.cutting(rs))
-	if old := a.rules.Swap(rs); old != nil {
-		old.Close()
-	}
-	a.lane.attach(cfg)
-	return nil
-}
-
-// disarm takes the rules out and keeps the hooks, and with them the packets that
-// still wait for our verdict.
-func (a *Appliance) disarm() {
-	a.steering.Lock()
-	defer a.steering.Unlock()
-	a.stopping = true
-	rs := a.rules.Load()
-	if rs == nil {
-		return
-	}
-	if err := rs.Disarm(); err != nil {
-		a.log.Error("stop steering; the queue rules let mail pass once nobody reads", "err", err)
-	}
-}
-
-func (a *Appliance) isStopping() bool {
-	a.steering.Lock()
-	defer a.steering.Unlock()
-	return a.stopping
-}
-
-func (a *Appliance) unsteer() error {
-	if rs := a.rules.Swap(nil); rs != nil {
-		rs.Close()
-	}
-	if err := ruleset.Remove(); err != nil {
-		return fmt.Errorf("remove the ruleset: %w", err)
-	}
-	return nil
-}
-
-// resteer writes the ruleset again when somebody removed it: without it mail
-// passes unjudged and nobody would know.
-func (a *Appliance) resteer() {
-	if a.rules.Load() == nil || a.isStopping() {
-		return
-	}
-	there, err := ruleset.Steering()
-	if err != nil {
-		return // not to be asked now: the next look tells
-	}
-	if there {
-		a.lookAtLane()
-		return
-	}
-	a.log.Error("the rules of mailweir were removed by somebody else; writing them again")
-	a.health.tell(records.HealthFacts{What: "ruleset", Detail: "somebody removed our nftables rules; mail passed unjudged until now, and they are written again"})
-	if err := a.steer(a.cfg.Load()); err != nil {
-		a.ready.Store(false)
-		a.log.Error("write the ruleset again; mail passes unjudged", "err", err)
-		return
-	}
-	if !a.isStopping() {
-		a.ready.Store(true)
-	}
-}
-
-// lookAtLane puts the fast lane on interfaces that came, and writes the ruleset again
-// when somebody has begun to ask conntrack, or nobody does any more.
-func (a *Appliance) lookAtLane() {
-	before := a.lane.foreigners()
-	if err := a.lane.look(); err != nil {
-		return // not to be asked now: the next look tells
-	}
-	now := a.lane.foreigners()
-	if (before == "") != (now == "") {
-		a.log.Info("packets of the fast lane are tracked only where somebody else asks conntrack", "now", cmp.Or(now, "nobody"))
-		if err := a.steer(a.cfg.Load()); err != nil {
-			a.log.Error("write the ruleset again", "err", err)
-		}
-		return
-	}
-	a.lane.attach(a.cfg.Load())
 }
 
 // close gives back what open took; every part may be missing.
@@ -475,90 +348,6 @@ func (a *Appliance) close() {
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {
 			a.log.Error("stop", "err", err)
-		}
-	}
-}
-
-// endSessions resets what runs of a subscriber that is cut. The kernel passes most
-// packets of a session without us, so it has to be told of every address that has
-// one, not only of the one that was the last straw.
-func (a *Appliance) endSessions(id string, lasts time.Duration) {
-	a.queues.Reset(func(f nfq.Flow, handle any) bool {
-		if v, known := handle.(*visit); known && !v.limited {
-			return false // counted, never limited
-		} else if (!known || v.id != id) && a.who.of(f.Client.Addr()).id != id {
-			return false
-		}
-		a.cutter.cut(id, f.Client.Addr(), lasts)
-		return true
-	})
-}
-
-// moved is told that addresses have other holders.
-func (a *Appliance) moved() {
-	a.queues.Unlease()
-	a.cutter.reviewSoon()
-}
-
-// isCut tells whether a subscriber is to be cut in the kernel now.
-func (a *Appliance) isCut(id string) bool {
-	r, ok := a.gov.Explain(id, a.now())
-	return ok && r.Stage == governor.StageCut && r.Mode == governor.ModeEnforce
-}
-
-// caseOf is the number of a subscriber's open case, or "".
-func (a *Appliance) caseOf(id string) string {
-	r, _ := a.gov.Explain(id, a.now())
-	return r.Case
-}
-
-// expired tells of exemptions whose time is over.
-func (a *Appliance) expired() {
-	for _, e := range a.gov.Expired(a.now()) {
-		a.writer.Say(records.Audit(records.AuditFacts{
-			Time: a.now(), Who: "mailweir", What: "exemption_ended", Object: e.Subscriber, Before: exemptionText(e.Exemption),
-		}))
-	}
-}
-
-func exemptionText(x governor.Exemption) string {
-	return fmt.Sprintf("exempt until %s: %s (by %s)", x.Until.UTC().Format(time.RFC3339), x.Reason, x.By)
-}
-
-// ofSubscriber selects the sessions of one subscriber.
-func ofSubscriber(id string) func(nfq.Flow, any) bool {
-	return func(_ nfq.Flow, handle any) bool {
-		v, ok := handle.(*visit)
-		return ok && v.id == id
-	}
-}
-
-// forgetCases drops cases that ended longer ago than records are kept. Only tick uses it.
-func (a *Appliance) forgetCases() {
-	if now := a.now(); a.clock.sound(now) {
-		a.cases.forget(now.Add(-a.cfg.Load().Retention.Records))
-	}
-}
-
-// tick lets time release subscribers.
-func (a *Appliance) tick(ctx context.Context) error {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for n := 0; ; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-			a.settled(a.gov.Tick(a.now()))
-			a.expired()
-			a.health.watch(a.queues.Stats())
-			if n++; n%rulesetLook == 0 {
-				a.resteer()
-			}
-			if n%crowdLook == 0 {
-				a.lookAtCrowds()
-				a.forgetCases()
-			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/nfq"
 	"github.com/mailweir/mailweir/nfq/lane"
@@ -21,9 +23,12 @@ import (
 type fastLane struct {
 	lane *lane.Lane // nil: not in use
 
+	taken string // from where it was taken last; guarded by Appliance.steering
+
 	mu      sync.Mutex // guards all below
 	why     string     // not in use, or not everywhere
 	foreign string     // who else asks conntrack, so that packets are tracked
+	broken  string     // why its copies cannot be read; it is on no interface then
 }
 
 // More new connections a second than this from one address, and so many at once, all of
@@ -33,7 +38,7 @@ const floodRate, floodBurst = 200, 1000
 
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
-func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
+func openLane(cfg *config.Config, size sizes, log *slog.Logger) *fastLane {
 	f := &fastLane{}
 	if cfg.Queue.FastLane == config.Off {
 		f.why = "queue.fast_lane is off"
@@ -45,6 +50,7 @@ func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
 		Mask: marks.Mask, Fast: marks.Fast(), See: marks.Value(ruleset.See),
 		Routed: cfg.Network.Topology == config.Routed, FailOpen: cfg.Network.FailOpen(),
 		FloodRate: floodRate, FloodBurst: floodBurst, Log: log,
+		Flows: size.flows, Sources: size.sources, Leases: size.leases, Blocked: size.blocked, Metered: size.metered, RingBytes: size.ring,
 	})
 	if err != nil {
 		f.why = err.Error()
@@ -63,14 +69,21 @@ func (f *fastLane) forQueues() nfq.FastLane {
 }
 
 // attach puts the lane on the interfaces that are there. It is called again and again,
-// since interfaces come and go.
-func (f *fastLane) attach(cfg *config.Config) {
+// since interfaces come and go. taken are those from which somebody took it away.
+func (f *fastLane) attach(cfg *config.Config) (taken []string) {
 	if f.lane == nil {
-		return
+		return nil
 	}
-	missing, err := f.lane.Attach(cfg.Network.SubscriberInterfaces, cfg.Network.UpstreamInterfaces)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.broken != "" {
+		f.why = f.broken
+		return nil
+	}
+	if taken = f.lane.Taken(); len(taken) > 0 {
+		_ = f.lane.Detach() // what is there is in use again a moment later
+	}
+	missing, err := f.lane.Attach(cfg.Network.SubscriberInterfaces, cfg.Network.UpstreamInterfaces)
 	f.why = ""
 	switch {
 	case err != nil:
@@ -78,6 +91,27 @@ func (f *fastLane) attach(cfg *config.Config) {
 	case len(missing) > 0:
 		f.why = "not there: " + strings.Join(missing, ", ")
 	}
+	return taken
+}
+
+// brokeDown is told why the copies cannot be read, and nil when they can be again. It
+// reports what went wrong besides.
+func (f *fastLane) brokeDown(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = ""
+	if err == nil {
+		return nil
+	}
+	f.broken = err.Error()
+	f.why = f.broken
+	return f.lane.Detach()
+}
+
+func (f *fastLane) isBroken() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.broken != ""
 }
 
 // look finds out whether packets may go untracked.
@@ -111,6 +145,21 @@ func (f *fastLane) status() (how, why string) {
 		how = f.lane.How()
 	}
 	return how, why
+}
+
+// unusable is why nobody can begin a session unasked, and the same for people; "" when
+// that is not so.
+func (f *fastLane) unusable() (reason, why string) {
+	how, why := f.status()
+	switch {
+	case f.lane == nil:
+		return laneOff, "the fast lane is off: " + why
+	case how == "":
+		return laneNotAttached, "the fast lane is on no interface: " + cmp.Or(why, "not yet")
+	case !f.lane.IsAlive():
+		return laneNotAlive, "nobody reads the copies of the fast lane at the moment"
+	}
+	return "", ""
 }
 
 // view is what status says of it.
@@ -151,6 +200,78 @@ func (f *fastLane) detach() error {
 		return nil
 	}
 	return f.lane.Detach()
+}
+
+// lookAtLane puts the fast lane on interfaces that came, and writes the ruleset again
+// when somebody has begun to ask conntrack, or nobody does any more.
+func (a *Appliance) lookAtLane() {
+	before := a.lane.foreigners()
+	if err := a.lane.look(); err != nil {
+		return // not to be asked now: the next look tells
+	}
+	now := a.lane.foreigners()
+	if (before == "") != (now == "") {
+		a.log.Info("packets of the fast lane are tracked only where somebody else asks conntrack", "now", cmp.Or(now, "nobody"))
+		if err := a.steer(a.cfg.Load()); err != nil {
+			a.log.Error("write the ruleset again", "err", err)
+		}
+		return
+	}
+	a.relane()
+}
+
+// laneBroken is told why the fast lane cannot be read, and nil when it is to be used
+// again. Meanwhile everything waits for its verdict: slower, and otherwise the same.
+func (a *Appliance) laneBroken(err error) {
+	if failed := a.lane.brokeDown(err); failed != nil {
+		a.log.Error("take the fast lane off the interfaces", "err", failed)
+	}
+	if err == nil {
+		a.log.Info("the fast lane is in use again")
+		a.health.end("fast_lane")
+		a.relane()
+		return
+	}
+	a.log.Error("the fast lane cannot be read; every session waits for its verdict until it can", "err", err)
+	a.health.begin(records.HealthFacts{What: "fast_lane", Detail: "copies cannot be read: " + err.Error() + "; every session waits for its verdict, and it is tried again"})
+}
+
+// relane puts the lane on the interfaces.
+func (a *Appliance) relane() {
+	a.steering.Lock()
+	defer a.steering.Unlock()
+	if !a.stopping {
+		a.attachLane(a.cfg.Load())
+	}
+}
+
+// attachLane puts the lane on the interfaces, and says when it was taken away from some or
+// cannot be put everywhere. The caller holds a.steering.
+func (a *Appliance) attachLane(cfg *config.Config) {
+	taken := a.lane.attach(cfg)
+	if a.lane.lane == nil {
+		return
+	}
+	if len(taken) > 0 {
+		a.lane.taken = strings.Join(taken, ", ")
+		a.queues.Gap()
+		a.log.Error("the program of the fast lane was taken away; attaching it again", "interfaces", a.lane.taken)
+	}
+	if a.lane.taken != "" {
+		a.health.often(records.HealthFacts{What: "fast_lane_taken", Target: a.lane.taken, Count: uint64(min(len(taken), 1)),
+			Detail: "somebody removed the program from the interface, or the interface was made anew; it is put back, and meanwhile every session waited for its verdict"})
+	}
+	switch how, why := a.lane.status(); {
+	case a.lane.isBroken(): // which is told already
+	case why != "":
+		where := "it is on no interface"
+		if how != "" {
+			where = "it is not on every interface"
+		}
+		a.health.begin(records.HealthFacts{What: "fast_lane", Target: "interfaces", Detail: where + ": " + why})
+	default:
+		a.health.endOf("fast_lane", "interfaces")
+	}
 }
 
 // cutting is the kernel's means to cut, the lane's included. A new ruleset cuts nobody,

@@ -86,8 +86,6 @@ func (h *health) watchLane(now, last *nfq.LaneStats) {
 		{"late", "fast lane", grown(now.Late, last.Late), "sessions began unasked in the moment in which they no longer might"},
 		{"panic", "fast lane", grown(now.Panics, last.Panics), "a copy was not understood; please report this"},
 		{"flood", "cut", grown(now.CutDropped, last.CutDropped), "SYNs of who is cut, beyond those that are answered with a reset, were dropped on arrival"},
-		{"flood", "by source", grown(now.FloodDropped, last.FloodDropped), "SYNs of a source that sends far too many were dropped on arrival"},
-		{"flood", "by source", grown(now.FloodPassed, last.FloodPassed), "SYNs of a source that sends far too many passed unjudged"},
 		{"flood", "in all", grown(now.TotalDropped, last.TotalDropped), "more SYNs than can be judged; these were dropped on arrival"},
 		{"flood", "in all", grown(now.TotalPassed, last.TotalPassed), "more SYNs than can be judged; these passed unjudged"},
 	} {
@@ -106,7 +104,7 @@ func (h *health) often(f records.HealthFacts) {
 	key := f.What + "/" + f.Target + "/" + f.Detail
 	c := h.counted[key]
 	if c == nil {
-		c = &counted{}
+		c = &counted{what: f}
 		h.counted[key] = c
 	}
 	c.n += f.Count
@@ -120,8 +118,25 @@ func (h *health) often(f records.HealthFacts) {
 	}
 }
 
+// flush tells what often has not told yet.
+func (h *health) flush() {
+	h.mu.Lock()
+	var rest []records.HealthFacts
+	for _, c := range h.counted {
+		if c.n > 0 {
+			c.what.Count, c.n = c.n, 0
+			rest = append(rest, c.what)
+		}
+	}
+	h.mu.Unlock()
+	for _, f := range rest {
+		h.tell(f)
+	}
+}
+
 // counted is what happened since it was last told.
 type counted struct {
+	what records.HealthFacts
 	n    uint64
 	told time.Time
 }

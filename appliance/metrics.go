@@ -76,6 +76,7 @@ var (
 	mLaneLate       = desc("fast_lane_late_total", "Sessions that began unasked in the moment in which they no longer might.")
 	mLaneHolders    = desc("fast_lane_subscribers", "Subscribers that may begin sessions unasked now.")
 	mLaneAllowed    = desc("fast_lane_allowed_sessions", "Sessions that may begin unasked now.")
+	mLaneNext       = desc("fast_lane_next_session", "Subscribers that did something lately, by what their next session meets: lease is no wait, all others are.", "reason")
 	mLanePackets    = desc("fast_lane_packets_total", "Packets that did not wait.")
 	mLaneCopies     = desc("fast_lane_copies_total", "Packets that were copied to us.")
 	mLaneCopyBytes  = desc("fast_lane_copied_bytes_total", "Bytes of them.")
@@ -138,6 +139,10 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(mReplaced, float64(q.Replaced))
 	how, _ := a.lane.status()
 	gauge(mLaneOn, truth(how != ""), how)
+	next, _ := a.census.take(a)
+	for _, reason := range laneReasons {
+		gauge(mLaneNext, float64(next[reason]), reason)
+	}
 	if l := q.Lane; l != nil {
 		counter(mLaneSessions, float64(l.SYNFast))
 		each(laneWaited(l), func(k string, v uint64) { counter(mLaneWaited, float64(v), k) })

@@ -38,6 +38,13 @@ func (a *Appliance) problems() []webadmin.Problem {
 			})
 		}
 	}
+	if how, why := a.lane.status(); a.lane.lane != nil && how == "" && why != "" {
+		found = append(found, webadmin.Problem{
+			What:    "The fast lane is not in use: " + why + ".",
+			Meaning: "Every session waits for its verdict: slower, and otherwise the same.",
+			Do:      "It is tried again by itself. Look for whoever changes interfaces or eBPF programs on this machine.",
+		})
+	}
 	if _, err := a.chain.Trouble(); err != nil {
 		found = append(found, webadmin.Problem{
 			What:    "The number of the last record cannot be kept: " + err.Error() + ".",

@@ -3,8 +3,6 @@ package appliance
 import (
 	"os"
 	"runtime/debug"
-
-	"golang.org/x/sys/unix"
 )
 
 // collectLess makes Go's garbage collector begin not before a certain amount of memory is
@@ -17,13 +15,12 @@ func collectLess() (ballast []byte) {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
+	all := memoryHere()
+	if all == 0 {
 		return nil
 	}
-	all := uint64(info.Totalram) * uint64(info.Unit)
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(all / 4 * 3)) // from there on it collects as often as it takes
+		debug.SetMemoryLimit(int64(heapLimit(all))) // from there on it collects as often as it takes
 	}
 	return make([]byte, min(all/16, 128<<20))
 }

@@ -48,6 +48,7 @@ func (s *source) Status() webadmin.Status {
 		Exempt:   a.gov.Exemptions(),
 		Problems: a.problems(),
 	}
+	st.Lanes.Fast.Next, st.Lanes.Fast.Waiting = a.census.take(a)
 	for _, p := range cfg.Network.LimitedPorts {
 		st.Ports = append(st.Ports, int(p))
 	}

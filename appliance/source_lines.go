@@ -67,6 +67,7 @@ func (s *source) view(r governor.Report) webadmin.Subscriber {
 	v := s.named(r.Subscriber)
 	v.Stage, v.Since, v.Until = r.Stage.String(), webadmin.At(r.Since), webadmin.At(r.Until)
 	v.Reason, v.Case, v.Open = r.Reason, r.Case, r.Open
+	v.Lane = s.a.nextSession(r.Subscriber)
 	v.Budgets, v.Decisions = []webadmin.Budget{}, []webadmin.Decision{}
 	if x := r.Exemption; x != nil {
 		v.Exemption = &webadmin.Exemption{Since: webadmin.At(x.Since), Until: webadmin.At(x.Until), Reason: x.Reason, By: x.By}

@@ -17,23 +17,73 @@ import "time"
 func (g *Governor) Allowance(sub string, most int, now time.Time) int {
 	g.mu.hurry()
 	defer g.mu.Unlock()
+	n, _, _ := g.allowance(sub, most, now)
+	return n
+}
+
+// Obstacle is why a subscriber has no allowance.
+type Obstacle uint8
+
+// What is in the way of an allowance.
+const (
+	ObstacleNone Obstacle = iota // there is one
+	NotKnown                     // nothing is known of him
+	NoPlan                       // the policy does not have his plan
+	StageTooHigh                 // above stage warn
+	BudgetTooLow                 // what is left of a budget is not enough for one session more
+)
+
+// Obstacle says why sub has no allowance, and of a stage or a budget which, as a reason does.
+func (g *Governor) Obstacle(sub string, now time.Time) (Obstacle, string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, o, why := g.allowance(sub, 1, now)
+	switch o {
+	case StageTooHigh:
+		e, _ := g.lookup(sub)
+		stage, _, _ := e.settled(g.clock.at(now))
+		return o, "stage " + stage.String() + ", " + e.t.cause.reason()
+	case BudgetTooLow:
+		return o, why.reason()
+	}
+	return o, ""
+}
+
+// allowance is Allowance, with what is in the way when it is none. The caller holds g.mu.
+func (g *Governor) allowance(sub string, most int, now time.Time) (int, Obstacle, Cause) {
 	t := g.clock.at(now)
 	e, ok := g.lookup(sub)
-	if !ok || most <= 0 || g.plans[e.plan.name] == nil {
-		return 0
+	switch {
+	case !ok:
+		return 0, NotKnown, Cause{}
+	case g.plans[e.plan.name] == nil:
+		return 0, NoPlan, Cause{}
+	case most <= 0:
+		return 0, ObstacleNone, Cause{}
 	}
 	g.current(&e, t, now)
 	if g.mode == ModeObserve || e.plan.highest < StagePace {
-		return most
+		return most, ObstacleNone, Cause{}
 	}
 	if stage, _, _ := e.settled(t); stage > StageWarn {
-		return 0
+		return 0, StageTooHigh, Cause{}
 	}
 	n := int64(most)
 	for i := range e.plan.limits {
-		n = min(n, e.allowance(&e.plan.limits[i], t))
+		l := &e.plan.limits[i]
+		if n = min(n, e.allowance(l, t)); n <= 0 {
+			c := Cause{Of: l.Of, Value: int(e.open), Limit: l.Limit, Burst: l.Burst, Window: l.Per}
+			switch l.Of {
+			case ConcurrentSessions:
+			case TLSHandshakes, TLSFailures: // those that run may still make one
+				c.Value += l.tokens(e.used(l, t))
+			default:
+				c.Value = l.tokens(e.used(l, t))
+			}
+			return 0, BudgetTooLow, c
+		}
 	}
-	return int(max(n, 0))
+	return int(n), ObstacleNone, Cause{}
 }
 
 // allowance is how many sessions more budget l lets begin without a wait; negative where running ones may use it up.

@@ -60,6 +60,41 @@ func TestAnAllowanceIsTheSmallestOfAllBudgets(t *testing.T) {
 	}
 }
 
+func TestAnObstacleSaysWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	hour := func(of Kind, limit, burst int) Budget {
+		return Budget{Of: of, Limit: limit, Per: time.Hour, Burst: burst}
+	}
+	for _, c := range []struct {
+		name    string
+		budgets []Budget
+		before  func(g *Governor)
+		want    Obstacle
+		why     string
+	}{
+		{"nothing", []Budget{hour(Sessions, 100, 10)}, func(g *Governor) { open(g, "S", 1) }, ObstacleNone, ""},
+		{"nobody knows him", nil, func(*Governor) {}, NotKnown, ""},
+		{"no such plan", nil, func(g *Governor) { g.Open(Attempt{Subscriber: "S", Plan: "castle"}, t0) }, NoPlan, ""},
+		{"used up, which is a stage as well", []Budget{hour(Destinations, 90, 90), hour(Sessions, 100, 10)}, func(g *Governor) { open(g, "S", 8) },
+			StageTooHigh, "stage pace, sessions 8/10 at once, 100 per 1h (80%)"},
+		{"a burst of one", []Budget{hour(Sessions, 100, 1)}, func(g *Governor) { g.Spend("S", "home", Rejected, 1, t0) }, BudgetTooLow, "sessions 0/1 at once, 100 per 1h (0%)"},
+		{"sessions that run", []Budget{{Of: ConcurrentSessions, Limit: 3}}, func(g *Governor) { open(g, "S", 3) }, BudgetTooLow, "concurrent_sessions 3/3 (100%)"},
+		{"handshakes that running ones may still make", []Budget{hour(TLSHandshakes, 10, 10)}, func(g *Governor) { open(g, "S", 8) }, BudgetTooLow, "tls_handshakes 8/10 per 1h (80%)"},
+		{"messages have no bound for a session", []Budget{hour(Messages, 10, 10)}, func(g *Governor) { g.Spend("S", "home", Messages, 5, t0) }, BudgetTooLow, "messages 5/10 per 1h (50%)"},
+		{"the stage", []Budget{hour(Sessions, 100, 2)}, func(g *Governor) { open(g, "S", 3) }, StageTooHigh, "stage defer, sessions 3/2 at once, 100 per 1h (150%)"},
+	} {
+		g := New(home(StageDefer, c.budgets...), t0)
+		c.before(g)
+		o, why := g.Obstacle("S", t0)
+		if o != c.want || why != c.why {
+			t.Errorf("%s: %d %q, want %d %q", c.name, o, why, c.want, c.why)
+		}
+		if n := g.Allowance("S", 9, t0); n > 0 != (o == ObstacleNone) {
+			t.Errorf("%s: an allowance of %d", c.name, n)
+		}
+	}
+}
+
 func open(g *Governor, sub string, n int) {
 	for range n {
 		g.Open(Attempt{Subscriber: sub, Plan: "home"}, t0)

@@ -98,20 +98,19 @@ func (*noVerdicts) close()                  {}
 func (r *noVerdicts) errors() *readerErrors { return &r.count }
 
 // run follows until ctx ends.
-func (fl *follower) run(ctx context.Context) error {
+func (fl *follower) run(ctx context.Context) {
 	defer context.AfterFunc(ctx, fl.lane.Interrupt)()
 	done, kept := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(kept)
 		fl.keep(done)
 	}()
-	err := fl.readAll(ctx)
+	fl.live(ctx)
 	close(done)
 	<-kept
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	fl.endAll()
-	return err
 }
 
 func (fl *follower) readAll(ctx context.Context) error {

@@ -64,6 +64,11 @@ type Config struct {
 
 	Lane      FastLane // nil: every session waits for a verdict. Policy is a Lessor then.
 	MaxLeases int      // holders that have a lease at once; 0: 65536
+	// LaneBroken is told why copies cannot be waited for. The lane is given up then, and tried again
+	// later: nil says that it is in use again. nil: nobody is told.
+	LaneBroken func(error)
+
+	SocketBuffer int // bytes of packets on their way to us, in the kernel, each queue; 0: 32 MiB
 
 	HungAfter time.Duration // a reader that has a batch in hand for so long is replaced; 0: 10 s
 
@@ -94,11 +99,17 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxFlows == 0 {
 		c.MaxFlows = 1 << 17
 	}
+	if c.SocketBuffer == 0 {
+		c.SocketBuffer = 32 << 20
+	}
 	if c.HungAfter == 0 {
 		c.HungAfter = 10 * time.Second
 	}
 	if c.MaxLeases == 0 {
 		c.MaxLeases = 1 << 16
+	}
+	if c.LaneBroken == nil {
+		c.LaneBroken = func(error) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -115,7 +126,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("nfq: queues %d..%d: numbers end at 65535", c.First, int(c.First)+int(c.Count)-1)
 	case c.MaxHeld < 0 || uint64(c.MaxHeld) > uint64(c.Length/2):
 		return c, fmt.Errorf("nfq: %d held packets: at most half of the queue's length %d, or holding would fill it", c.MaxHeld, c.Length)
-	case c.MaxHeldPerClient < 0 || c.MaxFlows < 0 || c.MaxLeases < 0:
+	case c.MaxHeldPerClient < 0 || c.MaxFlows < 0 || c.MaxLeases < 0 || c.SocketBuffer < 0:
 		return c, errors.New("nfq: negative bound")
 	}
 	if _, lets := c.Policy.(Lessor); c.Lane != nil && !lets {
@@ -169,7 +180,7 @@ func open(cfg Config, bind func(uint16, readerOptions) (reader, error)) (*Queues
 	}
 	for i := range cfg.Count {
 		n := cfg.First + i
-		r, err := bind(n, readerOptions{length: cfg.Length, failOpen: cfg.FailOpen, log: cfg.Log})
+		r, err := bind(n, readerOptions{length: cfg.Length, buffer: cfg.SocketBuffer, failOpen: cfg.FailOpen, log: cfg.Log})
 		if err != nil {
 			q.Close()
 			return nil, fmt.Errorf("bind queue %d: %w", n, err)
@@ -206,9 +217,7 @@ func (q *Queues) Run(ctx context.Context) error {
 	group.Go(func() error { return q.watch(ctx, start) })
 	if fl := q.follower; fl != nil {
 		group.Go(func() error {
-			if err := fl.run(ctx); err != nil {
-				return fmt.Errorf("fast lane: %w", err)
-			}
+			fl.run(ctx)
 			return nil
 		})
 	}

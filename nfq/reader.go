@@ -54,6 +54,7 @@ type reader interface {
 type readerOptions struct {
 	netns    int // file descriptor of the network namespace; 0: the calling thread's
 	length   uint32
+	buffer   int // of the socket: the kernel's default of 208 KiB overflows long before any queue is full
 	failOpen bool
 	log      *slog.Logger
 }
@@ -86,9 +87,6 @@ const (
 	batchSize = 64
 	// drainWait is how long a read after interrupt waits for a packet.
 	drainWait = 10 * time.Millisecond
-	// socketBuffer is asked for the packets on their way to us. The kernel's
-	// default of 208 KiB overflows long before any queue is full.
-	socketBuffer = 32 << 20
 	// bindTimeout bounds the wait for the kernel's answer, which comes at once.
 	bindTimeout = 5 * time.Second
 )

@@ -66,7 +66,7 @@ func newFast(conn *netlink.Conn, queue uint16, o readerOptions) (*fast, error) {
 			return nil, err
 		}
 	}
-	if err := conn.SetReadBuffer(socketBuffer); err != nil {
+	if err := conn.SetReadBuffer(o.buffer); err != nil {
 		return nil, err
 	}
 	raw, err := conn.SyscallConn()

@@ -81,7 +81,7 @@ func bindPortableOnce(queue uint16, o readerOptions) (*portable, error) {
 			return nil, err
 		}
 	}
-	if err := nf.Con.SetReadBuffer(socketBuffer); err != nil {
+	if err := nf.Con.SetReadBuffer(o.buffer); err != nil {
 		nf.Close()
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func (q *Queues) replace(w *worker) (*worker, error) {
 	case <-time.After(bindTimeout):
 		return nil, errors.New("its socket cannot be closed")
 	}
-	r, err := q.bind(w.number, readerOptions{netns: int(q.netns.Fd()), length: q.cfg.Length, failOpen: q.cfg.FailOpen, log: q.cfg.Log})
+	r, err := q.bind(w.number, readerOptions{netns: int(q.netns.Fd()), length: q.cfg.Length, buffer: q.cfg.SocketBuffer, failOpen: q.cfg.FailOpen, log: q.cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}

@@ -48,6 +48,10 @@ func TestStatusIsTheContracts(t *testing.T) {
 			t.Errorf("status lacks %s", path)
 		}
 	}
+	lane := st["lanes"].(map[string]any)["fast"].(map[string]any)
+	if next, _ := lane["next"].(map[string]any); next["lease"] != 1134.0 || next["stage"] != 16.0 {
+		t.Errorf("what next sessions meet: %v", lane["next"])
+	}
 	if st["uptime_s"] != 274320.0 || st["mode_since"] != "2026-11-15T07:04:40.000Z" {
 		t.Errorf("uptime_s %v, mode_since %v", st["uptime_s"], st["mode_since"])
 	}
@@ -259,6 +263,12 @@ func fits(t *testing.T, at string, schema map[string]any, v any, named map[strin
 	switch v := v.(type) {
 	case map[string]any:
 		kind = "object"
+		if each, words := schema["additionalProperties"].(map[string]any); words {
+			for key, value := range v {
+				fits(t, at+"."+key, each, value, named)
+			}
+			break
+		}
 		props, _ := schema["properties"].(map[string]any)
 		for _, key := range schema["required"].([]any) {
 			if _, has := v[key.(string)]; !has {

@@ -263,7 +263,7 @@ func ago(d time.Duration) Time { return At(noon.Add(-d)) }
 func busyBox() *fakeBox {
 	f := &fakeBox{status: Status{
 		Version: "0.1.0-12-g9a75f80", Box: "edge-1", Mode: "enforce", Since: ago(76 * time.Hour), Ready: true, Uptime: Seconds(76*time.Hour + 12*time.Minute), Ports: []int{25},
-		Lanes:    Lanes{Fast: FastLane{Why: "not in this version"}, Queue: QueueLane{Depth: 3, Held: 12, Packets: 48_201_338, Form: "nftables, xt NFQUEUE", Reader: "fast"}},
+		Lanes:    Lanes{Fast: FastLane{On: true, How: "tcx", Subscribers: 1134, Addresses: 1398, Allowed: 38_204, Sessions: 176_021, Packets: 2_940_221, Copies: 1_204_113}, Queue: QueueLane{Depth: 3, Held: 12, Packets: 48_201_338, Form: "nftables, xt NFQUEUE", Reader: "fast"}},
 		Sessions: Sessions{Open: 41, Total: 182_314},
 		Actions:  Actions{Passed: 181_020, Paced: 920, Deferred: 361, Cut: 13, FailedOpen: 0},
 		Acted:    1_294, WouldHaveActed: 0,
@@ -341,6 +341,21 @@ func busyBox() *fakeBox {
 			sub.Bindings = append(sub.Bindings, Binding{Prefix: p, Subscriber: sub.ID, Source: "csv"})
 		}
 	}
+	for i := range f.subs {
+		sub := &f.subs[i]
+		switch {
+		case stageRank(sub.Stage) >= stageRank("pace"):
+			sub.Lane = Lane{Waits: true, Reason: "stage", Why: "watched: stage " + sub.Stage + ", " + sub.Reason, Addresses: []string{}}
+			if len(f.status.Lanes.Fast.Waiting) < 10 {
+				f.status.Lanes.Fast.Waiting = append(f.status.Lanes.Fast.Waiting, Waiting{sub.ID, "stage", sub.Lane.Why})
+			}
+		case i%9 == 0:
+			sub.Lane = Lane{Waits: true, Reason: "asks_first", Why: "not known to the fast lane yet: the first session asks", Addresses: []string{}}
+		default:
+			sub.Lane = Lane{Reason: "lease", Why: fmt.Sprintf("lease of %d sessions left", 20+i%40), Sessions: 20 + i%40, Addresses: []string{"100.64.3.7"}}
+		}
+	}
+	f.status.Lanes.Fast.Next = map[string]int64{"lease": 1134, "stage": 16, "budget": 7, "used_up": 1, "asks_first": 48}
 	f.subs[0].Bindings[0].Source, f.subs[0].Bindings[0].From = "radius", ago(7*24*time.Hour)
 	f.subs[0].Budgets[0].Pressure = 31
 	// The bakery is exempt, and the second home has been under the office plan since somebody called.

@@ -60,6 +60,7 @@ func TestPagesFitTheirScreens(t *testing.T) {
 	}{
 		{"login", busy, "login"},
 		{"overview", busy, ""},
+		{"overview-waits", busy, "#waits"},
 		{"subscribers", busy, "subscribers"},
 		{"subscriber-cut", busy, "subscribers/S-1044"},
 		{"subscriber-exempt", busy, "subscribers/S-0871"},

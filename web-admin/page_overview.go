@@ -39,7 +39,9 @@ type lanesView struct {
 	Judged, Waiting, Held, Lost, Unjudged string
 	HasLost                               bool
 	Fast                                  string
-	Form                                  string // how packets are steered and read
+	Next                                  string        // what the next sessions meet
+	WhoWaits                              []waitingView // some of those whose next session waits
+	Form                                  string        // how packets are steered and read
 	Uptime                                string
 }
 
@@ -104,6 +106,7 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 			v.Lanes.Fast += ": " + why
 		}
 	}
+	v.Lanes.Next, v.Lanes.WhoWaits = nextSessions(st.Lanes.Fast.Next), waitingOf(st.Lanes.Fast.Waiting)
 	if q.Form != "" || q.Reader != "" {
 		v.Lanes.Form = inert(q.Form)
 		if q.Reader != "" {

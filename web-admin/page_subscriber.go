@@ -17,6 +17,7 @@ type subscriberView struct {
 	Held      bool // stage pace or higher
 	Sentence  string
 	Reason    string
+	Next      string // what its next session meets, in one line
 	Prefix    []prefixView
 	Budgets   []budgetView
 	Decisions []decisionView
@@ -91,6 +92,7 @@ func subscriberOf(sub Subscriber, st Status, records []Record, plans []Plan, f f
 		v.CaseLink = caseLink(sub.Case)
 	}
 	v.Prefix = prefixesOf(sub, z)
+	v.Next = nextSession(sub.Lane)
 	for _, b := range sub.Budgets {
 		v.Budgets = append(v.Budgets, budgetOf(b, z))
 	}

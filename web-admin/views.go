@@ -85,7 +85,7 @@ type Lanes struct {
 // FastLane is the lane whose packets do not wait. Why says why it is off, or why it is not on every interface.
 type FastLane struct {
 	On          bool             `json:"on"`
-	Why         string           `json:"why,omitempty"`
+	Why         string           `json:"why"`
 	How         string           `json:"how,omitempty"`        // tcx | clsact: what it is attached by
 	Tracked     string           `json:"tracked_by,omitempty"` // who asks conntrack about packets, so that its own are tracked, too; none: they are not
 	Subscribers int              `json:"subscribers"`          // who may begin sessions unasked now
@@ -98,6 +98,18 @@ type FastLane struct {
 	Copies      int64            `json:"copies"`
 	CopiesLost  int64            `json:"copies_lost"`
 	Dropped     map[string]int64 `json:"dropped,omitempty"` // SYNs dropped on arrival, by reason
+	// Next counts the subscribers that did something lately by what their next session meets: see Lane.Reason. It is made now
+	// and then.
+	Next map[string]int64 `json:"next,omitempty"`
+	// Waiting names some of those whose next session waits for another reason than that it is the first: strictest stage first.
+	Waiting []Waiting `json:"waiting,omitempty"`
+}
+
+// Waiting is a subscriber whose next session waits for a verdict.
+type Waiting struct {
+	Subscriber string `json:"subscriber"`
+	Reason     string `json:"reason"`
+	Why        string `json:"why"`
 }
 
 // QueueLane is the kernel's packet queue, summed over the queue numbers.

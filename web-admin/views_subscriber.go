@@ -20,6 +20,7 @@ type Subscriber struct {
 	Open      int        `json:"open"`    // sessions that run now
 	Budgets   []Budget   `json:"budgets"` // in the plan's order
 	Exemption *Exemption `json:"exemption"`
+	Lane      Lane       `json:"lane"`
 	// Sentence is what to tell the customer; the web admin fills it.
 	Sentence  string     `json:"sentence"`
 	Decisions []Decision `json:"decisions"`
@@ -35,6 +36,17 @@ type Budget struct {
 	Ratio     float64 `json:"ratio"`    // 1 is full
 	Pressure  int     `json:"pressure"` // attempts that did not fit and were no retries, drained as the budget refills
 	RefillsAt Time    `json:"refills_at"`
+}
+
+// Lane says whether a subscriber's next session waits for a verdict, and why.
+type Lane struct {
+	Waits  bool   `json:"waits"`
+	Reason string `json:"reason"` // lease | off | not_attached | not_alive | copies_lost | stage | budget | no_plan | used_up | asks_first
+	Why    string `json:"why"`    // the same for people: "lease of 37 sessions left"
+	// Sessions may begin without waiting, from these addresses. The first session from any other address waits, and one to
+	// another subscriber always does.
+	Sessions  int      `json:"sessions_left"`
+	Addresses []string `json:"addresses"`
 }
 
 // Exemption lets a subscriber pass for a while.

@@ -248,3 +248,30 @@ func TestChartsSayWhatHappened(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatNextSessionsMeet(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		next map[string]int64
+		want string
+	}{
+		{nil, ""},
+		{map[string]int64{"off": 12}, ""},
+		{map[string]int64{"lease": 1, "off": 0}, "1 subscriber does not wait"},
+		{map[string]int64{"lease": 1134, "stage": 16, "asks_first": 48}, "1,134 subscribers do not wait; 64 wait: 16 watched, 48 not known yet"},
+		{map[string]int64{"not_attached": 1}, "0 subscribers do not wait; 1 waits: 1 on no interface"},
+	} {
+		if got := nextSessions(c.next); got != c.want {
+			t.Errorf("%v: %q, want %q", c.next, got, c.want)
+		}
+	}
+	for lane, want := range map[string]Lane{
+		"": {},
+		"Next session does not wait · lease of 37 sessions left": {Reason: "lease", Why: "lease of 37 sessions left"},
+		"Next session waits for a verdict · watched: stage pace": {Waits: true, Reason: "stage", Why: "watched: stage pace"},
+	} {
+		if got := nextSession(want); got != lane {
+			t.Errorf("%+v: %q, want %q", want, got, lane)
+		}
+	}
+}

@@ -6,6 +6,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +31,9 @@ var binary string // mailweir, built by TestMain from this tree
 
 func TestMain(m *testing.M) {
 	lab.Reexec()
+	if ring := os.Getenv(ringEnv); ring != "" {
+		os.Exit(runWithRing(ring))
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "mailweir-e2e-")
 		if err != nil {
@@ -89,6 +94,9 @@ type box struct {
 	lab    *lab.Lab
 	config string // path
 	data   string
+	binary string   // another than mailweir's
+	within []string // a command that runs the box's, if it is to run within something
+	env    []string // of the box, beside ours
 
 	cmd   *exec.Cmd
 	ready chan struct{}
@@ -142,7 +150,9 @@ func (b *box) start() {
 
 func (b *box) launch() {
 	b.t.Helper()
-	b.cmd = b.lab.Box.Command(b.ctx, binary, "run", "--config", b.config, "--data", b.data)
+	argv := append(slices.Clone(b.within), cmp.Or(b.binary, binary), "run", "--config", b.config, "--data", b.data)
+	b.cmd = b.lab.Box.Command(b.ctx, argv[0], argv[1:]...)
+	b.cmd.Env = append(b.cmd.Env, b.env...)
 	pipe, err := b.cmd.StderrPipe()
 	if err != nil {
 		b.t.Fatal(err)

@@ -213,7 +213,9 @@ type HealthFacts struct {
 	What   string // one word: queue_overflow record_loss collector_down collector_up clock_step store chain ...
 	Good   bool   // a trouble that ended
 	Target string // which collector, queue or file
-	Count  uint64 // how many packets or records; 0 is left out
+	// Subscriber is whose it is, where it is one's.
+	Subscriber string
+	Count      uint64 // how many packets or records; 0 is left out
 	// FirstSeq and LastSeq enclose the records that are missing at Target; 0 is left out.
 	FirstSeq, LastSeq uint64
 	Detail            string
@@ -221,7 +223,7 @@ type HealthFacts struct {
 
 // Health is the entry of a trouble of the box, or of its end.
 func Health(f HealthFacts) Entry {
-	p := params(nil).add("what", f.What).add("target", f.Target)
+	p := params(nil).add("what", f.What).add("target", f.Target).add("subscriber", f.Subscriber)
 	text := f.What
 	if f.Target != "" {
 		text += " " + f.Target

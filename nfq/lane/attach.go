@@ -8,60 +8,92 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// attach puts the program to all interfaces. detach takes it from all again; what is gone by
-// then (the interface was deleted) is not missed.
-func attach(want string, ifs []device, coll *ebpf.Collection) (how string, detach []func() error, err error) {
+// hold is the program at one interface.
+type hold struct {
+	device
+	detach func() error         // what is gone by then (the interface was deleted) is not missed
+	there  func() (bool, error) // false: somebody took it away, or the interface is another one by now
+}
+
+// attach puts the program to all interfaces.
+func attach(want string, ifs []device, coll *ebpf.Collection) (how string, holds []hold, err error) {
 	// Whatever an earlier process left behind would work on the same packets beside us.
 	c, err := dialTC()
 	if err != nil {
 		return "", nil, err
 	}
 	if want != "clsact" {
-		detach, err = attachTCX(ifs, coll)
+		holds, err = attachTCX(ifs, coll)
 		if err == nil {
 			err = c.sweep(ifs)
 			if err != nil {
-				return "", nil, errors.Join(err, undo(detach), c.close())
+				return "", nil, errors.Join(err, undo(holds), c.close())
 			}
-			return "tcx", detach, c.close()
+			return "tcx", holds, c.close()
 		}
 		if want == "tcx" || !errors.Is(err, ebpf.ErrNotSupported) {
 			return "", nil, errors.Join(err, c.close())
 		}
 	}
-	detach, err = attachClsact(c, ifs, coll)
+	holds, err = attachClsact(c, ifs, coll)
 	if err != nil {
 		if want == "" {
 			err = fmt.Errorf("this kernel has no TCX (Linux 6.6), and clsact does not work: %w", err)
 		}
 		return "", nil, errors.Join(err, c.close())
 	}
-	return "clsact", append(detach, c.close), nil
+	return "clsact", append(holds, hold{detach: c.close}), nil
 }
 
-func undo(detach []func() error) error {
+func undo(holds []hold) error {
 	var errs []error
-	for _, f := range detach {
-		errs = append(errs, f())
+	for _, h := range holds {
+		errs = append(errs, h.detach())
 	}
 	return errors.Join(errs...)
 }
 
-func attachTCX(ifs []device, coll *ebpf.Collection) (detach []func() error, err error) {
+// Taken names the interfaces at which the program is not any more, though it was attached
+// and nobody called Detach: somebody took it away, or the interface was made anew. Detach
+// and Attach put it back.
+func (l *Lane) Taken() (names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.holds {
+		if h.there == nil {
+			continue
+		}
+		if there, err := h.there(); err == nil && !there { // after an error nobody knows; the next look tells
+			names = append(names, h.name)
+		}
+	}
+	return names
+}
+
+func attachTCX(ifs []device, coll *ebpf.Collection) (holds []hold, err error) {
 	for _, d := range ifs {
 		l, err := link.AttachTCX(link.TCXOptions{Interface: d.index, Program: coll.Programs[d.program()], Attach: ebpf.AttachTCXIngress})
 		if errors.Is(err, ebpf.ErrNotSupported) {
-			return nil, errors.Join(fmt.Errorf("this kernel has no TCX (Linux 6.6): %w", err), undo(detach))
+			return nil, errors.Join(fmt.Errorf("this kernel has no TCX (Linux 6.6): %w", err), undo(holds))
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("attach to interface %s: %w", d.name, err), undo(detach))
+			return nil, errors.Join(fmt.Errorf("attach to interface %s: %w", d.name, err), undo(holds))
 		}
-		detach = append(detach, func() error {
+		detach := func() error {
 			if err := l.Close(); err != nil {
 				return fmt.Errorf("fast lane: detach from interface %s: %w", d.name, err)
 			}
 			return nil
-		})
+		}
+		there := func() (bool, error) {
+			info, err := l.Info()
+			if err != nil {
+				return false, err
+			}
+			at := info.TCX()
+			return at != nil && int(at.Ifindex) == d.index, nil
+		}
+		holds = append(holds, hold{d, detach, there})
 	}
-	return detach, nil
+	return holds, nil
 }

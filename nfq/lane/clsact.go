@@ -31,6 +31,7 @@ const (
 	tcaBPFFD     = 6
 	tcaBPFName   = 7
 	tcaBPFFlags  = 8
+	tcaBPFID     = 11
 	actDirect    = 1
 	tcMessage    = 20     // struct tcmsg
 	protocolsAll = 0x0300 // ETH_P_ALL in network order, on a little-endian processor
@@ -54,6 +55,7 @@ type filter struct {
 	priority uint16
 	handle   uint32
 	name     string // of a bpf filter
+	program  uint32 // its program's id
 }
 
 func (f filter) ours() bool { return f.name == filterName }
@@ -106,8 +108,12 @@ func (c *tc) filters(d device, parent uint32) ([]filter, error) {
 			case tcaOptions:
 				attrs.Nested(func(o *netlink.AttributeDecoder) error {
 					for o.Next() {
-						if kind == "bpf" && o.Type() == tcaBPFName {
+						switch {
+						case kind != "bpf":
+						case o.Type() == tcaBPFName:
 							f.name = o.String()
+						case o.Type() == tcaBPFID:
+							f.program = o.Uint32()
 						}
 					}
 					return nil
@@ -204,21 +210,41 @@ func (c *tc) sweep(ifs []device) error {
 	return nil
 }
 
-func attachClsact(c *tc, ifs []device, coll *ebpf.Collection) (detach []func() error, err error) {
+func attachClsact(c *tc, ifs []device, coll *ebpf.Collection) (holds []hold, err error) {
 	for _, d := range ifs {
+		p := coll.Programs[d.program()]
 		made, err := c.addQdisc(d)
 		if err == nil {
-			err = c.addFilter(d, coll.Programs[d.program()])
+			err = c.addFilter(d, p)
 			if err != nil && made {
 				err = errors.Join(err, c.removeQdisc(d))
 			}
 		}
 		if err != nil {
-			return nil, errors.Join(err, undo(detach))
+			return nil, errors.Join(err, undo(holds))
 		}
-		detach = append(detach, func() error { return c.leave(d, made) })
+		holds = append(holds, hold{d, func() error { return c.leave(d, made) }, func() (bool, error) { return c.has(d, p) }})
 	}
-	return detach, nil
+	return holds, nil
+}
+
+// has reports whether our filter is at an interface, with this program.
+func (c *tc) has(d device, p *ebpf.Program) (bool, error) {
+	info, err := p.Info()
+	if err != nil {
+		return false, err
+	}
+	id, _ := info.ID()
+	all, err := c.filters(d, parentIngress)
+	if gone(err) {
+		return false, nil
+	}
+	for _, f := range all {
+		if f.ours() && f.handle == filterHandle && f.priority == filterPriority && f.program == uint32(id) {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 // leave removes our filter, and clsact if we made it and nobody else has come to use it.

@@ -62,12 +62,15 @@ func devices(subscribers, upstream []string) (all []device, missing []string, er
 		all = append(all, d)
 	}
 	if sides[true] == 0 || sides[false] == 0 {
-		return nil, missing, fmt.Errorf("at least one interface of each side is needed; not there: %v", missing)
+		return nil, missing, fmt.Errorf("%w; not there: %v", errOneSided, missing)
 	}
 	return all, missing, nil
 }
 
-var errNoDevice = errors.New("there is none")
+var (
+	errNoDevice = errors.New("there is none")
+	errOneSided = errors.New("at least one interface of each side is needed")
+)
 
 func lookup(c *netlink.Conn, name string) (device, error) {
 	e := netlink.NewAttributeEncoder()

@@ -158,12 +158,12 @@ func TestAKilledProcessHarmsNobody(t *testing.T) {
 				t.Errorf("a second one by %s: %+v, %v", next.how, s, err)
 			}
 			if next.how == "clsact" { // it dies as well
-				for _, f := range l.detach[len(l.detach)-1:] {
-					if err := f(); err != nil {
+				for _, h := range l.holds[len(l.holds)-1:] {
+					if err := h.detach(); err != nil {
 						t.Error(err)
 					}
 				}
-				l.how, l.detach = "", nil
+				l.how, l.holds = "", nil
 			}
 		}
 	})

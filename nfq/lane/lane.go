@@ -79,7 +79,7 @@ type Lane struct {
 
 	mu     sync.Mutex // what follows
 	how    string
-	detach []func() error
+	holds  []hold
 	closed bool
 	noted  uint64 // copies lost when LostEnds was last asked
 	thrown uint32 // generation in which old sources were thrown out
@@ -148,6 +148,9 @@ func (l *Lane) Attach(subscribers, upstream []string) (missing []string, err err
 		return nil, fmt.Errorf("fast lane: attach: %w", errClosed)
 	}
 	ifs, missing, err := devices(subscribers, upstream)
+	if errors.Is(err, errOneSided) {
+		err = errors.Join(err, l.detached())
+	}
 	if err != nil {
 		return missing, fmt.Errorf("fast lane: %w", err)
 	}
@@ -161,11 +164,11 @@ func (l *Lane) Attach(subscribers, upstream []string) (missing []string, err err
 		return missing, fmt.Errorf("fast lane: %w", err)
 	}
 	l.ifs = ifs
-	how, detach, err := attach(l.o.Attach, l.ifs, l.coll)
+	how, holds, err := attach(l.o.Attach, l.ifs, l.coll)
 	if err != nil {
 		return missing, fmt.Errorf("fast lane: %w", err)
 	}
-	l.how, l.detach = how, detach
+	l.how, l.holds = how, holds
 	l.o.Log.Info("fast lane attached", "how", how, "subscribers", subscribers, "upstream", upstream, "missing", missing)
 	return missing, nil
 }
@@ -179,12 +182,9 @@ func (l *Lane) Detach() error {
 }
 
 func (l *Lane) detached() error {
-	var errs []error
-	for _, f := range l.detach {
-		errs = append(errs, f())
-	}
-	l.how, l.detach = "", nil
-	return errors.Join(errs...)
+	err := undo(l.holds)
+	l.how, l.holds = "", nil
+	return err
 }
 
 // Close detaches, ends a Wait under way, and gives the kernel's memory back. Not to be
@@ -215,6 +215,11 @@ func (l *Lane) How() string {
 // without the other, for a moment every four seconds and by four seconds.
 func (l *Lane) Alive(for_ time.Duration) {
 	atomic.StoreUint64(&l.control.AliveUntil, uint64(max(monotonic()+int64(for_), 0)))
+}
+
+// IsAlive reports whether leases are good now.
+func (l *Lane) IsAlive() bool {
+	return uint64(monotonic()) < atomic.LoadUint64(&l.control.AliveUntil)
 }
 
 // Generation is that of the sources that are known. It is never zero.

@@ -61,7 +61,8 @@ type ring struct {
 	closed   bool
 
 	waiting sync.Mutex // held by who waits, so that others can read meanwhile
-	epoll   int
+	epoll   int        // -1: to be made
+	copies  int        // the ring's number
 	events  [2]unix.EpollEvent
 
 	wake struct {
@@ -85,22 +86,38 @@ func (r *ring) open(l *Lane) error {
 	r.consumer = (*uint64)(unsafe.Pointer(&consumer[0]))
 	r.producer = (*uint32)(unsafe.Pointer(&rest[0]))
 	r.data = rest[page:]
+	r.copies = fd
 
 	if r.wake.fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("make an eventfd: %w", err)
 	}
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+	if err := r.watch(); err != nil {
 		_ = unix.Close(r.wake.fd)
+		return err
+	}
+	return nil
+}
+
+// watch makes what Wait waits with.
+func (r *ring) watch() (err error) {
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		r.epoll = -1
 		return fmt.Errorf("make an epoll: %w", err)
 	}
-	for _, fd := range []int{fd, r.wake.fd} {
+	for _, fd := range []int{r.copies, r.wake.fd} {
 		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
-			_ = unix.Close(r.epoll)
-			_ = unix.Close(r.wake.fd)
+			r.unwatch()
 			return fmt.Errorf("watch the ring: %w", err)
 		}
 	}
 	return nil
+}
+
+func (r *ring) unwatch() {
+	if r.epoll >= 0 {
+		_ = unix.Close(r.epoll)
+	}
+	r.epoll = -1
 }
 
 func (r *ring) close() {
@@ -109,7 +126,7 @@ func (r *ring) close() {
 	r.mu.Unlock()
 	r.interrupt()
 	r.waiting.Lock()
-	_ = unix.Close(r.epoll)
+	r.unwatch()
 	r.waiting.Unlock()
 	r.wake.Lock()
 	_ = unix.Close(r.wake.fd)
@@ -165,7 +182,7 @@ func (r *ring) tell() {
 
 // Wait returns when there may be something to read, after Interrupt, at until, or with
 // os.ErrClosed. The zero time is never. While nobody waits the program wakes nobody.
-// Others may read while somebody waits.
+// Others may read while somebody waits. After an error another Wait begins anew.
 func (l *Lane) Wait(until time.Time) error {
 	r := &l.ring
 	r.waiting.Lock()
@@ -184,20 +201,26 @@ func (l *Lane) Wait(until time.Time) error {
 		}
 		timeout := -1
 		if !until.IsZero() {
-			left := time.Until(until)
-			if left <= 0 {
-				break
-			}
+			left := max(time.Until(until), 0)
 			timeout = int(min((left+time.Millisecond-1)/time.Millisecond, 1<<30))
+		}
+		if r.epoll < 0 {
+			if err := r.watch(); err != nil {
+				return fmt.Errorf("fast lane: %w", err)
+			}
 		}
 		n, err := unix.EpollWait(r.epoll, r.events[:], timeout)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
+			if errors.Is(err, unix.EBADF) {
+				r.epoll = -1 // whoever closed it: the number may be somebody else's by now
+			}
+			r.unwatch()
 			return fmt.Errorf("fast lane: wait for copies: %w", err)
 		}
-		if n > 0 {
+		if n > 0 || timeout == 0 {
 			break
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/nfq/nfqtest"
 	"github.com/mailweir/mailweir/nfq/packet"
@@ -152,4 +153,25 @@ func (c conn) syn() nfqtest.TCP {
 
 func (c conn) synAck() nfqtest.TCP {
 	return nfqtest.TCP{Src: c.Server, Dst: c.Client, Seq: 76, Ack: c.isn + 1, Flags: packet.SYN | packet.ACK}
+}
+
+func TestWaitingBeginsAnewAfterAnError(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l := r.open(options())
+	// Something else under its number, which cannot be waited for.
+	if err := unix.Dup3(l.ring.wake.fd, l.ring.epoll, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Wait(time.Now()); err == nil {
+		t.Fatal("what is no epoll can be waited for")
+	}
+	began := time.Now()
+	if err := l.Wait(began.Add(50 * time.Millisecond)); err != nil || time.Since(began) < 50*time.Millisecond {
+		t.Errorf("the next one: %v after %v", err, time.Since(began))
+	}
+	l.Interrupt()
+	if err := l.Wait(time.Time{}); err != nil {
+		t.Errorf("interrupted: %v", err)
+	}
 }

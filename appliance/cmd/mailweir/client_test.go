@@ -77,7 +77,7 @@ func (run *running) took() string {
 
 const line = `{"id":"S-1","name":"Elm Street 12","plan":"office","plan_source":"operator","list_plan":"residential","prefixes":["100.64.0.11/32"],
 	"bindings":[{"prefix":"100.64.0.11/32","subscriber":"S-1","source":"radius","from":"2026-11-11T08:00:00.000Z","until":null}],"stage":"defer","since":"2026-11-18T11:00:00.000Z","until":null,
-	"reason":"sessions 6/5 at once, 20 per 1h (120%)","case":"00K7Q","open":1,"budgets":[{"of":"sessions","window_s":3600,"limit":20,"burst":5,"value":6,"ratio":1.2,"pressure":7,"refills_at":null}],
+	"reason":"sessions 6/5 at once, 20 per 1h (120%)","case":"00K7Q","open":1,"lane":{"waits":true,"reason":"stage","why":"watched: stage defer","sessions_left":0,"addresses":[]},"budgets":[{"of":"sessions","window_s":3600,"limit":20,"burst":5,"value":6,"ratio":1.2,"pressure":7,"refills_at":null}],
 	"exemption":{"since":"2026-11-18T11:00:00.000Z","until":"2027-01-01T00:00:00.000Z","reason":"asked\u001b[2J by phone","by":"admin 192.0.2.7"},
 	"decisions":[{"at":"2026-11-18T11:00:00.000Z","action":"defer","acted":true,"wait_s":180,"reason":"sessions 6/5 at once, 20 per 1h (120%)","retry":true},
 		{"at":"2026-11-18T11:00:00.000Z","action":"defer","acted":false,"reason":"sessions 6/5 at once, 20 per 1h (120%)","exemption":"asked"}]}`
@@ -136,6 +136,7 @@ func TestCommandsAskTheRunningOne(t *testing.T) {
 		{"everything about one", []string{"subscribers", "S-1"}, 0, "GET /api/v1/subscribers/S-1", "plan office (set by hand; the list says residential)\nat 100.64.0.11/32 by RADIUS since", ""},
 		{"its exemption, which moves no cursor", []string{"subscribers", "S-1"}, 0, "GET /api/v1/subscribers/S-1", "by admin 192.0.2.7: asked\ufffd[2J by phone\n", ""},
 		{"its retries", []string{"subscribers", "S-1"}, 0, "GET /api/v1/subscribers/S-1", "(120%), a retry\n", ""},
+		{"what its next session meets", []string{"subscribers", "S-1"}, 0, "GET /api/v1/subscribers/S-1", "1 sessions open; the next one waits for a verdict: watched: stage defer\n", ""},
 		{"its pass by exemption", []string{"subscribers", "S-1"}, 0, "GET /api/v1/subscribers/S-1", "(120%), exempt: asked\n", ""},
 	} {
 		exit, stdout, stderr := run.mailweir(t, row.argv...)

@@ -43,6 +43,9 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	fmt.Fprintf(w, "queue\t%d waiting, %d held on purpose, %d judged; dropped %d full, %d unread; failed open %d; %s\n",
 		q.Depth, q.Held, q.Packets, q.Dropped, q.UserDropped, s.Actions.FailedOpen, strings.Join([]string{q.Form, q.Reader}, ", reader "))
 	fmt.Fprintf(w, "fast lane\t%s\n", fastLane(s.Lanes.Fast))
+	for _, line := range nextSessions(s.Lanes.Fast) {
+		fmt.Fprintf(w, "next session\t%s\n", line)
+	}
 	if len(s.Syslog) == 0 {
 		fmt.Fprintf(w, "syslog\tno collector configured\n")
 	}
@@ -87,6 +90,24 @@ func fastLane(f webadmin.FastLane) string {
 		text += "; " + f.Why
 	}
 	return text
+}
+
+// nextSessions says what the next sessions of all subscribers meet, and names some of those that wait, a line each.
+func nextSessions(f webadmin.FastLane) []string {
+	if len(f.Next) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%d subscribers do not wait for a verdict", f.Next["lease"])
+	for _, reason := range slices.Sorted(maps.Keys(f.Next)) {
+		if n := f.Next[reason]; n > 0 && reason != "lease" {
+			text += fmt.Sprintf("; %d wait: %s", n, strings.ReplaceAll(reason, "_", " "))
+		}
+	}
+	lines := []string{text}
+	for _, w := range f.Waiting {
+		lines = append(lines, plain(w.Subscriber)+" waits: "+w.Why)
+	}
+	return lines
 }
 
 // clock says a moment of the last day by its time, an older one with its date.

@@ -88,7 +88,18 @@ func printSubscriber(c *invocation, s webadmin.Subscriber) error {
 	if e := s.Exemption; e != nil {
 		fmt.Fprintf(c.stdout, "\nexempt since %s until %s by %s: %s", clock(e.Since), clock(e.Until), plain(e.By), plain(e.Reason))
 	}
-	fmt.Fprintf(c.stdout, "\n%d sessions open\n\n", s.Open)
+	fmt.Fprintf(c.stdout, "\n%d sessions open", s.Open)
+	if s.Lane.Reason != "" {
+		does := "waits for a verdict"
+		if !s.Lane.Waits {
+			does = "does not wait"
+		}
+		fmt.Fprintf(c.stdout, "; the next one %s: %s", does, s.Lane.Why)
+		if len(s.Lane.Addresses) > 0 {
+			fmt.Fprintf(c.stdout, " (from %s)", strings.Join(s.Lane.Addresses, ", "))
+		}
+	}
+	fmt.Fprint(c.stdout, "\n\n")
 	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "BUDGET\tWINDOW\tUSED\tAT ONCE\tLIMIT\tRATIO\tPRESSURE\tREFILLS")
 	for _, b := range s.Budgets {

@@ -1,0 +1,119 @@
+package appliance
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/governor"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// Why the next session of a subscriber waits for a verdict, or does not: words fit for labels.
+const (
+	laneLease       = "lease"        // it does not wait
+	laneOff         = "off"          // there is no fast lane
+	laneNotAttached = "not_attached" // it is on no interface
+	laneNotAlive    = "not_alive"    // nobody reads its copies
+	laneCopiesLost  = "copies_lost"
+	laneStage       = "stage"
+	laneBudget      = "budget"
+	laneNoPlan      = "no_plan"
+	laneUsedUp      = "used_up"
+	laneAsksFirst   = "asks_first"
+)
+
+var laneReasons = []string{laneLease, laneOff, laneNotAttached, laneNotAlive, laneCopiesLost, laneStage, laneBudget, laneNoPlan, laneUsedUp, laneAsksFirst}
+
+// nextSession says whether the next session of a subscriber waits for a verdict, and why.
+func (a *Appliance) nextSession(id string) webadmin.Lane {
+	if reason, why := a.lane.unusable(); reason != "" {
+		return waits(reason, why)
+	}
+	l, leased := a.queues.Lease(id)
+	switch {
+	case !leased:
+	case l.Suspended:
+		return waits(laneCopiesLost, "lease suspended: copies of its sessions were lost, until the books are right again")
+	case l.Left > 0 && len(l.Addresses) > 0:
+		v := webadmin.Lane{Reason: laneLease, Why: fmt.Sprintf("lease of %d sessions left", l.Left), Sessions: l.Left, Addresses: []string{}}
+		if l.Left == 1 {
+			v.Why = "lease of 1 session left"
+		}
+		for _, addr := range l.Addresses {
+			v.Addresses = append(v.Addresses, addr.String())
+		}
+		return v
+	}
+	switch obstacle, why := a.gov.Obstacle(id, a.now()); obstacle {
+	case governor.StageTooHigh:
+		return waits(laneStage, "watched: "+why)
+	case governor.BudgetTooLow:
+		return waits(laneBudget, "no lease: "+why)
+	case governor.NoPlan:
+		return waits(laneNoPlan, "no lease: the configuration has no plan of its name")
+	}
+	if leased && len(l.Addresses) > 0 {
+		return waits(laneUsedUp, "lease used up: the next session asks for another one")
+	}
+	return waits(laneAsksFirst, "not known to the fast lane yet: the first session asks")
+}
+
+func waits(reason, why string) webadmin.Lane {
+	return webadmin.Lane{Waits: true, Reason: reason, Why: why, Addresses: []string{}}
+}
+
+// census counts by reason what the next sessions of all subscribers meet that the governor
+// knows. It is made when somebody asks and the last one is old, and costs at most a
+// fiftieth of the time however many ask.
+type census struct {
+	mu      sync.Mutex // held while it is made: who asks meanwhile gets the same
+	next    map[string]int64
+	waiting []webadmin.Waiting
+	made    time.Time
+	good    time.Duration
+}
+
+const (
+	censusKept   = 2 * time.Second // a census is good for so long at least
+	waitingShown = 10
+)
+
+// take is a census that nobody may change.
+func (c *census) take(a *Appliance) (next map[string]int64, waiting []webadmin.Waiting) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	began := a.now()
+	if age := began.Sub(c.made); c.next != nil && age >= 0 && age < c.good {
+		return c.next, c.waiting
+	}
+	c.next, c.waiting = map[string]int64{}, nil
+	type one struct {
+		place
+		webadmin.Waiting
+	}
+	var first []one
+	n := 0
+	a.gov.Each(began, func(b governor.Brief) bool {
+		n++
+		letOthers(n)
+		l := a.nextSession(b.Subscriber)
+		c.next[l.Reason]++
+		if !l.Waits || l.Reason == laneAsksFirst || l.Reason == laneOff || l.Reason == laneNotAttached {
+			return true
+		}
+		w := one{place{b.Stage, b.Fullest, b.Subscriber}, webadmin.Waiting{Subscriber: b.Subscriber, Reason: l.Reason, Why: l.Why}}
+		at, _ := slices.BinarySearchFunc(first, w, func(p, q one) int { return p.compare(q.place) })
+		if at < waitingShown {
+			first = slices.Insert(first, at, w)
+			first = first[:min(len(first), waitingShown)]
+		}
+		return true
+	})
+	for _, w := range first {
+		c.waiting = append(c.waiting, w.Waiting)
+	}
+	c.made, c.good = began, max(censusKept, 50*a.now().Sub(began))
+	return c.next, c.waiting
+}

@@ -1,0 +1,52 @@
+package appliance
+
+import (
+	"context"
+	"time"
+)
+
+// catchUp tells what came to an end while the box was off, when it did, and then
+// closes the cases that the governor does not know any more.
+func (a *Appliance) catchUp() {
+	now := a.now()
+	a.settled(a.gov.Tick(now))
+	a.expired()
+	a.cases.reconcile(a.caseOf, now)
+}
+
+// tick lets time release subscribers.
+func (a *Appliance) tick(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for n := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			a.settled(a.gov.Tick(a.now()))
+			a.expired()
+			stats := a.queues.Stats()
+			a.health.watch(stats)
+			if a.floods != nil {
+				a.floods.watch(stats.Lane)
+			}
+			switch n++; {
+			case n%rulesetLook == 0:
+				a.resteer()
+			case n%laneLook == 0:
+				a.relane()
+			}
+			if n%crowdLook == 0 {
+				a.lookAtCrowds()
+				a.forgetCases()
+			}
+		}
+	}
+}
+
+// forgetCases drops cases that ended longer ago than records are kept. Only tick uses it.
+func (a *Appliance) forgetCases() {
+	if now := a.now(); a.clock.sound(now) {
+		a.cases.forget(now.Add(-a.cfg.Load().Retention.Records))
+	}
+}
