@@ -411,7 +411,7 @@ func (a *Appliance) resteer() {
 	if a.rules.Load() == nil || a.isStopping() {
 		return
 	}
-	there, err := ruleset.Steering()
+	there, err := ruleset.Steering(false)
 	if err != nil {
 		return // not to be asked now: the next look tells
 	}
