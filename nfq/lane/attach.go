@@ -49,19 +49,21 @@ func undo(detach []func() error) error {
 
 func attachTCX(ifs []device, coll *ebpf.Collection) (detach []func() error, err error) {
 	for _, d := range ifs {
-		l, err := link.AttachTCX(link.TCXOptions{Interface: d.index, Program: coll.Programs[d.program()], Attach: ebpf.AttachTCXIngress})
-		if errors.Is(err, ebpf.ErrNotSupported) {
-			return nil, errors.Join(fmt.Errorf("this kernel has no TCX (Linux 6.6): %w", err), undo(detach))
-		}
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("attach to interface %s: %w", d.name, err), undo(detach))
-		}
-		detach = append(detach, func() error {
-			if err := l.Close(); err != nil {
-				return fmt.Errorf("fast lane: detach from interface %s: %w", d.name, err)
+		for _, name := range d.programs() {
+			l, err := link.AttachTCX(link.TCXOptions{Interface: d.index, Program: coll.Programs[name], Attach: ebpf.AttachTCXIngress})
+			if errors.Is(err, ebpf.ErrNotSupported) {
+				return nil, errors.Join(fmt.Errorf("this kernel has no TCX (Linux 6.6): %w", err), undo(detach))
 			}
-			return nil
-		})
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("attach to interface %s: %w", d.name, err), undo(detach))
+			}
+			detach = append(detach, func() error {
+				if err := l.Close(); err != nil {
+					return fmt.Errorf("fast lane: detach from interface %s: %w", d.name, err)
+				}
+				return nil
+			})
+		}
 	}
 	return detach, nil
 }

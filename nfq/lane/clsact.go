@@ -10,12 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Our filter is known by its name; priority and handle are fixed, so that a second one
-// takes the place of the first. Filters of others with a lower number come before it.
+// Our filters are known by their name; priority and handles are fixed, so that a second one
+// takes the place of the first. An interface with two programs has two, of which the
+// kernel asks one after the other. Filters of others with a lower number come before it.
 const (
 	filterName     = "mailweir"
 	filterPriority = 0x6d77
-	filterHandle   = 1
+	filterHandle   = 1 // of the first program, the next one has the next
+	maxFilters     = 2
 )
 
 // From linux/pkt_sched.h, pkt_cls.h and rtnetlink.h.
@@ -144,7 +146,7 @@ func (c *tc) removeQdisc(d device) error {
 }
 
 // addFilter puts the program in place, or in the place of an earlier one of ours.
-func (c *tc) addFilter(d device, p *ebpf.Program) error {
+func (c *tc) addFilter(d device, handle uint32, p *ebpf.Program) error {
 	all, err := c.filters(d, parentIngress)
 	if err != nil {
 		return err
@@ -154,7 +156,7 @@ func (c *tc) addFilter(d device, p *ebpf.Program) error {
 			return fmt.Errorf("interface %s has a filter of somebody else's with priority %d, which is ours", d.name, filterPriority)
 		}
 	}
-	_, err = c.do(unix.RTM_NEWTFILTER, netlink.Acknowledge|netlink.Create, header(d, filterHandle, parentIngress, filterPriority<<16|protocolsAll),
+	_, err = c.do(unix.RTM_NEWTFILTER, netlink.Acknowledge|netlink.Create, header(d, handle, parentIngress, filterPriority<<16|protocolsAll),
 		func(e *netlink.AttributeEncoder) {
 			e.String(tcaKind, "bpf")
 			e.Nested(tcaOptions, func(o *netlink.AttributeEncoder) error {
@@ -173,8 +175,8 @@ func (c *tc) addFilter(d device, p *ebpf.Program) error {
 	return nil
 }
 
-func (c *tc) removeFilter(d device) error {
-	_, err := c.do(unix.RTM_DELTFILTER, netlink.Acknowledge, header(d, filterHandle, parentIngress, filterPriority<<16|protocolsAll),
+func (c *tc) removeFilter(d device, handle uint32) error {
+	_, err := c.do(unix.RTM_DELTFILTER, netlink.Acknowledge, header(d, handle, parentIngress, filterPriority<<16|protocolsAll),
 		func(e *netlink.AttributeEncoder) { e.String(tcaKind, "bpf") })
 	return err
 }
@@ -193,10 +195,10 @@ func (c *tc) sweep(ifs []device) error {
 			return err
 		}
 		for _, f := range all {
-			if !f.ours() || f.handle != filterHandle || f.priority != filterPriority {
+			if !f.ours() || f.handle < filterHandle || f.handle >= filterHandle+maxFilters || f.priority != filterPriority {
 				continue
 			}
-			if err := c.removeFilter(d); err != nil {
+			if err := c.removeFilter(d, f.handle); err != nil {
 				return fmt.Errorf("remove the filter left behind at interface %s: %w", d.name, err)
 			}
 		}
@@ -208,7 +210,7 @@ func attachClsact(c *tc, ifs []device, coll *ebpf.Collection) (detach []func() e
 	for _, d := range ifs {
 		made, err := c.addQdisc(d)
 		if err == nil {
-			err = c.addFilter(d, coll.Programs[d.program()])
+			err = c.addFilters(d, coll)
 			if err != nil && made {
 				err = errors.Join(err, c.removeQdisc(d))
 			}
@@ -221,10 +223,27 @@ func attachClsact(c *tc, ifs []device, coll *ebpf.Collection) (detach []func() e
 	return detach, nil
 }
 
-// leave removes our filter, and clsact if we made it and nobody else has come to use it.
+// addFilters puts the interface's programs in place, or none.
+func (c *tc) addFilters(d device, coll *ebpf.Collection) error {
+	for i, name := range d.programs() {
+		err := c.addFilter(d, filterHandle+uint32(i), coll.Programs[name])
+		if err == nil {
+			continue
+		}
+		for j := range i {
+			err = errors.Join(err, c.removeFilter(d, filterHandle+uint32(j)))
+		}
+		return err
+	}
+	return nil
+}
+
+// leave removes our filters, and clsact if we made it and nobody else has come to use it.
 func (c *tc) leave(d device, made bool) error {
-	if err := c.removeFilter(d); err != nil && !gone(err) {
-		return fmt.Errorf("fast lane: remove the filter from interface %s: %w", d.name, err)
+	for i := range d.programs() {
+		if err := c.removeFilter(d, filterHandle+uint32(i)); err != nil && !gone(err) {
+			return fmt.Errorf("fast lane: remove the filter from interface %s: %w", d.name, err)
+		}
 	}
 	if !made {
 		return nil

@@ -129,8 +129,10 @@ func (m Marks) ctIs(s State) exprs {
 	return exprs{ctMark(), mask(host32(m.Mask)), equal(host32(m.Value(s)))}
 }
 
-func (m Marks) packetIs(s State) exprs {
-	return exprs{packetMark(), mask(host32(m.Mask)), equal(host32(m.Value(s)))}
+func (m Marks) packetIs(s State) exprs { return m.packetHas(m.Value(s)) }
+
+func (m Marks) packetHas(value uint32) exprs {
+	return exprs{packetMark(), mask(host32(m.Mask)), equal(host32(value))}
 }
 
 func (m Marks) packetIsNot(s State) exprs {

@@ -47,7 +47,7 @@
 // shows its packets to the same chains, as if they had come by the bridge. Chain "ports" of
 // the table "bridge mailweir" comes before all of them:
 //
-//	  -1  ports  marks what a subscriber port brings: Marks.Up, Marks.UpSee
+//	-1  ports  marks what a subscriber port brings: Marks.Up, Marks.UpSee
 //
 // What has a VLAN tag or a PPPoE header bears no mark and passes. Deferred sessions
 // are led to an address that is given (package bridge), since the bridge may have none.

@@ -156,7 +156,11 @@ func letFastPass(chains []chain, o Options) {
 		}
 		ch.rules = append([]rule{first}, ch.rules...)
 		if ch.name == "steer" {
-			ch.rules = append(ch.rules, rule{"the answers of a session that was handed over", join(tcp(), sportIn(setPorts), o.packetIs(See), goTo("down"))})
+			const handed = "the answers of a session that was handed over"
+			ch.rules = append(ch.rules, rule{handed, join(tcp(), sportIn(setPorts), o.packetIs(See), goTo("down"))})
+			if o.Bridge != nil { // by another subscribers' port
+				ch.rules = append(ch.rules, rule{handed, join(tcp(), sportIn(setPorts), o.packetHas(o.UpSee()), goTo("down"))})
+			}
 		}
 	}
 }
