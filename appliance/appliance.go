@@ -30,6 +30,7 @@ import (
 	"github.com/mailweir/mailweir/governor/store"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	"github.com/mailweir/mailweir/nfq"
+	"github.com/mailweir/mailweir/nfq/bridge"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -66,6 +67,7 @@ type Appliance struct {
 	cfg      atomic.Pointer[config.Config]
 	kernel   ruleset.Kernel
 	lane     *fastLane
+	bridge   *bridge.Bridge // nil: the box routes
 	who      *identity
 	gov      *governor.Governor
 	store    *store.Store
@@ -114,9 +116,6 @@ func Run(ctx context.Context, opt Options) error {
 	for _, w := range ListWarnings(table) {
 		opt.Log.Warn(w)
 	}
-	if cfg.Network.Topology != config.Routed {
-		return fmt.Errorf("%s: network.topology: %s is not built yet in this version; use routed", cfg.Path(), cfg.Network.Topology)
-	}
 	release, err := claim()
 	if err != nil {
 		return err
@@ -145,7 +144,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 		return err
 	}
 	var err error
-	if a.answers, err = responder.Listen(a.now); err != nil {
+	if a.answers, err = responder.Listen(a.now, deferMark(cfg)); err != nil {
 		return err
 	}
 	a.judge.answers = a.answers
@@ -155,6 +154,9 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 
 	if a.kernel, err = ruleset.Probe(); err != nil {
 		return fmt.Errorf("find out what the kernel can do: %w", err)
+	}
+	if err = a.openBridge(cfg); err != nil {
+		return err
 	}
 	a.lane = openLane(cfg, a.log)
 	a.lane.act(modeOf(cfg))
@@ -220,6 +222,7 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
 	a.judge.end = a.endSessions
+	a.judge.answerable = a.answerable
 	a.judge.cases, a.judge.book = a.cases, a.book
 	a.judge.rules.Store(rulesOf(cfg))
 	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.moved}
@@ -230,7 +233,7 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 	return nfq.Config{
 		First: cfg.Queue.First, Count: queueCount(cfg), Reader: cfg.Queue.Reader, Length: cfg.Queue.Length,
 		FailOpen: cfg.Network.FailOpen(), Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, Ports: cfg.Network.Ports(),
-		Lane: a.lane.forQueues(), Policy: a.judge, Log: a.log, Now: a.now,
+		Lane: a.lane.forQueues(), WayBack: a.wayBack(), Policy: a.judge, Log: a.log, Now: a.now,
 	}
 }
 
@@ -257,6 +260,7 @@ func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
 		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
 	}
 	a.lane.options(&o)
+	a.bridgeOptions(&o)
 	return o
 }
 
@@ -362,6 +366,7 @@ func (a *Appliance) steer(cfg *config.Config) error {
 	if err := a.lane.look(); err != nil {
 		return err
 	}
+	a.lookAtBridge(cfg)
 	rs, err := ruleset.Apply(a.rulesetOptions(cfg), a.kernel)
 	if err != nil {
 		return fmt.Errorf("steer packets into the queue: %w", err)
@@ -411,7 +416,7 @@ func (a *Appliance) resteer() {
 	if a.rules.Load() == nil || a.isStopping() {
 		return
 	}
-	there, err := ruleset.Steering(false)
+	there, err := ruleset.Steering(a.bridge != nil)
 	if err != nil {
 		return // not to be asked now: the next look tells
 	}
@@ -438,6 +443,7 @@ func (a *Appliance) lookAtLane() {
 	if err := a.lane.look(); err != nil {
 		return // not to be asked now: the next look tells
 	}
+	a.lookAtBridge(a.cfg.Load())
 	now := a.lane.foreigners()
 	if (before == "") != (now == "") {
 		a.log.Info("packets of the fast lane are tracked only where somebody else asks conntrack", "now", cmp.Or(now, "nobody"))
@@ -462,6 +468,7 @@ func (a *Appliance) close() {
 			a.log.Error("stop", "err", err)
 		}
 	}
+	a.closeBridge()
 	if a.syslog != nil {
 		if err := a.syslog.stop(); err != nil {
 			a.log.Error("stop", "err", err)

@@ -19,7 +19,8 @@ import (
 // fastLane is the lane in the kernel as the appliance keeps it: on which interfaces it
 // is, whether its packets go untracked, and why it is not in use where it is not.
 type fastLane struct {
-	lane *lane.Lane // nil: not in use
+	lane    *lane.Lane // nil: not in use
+	bridged bool       // who else asks conntrack matters also without the lane
 
 	mu      sync.Mutex // guards all below
 	why     string     // not in use, or not everywhere
@@ -34,7 +35,7 @@ const floodRate, floodBurst = 200, 1000
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
 func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
-	f := &fastLane{}
+	f := &fastLane{bridged: cfg.Network.Topology == config.Bridge}
 	if cfg.Queue.FastLane == config.Off {
 		f.why = "queue.fast_lane is off"
 		return f
@@ -82,7 +83,7 @@ func (f *fastLane) attach(cfg *config.Config) {
 
 // look finds out whether packets may go untracked.
 func (f *fastLane) look() error {
-	if f.lane == nil {
+	if f.lane == nil && !f.bridged {
 		return nil
 	}
 	foreign, err := ruleset.Foreign()
@@ -116,10 +117,11 @@ func (f *fastLane) status() (how, why string) {
 // view is what status says of it.
 func (f *fastLane) view(s *nfq.LaneStats) webadmin.FastLane {
 	how, why := f.status()
-	v := webadmin.FastLane{On: how != "", Why: why, How: how, Tracked: f.foreigners()}
+	v := webadmin.FastLane{On: how != "", Why: why, How: how}
 	if s == nil {
 		return v
 	}
+	v.Tracked = f.foreigners()
 	v.Subscribers, v.Addresses, v.Allowed = s.Holders, s.Addresses, s.Sessions
 	v.Sessions, v.Handed = int64(s.SYNFast), int64(s.Moved)
 	v.Packets, v.Copies, v.CopiesLost = int64(s.Fast), int64(s.Copies), int64(s.Lost)

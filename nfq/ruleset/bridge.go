@@ -12,8 +12,8 @@ import (
 
 // Bridge is what is different where the subscriber interfaces are ports of a bridge,
 // whose packets come to our chains through br_netfilter. Their interface is then the
-// bridge, and nothing in family inet knows the port on every kernel (xt physdev is not
-// to be had there since 6.13). So a table of family bridge, which sees the packets first, marks
+// bridge, and nothing in family inet knows the port on every kernel (Linux 6.18 has no xt
+// physdev there). So a table of family bridge, which sees the packets first, marks
 // what comes from subscribers: Marks.Up, or Marks.UpSee where the lane has marked it See.
 type Bridge struct {
 	// Where the box takes the packets of deferred sessions. The bridge needs no
@@ -140,6 +140,15 @@ func (o Options) fromSubscribers() exprs {
 	}
 	// Nothing else has these bits: of the odd values only the two of Marks.Up.
 	return exprs{packetMark(), mask(host32(o.upBits())), equal(host32(o.Up() & o.upBits()))}
+}
+
+// notPlain lets pass what has a tag also where it is an answer, which bears no mark of a
+// port. It comes here only where the operator has br_netfilter look into tags.
+func (o Options) notPlain() []rule {
+	if o.Bridge == nil {
+		return nil
+	}
+	return []rule{{"tagged: our answers would not be", join(exprs{load(expr.PayloadBaseLLHeader, 12, 2), notEqual(net16(unix.ETH_P_IP)), notEqual(net16(unix.ETH_P_IPV6))}, accept())}}
 }
 
 // others takes out of conntrack what crosses the bridge and is nobody's mail. What is for

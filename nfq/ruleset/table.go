@@ -110,7 +110,7 @@ func design(o Options, k Kernel) []chain {
 			{"opens nothing, and costs nothing behind us", join(opens, o.fromSubscribers(), ipv4Cut(ipv4Source), goTo("reset"))},
 			{"opens nothing, and costs nothing behind us", join(opens, o.fromSubscribers(), ipv6Cut(ipv6Source), goTo("reset"))},
 		}, o.others(k))},
-		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: slices.Concat(o.cutRules(), []rule{
+		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: slices.Concat(o.notPlain(), o.cutRules(), []rule{
 			{"subscribers' sessions", join(tcp(), dportIn(setPorts), o.fromSubscribers(), goTo("up"))},
 			{"the answers to them, on whatever interface", join(tcp(), sportIn(setPorts), m.ctGoverned(), goTo("down"))},
 		})},
