@@ -31,6 +31,7 @@ import (
 	"github.com/mailweir/mailweir/governor/store"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	"github.com/mailweir/mailweir/nfq"
+	"github.com/mailweir/mailweir/nfq/bridge"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -69,6 +70,7 @@ type Appliance struct {
 	cfg      atomic.Pointer[config.Config]
 	kernel   ruleset.Kernel
 	lane     *fastLane
+	bridge   *bridge.Bridge // nil: the box routes
 	who      *identity
 	gov      *governor.Governor
 	store    *store.Store
@@ -120,9 +122,6 @@ func Run(ctx context.Context, opt Options) error {
 	for _, w := range ListWarnings(table) {
 		opt.Log.Warn(w)
 	}
-	if cfg.Network.Topology != config.Routed {
-		return fmt.Errorf("%s: network.topology: %s is not built yet in this version; use routed", cfg.Path(), cfg.Network.Topology)
-	}
 	release, err := claim()
 	if err != nil {
 		return err
@@ -151,7 +150,7 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 		return err
 	}
 	var err error
-	if a.answers, err = responder.Listen(a.now); err != nil {
+	if a.answers, err = responder.Listen(a.now, deferMark(cfg)); err != nil {
 		return err
 	}
 	a.judge.answers = a.answers
@@ -161,6 +160,9 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 
 	if a.kernel, err = ruleset.Probe(); err != nil {
 		return fmt.Errorf("find out what the kernel can do: %w", err)
+	}
+	if err = a.openBridge(cfg); err != nil {
+		return err
 	}
 	a.size = sizesFor(memoryHere())
 	a.size.ring = cmp.Or(a.opt.LaneRing, a.size.ring)
@@ -231,6 +233,7 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
 	a.judge.end = a.endSessions
+	a.judge.answerable = a.answerable
 	a.judge.cases, a.judge.book = a.cases, a.book
 	a.judge.rules.Store(rulesOf(cfg))
 	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.moved}
@@ -335,6 +338,7 @@ func (a *Appliance) close() {
 			a.log.Error("stop", "err", err)
 		}
 	}
+	a.closeBridge()
 	if a.syslog != nil {
 		if err := a.syslog.stop(); err != nil {
 			a.log.Error("stop", "err", err)

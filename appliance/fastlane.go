@@ -21,7 +21,8 @@ import (
 // fastLane is the lane in the kernel as the appliance keeps it: on which interfaces it
 // is, whether its packets go untracked, and why it is not in use where it is not.
 type fastLane struct {
-	lane *lane.Lane // nil: not in use
+	lane    *lane.Lane // nil: not in use
+	bridged bool       // who else asks conntrack matters also without the lane
 
 	taken string // from where it was taken last; guarded by Appliance.steering
 
@@ -39,7 +40,7 @@ const floodRate, floodBurst = 200, 1000
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
 func openLane(cfg *config.Config, size sizes, log *slog.Logger) *fastLane {
-	f := &fastLane{}
+	f := &fastLane{bridged: cfg.Network.Topology == config.Bridge}
 	if cfg.Queue.FastLane == config.Off {
 		f.why = "queue.fast_lane is off"
 		return f
@@ -116,7 +117,7 @@ func (f *fastLane) isBroken() bool {
 
 // look finds out whether packets may go untracked.
 func (f *fastLane) look() error {
-	if f.lane == nil {
+	if f.lane == nil && !f.bridged {
 		return nil
 	}
 	foreign, err := ruleset.Foreign()
@@ -165,10 +166,11 @@ func (f *fastLane) unusable() (reason, why string) {
 // view is what status says of it.
 func (f *fastLane) view(s *nfq.LaneStats) webadmin.FastLane {
 	how, why := f.status()
-	v := webadmin.FastLane{On: how != "", Why: why, How: how, Tracked: f.foreigners()}
+	v := webadmin.FastLane{On: how != "", Why: why, How: how}
 	if s == nil {
 		return v
 	}
+	v.Tracked = f.foreigners()
 	v.Subscribers, v.Addresses, v.Allowed = s.Holders, s.Addresses, s.Sessions
 	v.Sessions, v.Handed = int64(s.SYNFast), int64(s.Moved)
 	v.Packets, v.Copies, v.CopiesLost = int64(s.Fast), int64(s.Copies), int64(s.Lost)
@@ -209,6 +211,7 @@ func (a *Appliance) lookAtLane() {
 	if err := a.lane.look(); err != nil {
 		return // not to be asked now: the next look tells
 	}
+	a.lookAtBridge(a.cfg.Load())
 	now := a.lane.foreigners()
 	if (before == "") != (now == "") {
 		a.log.Info("packets of the fast lane are tracked only where somebody else asks conntrack", "now", cmp.Or(now, "nobody"))

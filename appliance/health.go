@@ -153,6 +153,8 @@ func (h *health) watch(now nfq.Stats) {
 		h.mu.Unlock()
 	}()
 	h.watchLane(now.Lane, last.Lane)
+	h.often(records.HealthFacts{What: "bridge_unanswered", Count: grown(unanswered(now), unanswered(last)),
+		Detail: "these sessions were to be deferred, and reset since no way back to the client was known"})
 	if n := grown(now.Replaced, last.Replaced); n > 0 {
 		h.tell(records.HealthFacts{What: "reader_hangs", Count: n, Detail: "a reader of a queue did not come back and was replaced; its packets were dropped and their senders repeat them, running sessions are followed as found in mid-air"})
 	}

@@ -33,6 +33,8 @@ type judge struct {
 	// end ends the running sessions of a subscriber that is cut for so long; set
 	// before the first packet.
 	end func(subscriber string, lasts time.Duration)
+	// answerable tells whether who is deferred can be told why; set before the first packet, nil: always.
+	answerable func(client netip.Addr) bool
 
 	open, total         atomic.Int64
 	passed, paced       atomic.Int64
@@ -94,6 +96,9 @@ func (j *judge) Open(f nfq.Flow, now time.Time) nfq.Opening {
 	j.told(f, v, d)
 	switch d.Effective() {
 	case governor.ActionDefer:
+		if !j.canAnswer(f.Client.Addr()) {
+			return nfq.Opening{Action: nfq.Reset, Handle: v}
+		}
 		j.answers.Expect(f.Client, responder.Fill(r.deferText, d.Reason(), d.Wait, d.Case))
 		return nfq.Opening{Action: nfq.Defer, Handle: v}
 	case governor.ActionCut:
@@ -106,6 +111,8 @@ func (j *judge) Open(f nfq.Flow, now time.Time) nfq.Opening {
 	}
 	return nfq.Opening{Handle: v}
 }
+
+func (j *judge) canAnswer(client netip.Addr) bool { return j.answerable == nil || j.answerable(client) }
 
 func (j *judge) begin(now time.Time) {
 	j.open.Add(1)
@@ -242,7 +249,11 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 }
 
 func (j *judge) decided(f nfq.Flow, v *visit, d governor.Decision) {
-	j.say(records.Decision(records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server}))
+	facts := records.DecisionFacts{Decision: d, Binding: v.binding, Src: f.Client, Dst: f.Server}
+	if d.Effective() == governor.ActionDefer && !j.canAnswer(f.Client.Addr()) {
+		facts.Answer = "reset"
+	}
+	j.say(records.Decision(facts))
 }
 
 // sessionFacts are those of the SESSION record.

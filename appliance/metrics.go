@@ -83,6 +83,8 @@ var (
 	mLaneLost       = desc("fast_lane_copies_lost_total", "Copies for which there was no room.")
 	mLaneDropped    = desc("fast_lane_dropped_total", "SYNs dropped on arrival, by reason.", "reason")
 	mLaneUnjudged   = desc("fast_lane_passed_unjudged_total", "SYNs that passed unjudged, by reason.", "reason")
+	mBridge         = desc("bridge", "1 while the bridge is as it has to be, with its name; only with network.topology: bridge.", "name")
+	mUnanswered     = desc("bridge_unanswered_total", "Deferred sessions that were reset, since no way back to the client was known.")
 	mReplaced       = desc("readers_replaced_total", "Readers of queues that hung and were replaced.")
 	mStoreOK        = desc("store_ok", "1 while everything that is to be saved can be.")
 	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
@@ -142,6 +144,10 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	next, _ := a.census.take(a)
 	for _, reason := range laneReasons {
 		gauge(mLaneNext, float64(next[reason]), reason)
+	}
+	if b := a.bridgeView(q); b != nil {
+		gauge(mBridge, truth(b.Name != "" && b.Why == ""), b.Name)
+		counter(mUnanswered, float64(b.Unanswered))
 	}
 	if l := q.Lane; l != nil {
 		counter(mLaneSessions, float64(l.SYNFast))

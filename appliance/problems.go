@@ -15,18 +15,10 @@ import (
 // problems are faults that no other figure of status shows.
 func (a *Appliance) problems() []webadmin.Problem {
 	found := []webadmin.Problem{}
-	for _, f := range []struct{ family, key string }{
-		{"IPv4", "net/ipv4/ip_forward"},
-		{"IPv6", "net/ipv6/conf/all/forwarding"},
-	} {
-		value, err := os.ReadFile("/proc/sys/" + f.key)
-		if err == nil && strings.TrimSpace(string(value)) == "0" {
-			found = append(found, webadmin.Problem{
-				What:    f.family + " forwarding is off on this machine.",
-				Meaning: "No " + f.family + " mail passes through the box.",
-				Do:      "Set " + strings.ReplaceAll(f.key, "/", ".") + "=1 with sysctl, and in /etc/sysctl.d to keep it; or ignore this where there is no " + f.family + ".",
-			})
-		}
+	if a.bridge != nil {
+		found = append(found, a.bridgeProblems()...)
+	} else {
+		found = append(found, forwardingProblems()...)
 	}
 	n := a.cfg.Load().Network
 	for _, name := range slices.Concat(n.SubscriberInterfaces, n.UpstreamInterfaces) {
@@ -82,6 +74,24 @@ func (a *Appliance) problems() []webadmin.Problem {
 			Meaning: "They share one budget, so one of them can have the mail of all others deferred.",
 			Do:      "If it is a carrier's NAT, put the box on its inner side; if it is one customer's office, give it a plan that fits.",
 		})
+	}
+	return found
+}
+
+// forwardingProblems are those of a box that ought to route.
+func forwardingProblems() (found []webadmin.Problem) {
+	for _, f := range []struct{ family, key string }{
+		{"IPv4", "net/ipv4/ip_forward"},
+		{"IPv6", "net/ipv6/conf/all/forwarding"},
+	} {
+		value, err := os.ReadFile("/proc/sys/" + f.key)
+		if err == nil && strings.TrimSpace(string(value)) == "0" {
+			found = append(found, webadmin.Problem{
+				What:    f.family + " forwarding is off on this machine.",
+				Meaning: "No " + f.family + " mail passes through the box.",
+				Do:      "Set " + strings.ReplaceAll(f.key, "/", ".") + "=1 with sysctl, and in /etc/sysctl.d to keep it; or ignore this where there is no " + f.family + ".",
+			})
+		}
 	}
 	return found
 }

@@ -46,6 +46,7 @@ func (s *source) Status() webadmin.Status {
 			Defer: stages[governor.StageDefer], Cut: stages[governor.StageCut],
 		},
 		Exempt:   a.gov.Exemptions(),
+		Bridge:   a.bridgeView(q),
 		Problems: a.problems(),
 	}
 	st.Lanes.Fast.Next, st.Lanes.Fast.Waiting = a.census.take(a)

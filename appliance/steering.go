@@ -15,6 +15,7 @@ func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
 		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
 	}
 	a.lane.options(&o)
+	a.bridgeOptions(&o)
 	return o
 }
 
@@ -28,6 +29,7 @@ func (a *Appliance) steer(cfg *config.Config) error {
 	if err := a.lane.look(); err != nil {
 		return err
 	}
+	a.lookAtBridge(cfg)
 	rs, err := ruleset.Apply(a.rulesetOptions(cfg), a.kernel)
 	if err != nil {
 		return fmt.Errorf("steer packets into the queue: %w", err)
@@ -83,7 +85,7 @@ func (a *Appliance) resteer() {
 	if a.rules.Load() == nil || a.isStopping() {
 		return
 	}
-	there, err := ruleset.Steering()
+	there, err := ruleset.Steering(a.bridge != nil)
 	if err != nil {
 		return // not to be asked now: the next look tells
 	}

@@ -50,7 +50,8 @@ type flow struct {
 	Flow
 	tracker *session.Tracker // nil when over
 	handle  any
-	midAir  bool // the SYN was not seen: the policy was not asked
+	midAir  bool   // the SYN was not seen: the policy was not asked
+	port    uint32 // of a bridge, by which the client's packets come; 0: it is not known
 	isn     uint32
 
 	// Once the server has spoken, only a SYN+ACK of it begins another session.

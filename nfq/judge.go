@@ -30,6 +30,14 @@ func (w *worker) judge(p *queued, now time.Time) {
 		f = w.adopt(key, now)
 	}
 	w.current = f
+	if f != nil && dir == session.Down && p.port != 0 && p.port == f.port {
+		// A bridge sends nothing back by the port from which it came: a server is elsewhere.
+		w.pass(p, passForged)
+		return
+	}
+	if dir == session.Up {
+		defer w.cameBy(p.port)
+	}
 	switch {
 	case dir == session.Up && s.Flags&kind == packet.SYN:
 		w.start(p, f, key, now)
@@ -49,6 +57,13 @@ func (w *worker) judge(p *queued, now time.Time) {
 		w.table.touch(f, running, now)
 		w.count.midAir++
 		w.follow(p, f, dir, false, now)
+	}
+}
+
+// cameBy notes the port by which the client's packet in hand came.
+func (w *worker) cameBy(port uint32) {
+	if w.current != nil {
+		w.current.port = port
 	}
 }
 
@@ -108,7 +123,12 @@ func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 	f, action := w.open(key, s.Seq, now)
 	switch action {
 	case Defer:
-		w.turnAway(p, f, ruleset.Deferred, session.EndUnknown, now)
+		state := ruleset.Deferred
+		if back := w.q.cfg.WayBack; back != nil && back.Learn(key.Client.Addr(), p.mac, now) != nil {
+			state = ruleset.Cut // a reset needs no way back
+			w.count.unanswered++
+		}
+		w.turnAway(p, f, state, session.EndUnknown, now)
 	case Reset:
 		w.turnAway(p, f, ruleset.Cut, session.EndCut, now)
 	default:
@@ -149,7 +169,7 @@ func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 // one of the follower's: the kernel has marked it as handed over, or it comes from the
 // middle of a session.
 func (w *worker) fromLane(p *queued, opens bool) bool {
-	return w.q.follower != nil && w.lane == nil && (!opens || p.mark&w.q.cfg.Marks.Mask != 0)
+	return w.q.follower != nil && w.lane == nil && (!opens || w.q.cfg.Marks.FromLane(p.mark))
 }
 
 // adopt takes the flow of key over from the follower; nil if that does not have it.

@@ -22,6 +22,8 @@ const (
 	attrVerdictHeader = 2  // NFQA_VERDICT_HDR
 	attrMark          = 3  // NFQA_MARK
 	attrInDev         = 5  // NFQA_IFINDEX_INDEV
+	attrPhysInDev     = 7  // NFQA_IFINDEX_PHYSINDEV
+	attrHWAddr        = 9  // NFQA_HWADDR
 	attrPayload       = 10 // NFQA_PAYLOAD
 	attrCapLen        = 13 // NFQA_CAP_LEN
 	attrSkbInfo       = 14 // NFQA_SKB_INFO
@@ -169,6 +171,12 @@ func parsePacket(body []byte, p *queued) bool {
 			p.mark = binary.BigEndian.Uint32(v)
 		case kind == attrInDev:
 			p.inDev = binary.BigEndian.Uint32(v)
+		case kind == attrPhysInDev:
+			p.port = binary.BigEndian.Uint32(v)
+		case kind == attrHWAddr: // struct nfqnl_msg_packet_hw: length, pad, address
+			if binary.BigEndian.Uint16(v) == 6 && len(v) >= 10 {
+				copy(p.mac[:], v[4:])
+			}
 		case kind == attrCapLen:
 			p.length = int(min(binary.BigEndian.Uint32(v), 1<<30))
 		case kind == attrSkbInfo:

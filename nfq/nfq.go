@@ -72,6 +72,8 @@ type Config struct {
 
 	HungAfter time.Duration // a reader that has a batch in hand for so long is replaced; 0: 10 s
 
+	WayBack WayBack // nil: routes lead to all clients
+
 	Policy Policy
 	Log    *slog.Logger     // nil: none. Never used per packet.
 	Now    func() time.Time // nil: time.Now

@@ -14,10 +14,12 @@ import (
 // until the next read.
 type queued struct {
 	id      uint32
-	mark    uint32 // the packet's mark, 0 when it has none
-	inDev   uint32 // interface index it came in by
-	skbInfo uint32 // NFQA_SKB_INFO: bit 0 checksum not filled in, bit 1 GSO
-	length  int    // bytes that the packet has; more than ip when the copy was cut
+	mark    uint32  // the packet's mark, 0 when it has none
+	inDev   uint32  // interface index it came in by
+	port    uint32  // index of the bridge's port that it came in by, 0 when there is none
+	mac     [6]byte // its source at the link, zero when it is not known
+	skbInfo uint32  // NFQA_SKB_INFO: bit 0 checksum not filled in, bit 1 GSO
+	length  int     // bytes that the packet has; more than ip when the copy was cut
 	ip      []byte
 }
 

@@ -106,6 +106,12 @@ func (r *portable) packet(a nfqueue.Attribute) int {
 	if a.InDev != nil {
 		p.inDev = *a.InDev
 	}
+	if a.PhysInDev != nil {
+		p.port = *a.PhysInDev
+	}
+	if a.HwAddr != nil && len(*a.HwAddr) == len(p.mac) {
+		p.mac = [6]byte(*a.HwAddr)
+	}
 	if a.SkbInfo != nil && len(*a.SkbInfo) >= 4 {
 		p.skbInfo = binary.BigEndian.Uint32(*a.SkbInfo)
 	}

@@ -48,7 +48,7 @@ type QueueStats struct {
 	Verdicts map[string]uint64
 	// Passed counts packets that passed without judgement, by reason: those of
 	// packet.Reason, and not_governed, mid_air, stray, empty, flow_table_full,
-	// hold_bound, after_end, stopping, panic.
+	// hold_bound, after_end, stopping, panic, forged.
 	Passed map[string]uint64
 	// Dropped counts drop verdicts by reason: retransmission_of_held.
 	Dropped map[string]uint64
@@ -56,13 +56,15 @@ type QueueStats struct {
 	HeldNow int
 	Held    uint64 // packets that were held so far
 
-	Flows   int               // known now
-	Opened  uint64            // sessions whose first SYN was seen
-	MidAir  uint64            // flows found in mid-air
-	Adopted uint64            // flows taken over from the fast lane
-	Ended   map[string]uint64 // sessions that ended, by session.EndReason; half_open: the server never answered; evicted: the flow table was full
-	Panics  uint64            // caught, in the policy or in us
-	Batches uint64            // receive batches
+	Flows   int    // known now
+	Opened  uint64 // sessions whose first SYN was seen
+	MidAir  uint64 // flows found in mid-air
+	Adopted uint64 // flows taken over from the fast lane
+	// Unanswered sessions were to be deferred, and reset since WayBack knew no way.
+	Unanswered uint64
+	Ended      map[string]uint64 // sessions that ended, by session.EndReason; half_open: the server never answered; evicted: the flow table was full
+	Panics     uint64            // caught, in the policy or in us
+	Batches    uint64            // receive batches
 
 	Hangs         bool   // its reader does, and nothing else is known of it; it is replaced before long
 	Overruns      uint64 // ENOBUFS that the socket reported (none are expected with NETLINK_NO_ENOBUFS)
@@ -88,6 +90,7 @@ const (
 	passAfterEnd                                          // of a flow that is over
 	passStopping                                          // came while we stopped
 	passPanic                                             // we or the policy panicked on it
+	passForged                                            // in a server's name, from the side of its client
 	passReasons
 )
 
@@ -114,6 +117,8 @@ func (r passReason) String() string {
 		return "stopping"
 	case passPanic:
 		return "panic"
+	case passForged:
+		return "forged"
 	}
 	return "unknown"
 }
@@ -146,6 +151,7 @@ type counters struct {
 	ended                    [endeds]uint64
 	held, opened, midAir     uint64
 	adopted                  uint64
+	unanswered               uint64
 	panics                   uint64
 	heldNow, retransmissions uint64
 	abandoned                uint64
@@ -194,7 +200,7 @@ func (w *worker) stats() QueueStats {
 	s := QueueStats{
 		Number: w.number, Packets: c.packets, Batches: c.batches,
 		HeldNow: int(c.heldNow), Held: c.held,
-		Flows: flows, Opened: c.opened, MidAir: c.midAir, Adopted: c.adopted, Panics: c.panics, Abandoned: c.abandoned, Kernel: last,
+		Flows: flows, Opened: c.opened, MidAir: c.midAir, Adopted: c.adopted, Unanswered: c.unanswered, Panics: c.panics, Abandoned: c.abandoned, Kernel: last,
 		Verdicts: map[string]uint64{"accept": c.accepted, "drop": c.dropped},
 		Dropped:  map[string]uint64{"retransmission_of_held": c.retransmissions},
 		Passed:   map[string]uint64{},

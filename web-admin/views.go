@@ -58,6 +58,7 @@ type Status struct {
 	Uptime  Seconds `json:"uptime_s"`
 	Ports   []int   `json:"limited_ports"`
 	Lanes   Lanes   `json:"lanes"`
+	Bridge  *Bridge `json:"bridge,omitempty"` // only with network.topology: bridge
 	// Sessions counts TCP sessions on governed ports since the start.
 	Sessions Sessions `json:"sessions"`
 	// Actions counts decisions about sessions since the start, as decided; in observe mode none of them was carried out.
@@ -74,6 +75,17 @@ type Status struct {
 	// Problems are faults that the fields above do not show. Collectors that are down, a store that is not OK, a clock that is not
 	// synchronised and a box that is not ready need not be repeated here: the pages say them anyway.
 	Problems []Problem `json:"problems"`
+}
+
+// Bridge says how the bridge is governed. What has a VLAN tag or a PPPoE header passes it unjudged.
+type Bridge struct {
+	Name       string   `json:"name"`              // "" while none of the ports is on one
+	Why        string   `json:"why,omitempty"`     // it is not as it has to be
+	Changed    []string `json:"changed,omitempty"` // settings of the bridge that are ours until we stop
+	Answer4    bool     `json:"answers_ipv4"`      // who is deferred can be told why; otherwise he is reset
+	Answer6    bool     `json:"answers_ipv6"`
+	Tracked    string   `json:"tracked_by,omitempty"` // who asks conntrack, so that all that crosses the bridge is in its table; none: only mail is
+	Unanswered int64    `json:"unanswered"`           // deferred sessions that were reset, since no way back was known
 }
 
 // Lanes says how packets reach a decision.

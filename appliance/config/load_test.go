@@ -176,7 +176,7 @@ func TestWarnings(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ file, key, part string }{
 		{"", "", "sets nothing"},
-		{"network: {topology: bridge}", "network.topology", "not active yet"},
+		{"network: {topology: bridge, upstream_interfaces: []}", "network.upstream_interfaces", "no fast lane"},
 		{"identity: {radius: {listen: ':1813', secret_file: s}}", "identity.radius.clients", "whoever knows the secret is believed"},
 		{"identity: {radius: {secret_file: s}}", "identity.radius", "no effect while listen is empty"},
 		{"identity: {radius: {require_timestamp: true}}", "identity.radius", "no effect while listen is empty"},

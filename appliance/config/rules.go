@@ -59,8 +59,8 @@ func (r *rules) network() {
 	if run&(run+1) != 0 || bits.OnesCount32(uint32(n.MarkMask)) < 4 {
 		r.bad("network.mark_mask", "%v is not one run of at least 4 set bits; 0x0f000000 is one", n.MarkMask)
 	}
-	if n.Topology == Bridge {
-		r.warn("network.topology", "bridge is not active yet: only routed traffic is governed")
+	if n.Topology == Bridge && len(n.UpstreamInterfaces) == 0 {
+		r.warn("network.upstream_interfaces", "is empty: name the bridge's ports on the internet's side, or there is no fast lane")
 	}
 }
 

@@ -55,9 +55,14 @@ func TestMain(m *testing.M) {
 // startLab makes a network that is removed with the test.
 func startLab(t *testing.T) (*lab.Lab, context.Context) {
 	t.Helper()
+	return startLabAt(t, lab.Routing)
+}
+
+func startLabAt(t *testing.T, place lab.Place) (*lab.Lab, context.Context) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
-	l, err := lab.Start(ctx, lab.Options{Log: slog.New(slog.DiscardHandler)})
+	l, err := lab.Start(ctx, lab.Options{Log: slog.New(slog.DiscardHandler), Place: place})
 	if err != nil {
 		t.Fatal(err)
 	}

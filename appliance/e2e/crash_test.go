@@ -18,18 +18,20 @@ import (
 func TestKillMinusNine(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		for _, lane := range []string{"auto", "off"} {
-			t.Run(fmt.Sprintf("starttls=%v/fast_lane=%s", tls, lane), func(t *testing.T) { killed(t, tls, lane) })
+			t.Run(fmt.Sprintf("starttls=%v/fast_lane=%s", tls, lane), func(t *testing.T) { killed(t, tls, lane, lab.Routing) })
 		}
 	}
+	t.Run("on a bridge/fast_lane=auto", func(t *testing.T) { killed(t, true, "auto", lab.BehindRouter) })
+	t.Run("on a bridge/fast_lane=off", func(t *testing.T) { killed(t, false, "off", lab.BeforeRouter) })
 }
 
-func killed(t *testing.T, tls bool, lane string) {
+func killed(t *testing.T, tls bool, lane string, place lab.Place) {
 	const atOnce = 32
-	l, ctx := startLab(t)
+	l, ctx := startLabAt(t, place)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, StartTLS: true, Domains: []string{"mx.test"}})
 	home := addHome(t, l, "home")
 	other := addHome(t, l, "other")
-	b := newBox(t, ctx, l, config("enforce", `  - name: big
+	text := config("enforce", `  - name: big
     highest_stage: defer
     budgets:
       - {of: sessions, limit: 1000, per: 24h}
@@ -38,7 +40,11 @@ func killed(t *testing.T, tls bool, lane string) {
     budgets:
       - {of: sessions, limit: 4, per: 24h}
     ladder: {pace_at: 100, pace_max: 0s}
-`)+"queue: {fast_lane: "+lane+"}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s %s\nother,small,%s\n", home.IPv4, home.Prefix6, other.IPv4))
+`) + "queue: {fast_lane: " + lane + "}\n"
+	if place != lab.Routing {
+		text = asBridge(text)
+	}
+	b := newBox(t, ctx, l, text, fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s %s\nother,small,%s\n", home.IPv4, home.Prefix6, other.IPv4))
 	b.start()
 
 	send := func(h *lab.Home, sessions, atOnce int, linger time.Duration) []lab.Session {

@@ -45,6 +45,8 @@ type Options struct {
 	// Dir is where the lab makes its own directory; "" means the system's
 	// temporary directory.
 	Dir string
+	// Place is where the box stands; the zero value routes.
+	Place Place
 }
 
 // Lab is a running network. It is safe for concurrent use.
@@ -56,6 +58,8 @@ type Lab struct {
 	Dir string
 	// Box is where mailweir runs: lan0 faces the subscribers, wan0 the internet.
 	Box *Namespace
+	// Router routes between both sides: the box itself, unless that is a bridge.
+	Router *Namespace
 	// CA signs every mail server's certificate.
 	CA *CA
 
@@ -103,21 +107,21 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 	if l.reg, err = register(l.ID, dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := l.build(ctx); err != nil {
+	if err := l.build(ctx, o.Place); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context) error {
+func (l *Lab) build(ctx context.Context, place Place) error {
 	var err error
 	if l.CA, err = newCA("lab " + l.ID); err != nil {
 		return err
 	}
-	if l.net, err = newNetwork(l.ID); err != nil {
+	if l.net, err = newNetwork(l.ID, place); err != nil {
 		return err
 	}
-	l.Box = l.net.box
+	l.Box, l.Router = l.net.box, l.net.router
 	return ctx.Err()
 }
 
@@ -180,9 +184,9 @@ type Line struct {
 	// on the internet side, the address alone on the management network.
 	Prefix6 netip.Prefix
 
-	box  *Namespace
-	dev  string     // the box's interface on this side
-	link netip.Addr // link-local: what the box's IPv6 routes to it go by
+	router *Namespace
+	dev    string     // the router's interface on this side
+	link   netip.Addr // link-local: what the router's IPv6 routes to it go by
 }
 
 // Home is a subscriber without a mail server of its own: mail leaves by the

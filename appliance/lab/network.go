@@ -31,6 +31,7 @@ type network struct {
 	lab          string
 	access, inet *Namespace // one bridge each
 	box          *Namespace
+	router       *Namespace // the box itself, unless that is a bridge
 
 	mu    sync.Mutex
 	mgmt  *Namespace // the third bridge, once something is on it
@@ -38,7 +39,7 @@ type network struct {
 	count [Management + 1]int // addresses given out on each side, which is the next one's number
 }
 
-func newNetwork(lab string) (_ *network, err error) {
+func newNetwork(lab string, place Place) (_ *network, err error) {
 	n := &network{lab: lab}
 	defer func() {
 		if err != nil {
@@ -58,16 +59,22 @@ func newNetwork(lab string) (_ *network, err error) {
 			return nil, fmt.Errorf("bridge in %s: %w", sw.Name, err)
 		}
 	}
+	n.router = n.box
+	if place != Routing {
+		if n.router, err = newNamespace(lab, "router"); err != nil {
+			return nil, err
+		}
+		if err := sysctls(n.box); err != nil {
+			return nil, err
+		}
+	}
 	// Sysctls come before the interfaces, which inherit them.
-	if err := sysctls(n.box,
+	if err := sysctls(n.router,
 		"ipv4/ip_forward", "1", "ipv6/conf/all/forwarding", "1", "ipv6/conf/default/forwarding", "1",
 		"ipv4/conf/all/rp_filter", "1", "ipv4/conf/default/rp_filter", "1"); err != nil {
 		return nil, err
 	}
-	if err := n.plug(n.box, "lan0", n.access, "box", boxLink, boxLAN4, boxLAN6); err != nil {
-		return nil, err
-	}
-	if err := n.plug(n.box, "wan0", n.inet, "box", boxLink, boxWAN4a, boxWAN4b, boxWAN6); err != nil {
+	if err := n.addBox(place); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -266,11 +273,11 @@ func (n *network) addLine(name string, side Side) (Line, error) {
 	if err := n.plug(ns, "eth0", sw, fmt.Sprintf("port%d", number), link, v4, netip.PrefixFrom(v6, 128)); err != nil {
 		return Line{}, err
 	}
-	l := Line{Name: name, Namespace: ns, IPv4: v4.Addr(), IPv6: v6, Prefix6: routed, box: n.box, dev: dev, link: link.Addr()}
+	l := Line{Name: name, Namespace: ns, IPv4: v4.Addr(), IPv6: v6, Prefix6: routed, router: n.router, dev: dev, link: link.Addr()}
 	err = errors.Join(
 		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv4Unspecified(), 0), gateway4(l.IPv4).Addr()),
 		addRoute(ns, "eth0", netip.PrefixFrom(netip.IPv6Unspecified(), 0), boxLink.Addr()),
-		addRoute(n.box, dev, routed, l.link))
+		addRoute(n.router, dev, routed, l.link))
 	return l, err
 }
 
@@ -318,8 +325,8 @@ func (n *network) all() []*Namespace {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := make([]*Namespace, 0, 4+len(n.lines))
-	for _, ns := range append([]*Namespace{n.access, n.box, n.inet, n.mgmt}, n.lines...) {
-		if ns != nil {
+	for _, ns := range append([]*Namespace{n.access, n.box, n.router, n.inet, n.mgmt}, n.lines...) {
+		if ns != nil && !slices.Contains(out, ns) {
 			out = append(out, ns)
 		}
 	}

@@ -86,7 +86,7 @@ func (l *Line) AddPrefix6(p netip.Prefix) (netip.Addr, error) {
 	if !p.IsValid() || !p.Contains(a) {
 		return a, fmt.Errorf("route %v to %s: not a prefix that holds %v", p, l.Name, a)
 	}
-	if err := addRoute(l.box, l.dev, p.Masked(), l.link); err != nil {
+	if err := addRoute(l.router, l.dev, p.Masked(), l.link); err != nil {
 		return a, err
 	}
 	return a, l.AddIPv6(a)
@@ -126,7 +126,7 @@ func (l *Line) clearIPv6() error {
 			return err
 		}
 	}
-	hb, err := l.box.netlink()
+	hb, err := l.router.netlink()
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (l *Line) eth0() (*netlink.Handle, netlink.Link, error) {
 
 // forget has the box ask anew where a is.
 func (l *Line) forget(a netip.Addr) error {
-	h, err := l.box.netlink()
+	h, err := l.router.netlink()
 	if err != nil {
 		return err
 	}

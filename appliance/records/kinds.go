@@ -103,6 +103,7 @@ type DecisionFacts struct {
 	governor.Decision
 	Binding  string
 	Src, Dst netip.AddrPort // zero when the decision was not about one session
+	Answer   string         // reset: who is deferred cannot be told why; "" otherwise
 }
 
 // Decision is the entry of a verdict other than pass, or of a pass that would have been something else in enforce.
@@ -125,7 +126,8 @@ func Decision(f DecisionFacts) Entry {
 		number("wait_ms", wait).
 		time("until", f.Until).
 		add("case", f.Case).
-		add("exemption", f.Exemption)
+		add("exemption", f.Exemption).
+		add("answer", f.Answer)
 	if f.Retry {
 		p = p.add("retry", "1")
 	}
@@ -136,6 +138,9 @@ func Decision(f DecisionFacts) Entry {
 		text += " (exempt: passed)"
 	case !f.Acted && f.Mode == governor.ModeObserve:
 		text += " (observed only)"
+	}
+	if f.Answer != "" {
+		text += " (answered with a " + f.Answer + ", the bridge has no way to say it)"
 	}
 	if f.Retry {
 		text += " (a retry)"

@@ -17,7 +17,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of the responder. A client over budget is by definition one that asks
@@ -59,9 +62,17 @@ type Stats struct {
 
 // Listen opens the responder's port on every address, IPv4 and IPv6: a redirect
 // arrives at whatever address the subscribers' interface has. The port is chosen
-// by the kernel; the ruleset keeps it unreachable for anything but the redirect.
-func Listen(now func() time.Time) (*Responder, error) {
-	ln, err := net.Listen("tcp", ":0")
+// by the kernel; the ruleset keeps it unreachable for anything but the redirect. Its
+// packets bear the mark, by which routes can be chosen for them; 0: none.
+func Listen(now func() time.Time, mark uint32) (*Responder, error) {
+	lc := net.ListenConfig{}
+	if mark != 0 {
+		lc.Control = func(_, _ string, c syscall.RawConn) error {
+			var err error
+			return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)) }), err)
+		}
+	}
+	ln, err := lc.Listen(context.Background(), "tcp", ":0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for deferred sessions: %w", err)
 	}

@@ -15,7 +15,7 @@ import (
 
 func start(t *testing.T) *Responder {
 	t.Helper()
-	r, err := Listen(time.Now)
+	r, err := Listen(time.Now, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,28 +72,30 @@ func (l *Lane) Taken() (names []string) {
 
 func attachTCX(ifs []device, coll *ebpf.Collection) (holds []hold, err error) {
 	for _, d := range ifs {
-		l, err := link.AttachTCX(link.TCXOptions{Interface: d.index, Program: coll.Programs[d.program()], Attach: ebpf.AttachTCXIngress})
-		if errors.Is(err, ebpf.ErrNotSupported) {
-			return nil, errors.Join(fmt.Errorf("this kernel has no TCX (Linux 6.6): %w", err), undo(holds))
-		}
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("attach to interface %s: %w", d.name, err), undo(holds))
-		}
-		detach := func() error {
-			if err := l.Close(); err != nil {
-				return fmt.Errorf("fast lane: detach from interface %s: %w", d.name, err)
+		for _, name := range d.programs() {
+			l, err := link.AttachTCX(link.TCXOptions{Interface: d.index, Program: coll.Programs[name], Attach: ebpf.AttachTCXIngress})
+			if errors.Is(err, ebpf.ErrNotSupported) {
+				return nil, errors.Join(fmt.Errorf("this kernel has no TCX (Linux 6.6): %w", err), undo(holds))
 			}
-			return nil
-		}
-		there := func() (bool, error) {
-			info, err := l.Info()
 			if err != nil {
-				return false, err
+				return nil, errors.Join(fmt.Errorf("attach to interface %s: %w", d.name, err), undo(holds))
 			}
-			at := info.TCX()
-			return at != nil && int(at.Ifindex) == d.index, nil
+			detach := func() error {
+				if err := l.Close(); err != nil {
+					return fmt.Errorf("fast lane: detach from interface %s: %w", d.name, err)
+				}
+				return nil
+			}
+			there := func() (bool, error) {
+				info, err := l.Info()
+				if err != nil {
+					return false, err
+				}
+				at := info.TCX()
+				return at != nil && int(at.Ifindex) == d.index, nil
+			}
+			holds = append(holds, hold{d, detach, there})
 		}
-		holds = append(holds, hold{d, detach, there})
 	}
 	return holds, nil
 }

@@ -4,18 +4,21 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Our filter is known by its name; priority and handle are fixed, so that a second one
-// takes the place of the first. Filters of others with a lower number come before it.
+// Our filters are known by their name; priority and handles are fixed, so that a second one
+// takes the place of the first. An interface with two programs has two, of which the
+// kernel asks one after the other. Filters of others with a lower number come before it.
 const (
 	filterName     = "mailweir"
 	filterPriority = 0x6d77
-	filterHandle   = 1
+	filterHandle   = 1 // of the first program, the next one has the next
+	maxFilters     = 2
 )
 
 // From linux/pkt_sched.h, pkt_cls.h and rtnetlink.h.
@@ -150,7 +153,7 @@ func (c *tc) removeQdisc(d device) error {
 }
 
 // addFilter puts the program in place, or in the place of an earlier one of ours.
-func (c *tc) addFilter(d device, p *ebpf.Program) error {
+func (c *tc) addFilter(d device, handle uint32, p *ebpf.Program) error {
 	all, err := c.filters(d, parentIngress)
 	if err != nil {
 		return err
@@ -160,7 +163,7 @@ func (c *tc) addFilter(d device, p *ebpf.Program) error {
 			return fmt.Errorf("interface %s has a filter of somebody else's with priority %d, which is ours", d.name, filterPriority)
 		}
 	}
-	_, err = c.do(unix.RTM_NEWTFILTER, netlink.Acknowledge|netlink.Create, header(d, filterHandle, parentIngress, filterPriority<<16|protocolsAll),
+	_, err = c.do(unix.RTM_NEWTFILTER, netlink.Acknowledge|netlink.Create, header(d, handle, parentIngress, filterPriority<<16|protocolsAll),
 		func(e *netlink.AttributeEncoder) {
 			e.String(tcaKind, "bpf")
 			e.Nested(tcaOptions, func(o *netlink.AttributeEncoder) error {
@@ -179,8 +182,8 @@ func (c *tc) addFilter(d device, p *ebpf.Program) error {
 	return nil
 }
 
-func (c *tc) removeFilter(d device) error {
-	_, err := c.do(unix.RTM_DELTFILTER, netlink.Acknowledge, header(d, filterHandle, parentIngress, filterPriority<<16|protocolsAll),
+func (c *tc) removeFilter(d device, handle uint32) error {
+	_, err := c.do(unix.RTM_DELTFILTER, netlink.Acknowledge, header(d, handle, parentIngress, filterPriority<<16|protocolsAll),
 		func(e *netlink.AttributeEncoder) { e.String(tcaKind, "bpf") })
 	return err
 }
@@ -199,10 +202,10 @@ func (c *tc) sweep(ifs []device) error {
 			return err
 		}
 		for _, f := range all {
-			if !f.ours() || f.handle != filterHandle || f.priority != filterPriority {
+			if !f.ours() || f.handle < filterHandle || f.handle >= filterHandle+maxFilters || f.priority != filterPriority {
 				continue
 			}
-			if err := c.removeFilter(d); err != nil {
+			if err := c.removeFilter(d, f.handle); err != nil {
 				return fmt.Errorf("remove the filter left behind at interface %s: %w", d.name, err)
 			}
 		}
@@ -212,10 +215,9 @@ func (c *tc) sweep(ifs []device) error {
 
 func attachClsact(c *tc, ifs []device, coll *ebpf.Collection) (holds []hold, err error) {
 	for _, d := range ifs {
-		p := coll.Programs[d.program()]
 		made, err := c.addQdisc(d)
 		if err == nil {
-			err = c.addFilter(d, p)
+			err = c.addFilters(d, coll)
 			if err != nil && made {
 				err = errors.Join(err, c.removeQdisc(d))
 			}
@@ -223,34 +225,56 @@ func attachClsact(c *tc, ifs []device, coll *ebpf.Collection) (holds []hold, err
 		if err != nil {
 			return nil, errors.Join(err, undo(holds))
 		}
-		holds = append(holds, hold{d, func() error { return c.leave(d, made) }, func() (bool, error) { return c.has(d, p) }})
+		holds = append(holds, hold{d, func() error { return c.leave(d, made) }, func() (bool, error) { return c.has(d, coll) }})
 	}
 	return holds, nil
 }
 
-// has reports whether our filter is at an interface, with this program.
-func (c *tc) has(d device, p *ebpf.Program) (bool, error) {
-	info, err := p.Info()
-	if err != nil {
-		return false, err
-	}
-	id, _ := info.ID()
+// has reports whether our filters are at an interface, with these programs.
+func (c *tc) has(d device, coll *ebpf.Collection) (bool, error) {
 	all, err := c.filters(d, parentIngress)
 	if gone(err) {
 		return false, nil
 	}
-	for _, f := range all {
-		if f.ours() && f.handle == filterHandle && f.priority == filterPriority && f.program == uint32(id) {
-			return true, err
+	if err != nil {
+		return false, err
+	}
+	for i, name := range d.programs() {
+		info, err := coll.Programs[name].Info()
+		if err != nil {
+			return false, err
+		}
+		id, _ := info.ID()
+		if !slices.ContainsFunc(all, func(f filter) bool {
+			return f.ours() && f.handle == filterHandle+uint32(i) && f.priority == filterPriority && f.program == uint32(id)
+		}) {
+			return false, nil
 		}
 	}
-	return false, err
+	return true, nil
 }
 
-// leave removes our filter, and clsact if we made it and nobody else has come to use it.
+// addFilters puts the interface's programs in place, or none.
+func (c *tc) addFilters(d device, coll *ebpf.Collection) error {
+	for i, name := range d.programs() {
+		err := c.addFilter(d, filterHandle+uint32(i), coll.Programs[name])
+		if err == nil {
+			continue
+		}
+		for j := range i {
+			err = errors.Join(err, c.removeFilter(d, filterHandle+uint32(j)))
+		}
+		return err
+	}
+	return nil
+}
+
+// leave removes our filters, and clsact if we made it and nobody else has come to use it.
 func (c *tc) leave(d device, made bool) error {
-	if err := c.removeFilter(d); err != nil && !gone(err) {
-		return fmt.Errorf("fast lane: remove the filter from interface %s: %w", d.name, err)
+	for i := range d.programs() {
+		if err := c.removeFilter(d, filterHandle+uint32(i)); err != nil && !gone(err) {
+			return fmt.Errorf("fast lane: remove the filter from interface %s: %w", d.name, err)
+		}
 	}
 	if !made {
 		return nil

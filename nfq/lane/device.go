@@ -15,10 +15,20 @@ type device struct {
 	name       string
 	index      int
 	subscriber bool
+	crossing   bool // servers may be behind it as well: a bridge's subscriber port beside others
 	ethernet   bool // its packets begin with an Ethernet header
 }
 
-// program is the name of the program for such an interface.
+// programs are the names of the programs for such an interface.
+func (d device) programs() []string {
+	all := []string{d.program()}
+	if d.crossing {
+		d.subscriber = false
+		all = append(all, d.program())
+	}
+	return all
+}
+
 func (d device) program() string {
 	switch {
 	case d.subscriber && d.ethernet:
@@ -71,6 +81,19 @@ var (
 	errNoDevice = errors.New("there is none")
 	errOneSided = errors.New("at least one interface of each side is needed")
 )
+// cross says of a bridge's subscriber ports that servers may be behind them, if there is
+// another one behind which their clients are.
+func cross(ifs []device) {
+	n := 0
+	for _, d := range ifs {
+		if d.subscriber {
+			n++
+		}
+	}
+	for i := range ifs {
+		ifs[i].crossing = ifs[i].subscriber && n > 1
+	}
+}
 
 func lookup(c *netlink.Conn, name string) (device, error) {
 	e := netlink.NewAttributeEncoder()

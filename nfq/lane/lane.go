@@ -6,7 +6,7 @@
 //
 // The program sits at tc ingress of the subscriber and the upstream interfaces.
 // There it looks at TCP with a governed port on the server's side, in IPv4 and IPv6,
-// with up to two VLAN tags. Fragments, IPv6 extension headers and what is about to
+// with up to two VLAN tags, but on a bridge with none. Fragments, IPv6 extension headers and what is about to
 // end its life (TTL 1) are left alone.
 //
 // A SYN from a subscriber goes on at once when its address is known (SetSource), its
@@ -153,6 +153,9 @@ func (l *Lane) Attach(subscribers, upstream []string) (missing []string, err err
 	}
 	if err != nil {
 		return missing, fmt.Errorf("fast lane: %w", err)
+	}
+	if !l.o.Routed {
+		cross(ifs)
 	}
 	if l.how != "" && slices.Equal(ifs, l.ifs) {
 		return missing, nil

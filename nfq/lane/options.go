@@ -17,7 +17,7 @@ type Options struct {
 	Mask      uint32 // bits of the packet mark that are ours
 	Fast, See uint32 // their values for a packet that is let through, and for one that the queue must see
 
-	Routed   bool // the box routes: a SYN whose route leads to a subscriber asks
+	Routed   bool // the box routes: a SYN whose route leads to a subscriber asks. A bridge: what has a VLAN tag is left alone
 	FailOpen bool // what is too much for user space passes instead of being dropped
 
 	// Memory of the kernel in bytes is about 120 for a flow (taken at once), 90 for a known

@@ -31,11 +31,11 @@ type programCutSource struct {
 }
 
 type programFlow struct {
-	_      structs.HostLayout
-	Isn    uint32
-	State  uint32
-	Lease  uint32
-	Unused uint32
+	_     structs.HostLayout
+	Isn   uint32
+	State uint32
+	Lease uint32
+	Port  uint32
 }
 
 type programFlowKey struct {

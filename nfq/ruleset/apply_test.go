@@ -110,7 +110,7 @@ func TestSteeringAndRemove(t *testing.T) {
 	expect := func(want bool) {
 		t.Helper()
 		r.box.must(func() error {
-			there, err := Steering()
+			there, err := Steering(false)
 			if there != want {
 				t.Errorf("steering: %t, want %t", there, want)
 			}

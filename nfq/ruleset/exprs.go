@@ -129,8 +129,23 @@ func (m Marks) ctIs(s State) exprs {
 	return exprs{ctMark(), mask(host32(m.Mask)), equal(host32(m.Value(s)))}
 }
 
-func (m Marks) packetIs(s State) exprs {
-	return exprs{packetMark(), mask(host32(m.Mask)), equal(host32(m.Value(s)))}
+func (m Marks) packetIs(s State) exprs { return m.packetHas(m.Value(s)) }
+
+func (m Marks) packetHas(value uint32) exprs {
+	return exprs{packetMark(), mask(host32(m.Mask)), equal(host32(value))}
+}
+
+func (m Marks) packetIsNot(s State) exprs {
+	return exprs{packetMark(), mask(host32(m.Mask)), notEqual(host32(m.Value(s)))}
+}
+
+// setPacket puts a value of ours into the packet's mark and keeps the bits of others.
+func (m Marks) setPacket(value uint32) exprs {
+	return exprs{
+		packetMark(),
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: host32(^m.Mask), Xor: host32(value)},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true},
+	}
 }
 
 func (m Marks) packetFast() exprs {

@@ -60,6 +60,19 @@ func (m Marks) Value(s State) uint32 { return (uint32(s)<<1 | 1) << m.shift() }
 // lane). It is no state, and stays on the packet only as long as our chains last.
 func (m Marks) Fast() uint32 { return (uint32(states)<<1 | 1) << m.shift() }
 
+// Up is the mark of a packet that came from a subscriber over a bridge, and UpSee of such
+// a one that the lane has marked See. They are no states either, and go as far as our chains.
+func (m Marks) Up() uint32 { return (uint32(states+1)<<1 | 1) << m.shift() }
+
+// UpSee: see Up.
+func (m Marks) UpSee() uint32 { return (uint32(states+2)<<1 | 1) << m.shift() }
+
+// FromLane reports whether the lane has marked a packet.
+func (m Marks) FromLane(mark uint32) bool { return mark&m.Mask != 0 && mark&m.Mask != m.Up() }
+
+// upBits are those that both of these have set, and no other mark of ours.
+func (m Marks) upBits() uint32 { return m.Up() & m.UpSee() }
+
 // Apply puts s into old and leaves the bits of others alone.
 func (m Marks) Apply(old uint32, s State) uint32 { return old&^m.Mask | m.Value(s) }
 

@@ -81,8 +81,10 @@ func steerChain() chain {
 
 // try adds one rule on its own hook and takes it away again. Each try has its
 // own socket, since a failed one may leave answers unread.
-func try(ch chain, what exprs) error {
-	t := &nftables.Table{Name: probeTable, Family: nftables.TableFamilyINet}
+func try(ch chain, what exprs) error { return tryIn(nftables.TableFamilyINet, ch, what) }
+
+func tryIn(family nftables.TableFamily, ch chain, what exprs) error {
+	t := &nftables.Table{Name: probeTable, Family: family}
 	if err := remove(t); err != nil { // of a probe that was killed
 		return err
 	}

@@ -41,6 +41,18 @@
 // (its SYN): addresses are chosen once. A connection with that mark that was not
 // redirected stays in the queue.
 //
+// # On a bridge
+//
+// With Options.Bridge the subscriber interfaces are ports of a bridge, and br_netfilter
+// shows its packets to the same chains, as if they had come by the bridge. Chain "ports" of
+// the table "bridge mailweir" comes before all of them:
+//
+//	-1  ports  marks what a subscriber port brings: Marks.Up, Marks.UpSee
+//
+// What has a VLAN tag or a PPPoE header bears no mark and passes. Deferred sessions
+// are led to an address that is given (package bridge), since the bridge may have none.
+// Everything that is no mail goes out of conntrack, unless somebody else asks that.
+//
 // # What must hold around us
 //
 // Nobody else translates the source address of governed connections on this box:
@@ -82,11 +94,15 @@ type Options struct {
 	ResponderPort          uint16   // local port that answers deferred sessions; 0: no defer rules
 	Lane                   bool     // packets with Marks.Fast pass
 	Untracked              bool     // and conntrack does not see them
+	Bridge                 *Bridge  // nil: the box routes
 }
 
 // Validate says what cannot work in o.
 func (o Options) Validate() error {
 	if err := o.Marks.Validate(); err != nil {
+		return err
+	}
+	if err := o.Bridge.validate(); err != nil {
 		return err
 	}
 	if len(o.SubscriberIfs) == 0 {
@@ -130,7 +146,8 @@ func (o Options) limited() []uint16 {
 // that called Apply; when its connection to the kernel failed, the next call opens
 // one in the namespace of its own thread. Safe for concurrent use.
 type Ruleset struct {
-	table *nftables.Table
+	table   *nftables.Table
+	bridged bool // there is one of family bridge, too
 
 	mu   sync.Mutex
 	conn *conn // nil after a failure; guarded by mu
@@ -164,7 +181,7 @@ func Apply(o Options, k Kernel) (*Ruleset, error) {
 		c.close()
 		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
 	}
-	return &Ruleset{table: ourTable(), conn: c}, nil
+	return &Ruleset{table: ourTable(), bridged: o.Bridge != nil, conn: c}, nil
 }
 
 // write has a socket of its own: the kernel echoes the rules on it, and what
@@ -214,6 +231,9 @@ func write(o Options, k Kernel) error {
 			c.AddRule(r.nft(t, ch.name))
 		}
 	}
+	if err := c.writeBridge(o); err != nil {
+		return err
+	}
 	return c.flush()
 }
 
@@ -240,6 +260,9 @@ func (r rule) nft(t *nftables.Table, chain string) *nftables.Rule {
 func (r *Ruleset) Disarm() error {
 	err := r.do(func(c *conn) error {
 		c.FlushTable(r.table)
+		if r.bridged {
+			c.FlushTable(bridgeTable())
+		}
 		return c.flush()
 	})
 	if err != nil {
@@ -253,6 +276,9 @@ func (r *Ruleset) Disarm() error {
 func Remove() error {
 	if err := remove(ourTable()); err != nil {
 		return fmt.Errorf("remove table %s: %w", TableName, err)
+	}
+	if err := remove(bridgeTable()); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("remove table %s of family bridge: %w", TableName, err)
 	}
 	return nil
 }
@@ -271,8 +297,9 @@ func remove(t *nftables.Table) error {
 }
 
 // Steering says whether the table is there with the rules that steer packets into
-// the queue: somebody may have taken them out and left the table.
-func Steering() (bool, error) {
+// the queue: somebody may have taken them out and left the table. With Options.Bridge
+// that of family bridge has to be there, too.
+func Steering(bridged bool) (bool, error) {
 	c, err := dial()
 	if err != nil {
 		return false, fmt.Errorf("look for the rules of table %s: %w", TableName, err)
@@ -285,8 +312,16 @@ func Steering() (bool, error) {
 	if now.table == nil {
 		return false, nil
 	}
-	for _, name := range []string{"steer", "up"} {
-		rules, err := c.GetRules(ourTable(), &nftables.Chain{Name: name})
+	type where struct {
+		table *nftables.Table
+		chain string
+	}
+	look := []where{{ourTable(), "steer"}, {ourTable(), "up"}}
+	if bridged {
+		look = append(look, where{bridgeTable(), bridgeChain().name})
+	}
+	for _, w := range look {
+		rules, err := c.GetRules(w.table, &nftables.Chain{Name: w.chain})
 		if errors.Is(err, unix.ENOENT) || err == nil && len(rules) == 0 {
 			return false, nil
 		}

@@ -82,50 +82,51 @@ func design(o Options, k Kernel) []chain {
 	quietFlags := flagsAre(flagFIN|flagSYN|flagRST, 0)
 	first := []rule{
 		{"the other end will not take it, so it must not tell us anything", join(ctInvalid(), count(counterInvalid), accept())},
-		{"conntrack leads it to the responder", join(m.ctIs(Deferred), ctHas(expr.CtKeySTATUS, ctDestinationNAT), accept())},
+		{"conntrack leads it to the responder", o.toResponder()},
 		{"cut; a fresh SYN on the same ports is judged anew", join(m.ctIs(Cut), flagsAreNot(flagSYN|flagACK, flagSYN), goTo("reset"))},
 		{"neither opens nor ends", join(quietFlags, jump("quiet"))},
 	}
-	chains := []chain{
-		{name: "reset", rules: []rule{
-			{"a reset passes: it cleans up the other end", join(flagsAre(flagRST, flagRST), accept())},
-			{"", join(count(counterCutReset), tcpReset())},
-		}},
+	chains := []chain{{name: "reset", rules: []rule{
+		{"a reset passes: it cleans up the other end", join(flagsAre(flagRST, flagRST), accept())},
+		{"", join(count(counterCutReset), tcpReset())},
+	}}}
+	chains = append(chains, []chain{
 		{name: "quiet", rules: []rule{
 			{"released both ways", join(m.ctIs(Both), count(counterReleased), accept())},
 			{"no payload; IPv4 options make it go the long way", join(ipv4PureACK(), count(counterPureACK), accept())},
 			{"no payload; extension headers make it go the long way", join(ipv6PureACK(), count(counterPureACK), accept())},
 		}},
-		{name: "up", rules: append(append(lastHop(), first...),
+		{name: "up", rules: append(append(o.lastHop(), first...),
 			rule{"the client's bulk", join(quietFlags, m.ctIs(Up), count(counterReleased), accept())},
 			rule{"", join(count(counterQueuedUp), sendToQueue)},
 		)},
-		{name: "down", rules: append(append(forged(k), first...),
+		{name: "down", rules: append(append(o.forged(k), first...),
 			rule{"", join(count(counterQueuedDown), sendToQueue)},
 		)},
-		{name: "cut", hook: nftables.ChainHookPrerouting, priority: priorityCut, kind: nftables.ChainTypeFilter, rules: []rule{
-			{"opens nothing, and costs nothing behind us", join(flagsAre(flagSYN|flagACK, flagSYN), dportIn(setLimited), fromSubscribers(), ipv4Cut(ipv4Source), goTo("reset"))},
-			{"opens nothing, and costs nothing behind us", join(flagsAre(flagSYN|flagACK, flagSYN), dportIn(setLimited), fromSubscribers(), ipv6Cut(ipv6Source), goTo("reset"))},
-		}},
-		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: append(cutRules(), []rule{
-			{"subscribers' sessions", join(tcp(), dportIn(setPorts), fromSubscribers(), goTo("up"))},
+	}...)
+	opens := join(flagsAre(flagSYN|flagACK, flagSYN), dportIn(setLimited))
+	chains = append(chains, []chain{
+		{name: "cut", hook: nftables.ChainHookPrerouting, priority: priorityCut, kind: nftables.ChainTypeFilter, rules: slices.Concat([]rule{
+			{"opens nothing, and costs nothing behind us", join(opens, o.fromSubscribers(), ipv4Cut(ipv4Source), goTo("reset"))},
+			{"opens nothing, and costs nothing behind us", join(opens, o.fromSubscribers(), ipv6Cut(ipv6Source), goTo("reset"))},
+		}, o.others(k))},
+		{name: "steer", hook: nftables.ChainHookPrerouting, priority: prioritySteer, kind: nftables.ChainTypeFilter, rules: slices.Concat(o.notPlain(), o.cutRules(), []rule{
+			{"subscribers' sessions", join(tcp(), dportIn(setPorts), o.fromSubscribers(), goTo("up"))},
 			{"the answers to them, on whatever interface", join(tcp(), sportIn(setPorts), m.ctGoverned(), goTo("down"))},
-		}...)},
+		})},
 		{name: "apply", hook: nftables.ChainHookPrerouting, priority: priorityApply, kind: nftables.ChainTypeFilter, rules: applyRules(m)},
-	}
+	}...)
 	if o.Lane {
 		letFastPass(chains, o)
 	}
 	if o.ResponderPort != 0 {
 		chains = append(chains, chain{
-			name: "defer", hook: nftables.ChainHookPrerouting, priority: priorityDefer, kind: nftables.ChainTypeNAT, rules: []rule{
-				{"", join(m.packetIs(Deferred), tcp(), count(counterDeferred), redirect(o.ResponderPort))},
-			},
+			name: "defer", hook: nftables.ChainHookPrerouting, priority: priorityDefer, kind: nftables.ChainTypeNAT, rules: o.deferRules(),
 		})
 	}
 	chains = append(chains, chain{
 		name: "clean", hook: nftables.ChainHookPrerouting, priority: priorityClean, kind: nftables.ChainTypeFilter, rules: []rule{
-			{"our bits do not go further than here", join(m.packetMarked(), m.clearPacket())},
+			{"our bits do not go further than here", o.clean()},
 		},
 	})
 	if o.ResponderPort != 0 {
@@ -155,15 +156,22 @@ func letFastPass(chains []chain, o Options) {
 		}
 		ch.rules = append([]rule{first}, ch.rules...)
 		if ch.name == "steer" {
-			ch.rules = append(ch.rules, rule{"the answers of a session that was handed over", join(tcp(), sportIn(setPorts), o.packetIs(See), goTo("down"))})
+			const handed = "the answers of a session that was handed over"
+			ch.rules = append(ch.rules, rule{handed, join(tcp(), sportIn(setPorts), o.packetIs(See), goTo("down"))})
+			if o.Bridge != nil { // by another subscribers' port
+				ch.rules = append(ch.rules, rule{handed, join(tcp(), sportIn(setPorts), o.packetHas(o.UpSee()), goTo("down"))})
+			}
 		}
 	}
 }
 
 // lastHop lets pass what gets no further than here: no server will see it, and it
 // must not tell us anything that the server does not know. Forwarding takes one off
-// (RFC 791, section 3.2; RFC 8200, section 3).
-func lastHop() []rule {
+// (RFC 791, section 3.2; RFC 8200, section 3); bridging does not.
+func (o Options) lastHop() []rule {
+	if o.Bridge != nil {
+		return nil
+	}
 	over := func(offset uint32) exprs {
 		return exprs{load(expr.PayloadBaseNetworkHeader, offset, 1), &expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: []byte{1}}}
 	}
@@ -177,9 +185,10 @@ func lastHop() []rule {
 // forged lets pass answers that come from where their sender is not: a subscriber
 // could speak to us in the name of his server. Whether they go on is the matter of
 // the kernel's rp_filter. Routing that sends answers through a subscriber
-// interface and asks for them elsewhere makes those sessions one-sided to us.
-func forged(k Kernel) []rule {
-	if !k.ReversePath {
+// interface and asks for them elsewhere makes those sessions one-sided to us. Of a
+// bridge routes say nothing; there the queue's reader knows the ports.
+func (o Options) forged(k Kernel) []rule {
+	if !k.ReversePath || o.Bridge != nil {
 		return nil
 	}
 	return []rule{{"a subscriber in the name of a server", join(fromSubscribers(), noReversePath(), count(counterInvalid), accept())}}
@@ -188,13 +197,14 @@ func forged(k Kernel) []rule {
 // cutRules end the sessions of who is cut. Only conntrack knows who opened a
 // connection: one to the subscriber, from a port 25, is nobody's mail. A reset of
 // either end goes the way of all others.
-func cutRules() []rule {
-	up, down := join(flagsAre(flagRST, 0), dportIn(setLimited), fromSubscribers()), join(flagsAre(flagRST, 0), sportIn(setLimited))
+func (o Options) cutRules() []rule {
+	up, down := join(flagsAre(flagRST, 0), dportIn(setLimited), o.fromSubscribers()), join(flagsAre(flagRST, 0), sportIn(setLimited))
+	unknown := ctState(expr.CtStateBitINVALID | expr.CtStateBitUNTRACKED)
 	return []rule{
 		{"sessions of who is cut", join(up, ipv4Cut(ipv4Source), ctDirection(original), goTo("reset"))},
 		{"sessions of who is cut", join(up, ipv6Cut(ipv6Source), ctDirection(original), goTo("reset"))},
-		{"of no connection", join(up, ipv4Cut(ipv4Source), ctState(expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), goTo("reset"))},
-		{"of no connection", join(up, ipv6Cut(ipv6Source), ctState(expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED), goTo("reset"))},
+		{"of no connection", join(up, ipv4Cut(ipv4Source), unknown, goTo("reset"))},
+		{"of no connection", join(up, ipv6Cut(ipv6Source), unknown, goTo("reset"))},
 		{"the answers to them", join(down, ipv4Cut(ipv4Destination), ctDirection(reply), goTo("reset"))},
 		{"the answers to them", join(down, ipv6Cut(ipv6Destination), ctDirection(reply), goTo("reset"))},
 	}

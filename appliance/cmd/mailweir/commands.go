@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -45,6 +46,9 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	fmt.Fprintf(w, "fast lane\t%s\n", fastLane(s.Lanes.Fast))
 	for _, line := range nextSessions(s.Lanes.Fast) {
 		fmt.Fprintf(w, "next session\t%s\n", line)
+	}
+	if s.Bridge != nil {
+		fmt.Fprintf(w, "bridge\t%s\n", bridged(*s.Bridge))
 	}
 	if len(s.Syslog) == 0 {
 		fmt.Fprintf(w, "syslog\tno collector configured\n")
@@ -108,6 +112,32 @@ func nextSessions(f webadmin.FastLane) []string {
 		lines = append(lines, plain(w.Subscriber)+" waits: "+w.Why)
 	}
 	return lines
+}
+
+// bridged says how the bridge is, in a line.
+func bridged(b webadmin.Bridge) string {
+	text := cmp.Or(b.Name, "none") + "; tagged frames pass unjudged"
+	if len(b.Changed) > 0 {
+		text += "; set until we stop: " + strings.Join(b.Changed, ", ")
+	}
+	for _, f := range []struct {
+		answers bool
+		family  string
+	}{{b.Answer4, "IPv4"}, {b.Answer6, "IPv6"}} {
+		if !f.answers {
+			text += "; who is deferred over " + f.family + " is reset"
+		}
+	}
+	if b.Unanswered > 0 {
+		text += fmt.Sprintf("; %d deferred sessions were reset, since no way back was known", b.Unanswered)
+	}
+	if b.Tracked != "" {
+		text += "; all that crosses it is tracked, because of " + b.Tracked
+	}
+	if b.Why != "" {
+		text += "; " + b.Why
+	}
+	return text
 }
 
 // clock says a moment of the last day by its time, an older one with its date.

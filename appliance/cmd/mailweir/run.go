@@ -68,6 +68,9 @@ func checkCommand(_ context.Context, c *invocation) error {
 	for _, w := range appliance.ListWarnings(table) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 	}
+	for _, w := range appliance.BridgeWarnings(cfg) {
+		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
+	}
 	if appliance.SubscribersMissing(cfg) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s is not there: every source would be unmapped\n", cfg.SubscribersPath())
 	}

@@ -70,6 +70,9 @@ static __always_inline int lane(struct __sk_buff *skb, const __u32 l2, const boo
 
 	if (!f)
 		return GO_ON;
+	// A bridge sends nothing back by the port from which it came: that is no server.
+	if (!up && f->port == skb->ifindex)
+		return GO_ON;
 
 	__u32 state = *(volatile __u32 *)&f->state, lease = f->lease;
 

@@ -108,6 +108,9 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *p, const
 	p->up = up;
 	p->v6 = false;
 	if (l2) {
+		// What has a tag passes a bridge by the other lane, too.
+		if (!routed && skb->vlan_present)
+			return false;
 		// Whatever is TCP over IP is as long as this.
 		if (bpf_skb_load_bytes(skb, 0, &f->eth, sizeof(f->eth) + sizeof(f->ip)))
 			return false;
@@ -126,6 +129,8 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *p, const
 			p->at += sizeof(tag);
 		}
 		if (p->at != l2) {
+			if (!routed)
+				return false;
 			if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6))
 				return false;
 			if (bpf_skb_load_bytes(skb, p->at, ip, sizeof(*ip)))

@@ -26,7 +26,7 @@ struct flow {
 	__u32 isn;
 	__u32 state;
 	__u32 lease;
-	__u32 unused;
+	__u32 port; // index of the interface by which its SYN came
 };
 
 struct source {

@@ -126,7 +126,7 @@ static __always_inline bool leased(struct __sk_buff *skb, struct packet *p, __u6
 		return false;
 	}
 
-	struct flow flow = {.isn = isn, .state = FLOW_SEE, .lease = lease};
+	struct flow flow = {.isn = isn, .state = FLOW_SEE, .lease = lease, .port = skb->ifindex};
 
 	if (bpf_map_update_elem(&flows, &p->key, &flow, BPF_ANY)) {
 		bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
