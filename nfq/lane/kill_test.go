@@ -46,10 +46,12 @@ func child(how string) error {
 		return err
 	}
 	l.Grant(1, 1000)
-	fmt.Println("ready")
-	for {
+	for ready := false; ; ready = true {
 		l.Alive(200 * time.Millisecond)
 		l.ShortCut(200 * time.Millisecond)
+		if !ready {
+			fmt.Println("ready")
+		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -278,6 +278,13 @@ func TestTheShortCutLeavesToTheKernelWhatItDoesNotForward(t *testing.T) {
 			})
 		}
 	}
+	stranger := func(c conn) func() {
+		return func() {
+			h.box.must(func() error {
+				return netlink.NeighDel(&netlink.Neigh{LinkIndex: h.index["wan0"], IP: c.Server.Addr().AsSlice()})
+			})
+		}
+	}
 	for _, row := range []struct {
 		why      string
 		do, undo func()
@@ -286,6 +293,8 @@ func TestTheShortCutLeavesToTheKernelWhatItDoesNotForward(t *testing.T) {
 		{"IPv4 forwarding is off at the interface", write("ipv4/conf/lan0/forwarding", "0"), write("ipv4/conf/lan0/forwarding", "1"), c4},
 		{"IPv6 forwarding is off at the interface", write("ipv6/conf/lan0/forwarding", "0"), write("ipv6/conf/lan0/forwarding", "1"), c6},
 		{"a rule of policy routing forbids it", rule(true), rule(false), c4},
+		{"the neighbour is not known", stranger(c4), h.neighbours, c4},
+		{"the neighbour is not known in IPv6", stranger(c6), h.neighbours, c6},
 	} {
 		give := func() uint32 {
 			verdict, _ := h.up(row.c.up(packet.ACK, "x").Packet())

@@ -300,6 +300,9 @@ func TestTheShortCutFollowsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the client's packet is left to the kernel", func() bool { return r.stats(l).Stack.Route > route })
+	if cut() != before {
+		t.Errorf("%d packets were cut short to a device that is down", cut()-before)
+	}
 	link(netlink.LinkSetUp)
 	if _, err := io.ReadFull(c, got); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type Stack struct {
 	Odd    uint64 // IP options, a VLAN tag, a mark of others', not to our MAC address, a wrong checksum
 	Path   uint64 // comes or leaves by other interfaces than the session began by
 	Length uint64 // longer than what leaves may be
-	Route  uint64 // not to be forwarded, or in a way that only the kernel knows
+	Route  uint64 // not to be forwarded, the neighbour is not known, or a way that only the kernel knows
 }
 
 // SYNQueue counts the SYNs without a lease by reason. Those that no flood meter stopped

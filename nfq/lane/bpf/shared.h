@@ -128,5 +128,5 @@ struct stats {
 	__u64 stack_odd;    // options, a tag, somebody's mark, not for our MAC address, a wrong checksum
 	__u64 stack_path;   // comes or leaves by other interfaces than the session began by
 	__u64 stack_length; // longer than what leaves may be
-	__u64 stack_route;  // not to be forwarded, or in a way that only the stack knows
+	__u64 stack_route;  // not to be forwarded, the neighbour is not known, or a way that only the stack knows
 };

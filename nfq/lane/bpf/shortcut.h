@@ -91,12 +91,11 @@ static __always_inline int short_cut(struct __sk_buff *skb, struct packet *p, st
 	route_for(skb, p, &route);
 	switch (bpf_fib_lookup(skb, &route, sizeof(route), 0)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
-	case BPF_FIB_LKUP_RET_NO_NEIGH: // it is asked for when the packet goes out
 		break;
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
 		n->stack_length++;
 		return GO_ON;
-	default:
+	default: // a neighbour that is not known, too: if he does not answer, the stack tells the sender
 		n->stack_route++;
 		return GO_ON;
 	}
