@@ -24,6 +24,7 @@ type fastLane struct {
 	mu      sync.Mutex // guards all below
 	why     string     // not in use, or not everywhere
 	foreign string     // who else asks conntrack, so that packets are tracked
+	uncut   string     // why there is no short cut; "": there is
 }
 
 // More new connections a second than this from one address, and so many at once, all of
@@ -34,7 +35,7 @@ const floodRate, floodBurst = 200, 1000
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
 func openLane(cfg *config.Config, log *slog.Logger) *fastLane {
-	f := &fastLane{}
+	f := &fastLane{uncut: "not looked yet"}
 	if cfg.Queue.FastLane == config.Off {
 		f.why = "queue.fast_lane is off"
 		return f
@@ -116,7 +117,7 @@ func (f *fastLane) status() (how, why string) {
 // view is what status says of it.
 func (f *fastLane) view(s *nfq.LaneStats) webadmin.FastLane {
 	how, why := f.status()
-	v := webadmin.FastLane{On: how != "", Why: why, How: how, Tracked: f.foreigners()}
+	v := webadmin.FastLane{On: how != "", Why: why, How: how, Tracked: f.foreigners(), ShortCut: f.shortCutView(s)}
 	if s == nil {
 		return v
 	}

@@ -98,6 +98,15 @@ type FastLane struct {
 	Copies      int64            `json:"copies"`
 	CopiesLost  int64            `json:"copies_lost"`
 	Dropped     map[string]int64 `json:"dropped,omitempty"` // SYNs dropped on arrival, by reason
+	ShortCut    ShortCut         `json:"short_cut"`
+}
+
+// ShortCut is the way past netfilter for packets of the fast lane. Why says who wants to see them there, or what else keeps them from it.
+type ShortCut struct {
+	On      bool             `json:"on"`
+	Why     string           `json:"why,omitempty"`
+	Packets int64            `json:"packets"`         // that took it
+	Stack   map[string]int64 `json:"stack,omitempty"` // of the fast lane that the kernel forwarded as it does all others, by reason
 }
 
 // QueueLane is the kernel's packet queue, summed over the queue numbers.
