@@ -282,6 +282,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.queues.Run(workCtx) })
 	work.Go(func() error { return a.answers.Run(workCtx) })
 	work.Go(func() error { return a.cutter.Run(workCtx) })
+	work.Go(func() error { return a.watchShortCut(workCtx) })
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
 	work.Go(func() error { return a.keeper.Run(workCtx) })

@@ -30,6 +30,7 @@ type fastLane struct {
 	why     string     // not in use, or not everywhere
 	foreign string     // who else asks conntrack, so that packets are tracked
 	broken  string     // why its copies cannot be read; it is on no interface then
+	uncut   string     // why there is no short cut; "": there is
 }
 
 // More new connections a second than this from one address, and so many at once, all of
@@ -40,7 +41,7 @@ const floodRate, floodBurst = 200, 1000
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
 func openLane(cfg *config.Config, size sizes, log *slog.Logger) *fastLane {
-	f := &fastLane{bridged: cfg.Network.Topology == config.Bridge}
+	f := &fastLane{bridged: cfg.Network.Topology == config.Bridge, uncut: "not looked yet"}
 	if cfg.Queue.FastLane == config.Off {
 		f.why = "queue.fast_lane is off"
 		return f
@@ -166,7 +167,7 @@ func (f *fastLane) unusable() (reason, why string) {
 // view is what status says of it.
 func (f *fastLane) view(s *nfq.LaneStats) webadmin.FastLane {
 	how, why := f.status()
-	v := webadmin.FastLane{On: how != "", Why: why, How: how}
+	v := webadmin.FastLane{On: how != "", Why: why, How: how, ShortCut: f.shortCutView(s)}
 	if s == nil {
 		return v
 	}

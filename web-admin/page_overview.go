@@ -100,6 +100,9 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		if f.CopiesLost > 0 {
 			v.Lanes.Fast += fmt.Sprintf("; %s copies lost", number(f.CopiesLost))
 		}
+		if why := inert(f.ShortCut.Why); why != "" {
+			v.Lanes.Fast += "; short cut off: " + why
+		}
 	} else {
 		v.Lanes.Fast = "off"
 		if why := inert(st.Lanes.Fast.Why); why != "" {

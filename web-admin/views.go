@@ -114,7 +114,8 @@ type FastLane struct {
 	// and then.
 	Next map[string]int64 `json:"next,omitempty"`
 	// Waiting names some of those whose next session waits for another reason than that it is the first: strictest stage first.
-	Waiting []Waiting `json:"waiting,omitempty"`
+	Waiting  []Waiting `json:"waiting,omitempty"`
+	ShortCut ShortCut  `json:"short_cut"`
 }
 
 // Waiting is a subscriber whose next session waits for a verdict.
@@ -122,6 +123,14 @@ type Waiting struct {
 	Subscriber string `json:"subscriber"`
 	Reason     string `json:"reason"`
 	Why        string `json:"why"`
+}
+
+// ShortCut is the way past netfilter for packets of the fast lane. Why says who wants to see them there, or what else keeps them from it.
+type ShortCut struct {
+	On      bool             `json:"on"`
+	Why     string           `json:"why,omitempty"`
+	Packets int64            `json:"packets"`         // that took it
+	Stack   map[string]int64 `json:"stack,omitempty"` // of the fast lane that the kernel forwarded as it does all others, by reason
 }
 
 // QueueLane is the kernel's packet queue, summed over the queue numbers.

@@ -59,7 +59,7 @@ func devices(subscribers, upstream []string) (all []device, missing []string, er
 			return nil, nil, fmt.Errorf("interface %s is listed twice", name)
 		}
 		seen[name] = true
-		d, err := lookup(c, name)
+		d, _, err := lookup(c, name)
 		if errors.Is(err, errNoDevice) {
 			missing = append(missing, name)
 			continue
@@ -95,35 +95,45 @@ func cross(ifs []device) {
 	}
 }
 
-func lookup(c *netlink.Conn, name string) (device, error) {
+// lookup finds an interface, and what bridge, bond or VRF it is part of (0: none).
+func lookup(c *netlink.Conn, name string) (d device, master uint32, err error) {
 	e := netlink.NewAttributeEncoder()
 	e.String(unix.IFLA_IFNAME, name)
 	attrs, err := e.Encode()
 	if err != nil {
-		return device{}, err
+		return device{}, 0, err
 	}
 	answers, err := c.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_GETLINK, Flags: netlink.Request},
 		Data:   append(make([]byte, unix.SizeofIfInfomsg), attrs...),
 	})
 	if errors.Is(err, unix.ENODEV) {
-		return device{}, errNoDevice
+		return device{}, 0, errNoDevice
 	}
 	if err != nil {
-		return device{}, fmt.Errorf("look it up: %w", err)
+		return device{}, 0, fmt.Errorf("look it up: %w", err)
 	}
 	if len(answers) == 0 || len(answers[0].Data) < unix.SizeofIfInfomsg {
-		return device{}, errors.New("look it up: the kernel's answer is too short")
+		return device{}, 0, errors.New("look it up: the kernel's answer is too short")
 	}
 	info := answers[0].Data // family, pad, type, index
-	d := device{name: name, index: int(binary.NativeEndian.Uint32(info[4:]))}
+	d = device{name: name, index: int(binary.NativeEndian.Uint32(info[4:]))}
 	switch kind := binary.NativeEndian.Uint16(info[2:]); kind {
 	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
 		d.ethernet = true
 	case unix.ARPHRD_NONE, unix.ARPHRD_PPP, unix.ARPHRD_RAWIP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT, unix.ARPHRD_IPGRE:
 		// the IP header comes first
 	default:
-		return device{}, fmt.Errorf("link type %d is not supported: Ethernet, PPP and tunnels of IP are", kind)
+		return device{}, 0, fmt.Errorf("link type %d is not supported: Ethernet, PPP and tunnels of IP are", kind)
 	}
-	return d, nil
+	more, err := netlink.NewAttributeDecoder(info[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return device{}, 0, fmt.Errorf("look it up: %w", err)
+	}
+	for more.Next() {
+		if more.Type() == unix.IFLA_MASTER {
+			master = more.Uint32()
+		}
+	}
+	return d, master, more.Err()
 }

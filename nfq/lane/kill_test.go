@@ -46,9 +46,12 @@ func child(how string) error {
 		return err
 	}
 	l.Grant(1, 1000)
-	fmt.Println("ready")
-	for {
+	for ready := false; ; ready = true {
 		l.Alive(200 * time.Millisecond)
+		l.ShortCut(200 * time.Millisecond)
+		if !ready {
+			fmt.Println("ready")
+		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
@@ -120,9 +123,15 @@ func TestAKilledProcessHarmsNobody(t *testing.T) {
 	both(t, func(t *testing.T, how string) {
 		r := newRig(t)
 		server := r.echo()
+		r.nft(watchForward)
 		cmd := r.start(how)
 		before := r.sub.dial(server.Addr())
 		talk(t, "while it runs", before, 4)
+		seen := r.seen()
+		talk(t, "while it runs, by the short cut", before, 4)
+		if n := r.seen() - seen; n != 0 {
+			t.Fatalf("netfilter saw %d packets that the program should have forwarded", n)
+		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +142,12 @@ func TestAKilledProcessHarmsNobody(t *testing.T) {
 			t.Fatalf("left behind: %q", s)
 		}
 		talk(t, "a session that had begun, with more than the ring holds", before, 4*minRing)
-		time.Sleep(300 * time.Millisecond) // its leases have ended
+		time.Sleep(300 * time.Millisecond) // its leases have ended, and with them the short cut
+		seen = r.seen()
+		talk(t, "the session that had begun goes the kernel's way", before, 4)
+		if n := r.seen() - seen; n < 2 {
+			t.Errorf("netfilter saw %d packets of it", n)
+		}
 		talk(t, "a session that begins", r.sub.dial(server.Addr()), 4*minRing)
 		if how == "tcx" {
 			return

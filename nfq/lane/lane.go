@@ -25,6 +25,16 @@
 // number of tokens taken. A copy that is lost later is counted and stops its lease
 // (Lost) until ClearLost.
 //
+// # The short cut
+//
+// While ShortCut allows it, packets of sessions in the lane are forwarded by the program
+// itself: not the SYN and its answer, nothing that is handed over, and only plain packets
+// from one Ethernet device to another. Route and neighbour are looked up for each. What
+// the program does not know (a longer packet than what leaves may be, no route, a route by
+// another interface than the session's) is left to the kernel, whole. What it forwards
+// meets neither netfilter nor programs that come after this one, so ShortCut is
+// for a box on which nobody else asks for that (Others, and Onlooker in package ruleset).
+//
 // # Floods
 //
 // Who is cut (Block) is answered now and then, by the rules that answer SYNs with a
@@ -35,7 +45,7 @@
 // # When user space goes
 //
 // A TCX link goes with the process. A clsact filter stays after a crash; it is harmless,
-// since leases end with Alive, and copies that nobody reads are counted and nothing
+// since leases end with Alive and short cuts with ShortCut, and copies that nobody reads are counted and nothing
 // more. The next Attach finds and replaces it.
 //
 // # Kernels
@@ -71,6 +81,8 @@ type Lane struct {
 	coll *ebpf.Collection
 	ifs  []device
 
+	uncut error // why the program cannot cut short
+
 	control *programControls
 	leases  []programLease
 
@@ -92,7 +104,7 @@ func Open(o Options) (*Lane, error) {
 		return nil, fmt.Errorf("fast lane: %w", err)
 	}
 	l := &Lane{o: o}
-	if l.coll, err = load(o); err != nil {
+	if l.coll, l.uncut, err = load(o, prepared); err != nil {
 		return nil, fmt.Errorf("fast lane: %w", err)
 	}
 	if err := l.share(); err != nil {
@@ -167,6 +179,7 @@ func (l *Lane) Attach(subscribers, upstream []string) (missing []string, err err
 		return missing, fmt.Errorf("fast lane: %w", err)
 	}
 	l.ifs = ifs
+	atomic.AddUint32(&l.control.Epoch, 1) // sessions under way cut short no more: their interfaces may be gone
 	how, holds, err := attach(l.o.Attach, l.ifs, l.coll)
 	if err != nil {
 		return missing, fmt.Errorf("fast lane: %w", err)

@@ -14,7 +14,7 @@ import (
 const maxInterfaces = 1024
 
 // prepared is the program with its sizes and constants in place.
-func prepared(o Options) (*ebpf.CollectionSpec, error) {
+func prepared(o Options, cutsShort bool) (*ebpf.CollectionSpec, error) {
 	spec, err := loadProgram()
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded program: %w", err)
@@ -42,6 +42,7 @@ func prepared(o Options) (*ebpf.CollectionSpec, error) {
 		programVarMarkSee:    o.See,
 		programVarRouted:     o.Routed,
 		programVarFailOpen:   o.FailOpen,
+		programVarCutsShort:  cutsShort,
 		programVarFloodStep:  floodStep,
 		programVarFloodMost:  floodMost,
 		programVarTotalStep:  totalStep,
@@ -56,21 +57,29 @@ func prepared(o Options) (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// load brings the program into the kernel and tells it what does not change.
-func load(o Options) (*ebpf.Collection, error) {
-	spec, err := prepared(o)
-	if err != nil {
-		return nil, err
+// load brings the program into the kernel and tells it what does not change. uncut is why
+// it cannot cut short, if it was to.
+func load(o Options, prepare func(Options, bool) (*ebpf.CollectionSpec, error)) (coll *ebpf.Collection, uncut, err error) {
+	as := func(cutsShort bool) (*ebpf.Collection, error) {
+		spec, err := prepare(o, cutsShort)
+		if err != nil {
+			return nil, err
+		}
+		return ebpf.NewCollection(spec)
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err = as(o.Routed)
+	if err != nil && o.Routed {
+		uncut = err
+		coll, err = as(false)
+	}
 	if err != nil {
-		return nil, lacking(err)
+		return nil, nil, lacking(err)
 	}
 	if err := fill(coll, o); err != nil {
 		coll.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return coll, nil
+	return coll, uncut, nil
 }
 
 // tellSides says behind which interfaces subscribers are.

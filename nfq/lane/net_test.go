@@ -168,6 +168,10 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+func sysctl(key, value string) error {
+	return os.WriteFile("/proc/sys/net/"+key, []byte(value), 0)
+}
+
 // waitFor waits until the links take part in IPv6; the kernel tells a link
 // about its carrier up to a second late.
 func (s space) waitFor(links ...string) {

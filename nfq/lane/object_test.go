@@ -45,7 +45,7 @@ func TestTheProgramsKeepToWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := prepared(o)
+	spec, err := prepared(o, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,9 @@ type programControls struct {
 	Generation uint32
 	Act        uint32
 	Sleeping   uint32
-	Unused     [11]uint32
+	Epoch      uint32
+	ShortUntil uint64
+	Unused     [8]uint32
 	TotalTat   uint64
 	Lost       uint64
 }
@@ -36,6 +38,9 @@ type programFlow struct {
 	State uint32
 	Lease uint32
 	Port  uint32
+	In    uint32
+	Out   uint32
+	Epoch uint32
 }
 
 type programFlowKey struct {
@@ -91,6 +96,13 @@ type programStats struct {
 	FloodPassed  uint64
 	TotalDropped uint64
 	TotalPassed  uint64
+	ShortCut     uint64
+	StackShut    uint64
+	StackBegins  uint64
+	StackOdd     uint64
+	StackPath    uint64
+	StackLength  uint64
+	StackRoute   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -117,6 +129,7 @@ const (
 	programVarAnswerMost     = "answer_most"
 	programVarAnswerStep     = "answer_step"
 	programVarControl        = "control"
+	programVarCutsShort      = "cuts_short"
 	programVarFailOpen       = "fail_open"
 	programVarFloodMost      = "flood_most"
 	programVarFloodStep      = "flood_step"
@@ -202,6 +215,7 @@ type programVariableSpecs struct {
 	AnswerMost *ebpf.VariableSpec `ebpf:"answer_most"`
 	AnswerStep *ebpf.VariableSpec `ebpf:"answer_step"`
 	Control    *ebpf.VariableSpec `ebpf:"control"`
+	CutsShort  *ebpf.VariableSpec `ebpf:"cuts_short"`
 	FailOpen   *ebpf.VariableSpec `ebpf:"fail_open"`
 	FloodMost  *ebpf.VariableSpec `ebpf:"flood_most"`
 	FloodStep  *ebpf.VariableSpec `ebpf:"flood_step"`
@@ -271,6 +285,7 @@ type programVariables struct {
 	AnswerMost *ebpf.Variable `ebpf:"answer_most"`
 	AnswerStep *ebpf.Variable `ebpf:"answer_step"`
 	Control    *ebpf.Variable `ebpf:"control"`
+	CutsShort  *ebpf.Variable `ebpf:"cuts_short"`
 	FailOpen   *ebpf.Variable `ebpf:"fail_open"`
 	FloodMost  *ebpf.Variable `ebpf:"flood_most"`
 	FloodStep  *ebpf.Variable `ebpf:"flood_step"`

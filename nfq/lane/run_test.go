@@ -69,11 +69,18 @@ func (h *hand) run(program, in string, frame []byte, mark uint32) (verdict, afte
 
 // runHere is run on a thread that is in the box already.
 func (h *hand) runHere(program, in string, frame []byte, mark uint32) (verdict, after uint32, err error) {
-	var before, out skb
+	var before skb
 	before[skbMark] = mark
 	before[skbIfindex] = uint32(h.index[in])
-	verdict, err = h.coll.Programs[program].Run(&ebpf.RunOptions{Data: frame, Context: before, ContextOut: &out})
-	return verdict, out[skbMark], err
+	verdict, left, _, err := h.runWith(program, frame, before)
+	return verdict, left[skbMark], err
+}
+
+// runWith gives the frame as it is afterwards, too.
+func (h *hand) runWith(program string, frame []byte, before skb) (verdict uint32, after skb, out []byte, err error) {
+	o := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+64), Context: before, ContextOut: &after}
+	verdict, err = h.coll.Programs[program].Run(o)
+	return verdict, after, o.DataOut, err
 }
 
 // up gives an IP packet to the program as a subscriber's, down as the server's.

@@ -18,6 +18,20 @@ type Stats struct {
 	CutAnswered, CutDropped   uint64 // SYNs of who is cut: left to be reset, and dropped
 	FloodDropped, FloodPassed uint64 // SYNs beyond their source's meter
 	TotalDropped, TotalPassed uint64 // SYNs beyond the meter of all
+
+	ShortCut uint64 // of Fast: packets that the program forwarded by itself
+	Stack    Stack
+}
+
+// Stack counts packets of the lane, without the SYNs of clients, that the kernel forwarded
+// in its own way, by reason.
+type Stack struct {
+	Shut   uint64 // no short cut is allowed (ShortCut)
+	Begins uint64 // the session begins, or interfaces have changed since it did
+	Odd    uint64 // IP options, a VLAN tag, a mark of others', not to our MAC address, a wrong checksum
+	Path   uint64 // comes or leaves by other interfaces than the session began by
+	Length uint64 // longer than what leaves may be
+	Route  uint64 // not to be forwarded, the neighbour is not known, or a way that only the kernel knows
 }
 
 // SYNQueue counts the SYNs without a lease by reason. Those that no flood meter stopped
@@ -80,4 +94,11 @@ func (s *Stats) add(p *programStats) {
 	s.FloodPassed += p.FloodPassed
 	s.TotalDropped += p.TotalDropped
 	s.TotalPassed += p.TotalPassed
+	s.ShortCut += p.ShortCut
+	s.Stack.Shut += p.StackShut
+	s.Stack.Begins += p.StackBegins
+	s.Stack.Odd += p.StackOdd
+	s.Stack.Path += p.StackPath
+	s.Stack.Length += p.StackLength
+	s.Stack.Route += p.StackRoute
 }

@@ -90,6 +90,11 @@ func fastLane(f webadmin.FastLane) string {
 	if f.Tracked != "" {
 		text += "; tracked, because of " + f.Tracked
 	}
+	if f.ShortCut.On {
+		text += fmt.Sprintf("; short cut on, %d of %d packets took it", f.ShortCut.Packets, f.Packets)
+	} else {
+		text += "; short cut off: " + f.ShortCut.Why
+	}
 	if f.Why != "" {
 		text += "; " + f.Why
 	}

@@ -46,6 +46,7 @@ char LICENSE[] SEC("license") = "GPL"; // bpf_fib_lookup asks for it
 #include "packet.h"
 #include "copies.h"
 #include "syn.h"
+#include "shortcut.h"
 
 // One program for each kind of interface, so that telling them apart costs nothing.
 
@@ -82,12 +83,17 @@ static __always_inline int lane(struct __sk_buff *skb, const __u32 l2, const boo
 		return GO_ON;
 	}
 	n->fast++;
-	mark(skb, mark_fast);
-	if (!(p.tcp.flags & (TCP_SYN | TCP_FIN | TCP_RST))) {
-		if (!p.payload || state == FLOW_BOTH || (state == FLOW_UP && up))
-			return GO_ON;
+	if (p.tcp.flags & (TCP_SYN | TCP_FIN | TCP_RST) || (p.payload && state != FLOW_BOTH && !(state == FLOW_UP && up)))
+		copied(skb, &p, lease, n);
+	if (cuts_short && l2) {
+		int verdict = short_cut(skb, &p, f, n);
+
+		if (verdict != GO_ON)
+			return verdict;
+		if (!up && p.tcp.flags & TCP_SYN)
+			f->out = skb->ifindex;
 	}
-	copied(skb, &p, lease, n);
+	mark(skb, mark_fast);
 	return GO_ON;
 }
 

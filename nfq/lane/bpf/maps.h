@@ -9,6 +9,7 @@ volatile const __u32 mark_fast = 0;
 volatile const __u32 mark_see = 0;
 volatile const __u8 routed = 0;
 volatile const __u8 fail_open = 0;
+volatile const __u8 cuts_short = 0; // false: the short cut is no part of the program, nor what it needs of the kernel
 // Meters in ns: what one SYN costs, and how much may have been spent in advance.
 volatile const __u64 flood_step = 0;
 volatile const __u64 flood_most = 0;

@@ -27,6 +27,9 @@ struct flow {
 	__u32 state;
 	__u32 lease;
 	__u32 port; // index of the interface by which its SYN came
+	__u32 in;    // the interface by which the SYN came; 0: not an Ethernet device
+	__u32 out;   // and the server's answer; 0: none yet
+	__u32 epoch; // of the list of interfaces, when it began
 };
 
 struct source {
@@ -78,7 +81,9 @@ struct controls {
 	__u32 generation;  // of the sources that are known
 	__u32 act;         // enforce: what is beyond a source's flood meter is dropped
 	__u32 sleeping;    // user space waits for a wake-up
-	__u32 unused[11];
+	__u32 epoch;       // of the list of interfaces
+	__u64 short_until; // bpf_ktime_get_coarse_ns; until then nobody else looks at packets
+	__u32 unused[8];
 
 	__u64 total_tat; // of the meter of all SYNs on their way to the queue
 	__u64 lost;      // copies lost, all leases
@@ -115,4 +120,14 @@ struct stats {
 	__u64 flood_passed;
 	__u64 total_dropped;
 	__u64 total_passed;
+
+	// Of the packets in fast: those that we forwarded ourselves, and those that the
+	// stack did, by reason.
+	__u64 short_cut;
+	__u64 stack_shut;   // no short cut is allowed
+	__u64 stack_begins; // the answer to a SYN, and what was under way when interfaces changed
+	__u64 stack_odd;    // options, a tag, somebody's mark, not for our MAC address, a wrong checksum
+	__u64 stack_path;   // comes or leaves by other interfaces than the session began by
+	__u64 stack_length; // longer than what leaves may be
+	__u64 stack_route;  // not to be forwarded, the neighbour is not known, or a way that only the stack knows
 };

@@ -2,28 +2,34 @@
 //
 // What becomes of a SYN.
 
+// route_for fills in what a route is looked up by.
+static __always_inline void route_for(struct __sk_buff *skb, struct packet *p, struct bpf_fib_lookup *route)
+{
+	union ip *ip = &p->frame.ip;
+
+	route->l4_protocol = IPPROTO_TCP;
+	route->sport = p->tcp.source;
+	route->dport = p->tcp.dest;
+	route->ifindex = skb->ifindex;
+	if (!p->v6) {
+		route->family = FAMILY_4;
+		route->tos = ip->v4.tos;
+		route->ipv4_src = ip->v4.src;
+		route->ipv4_dst = ip->v4.dst;
+	} else {
+		route->family = FAMILY_6;
+		route->flowinfo = ip->v6.flow & bpf_htonl(0x0fffffff);
+		copy16((__u8 *)route->ipv6_src, ip->v6.src);
+		copy16((__u8 *)route->ipv6_dst, ip->v6.dst);
+	}
+}
+
 // inside tells whether the route leads to another subscriber.
 static __always_inline bool inside(struct __sk_buff *skb, struct packet *p)
 {
-	struct bpf_fib_lookup route = {
-		.l4_protocol = IPPROTO_TCP,
-		.sport = p->tcp.source,
-		.dport = p->tcp.dest,
-		.ifindex = skb->ifindex,
-	};
-	union ip *ip = &p->frame.ip;
+	struct bpf_fib_lookup route = {};
 
-	if (!p->v6) {
-		route.family = FAMILY_4;
-		route.tos = ip->v4.tos;
-		route.ipv4_src = ip->v4.src;
-		route.ipv4_dst = ip->v4.dst;
-	} else {
-		route.family = FAMILY_6;
-		route.flowinfo = ip->v6.flow & bpf_htonl(0x0fffffff);
-		copy16((__u8 *)route.ipv6_src, ip->v6.src);
-		copy16((__u8 *)route.ipv6_dst, ip->v6.dst);
-	}
+	route_for(skb, p, &route);
 	switch (bpf_fib_lookup(skb, &route, sizeof(route), 0)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH: // the interface is known all the same
@@ -126,7 +132,8 @@ static __always_inline bool leased(struct __sk_buff *skb, struct packet *p, __u6
 		return false;
 	}
 
-	struct flow flow = {.isn = isn, .state = FLOW_SEE, .lease = lease, .port = skb->ifindex};
+	struct flow flow = {.isn = isn, .state = FLOW_SEE, .lease = lease, .port = skb->ifindex,
+			    .in = p->at ? skb->ifindex : 0, .epoch = *(volatile __u32 *)&control.epoch};
 
 	if (bpf_map_update_elem(&flows, &p->key, &flow, BPF_ANY)) {
 		bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
