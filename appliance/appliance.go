@@ -552,6 +552,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 			a.settled(a.gov.Tick(a.now()))
 			a.expired()
 			a.health.watch(a.queues.Stats())
+			a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
 			if n++; n%rulesetLook == 0 {
 				a.resteer()
 			}
