@@ -100,11 +100,11 @@
 // # Who is known
 //
 // Subscribers are known from their first session on until everything of theirs is whole, calm and forgotten; at most
-// MaxSubscribers, of which strangers (Attempt.Unlisted) may be a quarter. Beyond, sessions pass uncounted. Anybody can
-// forge strangers: when they have three quarters of their room, those of whom no session ever came about are
-// forgotten within half a minute of the last one's Withdraw, whatever their stage, and of the others those who are at
-// stage warn and have nothing in use; a StageChange tells. So forged sources keep out no new one for longer than that, and
-// push out nobody who sent.
+// MaxSubscribers, of which strangers (Attempt.Unlisted) may be a quarter, and have none of the last 64th. Beyond, sessions
+// pass uncounted. Anybody can forge strangers: when they have three quarters of their room, or the table is nearly full,
+// those of whom no session ever came about are forgotten within half a minute of the last one's Withdraw, whatever their
+// stage, and of the others those who are at stage warn and have nothing in use; a StageChange tells. So forged sources
+// keep out no new one for longer than that, and push out nobody who sent.
 //
 // A subscriber takes 128 bytes in the table, which holds up to seven budgets with a window and two networks each, and up
 // to 24 bytes in its index. Only who was over something, is exempt, knows more networks or has more budgets takes more

@@ -54,7 +54,7 @@ func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool)
 	if slot != 0 {
 		return g.entry(slot), true
 	}
-	if g.count >= g.most || stranger && g.unlisted >= g.most/4 {
+	if g.count >= g.most || stranger && (g.unlisted >= g.most/4 || g.count >= g.most-g.most/64) { // the last room is for lines
 		if g.stats.Untracked++; g.count < g.most {
 			g.stats.Strangers++
 		}

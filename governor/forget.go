@@ -19,8 +19,10 @@ func (r *record) class() int {
 	return lines
 }
 
-// crowded tells whether strangers have taken so much of their room that whoever of them can be forgotten is.
-func (g *Governor) crowded() bool { return g.unlisted > g.most/4/4*3 }
+// full tells whether there is hardly room for anybody, so that whoever can be forgotten is; crowded, that there is hardly
+// room for strangers.
+func (g *Governor) full() bool    { return g.count >= g.most-g.most/32 }
+func (g *Governor) crowded() bool { return g.unlisted > g.most/4/4*3 || g.full() }
 
 // forget drops idle subscribers, some at each call, so that all are looked at within minutes, and within half a minute
 // where strangers need room. Of these a stage may end by it.
@@ -53,7 +55,7 @@ func (g *Governor) forget(now time.Time) (changes []StageChange) {
 // stage warn.
 func (g *Governor) forgetOne(e *entry, t int64, now time.Time) (c StageChange, changed bool) {
 	keep, scarce := keepDecided, e.flags&unlisted != 0 && g.crowded()
-	if scarce || g.count > g.most/4*3 {
+	if scarce || g.full() {
 		keep = -1
 	}
 	switch {

@@ -182,3 +182,41 @@ func TestWhereRoomIsScarceTheNetworkLongestUnusedMakesIt(t *testing.T) {
 		t.Error("not the one longest unused made room")
 	}
 }
+
+// Also where nearly all the room is taken by lines, what was decided about them is remembered, and forged sources keep none
+// of them out.
+func TestATableFullOfLines(t *testing.T) {
+	t.Parallel()
+	g := New(home(StageDefer), t0)
+	g.most = 8192
+	busy := func(i int, now time.Time) (d Decision) {
+		for range 8 {
+			d = g.Open(Attempt{Subscriber: fmt.Sprint("line", i), Plan: "home"}, now)
+		}
+		return d
+	}
+	const n = 7800
+	for i := range n {
+		busy(i, t0)
+	}
+	forged(g, 1000, 12, t0)
+	for i := range 100 {
+		if d := busy(n+i, t0); d.Action != ActionDefer {
+			t.Fatalf("line %d of %d is kept out: %+v, %+v", n+i, g.most, d, g.Stats())
+		}
+	}
+	ticks(g, t0, 60)
+	if s := g.Stats(); s.Unlisted > 150 {
+		t.Errorf("%d strangers are left though there is hardly room", s.Unlisted)
+	}
+	later := t0.Add(2 * time.Hour)
+	for i := range n {
+		for range 5 {
+			g.Close(fmt.Sprint("line", i), later)
+		}
+	}
+	ticks(g, later, 300)
+	if r, _ := g.Explain("line7", later.Add(5*time.Minute)); r.Stage != StageObserve || len(r.Decisions) == 0 {
+		t.Errorf("what was decided is forgotten: %+v", r)
+	}
+}
