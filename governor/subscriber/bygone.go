@@ -17,7 +17,7 @@ type bygone struct {
 	said        bool
 }
 
-// MaxBygone is how many of these are kept, each in some 70 bytes; the one that ended first makes room.
+// MaxBygone is how many of these are kept, each in some 80 bytes; the one that ended first makes room.
 const MaxBygone = 2 << 20
 
 // bygones are in the order in which they ended.
