@@ -17,8 +17,8 @@ import (
 type tcpSender struct {
 	conn    *net.TCPConn
 	buf     []byte
-	written uint64        // bytes given to the kernel on this connection
-	frames  []frame       // not acknowledged when last asked; bounded by the send buffer and askEvery
+	written uint64  // bytes given to the kernel on this connection
+	frames  []frame // not acknowledged when last asked; bounded by the send buffer and askEvery
 	asked   time.Time
 	err     error         // why gone was closed
 	gone    chan struct{} // closed by the listening goroutine, which ends with conn
