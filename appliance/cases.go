@@ -112,7 +112,10 @@ func (b *casebook) note(c governor.StageChange) {
 			return
 		}
 		b.add(f)
-	} else if !f.Closed.IsZero() {
+	} else if !f.Closed.IsZero() || f.Subscriber != c.Subscriber {
+		if c.At.After(f.Closed) || f.Subscriber != c.Subscriber { // not merely told late
+			b.lost++
+		}
 		return
 	}
 	f.Plan, f.Stage, f.Until = c.Plan, c.To, c.Until

@@ -62,6 +62,15 @@ func TestACaseIsKept(t *testing.T) {
 	b.reconcile(func(string) string { return "00001" }, opened.Add(time.Minute))
 	b.note(moved("00001", governor.StageCut, governor.StageObserve, opened.Add(time.Hour)))
 	b.note(moved("00001", governor.StageObserve, governor.StagePace, opened.Add(2*time.Hour))) // it has ended
+	if b.missed() != 1 {
+		t.Errorf("%d changes are in no case", b.missed())
+	}
+	b.note(moved("00001", governor.StagePace, governor.StageWarn, opened.Add(time.Minute))) // told late
+	another := moved("00001", governor.StageWarn, governor.StagePace, opened.Add(time.Minute))
+	another.Subscriber = "S-2"
+	if b.note(another); b.missed() != 2 {
+		t.Errorf("%d changes are in no case", b.missed())
+	}
 	save(t, b, disk)
 	b = newCasebook()
 	if damaged, err := b.load(disk.each); damaged != 0 || err != nil {

@@ -18,7 +18,9 @@ type health struct {
 	mu       sync.Mutex
 	standing map[fault]bool // faults that were told and are not over
 	last     nfq.Stats
-	counted  map[string]*counted // by what and target, see often
+	counted  map[string]*counted // by what, target and detail, see often
+	rooms    rooms               // see watchRooms
+	forgot   uint64              // see watchHistory
 }
 
 // tell says one thing that happened.

@@ -212,6 +212,7 @@ func (l *lines) Run(ctx context.Context) error {
 			l.look()
 			if n%60 == 0 {
 				l.dir.Expire(l.now())
+				l.health.watchHistory(l.dir.Stats())
 				if len(l.dir.EndSilent(l.now())) > 0 {
 					l.moved()
 				}

@@ -68,6 +68,8 @@ func (a *Appliance) problems() []webadmin.Problem {
 		}
 	}
 	found = append(found, a.lines.unlisted()...)
+	found = append(found, a.health.short()...)
+	found = append(found, shortHistory(a.who.Stats(), a.now())...)
 	for _, c := range a.crowds() {
 		found = append(found, webadmin.Problem{
 			What:    address(c.Prefix) + " looks like many senders behind one address: " + c.Crowd + ".",

@@ -25,7 +25,7 @@ func (s *source) Status() webadmin.Status {
 	a, now := s.a, s.a.now()
 	cfg := a.cfg.Load()
 	q := a.queues.Stats()
-	stages := a.gov.Stages(now)
+	stages := a.gov.Stages()
 	st := webadmin.Status{
 		Version: a.opt.Version, Box: a.box, Mode: cfg.Mode, Since: webadmin.At(*a.since.Load()),
 		Ready: a.ready.Load(), Uptime: webadmin.Seconds(now.Sub(a.start)),

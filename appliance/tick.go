@@ -27,6 +27,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 			a.expired()
 			stats := a.queues.Stats()
 			a.health.watch(stats)
+			a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
 			if a.floods != nil {
 				a.floods.watch(stats.Lane)
 			}

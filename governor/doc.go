@@ -56,7 +56,8 @@
 //     Postfix's 20 in five minutes; to all networks together three times as much, first attempts counted. Beyond that
 //     it is hammering, and presses. So a queue that is tried again every some minutes never brings its sender a cut, and
 //     a bot in a home's plan that calls one server, or ten, 96 times a minute is cut within a minute. The 256 networks denied
-//     last, by a cut too, are remembered, each until it was left alone for a day. Decision.Retry tells.
+//     last, by a cut too, are remembered, each until it was left alone for a day; where very many subscribers are denied very
+//     many networks, fewer, but 16 for sure. Decision.Retry tells.
 //   - First attempts press, so a queue that is new has a bound: for fewer networks than cut_at allows attempts beyond a
 //     full budget, burst * (cut_at/100 - 1) of them, it is never cut: up to 9 in the residential preset. Where that is more
 //     than may be retried at once it is somewhat fewer: 103 in the preset hosting. TestAQueueForSoManyNetworksIsNeverCut.
@@ -99,11 +100,19 @@
 // # Who is known
 //
 // Subscribers are known from their first session on until everything of theirs is whole, calm and forgotten; at most
-// MaxSubscribers, of which strangers (Attempt.Unlisted) may be a quarter. Beyond, sessions pass uncounted. A subscriber
-// takes 128 bytes in the table, which holds up to seven budgets with a window and two networks each, and up to 24 bytes
-// in its index; only who was over something, is exempt, knows more networks or has more budgets takes more beside it, some
-// hundred bytes and up to 50 decisions. The table grows by 2048 subscribers or by one bucket of the index at a time,
-// which takes some tens of microseconds.
+// MaxSubscribers, of which strangers (Attempt.Unlisted) may be a quarter, and have none of the last 64th. Beyond, sessions
+// pass uncounted. Anybody can forge strangers: when they have three quarters of their room, or the table is nearly full,
+// those of whom no session ever came about are forgotten within half a minute of the last one's Withdraw, whatever their
+// stage, and of the others those who are at stage warn and have nothing in use; a StageChange tells. So forged sources
+// keep out no new one for longer than that, and push out nobody who sent.
+//
+// A subscriber takes 128 bytes in the table, which holds up to seven budgets with a window and two networks each, and up
+// to 24 bytes in its index. Only who was over something, is exempt, knows more networks or has more budgets takes more
+// beside it: some 400 bytes, 32 for each network denied, 216 for each of up to 50 decisions. Networks denied beyond 16 are
+// at most 524,288 of all lines together, and 65,536 of all strangers; decisions 49,152 and 16,384, and where there are as many,
+// whoever has the most gives one for a new one. So all strangers there can be, 262,144, each
+// denied as many networks as he likes, come to 270 MB. The table grows by 2048 subscribers or by one bucket of the index at a time, which takes some tens of
+// microseconds.
 //
 // # Time
 //

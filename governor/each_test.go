@@ -46,12 +46,19 @@ func TestEachIsListInBrief(t *testing.T) {
 }
 
 func TestCaseNumbersAreReadBack(t *testing.T) {
-	for _, n := range []uint64{0, 1, 31, 32, 4097, 1<<25 - 1} {
-		if got, ok := ParseCase(caseNumber(n)); !ok || got != n {
-			t.Errorf("%d is %s, read back as %d, %v", n, caseNumber(n), got, ok)
+	t.Parallel()
+	for n, want := range map[uint64]string{0: "00000", 1: "00001", 31: "0000Z", 32: "00010", 4097: "00401", 1<<25 - 1: "ZZZZZ", 1 << 25: "100000", 1<<60 - 1: "ZZZZZZZZZZZZ"} {
+		got, ok := ParseCase(CaseNumber(n))
+		if !ok || got != n || CaseNumber(n) != want {
+			t.Errorf("%d is %s, want %s, read back as %d, %v", n, CaseNumber(n), want, got, ok)
 		}
 	}
-	for _, id := range []string{"", "0000", "000001", "0000I", "0000u", "abcde"} {
+	for id, want := range map[string]uint64{"0000o": 0, "OOOO1": 1, "0000i": 1, "0000l": 1, "0001q": 32 + 23, "000001": 1, "abcde": 10<<20 | 11<<15 | 12<<10 | 13<<5 | 14} {
+		if got, ok := ParseCase(id); !ok || got != want {
+			t.Errorf("%q is %d, %v, want %d", id, got, ok, want)
+		}
+	}
+	for _, id := range []string{"", "0000", "0000U", "0000u", "0000-", "0000\u0131", "1000000000000"} {
 		if _, ok := ParseCase(id); ok {
 			t.Errorf("%q is a case", id)
 		}

@@ -1,7 +1,5 @@
 package governor
 
-import "time"
-
 // entry is a subscriber at hand: its record, and what belongs to it. It is good until the mutex is given back.
 type entry struct {
 	*record
@@ -22,14 +20,15 @@ type trouble struct {
 	lifted    string  // why the cut ended before its time; "" if it did not
 	cause     Cause   // why the stage was entered
 	caseNo    string
-	watched   int        // place in Governor.watch plus one; 0: not there
-	decided   []Decision // the last notable ones, a ring once it is full
-	next      int        // where the ring goes on
-	last      int64      // when the last of them was
-	more      []int64    // wholeAt of the budgets that record.wholeAt has no room for
-	known     []known    // networks that record.known has no room for
-	denied    []denial   // networks that this subscriber was denied to reach
-	denials   allowance  // of retries to all of them together
+	watched   int      // place in Governor.watch plus one; 0: not there
+	decided   ring     // the last notable ones
+	last      int64    // when the last of them was
+	older     *trouble // of those with as many decisions, see remembered
+	newer     *trouble
+	more      []int64   // wholeAt of the budgets that record.wholeAt has no room for
+	known     []known   // networks that record.known has no room for
+	denied    []denial  // networks that this subscriber was denied to reach
+	denials   allowance // of retries to all of them together
 	retried   uint64
 	exempt    *exemption
 }
@@ -55,7 +54,7 @@ func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool)
 	if slot != 0 {
 		return g.entry(slot), true
 	}
-	if g.count >= g.most || stranger && g.unlisted >= g.most/4 {
+	if g.count >= g.most || stranger && (g.unlisted >= g.most/4 || g.count >= g.most-g.most/64) { // the last room is for lines
 		if g.stats.Untracked++; g.count < g.most {
 			g.stats.Strangers++
 		}
@@ -97,7 +96,9 @@ func (g *Governor) stranger(e *entry, is bool) {
 	if e.flags&unlisted != 0 == is {
 		return
 	}
+	g.uncount(e)
 	e.flags ^= unlisted
+	g.recount(e)
 	if is {
 		g.unlisted++
 	} else {
@@ -221,47 +222,14 @@ func (g *Governor) adopt(e *entry, p *plan, now int64) {
 
 // enforced ends what mode observe only imagined: nobody had told the sender to stop, so its pressure and its retries are
 // forgotten and a cut ends, for the reason why. What was really used stays used.
-func (e *entry) enforced(m Mode, why string, now int64) {
+func (g *Governor) enforced(e *entry, m Mode, why string, now int64) {
 	if e.mode() == ModeObserve && m == ModeEnforce && e.t != nil {
-		e.t.calmAt, e.t.denied, e.t.denials = nil, nil, allowance{}
+		e.t.calmAt = nil
+		g.forgetDenied(e)
+		g.mark(e.slot)
 		if e.stage == StageCut && e.t.until > now {
 			e.t.until, e.t.lifted = now, why
 		}
 	}
 	e.setMode(m)
-}
-
-// idle tells whether nothing would be lost if e were forgotten, but its decisions and its retries if they are older
-// than keep.
-func (e *entry) idle(now int64, keep time.Duration) bool {
-	if e.open != 0 || e.stage != StageObserve {
-		return false
-	}
-	for i := range e.plan.limits {
-		if l := &e.plan.limits[i]; l.Of != ConcurrentSessions && *e.whole(l) > now {
-			return false
-		}
-	}
-	return !e.knows(now) && e.t.idle(now, keep)
-}
-
-// idle tells whether t holds nothing that matters, apart from budgets.
-func (t *trouble) idle(now int64, keep time.Duration) bool {
-	switch {
-	case t == nil:
-		return true
-	case t.exempt != nil, len(t.decided) > 0 && now-t.last <= int64(keep):
-		return false
-	}
-	for _, at := range t.calmAt {
-		if at > now {
-			return false
-		}
-	}
-	for i := range t.denied {
-		if now-t.denied[i].usedAt <= int64(min(keep, keepDenied)) {
-			return false
-		}
-	}
-	return true
 }

@@ -94,7 +94,7 @@ func (g *Governor) Unexempt(sub string, now time.Time) (Exemption, bool) {
 func (g *Governor) unexempt(e *entry, ended int64) {
 	e.t.exempt = nil
 	delete(g.exempt, e.slot)
-	e.enforced(g.mode, "the exemption is over: a cut that it let pass ends", ended)
+	g.enforced(e, g.mode, "the exemption is over: a cut that it let pass ends", ended)
 	g.mark(e.slot)
 }
 

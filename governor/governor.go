@@ -26,10 +26,11 @@ type Governor struct {
 	due     int64               // none ends before
 	gone    map[string]struct{} // forgotten, but perhaps still in the store
 	stages  [stages]int
-	sweep   uint32 // the slot where to look next for idle ones
-	most    int    // MaxSubscribers, less in tests
-	decided int    // decisions kept for Explain
-	slow    bool   // in tests: the long way, also where the short one would do
+	sweep   uint32              // the slot where to look next for idle ones
+	most    int                 // MaxSubscribers, less in tests
+	decided [classes]remembered // for Explain
+	denied  [classes]int        // networks remembered beyond fewDenied of each
+	slow    bool                // in tests: the long way, also where the short one would do
 	stats   Stats
 }
 
@@ -41,6 +42,7 @@ func NewIn(m Memory, p Policy, now time.Time) *Governor {
 	g := &Governor{table: newTable(m), unknown: map[string]*plan{}, exempt: map[uint32]struct{}{}, gone: map[string]struct{}{},
 		sweep: 1, most: MaxSubscribers}
 	g.shapes.all = make([]*plan, 1)
+	g.decided[lines].most, g.decided[strangers].most = decidedAll-decidedStrangers, decidedStrangers
 	g.clock.t, g.clock.last = 1, now
 	g.use(p)
 	return g
@@ -218,7 +220,9 @@ func (e *entry) pay(l *limit, now int64) {
 func (g *Governor) Close(sub string, now time.Time) {
 	g.mu.hurry()
 	defer g.mu.Unlock()
-	g.close(sub, g.clock.at(now))
+	if e, ok := g.close(sub, g.clock.at(now)); ok {
+		e.flags |= met
+	}
 }
 
 // close ends a session of sub; false if none runs.
@@ -307,7 +311,8 @@ func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
 	e.void()
 	if e.t != nil {
 		clear(e.t.more)
-		e.t.calmAt, e.t.denied, e.t.denials = nil, nil, allowance{}
+		e.t.calmAt = nil
+		g.forgetDenied(&e)
 	}
 	c := g.move(&e, StageObserve, t, now)
 	c.Why = "released by hand"

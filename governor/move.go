@@ -63,7 +63,7 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 	tr.since = since
 	if to >= StagePace && tr.caseNo == "" {
 		g.stats.Cases++
-		tr.caseNo = caseNumber(g.stats.Cases)
+		tr.caseNo = CaseNumber(g.stats.Cases)
 	}
 	c := StageChange{Subscriber: g.name(e.slot), Plan: e.plan.name, Mode: g.modeOf(e), From: from, To: to,
 		At: g.clock.time(since, now), Case: tr.caseNo}

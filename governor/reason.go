@@ -72,22 +72,39 @@ func (d *Decision) take(o offer, c *clock, now time.Time) {
 // caseDigits are Crockford's base 32: no I, L, O or U to be misread over the telephone.
 const caseDigits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// caseNumber writes n in five caseDigits. It starts over after 33 million cases.
-func caseNumber(n uint64) string {
-	var b [5]byte
-	for i := len(b) - 1; i >= 0; i-- {
+// CaseNumber writes the number of a case: five caseDigits, and more after 33 million cases, so that none is ever given out twice.
+func CaseNumber(n uint64) string {
+	var b [13]byte
+	i := len(b)
+	for ; n > 0 || len(b)-i < leastDigits; n /= 32 {
+		i--
 		b[i] = caseDigits[n%32]
-		n /= 32
 	}
-	return string(b[:])
+	return string(b[i:])
 }
 
-// ParseCase reads a case's number as it is written; false for what is none.
+const (
+	leastDigits = 5
+	mostDigits  = 12 // that ParseCase reads
+)
+
+// ParseCase reads the number of a case as people write it down: in small letters too, with O for 0 and I or L for 1; false for
+// what is none.
 func ParseCase(id string) (n uint64, ok bool) {
-	if len(id) != 5 {
+	if len(id) < leastDigits || len(id) > mostDigits {
 		return 0, false
 	}
-	for _, c := range []byte(id) {
+	for i := range len(id) {
+		c := id[i]
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		switch c {
+		case 'O':
+			c = '0'
+		case 'I', 'L':
+			c = '1'
+		}
 		digit := strings.IndexByte(caseDigits, c)
 		if digit < 0 {
 			return 0, false

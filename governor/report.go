@@ -1,10 +1,6 @@
 package governor
 
-import (
-	"cmp"
-	"slices"
-	"time"
-)
+import "time"
 
 // Explain reports on sub with its last decisions. False: nothing is known of it, which means that its budgets are whole.
 func (g *Governor) Explain(sub string, now time.Time) (Report, bool) {
@@ -16,36 +12,13 @@ func (g *Governor) Explain(sub string, now time.Time) (Report, bool) {
 	}
 	r := g.report(&e, now)
 	if e.t != nil {
-		r.Decisions = inOrder(e.t.decided, e.t.next)
+		r.Decisions = e.t.decided.list()
 	}
 	return r, true
 }
 
-// List reports on everybody known, by name, without their decisions. Others decide in between, so it is no snapshot of
-// one moment. A million of them take most of a gigabyte: see Each.
-func (g *Governor) List(now time.Time) []Report {
-	list := g.reports(now)
-	slices.SortFunc(list, func(a, b Report) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
-	return slices.CompactFunc(list, func(a, b Report) bool { return a.Subscriber == b.Subscriber })
-}
-
-// reports are those of List, in no order.
-func (g *Governor) reports(now time.Time) []Report {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	list := make([]Report, 0, g.count)
-	for slot := uint32(1); slot < g.high; slot++ {
-		g.mu.rest(int(slot))
-		if g.record(slot).flags&live != 0 {
-			e := g.entry(slot)
-			list = append(list, g.report(&e, now))
-		}
-	}
-	return list
-}
-
 // Stages counts subscribers in memory by stage, as last told by a decision or by Tick.
-func (g *Governor) Stages(now time.Time) map[Stage]int {
+func (g *Governor) Stages() map[Stage]int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m := make(map[Stage]int, stages)

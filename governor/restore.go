@@ -1,12 +1,14 @@
 package governor
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"time"
 )
 
 // caseGap is skipped at every start: as many cases may have been opened since the last save, and their numbers are not
-// to be given out again.
+// to be given out again. CaseNumber has room for all starts that there can be.
 const caseGap = 4096
 
 // maxClock is as far as the governor's clock can have come in earnest: two hundred years.
@@ -99,13 +101,18 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 			g.know(&e, l, k.Network.restored(), min(int64(k.At), t), manyOpens, t)
 		}
 	}
-	for _, r := range v.Retries[:min(len(v.Retries), maxDenied+1)] {
+	retries := v.Retries[:min(len(v.Retries), maxDenied+1)]
+	if g.denied[e.class()]+len(retries) > mostDenied[e.class()] { // the oldest makes room
+		retries = slices.SortedFunc(slices.Values(retries), func(a, b SavedRetry) int { return cmp.Compare(a.UsedAt, b.UsedAt) })
+	}
+	for _, r := range retries {
 		left := allowance{every: clamp(int64(r.Every), 1, int64(retryAtLeast)), wholeAt: int64(r.WholeAt)}
 		left.wholeAt = min(left.wholeAt, t+retriesAll*retriesAtOnce*left.every)
-		if tr, to := g.troubled(&e), r.Network.restored(); to.kind == 0 {
-			tr.denials = left
+		if to := r.Network.restored(); to.kind == 0 {
+			g.troubled(&e).denials = left
 		} else {
-			tr.denied = append(tr.denied, denial{allowance: left, network: to, usedAt: min(int64(r.UsedAt), t)})
+			d, _ := g.denialOf(&e, to, t)
+			d.allowance, d.usedAt = left, min(int64(r.UsedAt), t)
 		}
 	}
 	g.stages[v.Stage]++

@@ -11,6 +11,10 @@ const (
 
 	maxDenied  = 256            // networks remembered; the one longest unused makes room, so a queue that goes round more is all first attempts
 	keepDenied = 24 * time.Hour // for so long after the last attempt
+
+	fewDenied       = 16      // of these, as many in any case; preset residential cuts no queue for up to 9
+	deniedLines     = 1 << 19 // of what is beyond, as many of all lines together
+	deniedStrangers = 1 << 16 // and of all strangers; whenever one is denied, all that he was denied is saved anew
 )
 
 // denial is a network that a subscriber was denied to reach.
@@ -51,7 +55,7 @@ func (g *Governor) retry(e *entry, to network, token, now int64) bool {
 	every := min(token/retriesEach, int64(retryAtLeast))
 	tr := g.troubled(e)
 	room := tr.denials.take(every/retriesAll, retriesAll*retriesAtOnce, now)
-	d, known := tr.denialOf(to, now)
+	d, known := g.denialOf(e, to, now)
 	d.usedAt = now
 	return d.take(every, retriesAtOnce, now) && known && room
 }
@@ -62,14 +66,15 @@ func (g *Governor) deniedBlind(e *entry, to network, now int64) {
 	if to.kind == 0 {
 		return
 	}
-	d, known := g.troubled(e).denialOf(to, now)
+	d, known := g.denialOf(e, to, now)
 	if d.usedAt = now; !known {
 		g.mark(e.slot)
 	}
 }
 
 // denialOf finds network to, or makes room for it.
-func (t *trouble) denialOf(to network, now int64) (d *denial, known bool) {
+func (g *Governor) denialOf(e *entry, to network, now int64) (d *denial, known bool) {
+	t := g.troubled(e)
 	oldest := 0
 	for i := range t.denied {
 		d := &t.denied[i]
@@ -83,10 +88,23 @@ func (t *trouble) denialOf(to network, now int64) (d *denial, known bool) {
 			oldest = i
 		}
 	}
-	if len(t.denied) < maxDenied {
+	if n := len(t.denied); n < fewDenied || n < maxDenied && g.denied[e.class()] < mostDenied[e.class()] {
+		g.denied[e.class()] -= t.manyDenied()
 		t.denied = append(t.denied, denial{})
-		oldest = len(t.denied) - 1
+		g.denied[e.class()] += t.manyDenied()
+		oldest = n
 	}
 	t.denied[oldest] = denial{network: to}
 	return &t.denied[oldest], false
+}
+
+var mostDenied = [classes]int{lines: deniedLines, strangers: deniedStrangers}
+
+// manyDenied is how many networks t remembers beyond those that everybody may.
+func (t *trouble) manyDenied() int { return max(0, len(t.denied)-fewDenied) }
+
+// forgetDenied forgets the retries of e, which has trouble.
+func (g *Governor) forgetDenied(e *entry) {
+	g.denied[e.class()] -= e.t.manyDenied()
+	e.t.denied, e.t.denials = nil, allowance{}
 }

@@ -139,6 +139,35 @@ func TestRetriesOfModeObserveAreForgotten(t *testing.T) {
 	}
 }
 
+// Who looks may be the first to notice that a mode has ended; what is forgotten by it is forgotten on disk too.
+func TestWhatIsForgottenWhenSomebodyLooksIsSaved(t *testing.T) {
+	t.Parallel()
+	for why, look := range map[string]func(*Governor, time.Time){
+		"Explain":   func(g *Governor, now time.Time) { g.Explain("S", now) },
+		"Each":      func(g *Governor, now time.Time) { g.Each(now, func(Brief) bool { return true }) },
+		"Allowance": func(g *Governor, now time.Time) { g.Allowance("S", 1, now) },
+	} {
+		p := home(StageCut)
+		p.Mode = ModeObserve
+		g := New(p, t0)
+		for range 8 {
+			to(g, 1, t0)
+		}
+		now := t0.Add(12 * time.Hour)
+		g.Tick(now)
+		saveAll(g, now)
+		g.SetPolicy(home(StageCut), now)
+		look(g, now)
+		if saved := saveAll(g, now); len(saved) != 1 || saved[0].Mode != ModeEnforce || len(saved[0].Retries) != 0 {
+			t.Errorf("%s: to be saved: %+v", why, saved)
+		}
+		look(g, now)
+		if saved := saveAll(g, now); len(saved) != 0 {
+			t.Errorf("%s: again: %+v", why, saved)
+		}
+	}
+}
+
 func TestRetriesOutliveARestart(t *testing.T) {
 	t.Parallel()
 	p := home(StageCut)

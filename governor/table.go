@@ -39,6 +39,7 @@ const (
 	stored                     // has been given out for saving: the store may know it
 	unlisted                   // a stranger
 	observed                   // the stage and the pressure came about in mode observe
+	met                        // a session came about in this life: the address is no forged one
 )
 
 // mode is that in which the stage and the pressure came about.

@@ -246,7 +246,7 @@ func TestTroubleIsForgottenBeforeItsSubscriber(t *testing.T) {
 	for i := range 200 { // its sessions run on
 		g.Tick(t0.Add(30*time.Hour + time.Duration(i)))
 	}
-	if e, ok := g.lookup("S"); !ok || e.t != nil || g.decided != 0 || len(g.rare.free) != len(g.rare.all)-1 {
+	if e, ok := g.lookup("S"); !ok || e.t != nil || g.decided[lines].n != 0 || len(g.rare.free) != len(g.rare.all)-1 {
 		t.Errorf("%v %+v", ok, e.t)
 	}
 }

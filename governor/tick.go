@@ -13,8 +13,8 @@ func (g *Governor) Tick(now time.Time) []StageChange {
 	g.mu.Lock()
 	g.clock.step(now)
 	g.mu.Unlock()
-	changes := g.settle(now)
-	g.forget(now)
+	changes := append(g.descents(now), g.forget(now)...)
+	inOrder(changes)
 	return changes
 }
 
@@ -32,10 +32,14 @@ func (g *Governor) SetPolicy(p Policy, now time.Time) []StageChange {
 // settle brings those above observe to the stage that is theirs now, oldest change first.
 func (g *Governor) settle(now time.Time) []StageChange {
 	changes := g.descents(now)
-	slices.SortFunc(changes, func(a, b StageChange) int {
+	inOrder(changes)
+	return changes
+}
+
+func inOrder(changes []StageChange) {
+	slices.SortStableFunc(changes, func(a, b StageChange) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subscriber, b.Subscriber))
 	})
-	return changes
 }
 
 // descents are the changes of settle, in no order.
@@ -89,7 +93,8 @@ func (e *entry) lowered(to Stage) string {
 }
 
 // current brings e to the policy in force. A plan that the policy no longer has stays as it was until the next attempt
-// names another.
+// names another. Who only looks does this too; a new form of a plan is not saved for that, since restoring what was saved
+// does the same again.
 func (g *Governor) current(e *entry, t int64, now time.Time) {
 	if !e.plan.current {
 		if p := g.plans[e.plan.name]; p != nil {
@@ -97,61 +102,5 @@ func (g *Governor) current(e *entry, t int64, now time.Time) {
 		}
 	}
 	g.lapsed(e, t, now)
-	e.enforced(g.modeOf(e), "mode enforce begins: a cut of mode observe ends", t)
-}
-
-// forget drops idle subscribers, some at each call, so that all are looked at within minutes.
-func (g *Governor) forget(now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for n := int(g.high)/256 + 64; n > 0 && g.count > 0; n-- {
-		g.mu.rest(n)
-		t := g.clock.at(now)
-		keep := keepDecided
-		if g.count > g.most/4*3 {
-			keep = -1
-		}
-		if g.sweep >= g.high {
-			g.sweep = 1
-		}
-		if g.record(g.sweep).flags&live != 0 {
-			if e := g.entry(g.sweep); e.idle(t, keep) {
-				g.drop(&e)
-			} else {
-				g.relieve(&e, t, keep)
-			}
-		}
-		g.sweep++
-	}
-}
-
-// relieve drops what e does not need any more beside its record.
-func (g *Governor) relieve(e *entry, now int64, keep time.Duration) {
-	if e.t == nil || e.stage != StageObserve {
-		return
-	}
-	e.t.known = slices.DeleteFunc(e.t.known, func(k known) bool { return k.of == 0 || !k.fresh(e.plan.destinations(&k), now) })
-	if len(e.t.known) == 0 {
-		e.t.known = nil
-	}
-	if len(e.t.known) == 0 && len(e.t.more) == 0 && e.t.idle(now, keep) {
-		g.decided -= len(e.t.decided)
-		g.rare.drop(e.rare)
-		e.rare, e.t = 0, nil
-	}
-}
-
-func (g *Governor) drop(e *entry) {
-	g.stranger(e, false)
-	g.unwatch(e)
-	delete(g.exempt, e.slot)
-	g.stages[e.stage]--
-	if e.t != nil {
-		g.decided -= len(e.t.decided)
-	}
-	if e.flags&stored != 0 {
-		g.gone[g.name(e.slot)] = struct{}{}
-	}
-	g.left(e.plan)
-	g.remove(e.slot)
+	g.enforced(e, g.modeOf(e), "mode enforce begins: a cut of mode observe ends", t)
 }

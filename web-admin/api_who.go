@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/mailweir/mailweir/governor"
 )
 
 func (s *Server) apiLookup(w http.ResponseWriter, r *http.Request) {
@@ -120,11 +122,13 @@ func (s *Server) apiCase(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, c)
 }
 
-// caseNumber is a case number as it was given out, however a person wrote it down: in small letters, O for 0, I or L for 1.
-var caseSpelling = strings.NewReplacer("O", "0", "I", "1", "L", "1")
-
+// caseNumber is a case number as it was given out, however a person wrote it down.
 func caseNumber(text string) string {
-	return caseSpelling.Replace(strings.ToUpper(strings.TrimSpace(text)))
+	text = strings.TrimSpace(text)
+	if n, ok := governor.ParseCase(text); ok {
+		return governor.CaseNumber(n)
+	}
+	return text
 }
 
 func (s *Server) apiPlans(w http.ResponseWriter, r *http.Request) {

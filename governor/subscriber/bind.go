@@ -24,8 +24,8 @@ func (d *Directory) Bind(b Binding, at, now time.Time) (Change, error) {
 	return Change{Prefix: b.Prefix, From: before, To: d.holderOf(b.Prefix), Source: b.Source, At: now}, err
 }
 
-// BindSession binds all the prefixes that one event names for one session. What the session had of the same family and
-// length and does not have any more ends: its address has changed. The error is the first one; the others are counted.
+// BindSession binds all the prefixes that one event names for one session. What the session had of the same kind and does
+// not have any more ends: its address has changed. The error is the first one; the others are counted.
 func (d *Directory) BindSession(all []Binding, at, now time.Time) ([]Change, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -50,8 +50,8 @@ func (d *Directory) BindSession(all []Binding, at, now time.Time) ([]Change, err
 	}
 	if s := d.sessions[sessionKey{all[0].Source, all[0].Session}]; s != nil {
 		for _, c := range slices.Clone(s.claims) {
-			kind := func(p netip.Prefix) bool { return family(p) == family(c.prefix) && p.Bits() == c.prefix.Bits() }
-			if slices.ContainsFunc(taken, kind) && !slices.Contains(taken, c.prefix) && !c.newer(stamp(at), n) {
+			alike := func(p netip.Prefix) bool { return kind(p) == kind(c.prefix) }
+			if slices.ContainsFunc(taken, alike) && !slices.Contains(taken, c.prefix) && !c.newer(stamp(at), n) {
 				w.before(c.prefix)
 				d.end(c, stamp(at), n, true)
 			}
@@ -59,6 +59,18 @@ func (d *Directory) BindSession(all []Binding, at, now time.Time) ([]Change, err
 	}
 	d.publish()
 	return w.changes(all[0].Source), first
+}
+
+// kind is what a prefix of a session is: addresses and networks of one length are of one kind, and so are delegated IPv6
+// prefixes, which are those that are neither an address nor a /64, of any length.
+func kind(p netip.Prefix) int {
+	switch bits := p.Bits(); {
+	case family(p) == 0:
+		return -bits
+	case bits == 64 || bits == 128:
+		return bits
+	}
+	return 1
 }
 
 // bind takes in one binding: told is when its source says that it happened, from since when it is if that is known (0: told).

@@ -239,8 +239,12 @@ func TestBindSession(t *testing.T) {
 		{2, "100.64.9.1/32 2001:db8:9::/64 2001:db8:a00::/56", `2001:db8:9::/64 "">"S-3" 2001:db8:a00::/56 "">"S-3"`},
 		{3, "2001:db8:9::/64 2001:db8:a00::/56", ""},
 		{4, "100.64.9.2/32 2001:db8:9::/64 2001:db8:b00::/56", `100.64.9.2/32 "">"S-3" 2001:db8:b00::/56 "">"S-3" 2001:db8:a00::/56 "S-3">"" 100.64.9.1/32 "S-3">""`},
-		{5, "10.0.0.1/24 100.64.9.2/32", ErrInvalid.Error()},
-		{6, "", ""},
+		{5, "100.64.9.2/32 2001:db8:9::/64 2001:db8:b00::/60", `2001:db8:b00::/56 "S-3">""`},
+		{6, "2001:db8:9::/64", ""},
+		{7, "2001:db8:b00::/56 2001:db8:c00::/60", `2001:db8:b00::/56 "">"S-3" 2001:db8:c00::/60 "">"S-3"`},
+		{8, "2001:db8:b00::/56", `2001:db8:c00::/60 "S-3">""`},
+		{9, "10.0.0.1/24 100.64.9.2/32", ErrInvalid.Error()},
+		{10, "", ""},
 	} {
 		got := event(c.at, strings.Fields(c.prefixes)...)
 		sortedGot, sortedWant := strings.Fields(got), strings.Fields(c.want)
@@ -263,7 +267,7 @@ func TestBindSession(t *testing.T) {
 	if got := event(3, "100.64.9.7/32"); got != `100.64.9.7/32 "">"S-3"` || d.who("100.64.9.2") == "" {
 		t.Errorf("a late word of another address takes the later one away: %s", got)
 	}
-	if got := d.EndAll(RADIUS, "nas|", after(90), after(90)); len(got) != 4 || len(d.Session(RADIUS, "nas|1")) != 0 {
+	if got := d.EndAll(RADIUS, "nas|", after(120), after(120)); len(got) != 4 || len(d.Session(RADIUS, "nas|1")) != 0 {
 		t.Errorf("%+v", got)
 	}
 }

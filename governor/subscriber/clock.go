@@ -156,6 +156,14 @@ func (d *Directory) restamp(now int64, to func(int64) (at int64, vague bool)) {
 			d.dirty[historyKey(n)] = struct{}{}
 		}
 	}
+	for i := range h.gone.list {
+		pace.step()
+		b := &h.gone.list[i]
+		moved := move(&b.until, &any)
+		if told(&b.told) || moved {
+			d.dirty[historyKey(b.n)] = struct{}{}
+		}
+	}
 	if move(&h.listSince, &any) {
 		d.dirty[stateKey()] = struct{}{}
 	}

@@ -132,17 +132,21 @@ func (l *lengths) covering(addr netip.Addr, f func(netip.Prefix)) {
 	}
 }
 
-// Stats is what a directory counts. The first five are how many there are now, the others since the start.
+// Stats is what a directory counts. The first six are how many there are now, the others since the start.
 type Stats struct {
 	Bindings int // of RADIUS, leases and API
 	Unknown  int // of them, whose line nobody has
 	MadeUp   int // lines that RADIUS names and the list does not have
 	History  int // ended bindings that are kept
+	Gone     int // ended sessions of RADIUS that are known beyond these, for a day
 	Plans    int // plans of the operator's
 
 	Stale, Ended, Full, Invalid uint64 // bindings refused, see the errors of Bind
-	Lost                        uint64 // ended bindings that made room before their time
+	Lost                        uint64 // ended bindings that made room before their time: At does not know them
+	Forgot                      uint64 // ended sessions that made room before their day was over: they can be played back
 	Silent                      uint64 // bindings ended because RADIUS had been silent about them for long
+
+	Since time.Time // all that ended later is in the history; zero: there is room in it
 }
 
 // NewDirectory knows what t knows; nil is an empty list.
@@ -325,6 +329,10 @@ func (d *Directory) Stats() Stats {
 	defer d.mu.Unlock()
 	s := d.stats
 	s.Bindings, s.Unknown, s.MadeUp, s.History, s.Plans = d.bindings, d.unknown, d.made.lines, d.history.len(), len(d.view.Load().plans)
+	s.Gone, s.Forgot = len(d.history.gone.list), d.history.gone.lost
+	if s.History == MaxHistory {
+		s.Since = wall(d.history.at(d.history.oldest).until)
+	}
 	return s
 }
 

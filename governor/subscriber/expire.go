@@ -55,6 +55,12 @@ func (d *Directory) Expire(now time.Time) (sound bool) {
 		}
 		d.forget()
 	}
+	for range forgetAtOnce {
+		if g := &d.history.gone; len(g.list) == 0 || g.list[0].until >= n-int64(repeatFor) {
+			break
+		}
+		d.forgetBygone()
+	}
 	return true
 }
 

@@ -35,6 +35,7 @@ type history struct {
 	newest    map[netip.Prefix]uint64
 	lens      lengths
 	listSince int64 // before it nobody is known to have had a prefix by the list
+	gone      bygones
 }
 
 func (h *history) len() int { return int(max(h.next, 1) - max(h.oldest, 1)) }
@@ -102,7 +103,7 @@ func (h *history) repeats(b *Binding, id string, told, now int64) (yes bool) {
 		yes = e.source == b.Source && e.session == b.Session && e.id == id && (told <= e.told || e.said && !b.Dated)
 		return !yes
 	})
-	return yes
+	return yes || h.gone.repeats(b, id, told, now)
 }
 
 // keep adds what ended to the history, in memory and to be saved.
@@ -160,6 +161,7 @@ func (d *Directory) forget() {
 			delete(d.lost, key)
 		}
 	}
+	d.outlive(n, d.history.at(n))
 	d.history.drop()
 	d.dirty[historyKey(n)] = struct{}{}
 }

@@ -82,6 +82,8 @@ func (d *Directory) value(key string) []byte {
 	case historyKind:
 		if n := binary.BigEndian.Uint64([]byte(key[1:])); n >= d.history.oldest && n < d.history.next {
 			return d.history.at(n).encode()
+		} else if b := d.history.gone.at(n); b != nil {
+			return b.encode()
 		}
 	case planKind:
 		if plan, ok := d.view.Load().plans[key[1:]]; ok {
@@ -132,7 +134,13 @@ func (d *Directory) Restore(each func(take func(key, value []byte) error) error,
 var errShort = errors.New("cut off")
 
 func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]ended, now int64) bool {
-	if len(key) == 0 || len(value) == 0 || value[0] != saveVersion {
+	if len(key) == 0 || len(value) == 0 {
+		return false
+	}
+	if len(key) == 9 && key[0] == historyKind && value[0] == bygoneVersion {
+		return d.history.takeBygone(binary.BigEndian.Uint64(key[1:]), value)
+	}
+	if value[0] != saveVersion {
 		return false
 	}
 	r := reader{b: value[1:]}
