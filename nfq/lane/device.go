@@ -81,6 +81,7 @@ var (
 	errNoDevice = errors.New("there is none")
 	errOneSided = errors.New("at least one interface of each side is needed")
 )
+
 // cross says of a bridge's subscriber ports that servers may be behind them, if there is
 // another one behind which their clients are.
 func cross(ifs []device) {
