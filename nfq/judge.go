@@ -30,8 +30,7 @@ func (w *worker) judge(p *queued, now time.Time) {
 		f = w.adopt(key, now)
 	}
 	w.current = f
-	if f != nil && dir == session.Down && p.port != 0 && p.port == f.port {
-		// A bridge sends nothing back by the port from which it came: a server is elsewhere.
+	if dir == session.Down && f.forgedBy(p) {
 		w.pass(p, passForged)
 		return
 	}
@@ -57,13 +56,6 @@ func (w *worker) judge(p *queued, now time.Time) {
 		w.table.touch(f, running, now)
 		w.count.midAir++
 		w.follow(p, f, dir, false, now)
-	}
-}
-
-// cameBy notes the port by which the client's packet in hand came.
-func (w *worker) cameBy(port uint32) {
-	if w.current != nil {
-		w.current.port = port
 	}
 }
 
@@ -123,12 +115,7 @@ func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 	f, action := w.open(key, s.Seq, now)
 	switch action {
 	case Defer:
-		state := ruleset.Deferred
-		if back := w.q.cfg.WayBack; back != nil && back.Learn(key.Client.Addr(), p.mac, now) != nil {
-			state = ruleset.Cut // a reset needs no way back
-			w.count.unanswered++
-		}
-		w.turnAway(p, f, state, session.EndUnknown, now)
+		w.turnAway(p, f, w.deferring(p, key, now), session.EndUnknown, now)
 	case Reset:
 		w.turnAway(p, f, ruleset.Cut, session.EndCut, now)
 	default:

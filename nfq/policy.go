@@ -38,14 +38,6 @@ func (a Action) String() string {
 	return "unknown"
 }
 
-// A WayBack leads what the local responder says to its client, where routes do not.
-type WayBack interface {
-	// Learn is told, before a session is deferred, from which neighbour its first packet
-	// came; the zero MAC is not known. With an error the session is reset
-	// instead. Workers call it while they hold the lock of their flow table.
-	Learn(client netip.Addr, mac [6]byte, now time.Time) error
-}
-
 // Opening is the policy's answer to a new session.
 type Opening struct {
 	Action Action
