@@ -44,7 +44,7 @@ func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
 	if rel, err := filepath.Rel(".", file); err == nil && len(rel) < len(file) {
 		shown = rel
 	}
-	f, err := os.Open(file)
+	f, err := config.OpenFile(file)
 	if errors.Is(err, fs.ErrNotExist) && cfg.Identity.SubscribersFile == config.Default().Identity.SubscribersFile {
 		return &subscriber.Table{}, nil
 	}

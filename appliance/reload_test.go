@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -261,6 +262,55 @@ func TestWhatNeedsARestart(t *testing.T) {
 		change(next)
 		if got := needsRestart(old, next); got != key {
 			t.Errorf("%s: %q", key, got)
+		}
+	}
+}
+
+// within fails when do hangs.
+func within(t *testing.T, what string, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal(what + " hangs")
+	}
+}
+
+// A pipe in the place of the list, or of the configuration, is refused and said: whoever opened it would wait for ever.
+func TestAPipeInThePlaceOfAFile(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	for _, name := range []string{"subscribers.csv", "mailweir.yaml"} {
+		path := filepath.Join(d.dir, name)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "the look at "+name, d.looks)
+		within(t, "the reload of "+name, func() {
+			if err := d.reload(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "not a plain file") {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+		if name == "subscribers.csv" {
+			if got := d.told(records.KindConfig); !strings.Contains(got[len(got)-1], "not a plain file") {
+				t.Errorf("%q", got)
+			}
+		}
+		if d.who.Table().Len() != 2 {
+			t.Error("the list is not in force any more")
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		d.write(name, string(good))
+		if err := d.reload(); err != nil {
+			t.Errorf("%s is there again: %v", name, err)
 		}
 	}
 }
