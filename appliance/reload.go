@@ -136,13 +136,15 @@ func (a *Appliance) reload() error {
 	}
 	now := a.now()
 	policy := next.Policy()
+	inForce := policy
+	inForce.Plans = append(inForce.Plans, leaving(old.Policy(), policy)...)
 	a.cfg.Store(next)
 	a.listSeen = seen
 	a.judge.rules.Store(rulesOf(next))
 	for _, id := range dropped {
 		a.dropPlan(id)
 	}
-	a.settled(a.gov.SetPolicy(policy, now))
+	a.settled(a.gov.SetPolicy(inForce, now))
 	a.assign(next, table, now)
 	a.lane.act(policy.Mode)
 	if old.Mode != next.Mode {
@@ -155,6 +157,19 @@ func (a *Appliance) reload() error {
 	a.log.Info("configuration reloaded", "file", next.Path(), "mode", next.Mode, "policy", policy.Hash)
 	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "reloaded", File: next.Path()}))
 	return nil
+}
+
+// leaving are the plans of the old policy that the new one does not have any more. They stay in force beside the new
+// ones until the next reload: until the new list is in force, which takes seconds for a million lines, whoever begins a
+// session is under the plan that the old list says, and so is a session whose subscriber was looked up just before. Who
+// is under a plan that nobody knows goes unjudged.
+func leaving(old, next governor.Policy) (gone []governor.Plan) {
+	for _, p := range old.Plans {
+		if !slices.ContainsFunc(next.Plans, func(q governor.Plan) bool { return q.Name == p.Name }) {
+			gone = append(gone, p)
+		}
+	}
+	return gone
 }
 
 // assign takes a list of subscribers: who has which address and which plan, now.

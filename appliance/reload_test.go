@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -312,5 +313,55 @@ func TestAPipeInThePlaceOfAFile(t *testing.T) {
 		if err := d.reload(); err != nil {
 			t.Errorf("%s is there again: %v", name, err)
 		}
+	}
+}
+
+// A plan gets another name while sessions begin: nobody passes unjudged meanwhile, and who is deferred stays so.
+func TestAPlanIsRenamedWhileSessionsBegin(t *testing.T) {
+	t.Parallel()
+	var list strings.Builder
+	list.WriteString(homeList)
+	for i := range 20_000 {
+		fmt.Fprintf(&list, "line-%d,small,10.1.%d.%d\n", i, i>>8, i&255)
+	}
+	d := newDeaf(t, homePlans, list.String())
+	home := netip.MustParseAddr("100.64.0.1")
+	open := func() governor.Decision {
+		w := d.who.of(home) // as the judge does
+		return d.gov.Open(governor.Attempt{Subscriber: w.id, Plan: w.plan, Destination: netip.MustParsePrefix("192.0.2.0/24")}, d.time())
+	}
+	for open().LetThrough() {
+	}
+	stop, ended := make(chan struct{}), make(chan int)
+	go func() {
+		let := 0
+		for {
+			select {
+			case <-stop:
+				ended <- let
+				return
+			default:
+				if open().LetThrough() {
+					let++
+				}
+			}
+		}
+	}()
+	old, yaml := "small", homePlans
+	for _, next := range []string{"tiny", "little", "small"} {
+		yaml = strings.Replace(yaml, "name: "+old, "name: "+next, 1)
+		d.write("mailweir.yaml", yaml)
+		d.write("subscribers.csv", strings.ReplaceAll(list.String(), ",small,", ","+next+","))
+		if err := d.reload(); err != nil {
+			t.Error(err)
+		}
+		if plan := d.planOf("home"); plan != next {
+			t.Errorf("home is under %s", plan)
+		}
+		old = next
+	}
+	close(stop)
+	if let, unknown := <-ended, d.gov.Stats().UnknownPlan; let > 0 || unknown > 0 {
+		t.Errorf("%d sessions passed, %d attempts were under a plan that nobody knows", let, unknown)
 	}
 }
