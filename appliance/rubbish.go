@@ -13,17 +13,21 @@ import (
 // second. What it returns is to be kept for as long: an allocation that nobody ever
 // touches, so that it takes no memory by itself; the collector counts it as living, and
 // waits until as much again is there. Who sets GOGC knows better.
-func collectLess() (ballast []byte) {
+//
+// From then on until collect is called nothing is collected at all, up to that limit: all that a box reads at its start
+// is there to stay.
+func collectLess() (ballast []byte, collect func()) {
 	if os.Getenv("GOGC") != "" {
-		return nil
+		return nil, func() {}
 	}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
-		return nil
+		return nil, func() {}
 	}
 	all := uint64(info.Totalram) * uint64(info.Unit)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(all / 4 * 3)) // from there on it collects as often as it takes
 	}
-	return make([]byte, min(all/16, 128<<20))
+	usual := debug.SetGCPercent(-1)
+	return make([]byte, min(all/16, 128<<20)), func() { debug.SetGCPercent(usual) }
 }

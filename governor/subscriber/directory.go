@@ -35,6 +35,7 @@ type Directory struct {
 	coming   *coming            // a list that is being prepared, see renew.go
 	renewal  *renewal           // a list in force that not all claims have followed to
 	era      uint8              // of the list in force, for claims: 1 or 2
+	recalled recalled           // for Begin
 	inPlace  bool               // cells belongs to nobody else yet and may be written to
 	free     []netip.Prefix     // cells that became free, in that order; some may be taken again
 	claims   map[netip.Prefix]*claim

@@ -62,26 +62,6 @@ func (d *Directory) SetTable(t *Table, now time.Time) []Change {
 	return changes
 }
 
-// Begin takes the first list after Recall: bindings whose line is another by it than when they were saved change hands
-// now. When it returns everybody is found; Follow is to be called then, in the background if there is something better
-// to do. Until it has returned, Of and the counts of Stats and Strangers know of some bindings only.
-func (d *Directory) Begin(t *Table, now time.Time) {
-	if t == nil {
-		t = &Table{}
-	}
-	d.tables.Lock()
-	defer d.tables.Unlock()
-	d.prepare(t)
-	d.turnTo(nil, false, now)
-}
-
-// Follow ends what Begin left.
-func (d *Directory) Follow() {
-	d.tables.Lock()
-	defer d.tables.Unlock()
-	d.follow()
-}
-
 // prepare is the first step.
 func (d *Directory) prepare(t *Table) {
 	d.mu.Lock()

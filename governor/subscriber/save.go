@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -133,11 +134,11 @@ func (d *Directory) Recall(each func(take func(key, value []byte) error) error, 
 type recall struct {
 	d     *Directory
 	plans map[string]string
-	all   []recalled
+	all   []savedClaim
 }
 
-// recalled is a binding that was saved, with the name of its session.
-type recalled struct {
+// savedClaim is a binding that was saved, with the name of its session.
+type savedClaim struct {
 	*claim
 	session string
 }
@@ -170,7 +171,7 @@ func (all *recall) take(key, value []byte) bool {
 		}
 		c := &claim{prefix: p, source: b.Source, name: name, circuits: b.Circuits, id: id, row: -1, bound: bound, seen: seen, told: told, saved: seen}
 		c.from, c.vague = signed(from)
-		all.all = append(all.all, recalled{c, b.Session})
+		all.all = append(all.all, savedClaim{c, b.Session})
 	case historyKind:
 		if len(key) != 9 {
 			return false
@@ -208,13 +209,19 @@ func (all *recall) settle() (skipped int) {
 	d := all.d
 	// Maps that have their size from the beginning take half the time.
 	d.claims, d.sessions = make(map[netip.Prefix]*claim, len(all.all)), make(map[sessionKey]*session, len(all.all))
-	for _, r := range all.all {
-		if d.claimOf(r.source, r.prefix, r.session) != nil {
-			skipped++
-			continue
+	one := make([]*claim, len(all.all))
+	for i, r := range all.all {
+		if first := d.claims[r.prefix]; first != nil {
+			if d.claimOf(r.source, r.prefix, r.session) != nil {
+				skipped++
+				continue
+			}
+			d.recalled.shared = append(d.recalled.shared, r.prefix)
 		}
 		d.hold(r.claim, r.session)
+		one[i] = r.claim
 	}
+	d.recalled.claims = slices.DeleteFunc(one, func(c *claim) bool { return c == nil })
 	return skipped
 }
 
