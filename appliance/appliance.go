@@ -88,13 +88,15 @@ type Appliance struct {
 	rules    atomic.Pointer[ruleset.Ruleset]
 	web      *webadmin.Server
 	health   *health
+	growth   growth
 	traffic  *traffic
 
-	since    atomic.Pointer[time.Time] // of the mode
-	clock    wallClock
-	listSeen string // state of the subscribers file before it was last read; only Run and then reloads use it
-	listNext string // and as the last look found it
-	ready    atomic.Bool
+	since       atomic.Pointer[time.Time] // of the mode
+	clock       wallClock
+	listRefused atomic.Pointer[string] // why the list on disk is not in force; nil: it is
+	listSeen    string                 // state of the subscribers file before it was last read; only Run and then reloads use it
+	listNext    string                 // and as the last look found it
+	ready       atomic.Bool
 }
 
 // Run governs until ctx ends. A configuration that is not good is a
@@ -576,6 +578,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 			a.settled(a.gov.Tick(a.now()))
 			a.expired()
 			a.health.watch(a.queues.Stats())
+			a.lookAtCounters()
 			if n++; n%rulesetLook == 0 {
 				a.resteer()
 			}

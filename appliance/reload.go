@@ -38,13 +38,15 @@ func (a *Appliance) reloads(ctx context.Context) error {
 	}
 }
 
-func (a *Appliance) refused(file string, err error) {
-	detail := err.Error()
+// refused tells why a file is, and gives the first reason.
+func (a *Appliance) refused(file string, err error) (detail string) {
+	detail = err.Error()
 	if ps, ok := errors.AsType[config.Problems](err); ok {
 		detail, err = ps.First(), ps.Few(LoggedProblems)
 	}
 	a.log.Error("refused, what is running goes on", "file", file, "err", err)
 	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "refused", File: file, Detail: detail}))
+	return detail
 }
 
 // LoggedProblems is how many problems of one file the log gets.
@@ -70,7 +72,8 @@ func (a *Appliance) lookAtSubscribers() {
 		err = a.stillThere(cfg, table)
 	}
 	if err != nil {
-		a.refused(cfg.SubscribersPath(), err)
+		why := a.refused(cfg.SubscribersPath(), err)
+		a.listRefused.Store(&why)
 		return
 	}
 	now := a.now()
@@ -177,6 +180,7 @@ func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time
 	for _, w := range ListWarnings(table) {
 		a.log.Warn(w)
 	}
+	a.listRefused.Store(nil)
 	a.who.use(cfg)
 	a.who.SetTable(table, now)
 	a.settled(a.gov.SetPlans(a.who.planOf, now))
