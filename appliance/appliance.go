@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -228,17 +229,18 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	if err := a.keeper.recall(now); err != nil {
 		return err
 	}
+	table, err := l.wait()
+	if err != nil {
+		return err
+	}
+	for _, w := range ListWarnings(table) {
+		a.log.Warn(w)
+	}
+	a.listSeen = l.seen
 	budgets := make(chan error, 1)
 	go func() { budgets <- a.restore(now) }()
-	table, err := l.wait()
-	if err == nil {
-		for _, w := range ListWarnings(table) {
-			a.log.Warn(w)
-		}
-		a.listSeen = l.seen
-		a.who.Begin(table, now)
-	}
-	if err := cmp.Or(<-budgets, err); err != nil {
+	a.who.Begin(table, now)
+	if err := <-budgets; err != nil {
 		return err
 	}
 	a.plansThere(cfg)
@@ -329,7 +331,11 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
 	work.Go(func() error { return a.keeper.Run(workCtx) })
-	work.Go(func() error { a.who.Follow(); return nil })
+	work.Go(func() error {
+		a.who.Follow()
+		debug.FreeOSMemory() // what was left behind by the start, since nothing was collected meanwhile
+		return nil
+	})
 	work.Go(func() error { return a.lines.Run(workCtx) })
 	work.Go(func() error { return a.tick(workCtx) })
 	work.Go(func() error { return a.reloads(workCtx) })
