@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -29,7 +30,6 @@ import (
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/memory"
 	"github.com/mailweir/mailweir/governor/store"
-	"github.com/mailweir/mailweir/governor/subscriber"
 	"github.com/mailweir/mailweir/nfq"
 	"github.com/mailweir/mailweir/nfq/bridge"
 	"github.com/mailweir/mailweir/nfq/ruleset"
@@ -99,54 +99,67 @@ type Appliance struct {
 	size     sizes
 	floods   *floods // nil: no fast lane
 
-	since    atomic.Pointer[time.Time] // of the mode
-	clock    wallClock
-	listSeen string // state of the subscribers file before it was last read; only Run and then reloads use it
-	listNext string // and as the last look found it
-	ready    atomic.Bool
+	since       atomic.Pointer[time.Time] // of the mode
+	clock       wallClock
+	listRefused atomic.Pointer[string] // why the list on disk is not in force; nil: it is
+	listSeen    string                 // state of the subscribers file before it was last read; only Run and then reloads use it
+	listNext    string                 // and as the last look found it
+	ready       atomic.Bool
 }
 
 // Run governs until ctx ends. A configuration that is not good is a
-// config.Problems error, before anything has been touched.
+// config.Problems error, before anything has been touched; a list that is not good is
+// one too, before anything but the data directory has been.
 func Run(ctx context.Context, opt Options) error {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	cfg, table, seen, err := loadConfig(opt.ConfigFile)
+	cfg, err := config.Load(opt.ConfigFile)
 	if err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings() {
 		opt.Log.Warn(w.Error())
 	}
-	for _, w := range ListWarnings(table) {
-		opt.Log.Warn(w)
+	ballast, collect := collectLess()
+	defer runtime.KeepAlive(ballast)
+	l := readList(cfg)
+	a, release, err := begin(opt, cfg, l)
+	if _, bad := l.wait(); bad != nil {
+		err = bad // whatever else is wrong: the operator's file comes first
 	}
-	release, err := claim()
-	if err != nil {
-		return err
-	}
+	collect()
 	defer release()
-	if SubscribersMissing(cfg) {
-		opt.Log.Warn("there is no subscribers file: every source is unmapped", "file", cfg.SubscribersPath(), "plan", cfg.Identity.UnmappedPlan)
+	if a != nil {
+		defer a.close()
 	}
-	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}, listSeen: seen}
-	a.since.Store(&a.start)
-	defer runtime.KeepAlive(collectLess())
-	defer a.close()
-	if err := a.open(cfg, table); err != nil {
+	if err != nil {
 		return err
 	}
 	return a.run(ctx)
 }
 
+// begin brings up a box whose list is still being read. What it gives is to be closed and
+// released, also beside an error.
+func begin(opt Options, cfg *config.Config, l *list) (a *Appliance, release func(), err error) {
+	if release, err = claim(); err != nil {
+		return nil, func() {}, err
+	}
+	if SubscribersMissing(cfg) {
+		opt.Log.Warn("there is no subscribers file: every source is unmapped", "file", cfg.SubscribersPath(), "plan", cfg.Identity.UnmappedPlan)
+	}
+	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
+		return nil, release, fmt.Errorf("data directory: %w", err)
+	}
+	a = &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
+	a.since.Store(&a.start)
+	return a, release, a.open(cfg, l)
+}
+
 // open brings up everything that can fail, in an order in which nothing is
 // steered to us before somebody is there to judge it.
-func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
-	if err := a.recall(cfg, table); err != nil {
+func (a *Appliance) open(cfg *config.Config, l *list) error {
+	if err := a.recall(cfg, l); err != nil {
 		return err
 	}
 	var err error
@@ -190,10 +203,11 @@ func (a *Appliance) open(cfg *config.Config, table *subscriber.Table) error {
 }
 
 // recall brings up what needs no network: what is judged by, what is written, and
-// what the last life saved.
-func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
+// what the last life saved. A large list is read meanwhile, and budgets are restored
+// while the addresses that were saved are resolved by it: both take seconds.
+func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.cfg.Store(cfg)
-	a.who = newIdentity(cfg, table)
+	a.who = newIdentity(cfg, nil)
 	now := a.now()
 
 	var err error
@@ -223,10 +237,22 @@ func (a *Appliance) recall(cfg *config.Config, table *subscriber.Table) error {
 	a.gov = governor.NewIn(memory.Huge, policy, now)
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
-	if err := a.keeper.restore(now); err != nil {
+	a.damaged()
+	if err := a.keeper.recall(now); err != nil {
 		return err
 	}
-	if err := a.restore(now); err != nil {
+	table, err := l.wait()
+	if err != nil {
+		return err
+	}
+	for _, w := range ListWarnings(table) {
+		a.log.Warn(w)
+	}
+	a.listSeen = l.seen
+	budgets := make(chan error, 1)
+	go func() { budgets <- a.restore(now) }()
+	a.who.Begin(table, now)
+	if err := <-budgets; err != nil {
 		return err
 	}
 	a.plansThere(cfg)
@@ -286,6 +312,11 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
 	work.Go(func() error { return a.keeper.Run(workCtx) })
+	work.Go(func() error {
+		a.who.Follow()
+		debug.FreeOSMemory() // what was left behind by the start, since nothing was collected meanwhile
+		return nil
+	})
 	work.Go(func() error { return a.lines.Run(workCtx) })
 	work.Go(func() error { return a.tick(workCtx) })
 	work.Go(func() error { return a.reloads(workCtx) })

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/sources"
 	"github.com/mailweir/mailweir/governor"
@@ -22,7 +23,7 @@ import (
 // responder and the web admin. Its clock is set by hand.
 type deaf struct {
 	*Appliance
-	t   *testing.T
+	t   testing.TB
 	dir string // of the configuration, the list and the data
 	log *strings.Builder
 
@@ -47,7 +48,7 @@ plans:
 
 const homeList = "subscriber,plan,prefixes\nhome,small,100.64.0.1\nother,small,100.64.0.2\n"
 
-func newDeaf(t *testing.T, yaml, csv string) *deaf {
+func newDeaf(t testing.TB, yaml, csv string) *deaf {
 	t.Helper()
 	d := &deaf{t: t, dir: t.TempDir(), wall: opened}
 	d.write("mailweir.yaml", yaml)
@@ -81,7 +82,7 @@ func (d *deaf) start() {
 	d.t.Helper()
 	d.log = &strings.Builder{}
 	file := filepath.Join(d.dir, "mailweir.yaml")
-	cfg, table, seen, err := loadConfig(file)
+	cfg, err := config.Load(file)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -89,12 +90,13 @@ func (d *deaf) start() {
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		d.t.Fatal(err)
 	}
-	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: d.time(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}, listSeen: seen}
+	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: d.time(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
 	a.since.Store(&a.start)
 	d.Appliance = a
-	if err := a.recall(cfg, table); err != nil {
+	if err := a.recall(cfg, readList(cfg)); err != nil {
 		d.t.Fatal(err)
 	}
+	a.who.Follow()
 	a.queues, a.lane = &nfq.Queues{}, &fastLane{}
 }
 

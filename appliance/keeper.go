@@ -121,10 +121,10 @@ func (k *keeper) saveCases() error {
 	return failed
 }
 
-// restore brings back what the last life saved. Entries that cannot be read are
-// left out and said.
-func (k *keeper) restore(now time.Time) error {
-	lost, err := k.dir.Restore(k.store.Shelf(directoryShelf).Range, now)
+// recall brings back what the last life saved; bindings wait for the list. Entries
+// that cannot be read are left out and said.
+func (k *keeper) recall(now time.Time) error {
+	lost, err := k.dir.Recall(k.store.Shelf(directoryShelf).Range, now)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // broken is a store whose disk is gone.
-func broken(t *testing.T) *store.Store {
+func broken(t testing.TB) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.TempDir(), store.Options{})
 	if err != nil {

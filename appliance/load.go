@@ -35,6 +35,30 @@ func loadConfig(path string) (cfg *config.Config, table *subscriber.Table, seen 
 	return cfg, table, seen, nil
 }
 
+// list is the subscribers file as it is read beside something else.
+type list struct {
+	done  chan struct{}
+	table *subscriber.Table
+	seen  string // as of loadConfig
+	err   error
+}
+
+// readList begins to read the list that cfg names.
+func readList(cfg *config.Config) *list {
+	l := &list{done: make(chan struct{}), seen: fileState(cfg.SubscribersPath())}
+	go func() {
+		defer close(l.done)
+		l.table, l.err = loadSubscribers(cfg)
+	}()
+	return l
+}
+
+// wait is for the end of it; whoever began it calls it.
+func (l *list) wait() (*subscriber.Table, error) {
+	<-l.done
+	return l.table, l.err
+}
+
 func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
 	file := cfg.SubscribersPath()
 	if file == "" {
@@ -44,7 +68,7 @@ func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
 	if rel, err := filepath.Rel(".", file); err == nil && len(rel) < len(file) {
 		shown = rel
 	}
-	f, err := os.Open(file)
+	f, err := config.OpenFile(file)
 	if errors.Is(err, fs.ErrNotExist) && cfg.Identity.SubscribersFile == config.Default().Identity.SubscribersFile {
 		return &subscriber.Table{}, nil
 	}

@@ -51,6 +51,13 @@ func (a *Appliance) problems() []webadmin.Problem {
 			Do:      "Look for a flood: mailweir subscribers shows who is at the top.",
 		})
 	}
+	if why := a.listRefused.Load(); why != nil {
+		found = append(found, webadmin.Problem{
+			What:    "The list of subscribers was refused: " + *why + ".",
+			Meaning: "The list before it is in force; mail is judged by that.",
+			Do:      "Put it right; mailweir check names what is wrong with it.",
+		})
+	}
 	for _, f := range a.lines.files() {
 		switch {
 		case f.Problem != "":

@@ -38,13 +38,15 @@ func (a *Appliance) reloads(ctx context.Context) error {
 	}
 }
 
-func (a *Appliance) refused(file string, err error) {
-	detail := err.Error()
+// refused tells why a file is, and gives the first reason.
+func (a *Appliance) refused(file string, err error) (detail string) {
+	detail = err.Error()
 	if ps, ok := errors.AsType[config.Problems](err); ok {
 		detail, err = ps.First(), ps.Few(LoggedProblems)
 	}
 	a.log.Error("refused, what is running goes on", "file", file, "err", err)
 	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "refused", File: file, Detail: detail}))
+	return detail
 }
 
 // LoggedProblems is how many problems of one file the log gets.
@@ -70,7 +72,8 @@ func (a *Appliance) lookAtSubscribers() {
 		err = a.stillThere(cfg, table)
 	}
 	if err != nil {
-		a.refused(cfg.SubscribersPath(), err)
+		why := a.refused(cfg.SubscribersPath(), err)
+		a.listRefused.Store(&why)
 		return
 	}
 	now := a.now()
@@ -136,13 +139,15 @@ func (a *Appliance) reload() error {
 	}
 	now := a.now()
 	policy := next.Policy()
+	inForce := policy
+	inForce.Plans = append(inForce.Plans, leaving(old.Policy(), policy)...)
 	a.cfg.Store(next)
 	a.listSeen = seen
 	a.judge.rules.Store(rulesOf(next))
 	for _, id := range dropped {
 		a.dropPlan(id)
 	}
-	a.settled(a.gov.SetPolicy(policy, now))
+	a.settled(a.gov.SetPolicy(inForce, now))
 	a.assign(next, table, now)
 	a.lane.act(policy.Mode)
 	if old.Mode != next.Mode {
@@ -157,11 +162,25 @@ func (a *Appliance) reload() error {
 	return nil
 }
 
+// leaving are the plans of the old policy that the new one does not have any more. They stay in force beside the new
+// ones until the next reload: until the new list is in force, which takes seconds for a million lines, whoever begins a
+// session is under the plan that the old list says, and so is a session whose subscriber was looked up just before. Who
+// is under a plan that nobody knows goes unjudged.
+func leaving(old, next governor.Policy) (gone []governor.Plan) {
+	for _, p := range old.Plans {
+		if !slices.ContainsFunc(next.Plans, func(q governor.Plan) bool { return q.Name == p.Name }) {
+			gone = append(gone, p)
+		}
+	}
+	return gone
+}
+
 // assign takes a list of subscribers: who has which address and which plan, now.
 func (a *Appliance) assign(cfg *config.Config, table *subscriber.Table, now time.Time) {
 	for _, w := range ListWarnings(table) {
 		a.log.Warn(w)
 	}
+	a.listRefused.Store(nil)
 	a.who.use(cfg)
 	a.who.SetTable(table, now)
 	a.settled(a.gov.SetPlans(a.who.planOf, now))

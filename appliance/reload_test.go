@@ -2,11 +2,13 @@ package appliance
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -262,5 +264,104 @@ func TestWhatNeedsARestart(t *testing.T) {
 		if got := needsRestart(old, next); got != key {
 			t.Errorf("%s: %q", key, got)
 		}
+	}
+}
+
+// within fails when do hangs.
+func within(t *testing.T, what string, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal(what + " hangs")
+	}
+}
+
+// A pipe in the place of the list, or of the configuration, is refused and said: whoever opened it would wait for ever.
+func TestAPipeInThePlaceOfAFile(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	for _, name := range []string{"subscribers.csv", "mailweir.yaml"} {
+		path := filepath.Join(d.dir, name)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "the look at "+name, d.looks)
+		within(t, "the reload of "+name, func() {
+			if err := d.reload(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "not a plain file") {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+		if name == "subscribers.csv" {
+			if got := d.told(records.KindConfig); !strings.Contains(got[len(got)-1], "not a plain file") {
+				t.Errorf("%q", got)
+			}
+		}
+		if d.who.Table().Len() != 2 {
+			t.Error("the list is not in force any more")
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		d.write(name, string(good))
+		if err := d.reload(); err != nil {
+			t.Errorf("%s is there again: %v", name, err)
+		}
+	}
+}
+
+// A plan gets another name while sessions begin: nobody passes unjudged meanwhile, and who is deferred stays so.
+func TestAPlanIsRenamedWhileSessionsBegin(t *testing.T) {
+	t.Parallel()
+	var list strings.Builder
+	list.WriteString(homeList)
+	for i := range 20_000 {
+		fmt.Fprintf(&list, "line-%d,small,10.1.%d.%d\n", i, i>>8, i&255)
+	}
+	d := newDeaf(t, homePlans, list.String())
+	home := netip.MustParseAddr("100.64.0.1")
+	open := func() governor.Decision {
+		w := d.who.of(home) // as the judge does
+		return d.gov.Open(governor.Attempt{Subscriber: w.id, Plan: w.plan, Destination: netip.MustParsePrefix("192.0.2.0/24")}, d.time())
+	}
+	for open().LetThrough() {
+	}
+	stop, ended := make(chan struct{}), make(chan int)
+	go func() {
+		let := 0
+		for {
+			select {
+			case <-stop:
+				ended <- let
+				return
+			default:
+				if open().LetThrough() {
+					let++
+				}
+			}
+		}
+	}()
+	old, yaml := "small", homePlans
+	for _, next := range []string{"tiny", "little", "small"} {
+		yaml = strings.Replace(yaml, "name: "+old, "name: "+next, 1)
+		d.write("mailweir.yaml", yaml)
+		d.write("subscribers.csv", strings.ReplaceAll(list.String(), ",small,", ","+next+","))
+		if err := d.reload(); err != nil {
+			t.Error(err)
+		}
+		if plan := d.planOf("home"); plan != next {
+			t.Errorf("home is under %s", plan)
+		}
+		old = next
+	}
+	close(stop)
+	if let, unknown := <-ended, d.gov.Stats().UnknownPlan; let > 0 || unknown > 0 {
+		t.Errorf("%d sessions passed, %d attempts were under a plan that nobody knows", let, unknown)
 	}
 }

@@ -8,15 +8,19 @@ import (
 	"github.com/mailweir/mailweir/governor"
 )
 
-// restore brings back what the last life saved of budgets, after the cases are
-// there. Damage is told and does not stop us. Where budgets are lost and cases are
-// not, numbers go on beyond theirs: no number is given out twice.
-func (a *Appliance) restore(now time.Time) error {
+// damaged tells of a database that was put aside.
+func (a *Appliance) damaged() {
 	if aside, why := a.store.Damaged(); aside != "" {
 		a.log.Error("mailweir.db was damaged and was put aside; what it kept begins anew, budgets and stages are not in it", "aside", aside, "why", why)
 		a.health.tell(records.HealthFacts{What: "store", Target: aside,
 			Detail: "mailweir.db was damaged and was put aside; what it kept begins anew, budgets and stages are not in it: " + why.Error()})
 	}
+}
+
+// restore brings back what the last life saved of budgets, after the cases are
+// there. Damage is told and does not stop us. Where budgets are lost and cases are
+// not, numbers go on beyond theirs: no number is given out twice.
+func (a *Appliance) restore(now time.Time) error {
 	st, ok := a.store.State()
 	if !ok {
 		st = governor.SavedState{}

@@ -67,6 +67,7 @@ func (k *kept) back(t *testing.T) *Appliance {
 		}
 	})
 	a := &Appliance{store: s, gov: governor.New(governor.Policy{Mode: governor.ModeEnforce}, time.Now()), log: k.log, health: k.health, now: time.Now, cases: newCasebook()}
+	a.damaged()
 	if err := a.restore(time.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,33 @@ func (g *Governor) Each(now time.Time, yield func(Brief) bool) {
 	}
 }
 
+// Brief is what Each says of one; false: nothing is known of it.
+func (g *Governor) Brief(sub string, now time.Time) (Brief, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e, ok := g.lookup(sub)
+	if !ok {
+		return Brief{}, false
+	}
+	return g.brief(&e, g.clock.at(now), now), true
+}
+
+func (g *Governor) brief(e *entry, t int64, now time.Time) Brief {
+	g.current(e, t, now)
+	b := Brief{Subscriber: g.name(e.slot)}
+	b.Stage, _, _ = e.settled(t)
+	if full := e.fullest(t); full.l != nil {
+		b.Fullest = full.cause().ratio()
+	}
+	if e.t != nil {
+		b.Exempt = e.t.exempt != nil
+		if b.Stage != StageObserve {
+			b.Case = e.t.caseNo
+		}
+	}
+	return b
+}
+
 // briefs fills some from slot from on, and gives how many there are and where to go on; 0: that was all.
 func (g *Governor) briefs(some []Brief, from uint32, now time.Time) (n int, next uint32) {
 	g.mu.Lock()
@@ -40,19 +67,7 @@ func (g *Governor) briefs(some []Brief, from uint32, now time.Time) (n int, next
 			continue
 		}
 		e := g.entry(slot)
-		g.current(&e, t, now)
-		b := Brief{Subscriber: g.name(slot)}
-		b.Stage, _, _ = e.settled(t)
-		if full := e.fullest(t); full.l != nil {
-			b.Fullest = full.cause().ratio()
-		}
-		if e.t != nil {
-			b.Exempt = e.t.exempt != nil
-			if b.Stage != StageObserve {
-				b.Case = e.t.caseNo
-			}
-		}
-		some[n] = b
+		some[n] = g.brief(&e, t, now)
 		n++
 	}
 	return n, 0

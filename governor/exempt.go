@@ -131,6 +131,17 @@ func (g *Governor) Expired(now time.Time) []Ended {
 	return out
 }
 
+// Exempted names everybody who is exempt, in no order.
+func (g *Governor) Exempted() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	names := make([]string, 0, len(g.exempt))
+	for slot := range g.exempt {
+		names = append(names, g.name(slot))
+	}
+	return names
+}
+
 // modeOf is the mode that holds for e.
 func (g *Governor) modeOf(e *entry) Mode {
 	if e.t != nil && e.t.exempt != nil {

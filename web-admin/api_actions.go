@@ -15,7 +15,7 @@ type (
 		Reason string `json:"reason"`
 	}
 	planBody struct {
-		Plan *string `json:"plan"` // empty or null: what the list says
+		Plan string `json:"plan"` // empty: what the list says
 	}
 	bindingBody struct {
 		Prefix     string `json:"prefix"`

@@ -26,6 +26,11 @@ func bodyOf(w http.ResponseWriter, r *http.Request) (*jsonBody, bool) {
 	b := &jsonBody{members: map[string]json.RawMessage{}}
 	err := b.read(r.Body)
 	var large *http.MaxBytesError
+	if err != nil && !errors.As(err, &large) { // what is wrong with the beginning does not matter of a body that is too large
+		if _, rest := io.Copy(io.Discard, r.Body); errors.As(rest, &large) {
+			err = rest
+		}
+	}
 	switch {
 	case errors.As(err, &large):
 		problem(w, http.StatusRequestEntityTooLarge, "The body is too large", fmt.Sprintf("At most %d bytes.", large.Limit))
@@ -74,7 +79,7 @@ func (b *jsonBody) wrong(field, message string) {
 	b.errors = append(b.errors, fieldError{Field: field, Message: message})
 }
 
-// text is a string that must be there, without spaces around it. null is "" if it may be empty.
+// text is a string that must be there, without spaces around it. null is none: whoever wants "" says so.
 func (b *jsonBody) text(name string, mayBeEmpty bool) string {
 	b.asked = append(b.asked, name)
 	raw, there := b.members[name]
@@ -83,11 +88,8 @@ func (b *jsonBody) text(name string, mayBeEmpty bool) string {
 		return ""
 	}
 	var v *string
-	if err := json.Unmarshal(raw, &v); err != nil || v == nil && !mayBeEmpty {
+	if err := json.Unmarshal(raw, &v); err != nil || v == nil {
 		b.wrong(name, "must be a string")
-		return ""
-	}
-	if v == nil {
 		return ""
 	}
 	s := strings.TrimSpace(*v)

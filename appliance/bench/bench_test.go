@@ -104,7 +104,7 @@ func TestFiguresOfBenchmarks(t *testing.T) {
 			t.Errorf("%s: %v", from, m[from])
 		}
 	}
-	for file, goals := range map[string][]goal{"../../governor/bench_test.go": governorGoals, "../../governor/store/bench_test.go": storeGoals} {
+	for file, goals := range map[string][]goal{"../../governor/bench_test.go": governorGoals, "../../governor/store/bench_test.go": storeGoals, "../start_test.go": startGoals} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -123,6 +123,27 @@ func TestFiguresOfBenchmarks(t *testing.T) {
 			if unit != "allocs/op" && !strings.Contains(string(text), `"`+unit+`"`) {
 				t.Errorf("%s does not report %q", file, unit)
 			}
+		}
+	}
+}
+
+// A worst case is judged by the worst of it. A goal that is judged by one comparison is not met by another.
+func TestGoalsAreJudged(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		g            goal
+		v            figures.Spread
+		should, says string
+	}{
+		{goal{most: 3, unit: "s", roughly: true}, figures.Spread{1, 2, 4}, "about 3.00 s", "yes, in the median"},
+		{goal{most: 3, unit: "s"}, figures.Spread{1, 2, 3}, "at most 3.00 s", "yes"},
+		{goal{most: 25, unit: "ms", always: true}, figures.Spread{1, 2, 26}, "at most 25.0 ms", "no, not in the worst"},
+		{goal{most: 25, unit: "ms", always: true}, figures.Spread{1, 2, 25}, "at most 25.0 ms", "yes"},
+		{goal{most: 1.5, unit: "x", told: true}, figures.Spread{2.5, 2.6, 2.7}, "the goal is judged by the row above", "by this comparison it would be: no"},
+		{goal{told: true}, figures.Spread{2.5}, "", ""},
+	} {
+		if should, says := row.g.judge(row.v); should != row.should || says != row.says {
+			t.Errorf("%+v of %v: %q, %q", row.g, row.v, should, says)
 		}
 	}
 }

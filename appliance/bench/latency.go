@@ -110,6 +110,11 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
+	if s.data == settled { // the other one begins with a snapshot, which is to be measured
+		if err := b.quiet(ctx, l.opt.Calm); err != nil { // what a start leaves behind is collected once
+			return err
+		}
+	}
 	var made load
 	if s.load != nil {
 		if made, err = s.load(ctx, l.rig, b); err != nil {
@@ -168,7 +173,7 @@ func (b *box) quiet(ctx context.Context, long time.Duration) error {
 			return nil
 		}
 	}
-	return errors.New("the box does not come to rest after the load has ended")
+	return errors.New("the box does not come to rest")
 }
 
 // sample measures. b is nil without a box, made without a load; burners are the processes of a control.

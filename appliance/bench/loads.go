@@ -58,8 +58,9 @@ func conditions() []condition {
 		{name: "radius", title: "RADIUS, addresses moving", data: settled, list: longList, sources: everybody, load: floodOf(secret)},
 		{name: "forged", title: "RADIUS, forged", data: settled, list: longList, sources: everybody, load: floodOf("not-" + secret)},
 		{name: "list", title: "the list of all being read again", data: settled, list: longList, sources: everybody, load: rereads},
-		{name: "pages", title: "pages of subscribers being rendered", data: settled, list: longList, sources: everybody, load: reading(true)},
-		{name: "api", title: "the API's list of all being read", data: settled, list: longList, sources: everybody, load: reading(false)},
+		{name: "pages", title: "pages of subscribers being rendered", data: settled, list: longList, sources: everybody, load: reading(readPages)},
+		{name: "search", title: "searches through all subscribers, and for who is exempt", data: settled, list: longList, sources: everybody, load: reading(readSearches)},
+		{name: "api", title: "the API's list of all being read", data: settled, list: longList, sources: everybody, load: reading(readList)},
 	}
 }
 
@@ -244,13 +245,13 @@ func floodOf(with string) func(context.Context, *rig, *box) (load, error) {
 	}
 }
 
-func reading(pages bool) func(context.Context, *rig, *box) (load, error) {
+func reading(what string) func(context.Context, *rig, *box) (load, error) {
 	return func(ctx context.Context, r *rig, b *box) (load, error) {
 		token, err := b.Token()
 		if err != nil {
 			return nil, err
 		}
-		task := readerTask{Base: "https://127.0.0.1:8443", Token: token, Pages: pages}
+		task := readerTask{Base: "https://127.0.0.1:8443", Token: token, What: what}
 		for n := 0; n < b.world.subscribers; n += max(1, b.world.subscribers/16) {
 			task.Words = append(task.Words, fmt.Sprintf("Line %07d", n))
 		}

@@ -11,13 +11,21 @@ import (
 	"time"
 )
 
-// readerTask is somebody who reads the web admin without a pause: its pages of subscribers, or the API's list of all.
+// readerTask is somebody who reads the web admin without a pause.
 type readerTask struct {
 	Base  string // https://HOST:PORT
 	Token string
-	Pages bool     // else the API
+	What  string   // one of those below
 	Words []string // to search for in turn, each a name that one line has
 }
+
+// What is read: the pages of subscribers, the API's list of all, and its searches, of which most find nobody and so go
+// through all.
+const (
+	readPages    = "pages"
+	readList     = "list"
+	readSearches = "searches"
+)
 
 type readerResult struct {
 	Answers uint64
@@ -25,7 +33,7 @@ type readerResult struct {
 	Slowest time.Duration
 }
 
-func readPages(task readerTask, stop <-chan struct{}) (readerResult, error) {
+func readAdmin(task readerTask, stop <-chan struct{}) (readerResult, error) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return readerResult{}, err
@@ -34,7 +42,10 @@ func readPages(task readerTask, stop <-chan struct{}) (readerResult, error) {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the box has just made its certificate
 	}}}
 	step := r.list
-	if task.Pages {
+	switch task.What {
+	case readSearches:
+		step = r.search
+	case readPages:
 		if err := r.login(); err != nil {
 			return readerResult{}, err
 		}
@@ -88,6 +99,24 @@ func (r *reader) page() error {
 	return err
 }
 
+// search looks for a text that nobody has, for an address that nobody has, for one line, and for who is exempt.
+func (r *reader) search() error {
+	r.turn++
+	q := url.Values{}
+	switch r.turn % 4 {
+	case 0:
+		q.Set("exempt", "1")
+	case 1:
+		q.Set("q", "nobody's name")
+	case 2:
+		q.Set("q", "2001:db8:ffff::1")
+	case 3:
+		q.Set("q", r.Words[r.turn/4%len(r.Words)])
+	}
+	_, err := r.get("/api/v1/subscribers?" + q.Encode())
+	return err
+}
+
 // list reads the whole list, as much at once as there is.
 func (r *reader) list() error {
 	q := url.Values{"limit": {"1000"}}
@@ -111,7 +140,7 @@ func (r *reader) get(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !r.Pages {
+	if r.What != readPages {
 		req.Header.Set("Authorization", "Bearer "+r.Token)
 	}
 	began := time.Now()

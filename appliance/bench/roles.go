@@ -13,7 +13,7 @@ func roles() map[string]helper.Role {
 		"probe":  helper.Of(probe),
 		"burner": helper.Of(burn),
 		"nas":    helper.Of(accounting),
-		"reader": helper.Of(readPages),
+		"reader": helper.Of(readAdmin),
 	}
 	maps.Copy(all, peers.Roles())
 	return all

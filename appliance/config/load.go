@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -34,14 +35,14 @@ func Load(path string) (*Config, error) {
 }
 
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("there is no such file; name an existing one with --config")
+	}
 	if err != nil {
 		return nil, plain(err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, errors.New("is a directory; name the file in it")
-	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return nil, plain(err)
@@ -52,11 +53,30 @@ func read(path string) ([]byte, error) {
 	return data, nil
 }
 
+// OpenFile opens a plain file to read it. What is none is refused: whoever opens a pipe, or reads from a terminal, waits for
+// as long as the other side likes.
+func OpenFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("is a directory; name the file in it")}
+	case !info.Mode().IsRegular():
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("is not a plain file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // plain drops the operation and the path of a file error: the message names the file already.
 func plain(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("there is no such file; name an existing one with --config")
-	}
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		return pe.Err

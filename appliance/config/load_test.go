@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -239,10 +240,15 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	if err := os.WriteFile(big, []byte(strings.Repeat("# much ado\n", MaxSize/11+1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(dir, "pipe.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none.yaml"): "none.yaml: there is no such file",
 		dir:                             ": is a directory",
 		big:                             "big.yaml: is larger than 4MiB",
+		pipe:                            "pipe.yaml: is not a plain file",
 	} {
 		_, err := Load(path)
 		var ps Problems

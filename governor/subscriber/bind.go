@@ -86,6 +86,7 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 	if from <= 0 || from > at {
 		from = at
 	}
+	d.renew(b.Prefix)
 	old := d.claimOf(b.Source, b.Prefix, b.Session)
 	if old != nil && old.newer(at, now) {
 		d.stats.Stale++
@@ -109,6 +110,7 @@ func (d *Directory) bind(b *Binding, told, from, now int64) error {
 		if old.seen > old.saved+int64(saveSeen) || old.name != b.calls() || !slices.Equal(old.circuits, b.Circuits) {
 			old.name, old.circuits = strings.Clone(b.calls()), cloned(b.Circuits)
 			d.dirty[old.key()] = struct{}{}
+			d.foresee(b.Prefix)
 		}
 	default:
 		if old == nil && d.bindings >= MaxBindings {
@@ -159,23 +161,26 @@ func (d *Directory) claimOf(s Source, p netip.Prefix, session string) *claim {
 
 // begin adds a claim; there is none that it replaces.
 func (d *Directory) begin(b *Binding, id string, row int32, from, seen int64) *claim {
-	key := sessionKey{b.Source, b.Session}
+	c := &claim{prefix: b.Prefix, source: b.Source, name: strings.Clone(b.calls()),
+		circuits: cloned(b.Circuits), id: id, row: row, era: d.era, from: from, bound: from, seen: seen}
+	d.hold(c, b.Session)
+	d.link(c)
+	d.decide(c.prefix)
+	d.dirty[c.key()] = struct{}{}
+	return c
+}
+
+// hold puts c to the claims of its session and of its prefix.
+func (d *Directory) hold(c *claim, name string) {
+	key := sessionKey{c.source, name}
 	s := d.sessions[key]
 	if s == nil {
 		key.name = strings.Clone(key.name)
 		s = &session{key: key}
 		d.sessions[key] = s
 	}
-	c := &claim{prefix: b.Prefix, source: b.Source, session: s, at: len(s.claims), name: strings.Clone(b.calls()),
-		circuits: cloned(b.Circuits), id: id, row: row, from: from, bound: from, seen: seen}
+	c.session, c.at = s, len(s.claims)
 	s.claims = append(s.claims, c)
-	d.insert(c)
-	d.decide(c.prefix)
-	d.dirty[c.key()] = struct{}{}
-	return c
-}
-
-func (d *Directory) insert(c *claim) {
 	first := d.claims[c.prefix]
 	if first == nil {
 		d.lens.add(c.prefix, 1)
@@ -192,7 +197,6 @@ func (d *Directory) insert(c *claim) {
 		before.next = c
 	}
 	d.bindings++
-	d.link(c)
 }
 
 // link puts c to the others of its line, unlink takes it away.
@@ -244,6 +248,7 @@ func (c *claim) better(than *claim) bool {
 
 // end takes a claim away and keeps it in the history, see keepClaim.
 func (d *Directory) end(c *claim, told, now int64, said bool) {
+	d.renew(c.prefix)
 	d.keepClaim(c, told, now, said)
 	d.remove(c)
 	d.decide(c.prefix)

@@ -7,6 +7,7 @@ import (
 
 // decide lets lookups find whoever is first of those that are known, or else first of those that are made up.
 func (d *Directory) decide(p netip.Prefix) {
+	d.foresee(p)
 	var c *claim
 	for one := d.claims[p]; one != nil; one = one.next {
 		if one.id != "" && (c == nil || c.madeUp()) {

@@ -114,6 +114,7 @@ func (d *Directory) putRight(n, last int64) {
 
 // restamp puts every time to where to has it, and tells whether that is vague. It takes a second for some million bindings.
 func (d *Directory) restamp(now int64, to func(int64) (at int64, vague bool)) {
+	d.renewAll() // with the time that its list has been in force since
 	var pace pacer
 	move := func(s *int64, vague *bool) (moved bool) {
 		if *s == 0 {

@@ -32,6 +32,10 @@ type Directory struct {
 	mu     sync.Mutex // everything below, and replacing view
 
 	cells    *bart.Table[*cell] // what the next view will have
+	coming   *coming            // a list that is being prepared, see renew.go
+	renewal  *renewal           // a list in force that not all claims have followed to
+	era      uint8              // of the list in force, for claims: 1 or 2
+	recalled recalled           // for Begin
 	inPlace  bool               // cells belongs to nobody else yet and may be written to
 	free     []netip.Prefix     // cells that became free, in that order; some may be taken again
 	claims   map[netip.Prefix]*claim
@@ -83,6 +87,7 @@ type claim struct {
 	id       string // "": nobody's line
 	row      int32  // -1: nobody's, or made up
 	vague    bool   // from is the latest that it can be
+	era      uint8  // of the list by which id and row are; 0: it was saved so, and is not linked to others of its line
 	overrule string // of a made-up line: the known one that had its prefix when it was last looked at
 	next     *claim // on the same prefix, not better
 
@@ -155,7 +160,7 @@ func NewDirectory(t *Table) *Directory {
 		t = &Table{}
 	}
 	d := &Directory{cells: &bart.Table[*cell]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{}, lost: map[sessionKey][]uint64{},
-		dirty: map[string]struct{}{}}
+		dirty: map[string]struct{}{}, era: 1}
 	d.view.Store(&view{table: t, cells: d.cells})
 	return d
 }

@@ -189,6 +189,7 @@ func (d *Directory) At(addr netip.Addr, t, now time.Time) []Binding {
 	}
 	var all []candidate
 	d.lens.covering(addr, func(p netip.Prefix) {
+		d.renew(p)
 		for c := d.claims[p]; c != nil; c = c.next {
 			if from, _ := d.begun(c.from); c.id != "" && from <= at {
 				all = append(all, candidate{d.binding(c), c.bound, c.madeUp()})
@@ -282,6 +283,9 @@ func (d *Directory) Of(id string) []Binding {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, p := range d.prefixesOf(id) {
+		d.renew(p)
+	}
 	for c := d.lines[id]; c != nil; c = c.elder {
 		list = append(list, d.binding(c))
 	}

@@ -79,22 +79,3 @@ func (m *madeUp) forget(c *claim) {
 		c.overrule = ""
 	}
 }
-
-// overruleAll looks at all made-up lines again, by a list that is about to be in force.
-func (d *Directory) overruleAll(t *Table, pace *pacer) {
-	v := view{table: t, cells: d.cells}
-	for id, c := range d.lines {
-		pace.step()
-		if !madeUpID(id) {
-			continue
-		}
-		for ; c != nil; c = c.elder {
-			d.made.last = c
-			if h := v.around(c.prefix); h.id != "" && !h.madeUp() {
-				c.overrule = h.id
-				d.made.overruled++
-				d.made.over = c
-			}
-		}
-	}
-}

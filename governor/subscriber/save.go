@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -96,44 +97,58 @@ func (d *Directory) value(key string) []byte {
 	return nil
 }
 
-// Restore takes in what was saved before, in the order of its keys; each calls its argument for every one. Call it
-// once, before anything is bound. Bindings are resolved by the list that is in force; those whose line is another
-// by it change hands now. What cannot be read is left out and counted; an error is only one of each.
+// Restore takes in what was saved before, and resolves bindings by the list that is in force: see Recall and Begin.
 func (d *Directory) Restore(each func(take func(key, value []byte) error) error, now time.Time) (skipped int, err error) {
+	skipped, err = d.Recall(each, now)
+	d.Begin(d.Table(), now)
+	d.Follow()
+	return skipped, err
+}
+
+// Recall takes in what was saved before, in the order of its keys; each calls its argument for every one. Call it
+// once, before anything is bound. It needs no list, so that one can be read beside it; nobody is found by a binding
+// before Begin. What cannot be read is left out and counted; an error is only one of each.
+func (d *Directory) Recall(each func(take func(key, value []byte) error) error, now time.Time) (skipped int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	plans := map[string]string{}
-	var gone []ended // numbered after what is saved, so only when that is there
-	d.many(1 << 30)
-	n := stamp(now)
+	r := recall{d: d, plans: map[string]string{}}
 	err = each(func(key, value []byte) error {
-		if !d.take(key, value, plans, &gone, n) {
+		if !r.take(key, value) {
 			skipped++
 		}
 		return nil
 	})
+	skipped += r.settle()
 	d.restored(now)
-	d.heardUntil(min(d.clock.last, n))
-	for _, e := range gone {
-		d.keep(e)
+	d.heardUntil(min(d.clock.last, stamp(now)))
+	if len(r.plans) > 0 {
+		next := *d.view.Load()
+		next.plans = r.plans
+		d.view.Store(&next)
 	}
-	next := *d.view.Load()
-	if len(plans) > 0 {
-		next.plans = plans
-	}
-	d.view.Store(&next)
-	d.publish()
-	var pace pacer
-	d.overruleAll(next.table, &pace)
 	if err != nil {
 		return skipped, fmt.Errorf("restore bindings: %w", err)
 	}
 	return skipped, nil
 }
 
+// recall is what was saved, as it is read.
+type recall struct {
+	d     *Directory
+	plans map[string]string
+	all   []savedClaim
+}
+
+// savedClaim is a binding that was saved, with the name of its session.
+type savedClaim struct {
+	*claim
+	session string
+}
+
 var errShort = errors.New("cut off")
 
-func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]ended, now int64) bool {
+func (all *recall) take(key, value []byte) bool {
+	d := all.d
 	if len(key) == 0 || len(value) == 0 {
 		return false
 	}
@@ -159,11 +174,12 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		} else {
 			b.User = name
 		}
-		if !ok || r.err != nil || !b.bindable() || d.bindings >= MaxBindings || d.claimOf(b.Source, p, b.Session) != nil {
+		if !ok || r.err != nil || !b.bindable() || len(all.all) >= MaxBindings {
 			return false
 		}
-		c := d.restore(&b, id, from, bound, seen, now, gone)
-		c.told, c.saved = told, seen
+		c := &claim{prefix: p, source: b.Source, name: name, circuits: b.Circuits, id: id, row: -1, bound: bound, seen: seen, told: told, saved: seen}
+		c.from, c.vague = signed(from)
+		all.all = append(all.all, savedClaim{c, b.Session})
 	case historyKind:
 		if len(key) != 9 {
 			return false
@@ -179,10 +195,10 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 		d.put(n, e)
 	case planKind:
 		plan := r.string()
-		if r.err != nil || plan == "" || len(key) == 1 || len(plans) >= MaxPlans {
+		if r.err != nil || plan == "" || len(key) == 1 || len(all.plans) >= MaxPlans {
 			return false
 		}
-		plans[string(key[1:])] = plan
+		all.plans[string(key[1:])] = plan
 	case stateKind:
 		since, last := r.int(), r.int()
 		if r.err != nil {
@@ -195,20 +211,26 @@ func (d *Directory) take(key, value []byte, plans map[string]string, gone *[]end
 	return r.err == nil
 }
 
-// restore begins a saved binding again: as it was, if the list in force says so too.
-func (d *Directory) restore(b *Binding, id string, from, bound, seen, now int64, gone *[]ended) *claim {
-	found, row := resolve(d.view.Load().table, b.Source, b.calls(), b.Circuits)
-	c := d.begin(b, found, row, bound, seen)
-	if c.from, c.vague = signed(from); found == id {
-		delete(d.dirty, c.key()) // it is saved as it is
-		return c
+// settle makes claims of what was read, and gives how many cannot be: there is one already in its place. It is not
+// known by any list whose they are; that is found by Begin.
+func (all *recall) settle() (skipped int) {
+	d := all.d
+	// Maps that have their size from the beginning take half the time.
+	d.claims, d.sessions = make(map[netip.Prefix]*claim, len(all.all)), make(map[sessionKey]*session, len(all.all))
+	one := make([]*claim, len(all.all))
+	for i, r := range all.all {
+		if first := d.claims[r.prefix]; first != nil {
+			if d.claimOf(r.source, r.prefix, r.session) != nil {
+				skipped++
+				continue
+			}
+			d.recalled.shared = append(d.recalled.shared, r.prefix)
+		}
+		d.hold(r.claim, r.session)
+		one[i] = r.claim
 	}
-	if id != "" {
-		*gone = append(*gone, ended{prefix: b.Prefix, source: b.Source, id: id, session: b.Session, name: b.calls(),
-			circuits: b.Circuits, from: c.from, vague: c.vague, bound: bound, until: now, told: now, said: true})
-	}
-	c.from, c.vague = now, false
-	return c
+	d.recalled.claims = slices.DeleteFunc(one, func(c *claim) bool { return c == nil })
+	return skipped
 }
 
 // sign makes a beginning that is vague negative, as it is saved.

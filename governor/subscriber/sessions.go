@@ -120,6 +120,7 @@ func (d *Directory) Replace(s Source, name string, all []Binding, now time.Time)
 		pace.step()
 		b := all[i]
 		b.Source, b.Session = s, name
+		d.renew(b.Prefix)
 		c := d.claimOf(s, b.Prefix, name)
 		if c == nil || c.session.key.name != name || c.name != b.calls() || !slices.Equal(c.circuits, b.Circuits) {
 			w.before(b.Prefix)
@@ -163,6 +164,7 @@ func (d *Directory) Session(s Source, name string) []Binding {
 	}
 	list := make([]Binding, len(one.claims))
 	for i, c := range one.claims {
+		d.renew(c.prefix)
 		list[i] = d.binding(c)
 	}
 	slices.SortFunc(list, func(a, b Binding) int { return a.Prefix.Compare(b.Prefix) })

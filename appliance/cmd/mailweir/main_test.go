@@ -13,7 +13,8 @@ import (
 func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml")
-	for path, text := range map[string]string{good: "mode: enforce\n", bad: "mode: enforce\nqueue:\n  lenght: 5\nadmin:\n  metrics: maybe\n"} {
+	badList := filepath.Join(dir, "bad-list.yaml")
+	for path, text := range map[string]string{badList: "identity: {subscribers_file: bad.csv}\n", filepath.Join(dir, "bad.csv"): "subscriber,plan\nS-1,golden\n", good: "mode: enforce\n", bad: "mode: enforce\nqueue:\n  lenght: 5\nadmin:\n  metrics: maybe\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -38,6 +39,8 @@ func TestCommandLine(t *testing.T) {
 		{"check of a bad file", []string{"check", "--config", bad}, 2, "", "bad.yaml:5: admin.metrics"},
 		{"check of no file", []string{"check", "--config", filepath.Join(dir, "none.yaml")}, 2, "", "none.yaml"},
 		{"run with a bad file", []string{"run", "--config", bad, "--data", dir}, 2, "", "bad.yaml:3: queue.lenght"},
+		{"run with a bad list", []string{"run", "--config", badList, "--data", filepath.Join(dir, "data")}, 2, "", "bad.csv:2: "},
+		{"and once more: nothing is held any more", []string{"run", "--config", badList, "--data", filepath.Join(dir, "data")}, 2, "", "bad.csv:2: "},
 		{"status of nobody", []string{"status", "--data", dir}, 1, "", "no mailweir runs with data directory"},
 		{"release of nobody in particular", []string{"release"}, 2, "", "one subscriber ID"},
 		{"flags after arguments", []string{"release", "S-1", "--data", dir}, 1, "", "no mailweir runs"},

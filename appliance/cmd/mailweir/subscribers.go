@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -29,7 +31,8 @@ func subscribersCommand(ctx context.Context, c *invocation) error {
 		if err != nil {
 			return err
 		}
-		w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
+		out := bufio.NewWriterSize(c.stdout, 64<<10) // there may be a million, and a tabwriter writes each cell by itself
+		w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(w, "SUBSCRIBER\tPLAN\tSTAGE\tSINCE\tOPEN\tCASE\tEXEMPT\tWHY\tNAME")
 		for _, s := range list {
 			exempt := "-"
@@ -39,7 +42,7 @@ func subscribersCommand(ctx context.Context, c *invocation) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", plain(s.ID), s.Plan, s.Stage, clock(s.Since), s.Open,
 				cmp.Or(s.Case, "-"), exempt, cmp.Or(s.Reason, "-"), cmp.Or(plain(s.Name), "-"))
 		}
-		return w.Flush()
+		return errors.Join(w.Flush(), out.Flush())
 	case 1:
 		if rest[0] == "" {
 			return usagef("an empty ID; `mailweir subscribers` lists them")
