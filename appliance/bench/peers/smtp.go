@@ -380,6 +380,16 @@ type messageResult struct {
 }
 
 func message(task messageTask, stop <-chan struct{}) (messageResult, error) {
+	// Who remembers those whom he has seen knows this one by then, as he does after some time in earnest.
+	first, err := dial(task.From, task.To)
+	if err != nil {
+		return messageResult{}, err
+	}
+	err = first.say("QUIT")
+	first.close()
+	if err != nil {
+		return messageResult{}, err
+	}
 	s, err := dial(task.From, task.To)
 	if err != nil {
 		return messageResult{}, err
