@@ -203,8 +203,8 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 }
 
 // recall brings up what needs no network: what is judged by, what is written, and
-// what the last life saved. A large list is read meanwhile, and budgets are restored
-// while the addresses that were saved are resolved by it: both take seconds.
+// what the last life saved. Each of a large list, of what was saved of its addresses and
+// of its budgets takes seconds, so that all go on beside each other.
 func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.cfg.Store(cfg)
 	a.who = newIdentity(cfg, nil)
@@ -238,21 +238,29 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.damaged()
-	if err := a.keeper.recall(now); err != nil {
-		return err
-	}
-	table, err := l.wait()
-	if err != nil {
+	budgets := func() error { return nil }
+	err = a.keeper.recall(now, func() {
+		done := make(chan error, 1)
+		budgets = func() error { return <-done }
+		go func() {
+			if _, err := l.wait(); err != nil { // then it has been for nothing
+				done <- err
+				return
+			}
+			done <- a.restore(now)
+		}()
+	})
+	table, bad := l.wait()
+	if err := cmp.Or(bad, err); err != nil {
+		budgets() // before the store is closed
 		return err
 	}
 	for _, w := range ListWarnings(table) {
 		a.log.Warn(w)
 	}
 	a.listSeen = l.seen
-	budgets := make(chan error, 1)
-	go func() { budgets <- a.restore(now) }()
 	a.who.Begin(table, now)
-	if err := <-budgets; err != nil {
+	if err := budgets(); err != nil {
 		return err
 	}
 	a.plansThere(cfg)

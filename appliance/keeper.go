@@ -122,15 +122,16 @@ func (k *keeper) saveCases() error {
 }
 
 // recall brings back what the last life saved; bindings wait for the list. Entries
-// that cannot be read are left out and said.
-func (k *keeper) recall(now time.Time) error {
-	lost, err := k.dir.Recall(k.store.Shelf(directoryShelf).Range, now)
-	if err != nil {
-		return err
-	}
+// that cannot be read are left out and said. there is called when the cases are.
+func (k *keeper) recall(now time.Time, there func()) error {
 	more, err := k.cases.load(k.store.Shelf(casesShelf).Range)
 	if err != nil {
 		return fmt.Errorf("load cases: %w", err)
+	}
+	there()
+	lost, err := k.dir.Recall(k.store.Shelf(directoryShelf).Range, now)
+	if err != nil {
+		return err
 	}
 	if spoilt := int(k.store.Spoilt()); lost+more+spoilt > 0 {
 		k.log.Error("entries of the database were damaged and are forgotten", "addresses", lost, "cases", more, "either", spoilt)
