@@ -66,9 +66,6 @@ func (f *fastLane) lookForOthers() (was, now string) {
 }
 
 func (f *fastLane) others() (string, error) {
-	if f.bridged {
-		return "network.topology is bridge", nil
-	}
 	if who, err := ruleset.Onlooker(); who != "" || err != nil {
 		return who, err
 	}

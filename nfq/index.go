@@ -11,22 +11,22 @@ import (
 // waits for it to grow. A Go map costs several times as much here, since thousands of
 // flows come and go in a second.
 type index struct {
-	seed   uint64 // of the hash: nobody outside can make flows meet in a chain
+	seed   [2]uint64 // of the hash: nobody outside can make flows meet in a chain
 	chains []*flow
 	n      int
 }
 
 // newIndex is for about so many flows.
 func newIndex(flows int) index {
-	return index{seed: rand.Uint64() | 1, chains: make([]*flow, 1<<bits.Len(uint(flows)))}
+	return index{seed: [2]uint64{rand.Uint64(), rand.Uint64()}, chains: make([]*flow, 1<<bits.Len(uint(flows)))}
 }
 
 func (x *index) chain(f *Flow) **flow {
 	c, s := f.Client.Addr().As16(), f.Server.Addr().As16()
 	ports := uint64(f.Client.Port())<<16 | uint64(f.Server.Port())
-	h := mix(binary.LittleEndian.Uint64(c[:]), binary.LittleEndian.Uint64(c[8:])^x.seed)
-	h = mix(h^binary.LittleEndian.Uint64(s[:]), binary.LittleEndian.Uint64(s[8:])^x.seed)
-	h = mix(h^ports, x.seed)
+	h := mix(binary.LittleEndian.Uint64(c[:])^x.seed[0], binary.LittleEndian.Uint64(c[8:])^x.seed[1])
+	h = mix(h^binary.LittleEndian.Uint64(s[:]), binary.LittleEndian.Uint64(s[8:])^x.seed[1])
+	h = mix(h^ports, x.seed[0])
 	return &x.chains[h&uint64(len(x.chains)-1)]
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -15,30 +16,42 @@ import (
 // "table inet fw4" or "iptables nat"; "" when nothing does. Where something does,
 // packets must not go untracked (Options.Untracked).
 func Foreign() (string, error) {
-	c, err := dial()
+	chains, err := otherChains()
 	if err != nil {
-		return "", fmt.Errorf("look for other rules: %w", err)
-	}
-	defer c.close()
-	chains, err := c.ListChains()
-	if err != nil {
-		return "", fmt.Errorf("look for other rules: list chains: %w", explain(err))
+		return "", err
 	}
 	for _, ch := range chains {
-		if ch.Hooknum == nil || ch.Table.Family == nftables.TableFamilyINet && ch.Table.Name == TableName {
-			continue
-		}
-		family, routed := map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6", nftables.TableFamilyINet: "inet"}[ch.Table.Family]
-		if !routed {
-			continue // arp, bridge and netdev come before conntrack or without it
-		}
-		switch *ch.Hooknum {
-		case *nftables.ChainHookPrerouting, *nftables.ChainHookForward, *nftables.ChainHookPostrouting:
-			return fmt.Sprintf("table %s %s", family, ch.Table.Name), nil
+		switch onTheWay(ch.Table.Family, *ch.Hooknum) {
+		case "", "ingress", "egress": // those come before conntrack or without it
+		default:
+			return tableName(ch.Table), nil
 		}
 	}
 	return foreignLegacy()
 }
+
+// otherChains are the chains of others' that have a hook.
+func otherChains() (others []*nftables.Chain, err error) {
+	c, err := dial()
+	if err != nil {
+		return nil, fmt.Errorf("look for other rules: %w", err)
+	}
+	defer c.close()
+	chains, err := c.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("look for other rules: list chains: %w", explain(err))
+	}
+	return slices.DeleteFunc(chains, func(ch *nftables.Chain) bool {
+		return ch.Hooknum == nil || ch.Table.Family == nftables.TableFamilyINet && ch.Table.Name == TableName
+	}), nil
+}
+
+var familyNames = map[nftables.TableFamily]string{
+	nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6", nftables.TableFamilyINet: "inet", nftables.TableFamilyNetdev: "netdev",
+}
+
+// tableName is as nft writes it.
+func tableName(t *nftables.Table) string { return "table " + familyNames[t.Family] + " " + t.Name }
 
 // foreignLegacy looks for the tables of iptables from before nftables, of which
 // netlink knows nothing. A kernel without them has no such files.

@@ -14,21 +14,13 @@ import (
 // packets that are forwarded before netfilter: what Foreign names, and chains at ingress
 // and egress of interfaces. "" when nothing does.
 func Onlooker() (string, error) {
-	c, err := dial()
+	chains, err := otherChains()
 	if err != nil {
-		return "", fmt.Errorf("look for other rules: %w", err)
-	}
-	defer c.close()
-	chains, err := c.ListChains()
-	if err != nil {
-		return "", fmt.Errorf("look for other rules: list chains: %w", explain(err))
+		return "", err
 	}
 	for _, ch := range chains {
-		if ch.Hooknum == nil || ch.Table.Family == nftables.TableFamilyINet && ch.Table.Name == TableName {
-			continue
-		}
 		if hook := onTheWay(ch.Table.Family, *ch.Hooknum); hook != "" {
-			return fmt.Sprintf("table %s %s of somebody else has a chain at %s", familyNames[ch.Table.Family], ch.Table.Name, hook), nil
+			return tableName(ch.Table) + " of somebody else has a chain at " + hook, nil
 		}
 	}
 	legacy, err := foreignLegacy()
@@ -36,10 +28,6 @@ func Onlooker() (string, error) {
 		legacy = "rules of somebody else in " + legacy
 	}
 	return legacy, err
-}
-
-var familyNames = map[nftables.TableFamily]string{
-	nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6", nftables.TableFamilyINet: "inet", nftables.TableFamilyNetdev: "netdev",
 }
 
 // onTheWay is the name of a hook at which forwarded packets come by, or "". Those of arp and
