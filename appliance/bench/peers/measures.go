@@ -190,9 +190,15 @@ func (run *running) perSession(n float64) {
 // loaded runs the client in Go.
 func (r *rig) loaded(ctx context.Context, run *running, task loadTask) (loadResult, error) {
 	task.To, task.First, task.Sources, task.Size = server, firstLawful, lawful, 2048
-	done := watch(run.pid)
-	h, err := helper.Start(ctx, r.sub, 0, "peers-client", task)
+	h, err := helper.Start(ctx, r.sub, 0, "peers-greet", task)
+	if err == nil {
+		err = h.Result(&struct{}{})
+	}
 	if err != nil {
+		return loadResult{}, err
+	}
+	done := watch(run.pid)
+	if h, err = helper.Start(ctx, r.sub, 0, "peers-client", task); err != nil {
 		return loadResult{}, err
 	}
 	var l loadResult

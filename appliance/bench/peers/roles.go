@@ -26,6 +26,7 @@ func Roles() map[string]helper.Role {
 		"peers-collector": helper.Of(collect),
 		"peers-flood":     helper.Of(flood),
 		"peers-server":    helper.Of(serve),
+		"peers-greet":     helper.Of(greet),
 		"peers-client":    helper.Of(load),
 		"peers-message":   helper.Of(message),
 	}

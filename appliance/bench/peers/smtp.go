@@ -261,7 +261,6 @@ type loadResult struct {
 
 func load(task loadTask, stop <-chan struct{}) (loadResult, error) {
 	l := &loader{loadTask: task, body: letter(task.Size)}
-	l.greet(stop)
 	l.began = time.Now()
 	if task.Rate > 0 {
 		l.open(stop)
@@ -270,29 +269,6 @@ func load(task loadTask, stop <-chan struct{}) (loadResult, error) {
 	}
 	slices.Sort(l.result.Times)
 	return l.result, nil
-}
-
-// greet opens and ends a session from every address, before anything is measured: who remembers those whom he has seen
-// knows all of them then, as he does after some time in earnest.
-func (l *loader) greet(stop <-chan struct{}) {
-	var all sync.WaitGroup
-	var next atomic.Uint32
-	for range 32 {
-		all.Go(func() {
-			for n := next.Add(1); n <= uint32(l.Sources); n = next.Add(1) {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if s, err := dial(l.source(n), l.To); err == nil { // who fails here fails again below
-					_ = s.say("QUIT")
-					s.close()
-				}
-			}
-		})
-	}
-	all.Wait()
 }
 
 // source is the address number n, in turn.
@@ -364,6 +340,31 @@ func (l *loader) open(stop <-chan struct{}) {
 	}
 	all.Wait()
 	l.result.Took = time.Since(l.began) - l.Warm
+}
+
+// greet opens and ends a session from every address of a task, before anything is measured: who remembers those whom he
+// has seen knows all of them then, as he does after some time in earnest.
+func greet(task loadTask, stop <-chan struct{}) (struct{}, error) {
+	l := &loader{loadTask: task}
+	var all sync.WaitGroup
+	var next atomic.Uint32
+	for range 32 {
+		all.Go(func() {
+			for n := next.Add(1); n <= uint32(l.Sources); n = next.Add(1) {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if s, err := dial(l.source(n), l.To); err == nil { // who fails here fails again when it is measured
+					_ = s.say("QUIT")
+					s.close()
+				}
+			}
+		})
+	}
+	all.Wait()
+	return struct{}{}, nil
 }
 
 // messageTask is one long message in one session.
