@@ -17,8 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/lab"
@@ -71,7 +71,7 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 	if o.Keep != "" {
 		dir = o.Keep
 	}
-	var box *lab.Governor
+	var box *box
 	if lane, ok := map[Way]string{FastLane: "auto", QueueLane: "off"}[p.Way]; ok {
 		if box, err = r.govern(ctx, o.Mailweir, lane); err != nil {
 			return nil, 0, err
@@ -83,7 +83,7 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 	if err != nil {
 		return nil, 0, err
 	}
-	done, failed := r.Do(ctx, p.Plan)
+	done, failed := r.follow(ctx, box, p.Plan)
 	if err := errors.Join(r.quiet(ctx), tap.Close()); err != nil {
 		return nil, 0, errors.Join(failed, err)
 	}
@@ -94,11 +94,6 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 	truth, err := Truth(ctx, r.Servers, done, flows)
 	if err != nil {
 		return nil, len(done), errors.Join(failed, err)
-	}
-	if o.Keep != "" {
-		if err := WriteTruth(filepath.Join(dir, "crossing-"+name+".json"), filepath.Base(capture), truth); err != nil {
-			return nil, len(done), err
-		}
 	}
 	out := make([]Estimated, len(truth))
 	for i, s := range truth {
@@ -112,27 +107,24 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 		}
 	}
 	if box != nil {
-		err = live(ctx, box, p.Way, out)
+		err = box.estimate(ctx, p.Way, out)
+	}
+	if o.Keep == "" {
+		err = errors.Join(err, os.Remove(capture))
+	} else {
+		err = errors.Join(err, write(filepath.Join(dir, "crossing-"+name+".json"), filepath.Base(capture), out))
 	}
 	return out, len(done), errors.Join(failed, err)
 }
 
-// live adds what the box said.
-func live(ctx context.Context, box *lab.Governor, way Way, all []Estimated) error {
-	said, err := sessions(ctx, box, len(all))
-	if err != nil {
-		return err
+// follow does the plan, and reads what the box says meanwhile.
+func (r *Rig) follow(ctx context.Context, b *box, plan Plan) ([]Run, error) {
+	if b == nil {
+		return r.Do(ctx, plan)
 	}
-	const skew = time.Second
-	for i := range all {
-		e := &all[i]
-		j := slices.IndexFunc(said, func(t told) bool {
-			return t.src == e.Src && t.dst == e.Dst && t.start.Sub(e.Start).Abs() < skew
-		})
-		if j < 0 {
-			return fmt.Errorf("the box has no record of the session %v to %v at %v: %s, %v", e.Src, e.Dst, e.Start, e.Client, e.Case)
-		}
-		e.By[way] = said[j].Estimate
-	}
-	return nil
+	done, read := make(chan struct{}), make(chan error)
+	go func() { read <- b.follow(ctx, done) }()
+	runs, err := r.Do(ctx, plan)
+	close(done)
+	return runs, errors.Join(err, <-read)
 }

@@ -1,8 +1,10 @@
 package crossing
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 )
 
@@ -52,7 +54,19 @@ func (e Estimate) off(n int) int {
 // Estimated is a session with what was said about it.
 type Estimated struct {
 	Session
-	By map[Way]Estimate
+	By map[Way]Estimate `json:"estimates"`
+}
+
+// write writes what is true of a capture's sessions, and the estimates, beside it.
+func write(path, capture string, all []Estimated) error {
+	text, err := json.MarshalIndent(struct {
+		Capture  string      `json:"capture"`
+		Sessions []Estimated `json:"sessions"`
+	}{capture, all}, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
 // best is the estimate that counts: the box's own where it ran, else what it would have seen.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,8 +35,15 @@ plans:
       - {of: messages, limit: 1000000, per: 1h}
 `
 
+// box is mailweir at work, and the SESSION records it has made so far: it keeps the last few thousand records only.
+type box struct {
+	*lab.Governor
+	told []told
+	last uint64 // record that was read
+}
+
 // govern starts mailweir in the box.
-func (r *Rig) govern(ctx context.Context, mailweir, lane string) (*lab.Governor, error) {
+func (r *Rig) govern(ctx context.Context, mailweir, lane string) (*box, error) {
 	dir := filepath.Join(r.Lab.Dir, "box-"+lane)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -52,7 +60,11 @@ func (r *Rig) govern(ctx context.Context, mailweir, lane string) (*lab.Governor,
 	if err := os.WriteFile(filepath.Join(dir, "subscribers.csv"), []byte(list), 0o600); err != nil {
 		return nil, err
 	}
-	return r.Lab.Govern(ctx, mailweir, config, filepath.Join(dir, "data"))
+	g, err := r.Lab.Govern(ctx, mailweir, config, filepath.Join(dir, "data"))
+	if err != nil {
+		return nil, err
+	}
+	return &box{Governor: g}, nil
 }
 
 // told is a SESSION record.
@@ -62,43 +74,56 @@ type told struct {
 	Estimate
 }
 
-// sessions reads the SESSION records of a box until there are n.
-func sessions(ctx context.Context, g *lab.Governor, n int) ([]told, error) {
-	ctx, cancel := context.WithTimeout(ctx, settle)
-	defer cancel()
-	for {
-		all, err := recorded(ctx, g)
-		if err != nil || len(all) >= n {
-			return all, err
-		}
+// follow reads records until done is closed.
+func (b *box) follow(ctx context.Context, done <-chan struct{}) error {
+	for tick := time.NewTicker(time.Second); ; {
 		select {
-		case <-ctx.Done():
-			return all, nil // who misses some of them says which
-		case <-time.After(100 * time.Millisecond):
+		case <-done:
+			tick.Stop()
+			return nil
+		case <-tick.C:
+			if err := b.read(ctx); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// recorded is every SESSION record that the box still has.
-func recorded(ctx context.Context, g *lab.Governor) ([]told, error) {
-	var out []told
+// await reads records until there are those of n sessions. Who misses some of them says which.
+func (b *box) await(ctx context.Context, n int) error {
+	for end := time.Now().Add(settle); ; time.Sleep(100 * time.Millisecond) {
+		if err := b.read(ctx); err != nil || len(b.told) >= n || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// read takes the SESSION records that are new; the box gives the newest first.
+func (b *box) read(ctx context.Context) error {
+	newest := b.last
 	for cursor := ""; ; {
 		var page struct {
 			Items []webadmin.Record `json:"items"`
 			Next  string            `json:"next"`
 		}
-		if err := g.Get(ctx, "/api/v1/records?"+url.Values{"kind": {"SESSION"}, "limit": {"1000"}, "cursor": {cursor}}.Encode(), &page); err != nil {
-			return nil, err
+		if err := b.Get(ctx, "/api/v1/records?"+url.Values{"kind": {"SESSION"}, "limit": {"500"}, "cursor": {cursor}}.Encode(), &page); err != nil {
+			return err
 		}
 		for _, r := range page.Items {
+			if r.Seq <= b.last {
+				b.last = newest
+				return nil
+			}
 			t, err := readSession(r)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			out = append(out, t)
+			b.told = append(b.told, t)
+			newest = max(newest, r.Seq)
 		}
 		if cursor = page.Next; cursor == "" {
-			return out, nil
+			b.last = newest
+			return nil
 		}
 	}
 }
@@ -134,4 +159,23 @@ func hostPort(host, port string) string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + port
+}
+
+// estimate adds what the box said of each session.
+func (b *box) estimate(ctx context.Context, way Way, all []Estimated) error {
+	if err := b.await(ctx, len(all)); err != nil {
+		return err
+	}
+	const skew = time.Second // between the capture's clock and the box's
+	for i := range all {
+		e := &all[i]
+		j := slices.IndexFunc(b.told, func(t told) bool {
+			return t.src == e.Src && t.dst == e.Dst && t.start.Sub(e.Start).Abs() < skew
+		})
+		if j < 0 {
+			return fmt.Errorf("the box has no record of the session %v to %v at %v: %s, %v", e.Src, e.Dst, e.Start, e.Client, e.Case)
+		}
+		e.By[way] = b.told[j].Estimate
+	}
+	return nil
 }

@@ -141,6 +141,29 @@ func (r *Report) writeGroups(w io.Writer) {
 		}
 	}
 	line("messages refused after their content (no part of the goals)", &s)
+	r.writeOutside(w)
+}
+
+// writeOutside names sessions that were estimated wrongly, to be looked for in the captures.
+func (r *Report) writeOutside(w io.Writer) {
+	const most = 40
+	n := 0
+	for i := range r.Sessions {
+		e := &r.Sessions[i]
+		way, x := e.best()
+		if e.class() == refusedC || x.holds(e.Messages) {
+			continue
+		}
+		if n++; n == 1 {
+			fmt.Fprintf(w, "\n| outside lo..hi | true | estimated | how | begun | case |\n|---|---|---|---|---|---|\n")
+		}
+		if n <= most {
+			fmt.Fprintf(w, "| %s %v to %s %v | %d | %v | %s | %s | `%v` |\n", e.Client, e.Src, e.Host, e.Dst, e.Messages, x, way, e.Start.Format("15:04:05.000000"), e.Case)
+		}
+	}
+	if n > most {
+		fmt.Fprintf(w, "\nand %d more.\n", n-most)
+	}
 }
 
 func (s *Score) row() string {

@@ -17,7 +17,8 @@ import (
 // login is what all servers of the rig know.
 var login = lab.Login{Name: "me@client.example", Password: "weir-2525"}
 
-// Rig is the lab with the servers on one side and the clients on the other.
+// Rig is the lab with the servers on one side and the clients on the other. Half of them send packets of the link's size,
+// the other half what the kernel makes of them.
 type Rig struct {
 	Lab     *lab.Lab
 	Servers []*Server
@@ -76,6 +77,9 @@ func (r *Rig) addServer(ctx context.Context, software lab.Software, version uint
 		return err
 	}
 	r.Servers = append(r.Servers, &Server{MailServer: s, TLS: short, Domain: domain})
+	if bare {
+		return s.OnePacketEach()
+	}
 	return nil
 }
 
@@ -140,6 +144,11 @@ func (r *Rig) addClients(ctx context.Context) error {
 				return err
 			}
 			r.clients = append(r.clients, &mta{s, title})
+		}
+	}
+	for i, c := range r.clients {
+		if i%2 == 1 {
+			errs = append(errs, c.line().OnePacketEach())
 		}
 	}
 	return errors.Join(errs...)

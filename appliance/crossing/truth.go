@@ -2,11 +2,9 @@ package crossing
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -106,16 +104,4 @@ func match(taken map[*Server][]lab.Taken, runs []Run, flows []Flow) ([]Session, 
 		}
 	}
 	return out, errors.Join(errs...)
-}
-
-// WriteTruth writes the sessions of a capture beside it.
-func WriteTruth(path, capture string, all []Session) error {
-	text, err := json.MarshalIndent(struct {
-		Capture  string    `json:"capture"`
-		Sessions []Session `json:"sessions"`
-	}{capture, all}, "", " ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
