@@ -84,6 +84,9 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 		return nil, 0, err
 	}
 	done, failed := r.follow(ctx, box, p.Plan)
+	if ctx.Err() != nil {
+		return nil, len(done), errors.Join(failed, tap.Close())
+	}
 	if err := errors.Join(r.quiet(ctx), tap.Close()); err != nil {
 		return nil, 0, errors.Join(failed, err)
 	}

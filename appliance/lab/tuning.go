@@ -46,15 +46,15 @@ func (l Login) secret() (string, error) {
 
 func (t Tuning) check(o ServerOptions) error {
 	if o.Software == OpenSMTPD && slices.ContainsFunc(o.Routes, func(r Route) bool { return r.TLS == TLSPinned }) {
-		return errors.New("Routes: OpenSMTPD cannot be held to a certificate")
+		return errors.New("no way to hold OpenSMTPD to a certificate: Route.TLS is TLSPinned")
 	}
 	for _, k := range t.Without {
 		if !slices.Contains([]string{"PIPELINING", "CHUNKING"}, k) {
-			return fmt.Errorf("Tuning.Without: %q is not PIPELINING or CHUNKING", k)
+			return fmt.Errorf("keyword %q of Tuning.Without is not PIPELINING or CHUNKING", k)
 		}
 	}
 	if v := t.TLSVersion; v != 0 && v != tls.VersionTLS12 && v != tls.VersionTLS13 {
-		return fmt.Errorf("Tuning.TLSVersion: %s is not TLS 1.2 or 1.3", tls.VersionName(v))
+		return fmt.Errorf("version %s of Tuning.TLSVersion is not TLS 1.2 or 1.3", tls.VersionName(v))
 	}
 	return nil
 }
