@@ -132,17 +132,21 @@ func newRig(t testing.TB, queues uint16) *rig {
 	return r
 }
 
-// steer applies the ruleset.
-func (r *rig) steer(queues uint16) {
+// steer applies the ruleset, changed by with.
+func (r *rig) steer(queues uint16, with ...func(*ruleset.Options)) {
 	r.box.must(func() error {
 		k, err := ruleset.Probe()
 		if err != nil {
 			return err
 		}
-		rs, err := ruleset.Apply(ruleset.Options{
+		o := ruleset.Options{
 			Marks: ruleset.Marks{Mask: ruleset.DefaultMask}, SubscriberIfs: []string{"lan0"}, Ports: []uint16{25},
 			QueueFirst: 0, QueueCount: queues, FailOpen: true, ResponderPort: responderPort,
-		}, k)
+		}
+		for _, change := range with {
+			change(&o)
+		}
+		rs, err := ruleset.Apply(o, k)
 		if err == nil {
 			r.t.Cleanup(func() { _ = rs.Close() })
 		}
