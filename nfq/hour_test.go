@@ -184,9 +184,9 @@ func (r *rig) bare(clients int) {
 		}
 		return l, netlink.LinkSetMTU(l, 9000)
 	}
-	r.inter.must(func() error { _, err := long("int0"); return err })
+	r.inter.Must(func() error { _, err := long("int0"); return err })
 	var mac net.HardwareAddr
-	r.sub.must(func() error {
+	r.sub.Must(func() error {
 		l, err := long("sub0")
 		if err != nil {
 			return err
@@ -198,7 +198,7 @@ func (r *rig) bare(clients int) {
 		}
 		return netlink.AddrDel(l, own)
 	})
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		if _, err := long("wan0"); err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (r *rig) bare(clients int) {
 				return err
 			}
 		}
-		return route("198.18.0.0/15", "10.0.2.2")
+		return nfqtest.Route("198.18.0.0/15", "10.0.2.2")
 	})
 }
 
@@ -221,7 +221,7 @@ func (r *rig) openLane() *lane.Lane {
 	r.t.Helper()
 	m := ruleset.Marks{Mask: ruleset.DefaultMask}
 	var l *lane.Lane
-	r.box.must(func() (err error) {
+	r.box.Must(func() (err error) {
 		l, err = lane.Open(lane.Options{Ports: []uint16{25}, Mask: m.Mask, Fast: m.Fast(), See: m.Value(ruleset.See), Routed: true, FailOpen: true,
 			FloodRate: 1e6, FloodBurst: 1e6, TotalRate: 1e6, TotalBurst: 1e6})
 		if err != nil {

@@ -23,14 +23,14 @@ type wire struct {
 func (r *rig) wire(s space, link, far string) *wire {
 	r.t.Helper()
 	w := &wire{fd: -1}
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		l, err := netlink.LinkByName(far)
 		if err == nil {
 			copy(w.to[:], l.Attrs().HardwareAddr)
 		}
 		return err
 	})
-	s.must(func() error {
+	s.Must(func() error {
 		l, err := netlink.LinkByName(link)
 		if err != nil {
 			return err
