@@ -63,9 +63,10 @@ func (l *fakeLane) Read(each func(*lane.Copy)) int {
 	}
 	return len(some)
 }
-func (l *fakeLane) Wait(time.Time) error { return nil }
-func (l *fakeLane) Interrupt()           {}
-func (l *fakeLane) Alive(time.Duration)  {}
+func (l *fakeLane) Wait(time.Time) error  { return nil }
+func (l *fakeLane) Interrupt()            {}
+func (l *fakeLane) Alive(time.Duration)   {}
+func (l *fakeLane) Judging(time.Duration) {}
 func (l *fakeLane) Edit(edits []lane.Edit) (found int, err error) {
 	for _, e := range edits {
 		f := l.flows[Flow(e.Key)]
@@ -135,6 +136,10 @@ func (l *fakeLane) arrive(t testing.TB, ip []byte) string {
 	case f == nil:
 		return "queue"
 	case f.state == lane.Handed:
+		if s.Flags.Any(packet.FIN | packet.RST) {
+			l.room--
+			l.ring = append(l.ring, lane.Copy{IP: ip, Length: len(ip), Lease: f.lease})
+		}
 		return "handed"
 	case s.Flags&kind == 0 && (len(s.Payload) == 0 || f.state == lane.Both || f.state == lane.Up && up):
 		return "fast"

@@ -223,7 +223,7 @@ func (r *rig) openLane() *lane.Lane {
 	var l *lane.Lane
 	r.box.Must(func() (err error) {
 		l, err = lane.Open(lane.Options{Ports: []uint16{25}, Mask: m.Mask, Fast: m.Fast(), See: m.Value(ruleset.See), Routed: true, FailOpen: true,
-			FloodRate: 1e6, FloodBurst: 1e6, TotalRate: 1e6, TotalBurst: 1e6})
+			FloodRate: 1e6, FloodBurst: 1e6, CalmRate: 1e6, CalmBurst: 1e6, TotalRate: 1e6, TotalBurst: 1e6})
 		if err != nil {
 			return err
 		}
@@ -310,7 +310,7 @@ func anHour(t *testing.T, all []*script, reader string, fast bool) *shared {
 	}
 	t.Logf("reader %s, fast lane %v: %d let through; packets %v", reader, fast, p.passed, count)
 	if l := s.Lane; l != nil {
-		t.Logf("%d sessions began unasked, %d packets did not wait, %d of them by the short cut; %d flows were handed over", l.Opened, l.Fast, l.ShortCut, l.Handed)
+		t.Logf("%d sessions began unasked, %d packets did not wait, %d of them by the short cut; %d flows were handed over", l.Opened, l.Fast, l.ShortCut, l.Moved)
 		if l.Late != 0 || l.Losses != 0 || l.FloodDropped+l.TotalDropped != 0 {
 			t.Errorf("%d sessions too late, copies lost %d times, %d SYNs dropped", l.Late, l.Losses, l.FloodDropped+l.TotalDropped)
 		}

@@ -17,12 +17,18 @@ import (
 func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 	t := time.NewTicker(min(q.cfg.HungAfter/4, time.Second))
 	defer t.Stop()
+	if fl := q.follower; fl != nil {
+		defer fl.lane.Judging(0) // from here on the queues pass by themselves
+	}
 	var replaced []time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+		}
+		if fl := q.follower; fl != nil {
+			fl.lane.Judging(judging)
 		}
 		for _, w := range q.queues() {
 			now := q.cfg.Now()
@@ -46,6 +52,11 @@ func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 		}
 	}
 }
+
+// judging is after how long without a word from here the lane takes the process for dead, also
+// if it has not ended: one that is stopped, or gets no processor. More would be two tries of who
+// connects.
+const judging = 5 * time.Second
 
 const (
 	maxReplaced = 3
