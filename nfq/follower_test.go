@@ -291,6 +291,30 @@ func TestWhatWasDoneUnaskedIsKnownToTheNextOpen(t *testing.T) {
 	}
 }
 
+// When a budget that a running session can use up is near its end, nothing more goes on
+// unasked: not this session, and not the others of the same client.
+func TestNearTheEndOfAMessageBudgetSessionsWait(t *testing.T) {
+	b := newTwoLanes(t, 5)
+	b.send(newTalk(4000).syn())
+	one, two := newTalk(4001), newTalk(4002)
+	for _, c := range []*talk{one, two} {
+		b.send(c.syn())
+		b.send(c.envelope()...)
+	}
+	b.read()
+	if way := b.send(one.say("text\r\n.\r\n")); way != "fast" {
+		t.Fatalf("it went by the way %s before", way)
+	}
+	b.lessor.allowed = 0
+	b.send(one.reply("250 taken\r\n"))
+	b.read()
+	for _, c := range []*talk{one, two} {
+		if way := b.send(c.say("NOOP\r\n")); way != "handed" {
+			t.Errorf("port %d: by the way %s", c.client.Port(), way)
+		}
+	}
+}
+
 // A reply that is to be held, in the middle of a session that began unasked: the flow
 // goes to the queue with all that is known of it.
 func TestAFlowIsHandedOver(t *testing.T) {

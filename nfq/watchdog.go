@@ -17,9 +17,13 @@ import (
 func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 	t := time.NewTicker(min(q.cfg.HungAfter/4, time.Second))
 	defer t.Stop()
-	if fl := q.follower; fl != nil {
-		defer fl.lane.Judging(0) // from here on the queues pass by themselves
+	judges := func(d time.Duration) {
+		if fl := q.follower; fl != nil {
+			fl.lane.Judging(d)
+		}
 	}
+	judges(judging)
+	defer judges(0) // from there on the queues pass by themselves
 	var replaced []time.Time
 	for {
 		select {
@@ -27,9 +31,7 @@ func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 			return nil
 		case <-t.C:
 		}
-		if fl := q.follower; fl != nil {
-			fl.lane.Judging(judging)
-		}
+		judges(judging)
 		for _, w := range q.queues() {
 			now := q.cfg.Now()
 			hangs := w.inHand(now)
