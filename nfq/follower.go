@@ -57,6 +57,8 @@ type follower struct {
 	edits  []lane.Edit // of the kernel's table, not made yet
 	lost   uint64      // of FastLane.LostTotal, seen so far
 	tally  laneCounters
+
+	complained time.Time // of the kernel's flow table
 }
 
 // laneCounters are guarded by the follower's mutex.
@@ -329,8 +331,8 @@ func (fl *follower) hand(f *flow) {
 // tellOnce logs an error of the kernel's flow table at most once a minute. The flow
 // goes on as it is.
 func (fl *follower) tellOnce(what string, err error) {
-	if now := fl.q.cfg.Now(); fl.panicked.IsZero() || now.Sub(fl.panicked) >= time.Minute {
-		fl.panicked = now
+	if now := fl.q.cfg.Now(); fl.complained.IsZero() || now.Sub(fl.complained) >= time.Minute {
+		fl.complained = now
 		fl.q.cfg.Log.Error("fast lane: "+what, "err", err)
 	}
 }

@@ -28,6 +28,10 @@ const leaseMost = 64
 // known longest makes room.
 const addressesMost = 64
 
+// settleTries bounds how many leases end for the address of another one: if the kernel does not
+// take it then, room is not what it lacks.
+const settleTries = 16
+
 // tokens are what the books need of the lane in the kernel.
 type tokens interface {
 	// Grant adds to what a lease has left, Recall takes all of it back and says
@@ -252,8 +256,8 @@ func (b *leases) settle(l *lease, addr netip.Addr) {
 		b.drop(l.addresses[0])
 		l.addresses = slices.Delete(l.addresses, 0, 1)
 	}
-	for b.kernel.SetSource(addr, l.number) != nil {
-		if !b.evict(l) {
+	for tries := 0; b.kernel.SetSource(addr, l.number) != nil; tries++ {
+		if tries == settleTries || !b.evict(l) {
 			delete(b.sources, addr)
 			return
 		}
