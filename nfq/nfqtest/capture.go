@@ -16,6 +16,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/mailweir/mailweir/nfq/capture"
 )
 
 // Packet is one IP packet of a capture.
@@ -133,7 +135,7 @@ func read(r io.Reader) (*Capture, error) {
 			return c, nil
 		}
 		c.Frames++
-		if ip := IP(uint16(link(info)), data); ip != nil {
+		if ip := capture.IP(uint16(link(info)), data); ip != nil {
 			c.Packets = append(c.Packets, Packet{Frame: c.Frames, Time: info.Timestamp, IP: ip})
 		}
 	}
