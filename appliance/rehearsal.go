@@ -82,11 +82,38 @@ func (r *rehearsal) packet(p *capture.Packet) {
 		r.gov = governor.New(r.cfg.Policy(), p.Time)
 		r.started, r.ticked = true, p.Time
 	}
+	r.advance(p.Time)
 	r.replay.Packet(p.IP, p.Length, p.Time)
 	r.endCut()
+}
+
+// advance lets time pass up to a packet. The running box looks at who comes down the ladder every second, and only who
+// looks often sees each step of it; where nobody is above observe there is nothing to see. In a long silence the looks
+// become rarer, to a thousandth of it.
+func (r *rehearsal) advance(to time.Time) {
+	begun := r.ticked
+	for {
+		at := r.ticked.Add(max(time.Second, r.ticked.Sub(begun)/1000))
+		if !at.Before(to) || !r.above() {
+			break
+		}
+		r.replay.Advance(at)
+		r.tick()
+	}
+	r.replay.Advance(to)
 	if since := r.time().Sub(r.ticked); since >= time.Second || since < 0 {
 		r.tick()
 	}
+}
+
+// above tells whether somebody is above observe.
+func (r *rehearsal) above() bool {
+	for stage, n := range r.gov.Stages() {
+		if stage != governor.StageObserve && n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // tick is what the running box does every second.

@@ -49,16 +49,16 @@ func (r *Replay) Now() time.Time { return r.now }
 // in about the right order.
 const stepBack = time.Minute
 
-// Packet judges an IP packet of length bytes, of which ip may have fewer. Before it, all time-outs up to now take their
-// turn. The times of packets may go back by stepBack; further back, the capture's clock was set.
+// Packet judges an IP packet of length bytes, of which ip may have fewer, after what Advance does.
 func (r *Replay) Packet(ip []byte, length int, now time.Time) {
-	r.advance(now)
+	r.Advance(now)
 	r.one[0] = queued{ip: ip, length: length}
 	r.out = r.w.batch(r.one[:], r.now, r.out)
 }
 
-// advance lets time pass.
-func (r *Replay) advance(to time.Time) {
+// Advance lets time pass: all time-outs up to then take their turn. Time may go back by stepBack; further back, the
+// capture's clock was set.
+func (r *Replay) Advance(to time.Time) {
 	if to.Before(r.now) {
 		if r.now.Sub(to) > stepBack {
 			r.now = to

@@ -20,7 +20,7 @@ const (
 	// maxBlock is the longest block that is taken in: a frame, and what may be said of it.
 	maxBlock = maxFrame + 64<<10
 	// maxInterfaces bounds what is remembered of a section.
-	maxInterfaces = 1 << 16
+	maxInterfaces = 1 << 14
 )
 
 // blocks is a pcapng file as pcapgo's reader gets to see it: sections, interfaces and packets, each with lengths that

@@ -59,6 +59,8 @@ type piece struct {
 	data  []byte
 }
 
+func (q *piece) end() int { return q.start + len(q.data) }
+
 // part is a fragment.
 type part struct {
 	whose
@@ -168,6 +170,9 @@ func part4(ip []byte) part {
 		return p
 	}
 	p.head, p.payload = ip[:header], ip[header:total]
+	if p.more {
+		p.payload = p.payload[:len(p.payload)&^7] // Linux takes what is whole (ip_frag_queue)
+	}
 	return p.checked(header)
 }
 
@@ -197,13 +202,11 @@ func (p part) checked(header int) part {
 // add puts p where it belongs; false: it contradicts what is there.
 func (t *torn) add(p *part) bool {
 	end := p.start + len(p.payload)
-	i, _ := slices.BinarySearchFunc(t.pieces, p.start, func(q piece, start int) int { return q.start - start })
-	if i < len(t.pieces) && t.pieces[i].start == p.start && len(t.pieces[i].data) == len(p.payload) && (p.more || t.total == end) {
-		return true // it came twice
+	i, _ := slices.BinarySearchFunc(t.pieces, p.start, func(q piece, start int) int { return q.end() - start - 1 })
+	if i < len(t.pieces) && t.pieces[i].start < end {
+		return t.has(i, p.start, end)
 	}
 	switch {
-	case i > 0 && t.pieces[i-1].start+len(t.pieces[i-1].data) > p.start, i < len(t.pieces) && t.pieces[i].start < end:
-		return false
 	case t.total >= 0 && (end > t.total || !p.more), len(t.pieces) == maxPieces:
 		return false
 	case !p.more && i < len(t.pieces):
@@ -218,6 +221,17 @@ func (t *torn) add(p *part) bool {
 	t.have += len(p.payload)
 	t.held += len(p.payload) + pieceCost
 	return true
+}
+
+// has tells whether the pieces from i on hold all of start to end: what comes twice, perhaps cut in another way, is no
+// overlap.
+func (t *torn) has(i, start, end int) bool {
+	for ; i < len(t.pieces) && t.pieces[i].start <= start; i++ {
+		if start = t.pieces[i].end(); start >= end {
+			return true
+		}
+	}
+	return false
 }
 
 // join makes the packet: the headers are those of its first fragment. nil: with those it is longer than a packet can be.

@@ -85,7 +85,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		{"lengths that differ", ng().words(6, 40, 0, 0, 0, 0, 0, 0, 0, 44).bytes, nil, 0, "at its end 44"},
 		{"name records", ng().bytes, many((&writer{order: le}).block(4, uint16(1), uint16(9), []byte("\x7f\x00\x00\x01x.y.z"), uint32(0)), 0), size, "-"},
 		{"secrets", ng().bytes, many((&writer{order: le}).block(10, uint32(0x544c534b), uint32(64), make([]byte, 64)), 0), size, "-"},
-		{"interfaces", ng().bytes, many((&writer{order: le}).block(1, uint16(101), uint16(0), uint32(0)), 0), size, "more than 65536 interfaces"},
+		{"interfaces", ng().bytes, many((&writer{order: le}).block(1, uint16(101), uint16(0), uint32(0)), 0), size, "more than 16384 interfaces"},
 		{"interfaces with a long name", ng().bytes, many((&writer{order: le}).block(1, uint16(101), uint16(0), uint32(0), uint16(2), uint16(60_000), make([]byte, 60_000)), 0), size, "-"},
 		{"sections", ng().bytes, many(ng(), 0), size, "-"},
 		{"times in units of 10^-99 s", ng().link(101, 99, 0).bytes, nil, 0, "in units of"},

@@ -49,11 +49,15 @@ func replayCommand(ctx context.Context, c *invocation) error {
 		Loaded: func(cfg *config.Config, table *subscriber.Table) { replayWarnings(c, cfg, table) }}
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
-	var broken error // printing
+	var broken error // printing: nobody reads any more
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	if *asJSON {
 		opt.Session = func(s *appliance.ReplayedSession) {
-			if err := lines.Encode(s); err != nil && broken == nil {
-				broken = err
+			if broken == nil {
+				if broken = lines.Encode(s); broken != nil {
+					stop()
+				}
 			}
 		}
 	}
@@ -63,7 +67,7 @@ func replayCommand(ctx context.Context, c *invocation) error {
 	}
 	switch {
 	case err != nil:
-		return errors.Join(err, out.Flush())
+		return cmp.Or(broken, err, out.Flush())
 	case *asJSON && report.Against != nil:
 		for _, d := range differences(report) {
 			broken = cmp.Or(broken, lines.Encode(differenceLine(&d)))
@@ -138,15 +142,21 @@ func stages(s *appliance.ReplaySubscriber) string {
 
 // lasting is a duration as precisely as people want it.
 func lasting(d time.Duration) string {
+	const day = 24 * time.Hour
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
 	case d < time.Minute:
 		return d.Round(time.Second / 10).String()
+	case d > 4*day:
+		return fmt.Sprintf("%d days", d.Round(day)/day)
 	}
 	text := d.Round(time.Second).String()
-	if text, cut := strings.CutSuffix(text, "m0s"); cut {
-		return strings.TrimSuffix(text+"m", "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(text, "h0")]
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
 }
