@@ -97,7 +97,7 @@ func inPieces(n int) func([]bent) []bent {
 func twice(in []bent) (out []bent) {
 	for i, b := range in {
 		out = append(out, b, b)
-		if i > 0 && in[i-1].tcp && !in[i-1].seg.Flags.Any(packet.SYN|packet.RST) && b.seg.Src == in[i-1].seg.Dst && b.seg.Dst == in[i-1].seg.Src {
+		if i > 0 && b.tcp && !b.seg.Flags.Has(packet.RST) && in[i-1].tcp && !in[i-1].seg.Flags.Any(packet.SYN|packet.RST) && b.seg.Src == in[i-1].seg.Dst && b.seg.Dst == in[i-1].seg.Src {
 			again := in[i-1]
 			again.Time = b.Time
 			out = append(out, again)
@@ -170,8 +170,20 @@ func TestSegmentsDoNotMatterToReplay(t *testing.T) {
 	t.Logf("%d captures with %d sessions bent into %d files", captures, sessions, files)
 }
 
+// withoutStragglers leaves out what is no session: what one end sends again, seconds after both had closed. The flow table
+// has forgotten the session by then, as in the box, and takes data for one found in mid-air; a packet with a FIN, as
+// those of these captures are while they are whole, it takes for none.
+func withoutStragglers(rows []appliance.ReplayedSession) []appliance.ReplayedSession {
+	return slices.DeleteFunc(slices.Clone(rows), func(r appliance.ReplayedSession) bool {
+		return r.Unknown && slices.ContainsFunc(rows, func(o appliance.ReplayedSession) bool {
+			return o.Src == r.Src && o.SPort == r.SPort && o.Dst == r.Dst && o.EndReason == "fin" && o.End.Before(r.Start)
+		})
+	})
+}
+
 func compareRows(t *testing.T, name string, got, want []appliance.ReplayedSession, how string) {
 	t.Helper()
+	got, want = withoutStragglers(got), withoutStragglers(want)
 	if len(got) != len(want) {
 		t.Errorf("%s: %d sessions, want %d", name, len(got), len(want))
 		return
