@@ -75,7 +75,11 @@ func replayCommand(ctx context.Context, c *invocation) error {
 	case !*asJSON:
 		replaySummary(out, report)
 	}
-	return cmp.Or(broken, out.Flush(), report.Damage)
+	var fault error
+	if n := report.Run.Panics; n > 0 {
+		fault = fmt.Errorf("%d packets could not be followed, which is a fault of this program; what else was printed is right", n)
+	}
+	return cmp.Or(broken, out.Flush(), fault, report.Damage)
 }
 
 // replayWarnings tells what of a configuration a replay cannot have.

@@ -169,9 +169,6 @@ func packetNotes(r *appliance.ReplayRun) (lines []string) {
 	if len(counts) > 0 {
 		lines = append(lines, "packets of no session"+list(": ", counts, 0))
 	}
-	if r.Panics > 0 {
-		lines = append(lines, fmt.Sprintf("%d packets could not be followed: a fault of this program", r.Panics))
-	}
 	return lines
 }
 
