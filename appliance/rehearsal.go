@@ -28,6 +28,7 @@ type rehearsal struct {
 
 	started bool
 	ticked  time.Time
+	swept   time.Time                       // when blocked was last looked through
 	running map[string]map[*played]struct{} // sessions that the governor counts, by subscriber
 	cutNow  []cutJob                        // subscribers whose running sessions end, once the packet in hand is through
 	blocked map[netip.Addr]block            // the kernel's set of cut addresses
@@ -125,6 +126,10 @@ func (r *rehearsal) tick() {
 	}
 	r.endCut()
 	r.cases.pending() // nobody saves them
+	if now.Sub(r.swept) < time.Minute {
+		return
+	}
+	r.swept = now
 	for addr, b := range r.blocked {
 		if !now.Before(b.until) {
 			delete(r.blocked, addr)
