@@ -32,6 +32,9 @@ const (
 	kinds
 )
 
+// Words are the kinds as API and metrics say them.
+var Words = [kinds]string{Clear: "clear", StartTLS: "starttls", Implicit: "implicit", Unknown: "unknown"}
+
 // Step is a length of time for which there are counts.
 type Step uint8
 

@@ -27,23 +27,23 @@ type Series struct {
 
 	mu      sync.Mutex      // guards all below, never held over the disk
 	pending map[int64]Count // by minute, what is not in the files yet
+	sum     Count           // of all since Open
 	lost    uint64          // sessions for which there was no room in it
 	written uint64          // bytes
 }
 
-// Open opens the files in dir, or makes them. aside names one that was damaged and has been put aside.
+// Open opens the files in dir, or makes them. aside names one that was damaged and has been put aside. The series is of use
+// also beside an error: it counts, and whatever needs the files tries to open them again.
 func Open(dir string, retention time.Duration, now time.Time) (s *Series, aside []string, err error) {
 	s = &Series{dir: dir, pending: map[int64]Count{}, synced: now}
-	if aside, err = s.open(retention, now); err != nil {
-		return nil, aside, err
+	if aside, err = s.open(retention, now); err == nil {
+		err = s.mend(now)
 	}
-	if err := s.mend(now); err != nil {
-		return nil, aside, errors.Join(err, s.Close())
-	}
-	return s, aside, nil
+	return s, aside, err
 }
 
 func (s *Series) open(retention time.Duration, now time.Time) (all []string, err error) {
+	s.keep = retention
 	for step := range steps {
 		r, aside, err := openRing(filepath.Join(s.dir, files[step]), step, retention, now)
 		if err != nil {
@@ -54,7 +54,6 @@ func (s *Series) open(retention time.Duration, now time.Time) (all []string, err
 		}
 		s.rings[step] = r
 	}
-	s.keep = retention
 	return all, nil
 }
 
@@ -65,10 +64,17 @@ func (s *Series) Use(retention time.Duration, now time.Time) error {
 	if retention == s.keep {
 		return nil
 	}
-	if err := s.close(); err != nil {
-		return err
+	err := s.close()
+	_, more := s.open(retention, now)
+	return errors.Join(err, more)
+}
+
+// there opens the files if they are not. The caller holds s.disk.
+func (s *Series) there(now time.Time) error {
+	if s.rings[Minute] != nil {
+		return nil
 	}
-	_, err := s.open(retention, now)
+	_, err := s.open(s.keep, now)
 	return err
 }
 
@@ -109,6 +115,8 @@ func (s *Series) Add(k Kind, bytes int64, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	begin := Minute.begin(now)
+	s.sum.Sessions[k]++
+	s.sum.Bytes[k] += uint64(max(bytes, 0))
 	c, there := s.pending[begin]
 	if !there && len(s.pending) >= maxPending {
 		s.lost++
@@ -123,6 +131,9 @@ func (s *Series) Add(k Kind, bytes int64, now time.Time) {
 func (s *Series) Flush(now time.Time) error {
 	s.disk.Lock()
 	defer s.disk.Unlock()
+	if err := s.there(now); err != nil {
+		return err
+	}
 	if err := s.flush(Minute.begin(now)); err != nil {
 		return err
 	}
@@ -201,9 +212,19 @@ func (s *Series) sync() (err error) {
 func (s *Series) Close() error {
 	s.disk.Lock()
 	defer s.disk.Unlock()
+	if s.rings[Minute] == nil {
+		return nil
+	}
 	const none = -1 << 62
 	err := s.flush(none)
 	return errors.Join(err, s.sync(), s.close())
+}
+
+// Abandon closes the files as a power cut does.
+func (s *Series) Abandon() error {
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	return s.close()
 }
 
 func (s *Series) close() (err error) {
@@ -214,6 +235,13 @@ func (s *Series) close() (err error) {
 		s.rings[i] = nil
 	}
 	return err
+}
+
+// Sum is everything that was added since Open.
+func (s *Series) Sum() Count {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum
 }
 
 // Lost is how many sessions were not counted, because the disk did not take what waited.
@@ -235,6 +263,9 @@ func (s *Series) Written() uint64 {
 func (s *Series) Points(step Step, from, to time.Time, most int, now time.Time) (points []Point, more time.Time, err error) {
 	s.disk.Lock()
 	defer s.disk.Unlock()
+	if err := s.there(now); err != nil {
+		return nil, time.Time{}, err
+	}
 	if oldest := now.Add(-s.keep); from.Before(oldest) {
 		from = oldest
 	}
@@ -259,9 +290,6 @@ func (s *Series) Points(step Step, from, to time.Time, most int, now time.Time) 
 
 // now is a step with what is not in the files yet. The caller holds s.disk.
 func (s *Series) now(step Step, begin int64) (Count, error) {
-	if s.rings[step] == nil {
-		return Count{}, errors.New("the files are closed")
-	}
 	c, err := s.rings[step].get(begin)
 	if err != nil {
 		return c, err

@@ -111,7 +111,11 @@ func (a *Alarm) Look(s *Series, r Rule, now time.Time) (shift Shift, tell bool, 
 	}
 	var days [weeks * weekDays]Count
 	s.disk.Lock()
+	err = s.there(now)
 	for i := range days {
+		if err != nil {
+			break
+		}
 		if days[i], err = s.now(Day, today-int64(len(days)-i)*86400); err != nil {
 			break
 		}
