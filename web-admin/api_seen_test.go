@@ -11,7 +11,7 @@ import (
 func TestClustersOverTheAPI(t *testing.T) {
 	t.Parallel()
 	box := busyBox()
-	box.cluster = []Cluster{{ID: "K2", JA4: "t13d121000_4d4a3b5e6f70_0123456789ab", LooksLike: "botnet", Began: At(noon), Count: 40}, {ID: "K1", Ended: At(noon), EndReason: "quiet"}}
+	box.cluster = []Cluster{{ID: "K2", JA4: "t13d121000_4d4a3b5e6f70_0123456789ab", LooksLike: "botnet", Began: At(noon), Last: At(noon), Count: 40}, {ID: "K1", Ended: At(noon), EndReason: "quiet"}}
 	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
 	all := read[map[string]any](t, s, "/api/v1/clusters")
 	items := all["items"].([]any)
