@@ -28,8 +28,8 @@ const (
 	postfix = "t13d311100_e8f1e7e78f70_d41ae481755e"
 )
 
-// common are programs as homes and small offices have them, the shares as skewed as they are: the JA4s of Postfix, Exim and OpenSSL's and
-// GnuTLS's versions as they were recorded, of phones and mail programs with the same form.
+// common are programs as homes and small offices may have them, a few of them many and most of them few. The JA4s have the
+// form of real ones; what is said of whose they are, how many have them and how much they send is made up.
 var common = []program{
 	{ja4: "t13d1714h2_5b57614c22b0_7baf387fc6ff", share: 0.45, perDay: 30},
 	{ja4: "t13d2014h2_a09f3c656075_e42f34c56612", share: 0.30, perDay: 24},

@@ -144,10 +144,12 @@ func (b *Book) Top(w Window, most int, now time.Time) View {
 		parts = append(parts, r.parts[at])
 		v.From = r.began[at]
 	}
+	followed := map[netip.Prefix]uint64{} // what the least counters say of the parts that follow it
 	for _, p := range parts {
 		v.Sessions += p.total
 		v.Error += p.least()
 		for _, c := range p.heap {
+			followed[c.network] += p.least()
 			n := sums[c.network]
 			if n == nil {
 				n = &Network{Prefix: c.network}
@@ -158,19 +160,10 @@ func (b *Book) Top(w Window, most int, now time.Time) View {
 			n.Bytes += c.bytes
 		}
 	}
-	for _, p := range parts {
-		least := p.least()
-		if least == 0 {
-			continue
-		}
-		for prefix, n := range sums {
-			if p.of[prefix] == nil { // may have been there so often
-				n.Sessions += least
-				n.Error += least
-			}
-		}
-	}
-	for _, n := range sums {
+	for prefix, n := range sums {
+		unseen := v.Error - followed[prefix] // it may have been in the others so often
+		n.Sessions += unseen
+		n.Error += unseen
 		v.Networks = append(v.Networks, *n)
 	}
 	slices.SortFunc(v.Networks, func(x, y Network) int {
