@@ -164,8 +164,9 @@ func (fl *follower) takeCopy(c *lane.Copy) {
 	fl.copy = nil
 }
 
-// settle takes back what is left of the lease of client's holder and judges the
-// sessions that have begun with it, so that the next Open knows of all of them.
+// settle takes back what is left of the lease of client's holder and reads all copies, so
+// that the next Open knows of every session that has begun with it and of what those under
+// way have done. Who has no lease has nothing in the lane.
 func (fl *follower) settle(client netip.Addr) {
 	if fl.leases.recall(fl.lessor.Holder(client)) {
 		fl.catchUp()

@@ -257,6 +257,35 @@ func TestSessionsBeginUnasked(t *testing.T) {
 	}
 }
 
+// Who waits for a verdict is judged after all that his sessions in the lane have done, also when nothing of his lease is
+// left to be taken back.
+func TestWhatWasDoneUnaskedIsKnownToTheNextOpen(t *testing.T) {
+	b := newTwoLanes(t, 1)
+	b.send(newTalk(4000).syn())
+	running := newTalk(4001)
+	if way := b.send(running.syn()); way != "fast" {
+		t.Fatalf("the second session went by the way %s", way)
+	}
+	b.read()
+	b.lessor.allowed = 0
+	b.send(newTalk(4002).syn())
+	b.send(newTalk(4003).syn())
+	known := -1
+	b.lessor.opening = func(Flow) Opening {
+		known = 0
+		for _, e := range b.lessor.events {
+			if e.Kind == session.Message {
+				known++
+			}
+		}
+		return Opening{}
+	}
+	b.send(append(running.envelope(), running.say("text\r\n.\r\n"), running.reply("250 taken\r\n"))...)
+	if way := b.send(newTalk(4004).syn()); way != "queue" || known != 1 {
+		t.Errorf("by the way %s, %d messages were known, want the queue and 1", way, known)
+	}
+}
+
 // A reply that is to be held, in the middle of a session that began unasked: the flow
 // goes to the queue with all that is known of it.
 func TestAFlowIsHandedOver(t *testing.T) {

@@ -99,18 +99,19 @@ func (b *leases) numbered(number uint32) *lease {
 // low tells whether lease number is due to be asked for again.
 func (b *leases) low(number uint32) bool { return b.kernel.Tokens(number) < leaseMost/2 }
 
-// recall takes back what the kernel has left of holder's lease. It is true when
-// SYNs used some of it whose copies were not read yet: these sessions have begun, and
-// must be judged before another one is.
-func (b *leases) recall(holder string) (unread bool) {
+// recall takes back what the kernel has left of holder's lease. It is false when there is
+// none, and never was.
+func (b *leases) recall(holder string) (has bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.holders[holder]
-	if l == nil || l.given == 0 {
+	if l == nil {
 		return false
 	}
-	l.given -= b.kernel.Recall(l.number)
-	return l.given > 0
+	if l.given != 0 {
+		l.given -= b.kernel.Recall(l.number)
+	}
+	return true
 }
 
 // recallNumber is recall by number.
