@@ -139,6 +139,7 @@ func (c *Clusters) begin(p *print, f found, now time.Time) Change {
 		}
 	}
 	k.Sessions, k.Messages = f.sessions, f.messages
+	k.names(p.ja3)
 	for i := range k.Where {
 		k.Where[i] = p.spans[f.horizon][0].Where[i] | p.spans[f.horizon][1].Where[i]
 	}

@@ -12,6 +12,7 @@ type print struct {
 	who    [2]sketch         // subscribers, this week and last
 	spans  [horizons][2]span // this one and the one before
 	orders uint64            // one bit for each JA3, more or less
+	ja3    string            // the last one
 	since  time.Duration     // age at its first session
 	lines  int               // subscribers that ever came to it while it was known
 
@@ -160,6 +161,7 @@ func (p *print) see(s Sighting, to, order uint64, comes bool) {
 	}
 	if s.JA3 != "" {
 		p.orders |= 1 << (order % 64)
+		p.ja3 = s.JA3
 	}
 }
 

@@ -74,7 +74,7 @@ func (c *Clusters) weigh(p *print, h int) found {
 	case per > 3:
 		f.little = -1
 	}
-	f.usual = -8 * f.share
+	f.usual = 0 - 8*f.share // not a negative zero
 	f.total = f.rarity + f.coincidence + f.spread + f.little + f.usual
 	return f
 }

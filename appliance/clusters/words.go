@@ -34,7 +34,11 @@ func (k *card) doubts() []string {
 		doubts = append(doubts, "They all go to the same few networks, as phones and mail programs do, and bots do not.")
 	}
 	if k.Learnt < 14 {
-		doubts = append(doubts, fmt.Sprintf("The box had learnt for %d days what is common here; what is used less often than that is new to it.", k.Learnt))
+		days := "a day"
+		if k.Learnt != 1 {
+			days = fmt.Sprintf("%d days", k.Learnt)
+		}
+		doubts = append(doubts, "The box had learnt for "+days+" what is common here; what is used less often than that is new to it.")
 	}
 	if k.Shuffles {
 		doubts = append(doubts, "This client sends its extensions in another order each time, so JA3 does not group it; browsers do that too.")
