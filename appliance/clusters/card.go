@@ -68,7 +68,8 @@ type card struct {
 	LastAge            time.Duration
 	Reason             string
 	Sessions, Messages int
-	Who, Where         sketch
+	Who                who
+	Where              sketch
 	Told               int // subscribers, when last told
 	Bits               float64
 	Weights            []Weight
@@ -112,7 +113,7 @@ func (c *Clusters) judge(p *print, now time.Time) (Change, bool) {
 	case k.runs():
 		k.LastAge = c.clock.age
 		k.Shuffles = p.shuffles()
-		if count(k.Who) >= 2*k.Told-k.Told/10-1 && c.view(k).Subscribers >= 2*k.Told {
+		if countWho(k.Who) >= 2*k.Told-k.Told/10-1 && c.view(k).Subscribers >= 2*k.Told {
 			return c.tell(k, p, Grew), true
 		}
 		return Change{}, false
@@ -132,7 +133,7 @@ func (c *Clusters) judge(p *print, now time.Time) (Change, bool) {
 // begin makes a card for those who came within the horizon, and for who comes from now on.
 func (c *Clusters) begin(p *print, f found, now time.Time) Change {
 	c.cardNo++
-	k := &card{No: c.cardNo, JA4: p.ja4, Began: now, Last: now, LastAge: c.clock.age, Shuffles: p.shuffles(), Who: newSketch(whoBits), Where: newSketch(whereBits)}
+	k := &card{No: c.cardNo, JA4: p.ja4, Began: now, Last: now, LastAge: c.clock.age, Shuffles: p.shuffles(), Who: newWho(), Where: newSketch(whereBits)}
 	for _, m := range p.members {
 		if c.clock.age-m.since <= f.within() {
 			k.Who.add(hash(c.key, m.subscriber))
@@ -215,7 +216,7 @@ func abs(n int) int { return max(n, -n) }
 func (c *Clusters) view(k *card) Card {
 	v := Card{
 		ID: fmt.Sprintf("K%d", k.No), JA4: k.JA4, JA3: slices.Clone(k.JA3), Shuffles: k.Shuffles, Looks: k.Looks,
-		Began: k.Began, Last: k.Last, Ended: k.Ended, Reason: k.Reason, Subscribers: count(k.Who), Sessions: k.Sessions, Messages: k.Messages,
+		Began: k.Began, Last: k.Last, Ended: k.Ended, Reason: k.Reason, Subscribers: countWho(k.Who), Sessions: k.Sessions, Messages: k.Messages,
 		Networks: count(k.Where), Bits: k.Bits, Weights: slices.Clone(k.Weights), Members: k.members,
 	}
 	if p := c.prints[k.JA4]; p != nil && k.runs() {

@@ -218,7 +218,7 @@ func (c *Clusters) turn(now time.Time) {
 		clear(c.pairs[0])
 		for _, p := range c.prints {
 			p.who[1], p.who[0] = p.who[0], p.who[1]
-			clear(p.who[0])
+			clear(p.who[0].Bits)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // print is what is known of one JA4.
 type print struct {
 	ja4    string
-	who    [2]sketch         // subscribers, this week and last
+	who    [2]who            // subscribers, this week and last
 	spans  [horizons][2]span // this one and the one before
 	orders uint64            // one bit for each JA3, more or less
 	ja3    string            // the last one
@@ -55,7 +55,7 @@ func (c *Clusters) print(ja4 string) *print {
 		if c.fresh.Len() == maxFresh {
 			c.forget(c.fresh)
 		}
-		p = &print{ja4: ja4, who: [2]sketch{newSketch(whoBits), newSketch(whoBits)}, since: c.clock.age}
+		p = &print{ja4: ja4, who: [2]who{newWho(), newWho()}, since: c.clock.age}
 		for h := range p.spans {
 			p.spans[h] = [2]span{newSpan(), newSpan()}
 		}

@@ -25,7 +25,7 @@ type saved struct {
 
 type savedPrint struct {
 	JA4     string
-	Who     [2]sketch
+	Who     [2]who
 	Spans   [horizons][2]span
 	Orders  uint64
 	Since   time.Duration
@@ -112,14 +112,14 @@ func Load(cfg Config, b []byte) (*Clusters, error) {
 	for _, one := range s.Cards {
 		k := one.Card
 		k.members = one.Members
-		if !sized(whoBits, k.Who) || !sized(whereBits, k.Where) {
+		if !sized(whoBits, k.Who.Bits) || !sized(whereBits, k.Where) {
 			return nil, errors.New("a sketch has another size")
 		}
 		cards[k.No] = &k
 		c.cards = append(c.cards, &k)
 	}
 	for _, one := range s.Prints {
-		if !sized(whoBits, one.Who[:]...) {
+		if !sized(whoBits, one.Who[0].Bits, one.Who[1].Bits) {
 			return nil, errors.New("a sketch has another size")
 		}
 		for h := range one.Spans {

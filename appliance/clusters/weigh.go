@@ -53,7 +53,7 @@ func (c *Clusters) weigh(p *print, h int) found {
 	if f.came == 0 {
 		return f
 	}
-	f.had = max(count(p.who[:]...)-f.came, 0)
+	f.had = max(countWho(p.who[:]...)-f.came, 0)
 	f.lines = max(count(c.lines[:]...)-c.came[h][0]-c.came[h][1], 0)
 	for _, m := range p.members {
 		if m.known && c.clock.age-m.since <= 2*spans[h] {
