@@ -240,6 +240,11 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 	if len(prints) < 6 || prints[""] > 0 {
 		t.Errorf("%d different prints", len(prints))
 	}
+	var d webadmin.Destinations
+	await(t, 10*time.Second, "all that homes usually do to be counted", func() bool {
+		b.get("/destinations?window=1h", &d)
+		return int64(d.Sessions) == b.status().Sessions.Total
+	})
 	check(t, b.cmd.Process.Signal(syscall.SIGUSR1)) // a day later
 	await(t, 10*time.Second, "what is common to be known", func() bool { return !b.status().Clusters.Learning })
 
@@ -263,7 +268,6 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 	})
 	t.Logf("after %v, %.1f bits: %s", ms(time.Since(begin)), k.Bits, k.Why)
 	await(t, 30*time.Second, "all that was sent", func() bool {
-		var d webadmin.Destinations
 		b.get("/destinations?window=1h", &d)
 		return d.Sessions == bots*each+40
 	})
