@@ -44,8 +44,8 @@ type member struct {
 	First, Last time.Time
 	Sessions    int
 	Messages    int
-	where       uint64 // networks, as a sketch of 64 bits
-	known       bool   // it had another print before
+	where       [4]uint64 // networks, as a sketch of 256 bits
+	known       bool      // it had another print before
 }
 
 // print is that of ja4, made if need be and put in front of its list.
@@ -185,16 +185,17 @@ func (p *print) turn(h int) {
 
 // see counts a session and tells whether it is the first to its network.
 func (m *member) see(s Sighting, to uint64, now time.Time) (first bool) {
-	first = m.where&(1<<(to%64)) == 0
+	where := sketch(m.where[:])
+	first = !where.has(to)
+	where.add(to)
 	m.Last = now
 	m.Sessions++
 	m.Messages += max(s.Messages, 0)
-	m.where |= 1 << (to % 64)
 	return first
 }
 
 // networks is how many networks a member sent to, about.
-func (m *member) networks() int { return count(sketch{m.where}) }
+func (m *member) networks() int { return count(sketch(m.where[:])) }
 
 // shuffles tells whether the client sends its extensions in another order each time.
 func (p *print) shuffles() bool { return bits.OnesCount64(p.orders) > 8 }

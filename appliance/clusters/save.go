@@ -41,7 +41,7 @@ type savedMember struct {
 	Since              time.Duration
 	First, Last        time.Time
 	Sessions, Messages int
-	Where              uint64
+	Where              [4]uint64
 	Known              bool
 }
 
