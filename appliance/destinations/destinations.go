@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// Counters is how many networks each part follows. All parts together take 3 MB when all are full.
+// Counters is how many networks each part follows. All parts together take 5 MB when all are full.
 const Counters = 512
 
 // Window is one of the windows that are kept.

@@ -229,6 +229,11 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 		return func() bool { return b.status().Sessions.Total >= n && b.status().Sessions.Open == 0 }
 	}
 	await(t, 60*time.Second, "the end of what homes usually do", sessions(homes+4))
+	var d webadmin.Destinations
+	await(t, 10*time.Second, "all that homes usually do to be counted", func() bool {
+		b.get("/destinations?window=1h", &d)
+		return int64(d.Sessions) == b.status().Sessions.Total
+	})
 	prints := map[string]int{}
 	for _, r := range b.records("kind=SESSION&limit=1000") {
 		prints[param(r.Line, "ja4")]++
@@ -240,11 +245,6 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 	if len(prints) < 6 || prints[""] > 0 {
 		t.Errorf("%d different prints", len(prints))
 	}
-	var d webadmin.Destinations
-	await(t, 10*time.Second, "all that homes usually do to be counted", func() bool {
-		b.get("/destinations?window=1h", &d)
-		return int64(d.Sessions) == b.status().Sessions.Total
-	})
 	check(t, b.cmd.Process.Signal(syscall.SIGUSR1)) // a day later
 	await(t, 10*time.Second, "what is common to be known", func() bool { return !b.status().Clusters.Learning })
 
@@ -299,6 +299,11 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 	}
 	if st := b.status(); st.Clusters.Botnets != 1 || st.Acted != 0 || !slices.ContainsFunc(st.Problems, func(p webadmin.Problem) bool { return strings.HasPrefix(p.What, "Cluster K1") }) {
 		t.Errorf("acted %d, %+v, %+v", st.Acted, st.Clusters, st.Problems)
+	}
+	for _, want := range []string{`mailweir_clusters{looks_like="botnet"} 1`, fmt.Sprintf(`mailweir_sessions_ended_total{tls="starttls"} %d`, b.status().Sessions.Total), "mailweir_sightings_lost_total 0"} {
+		if !strings.Contains(b.metrics(), want+"\n") {
+			t.Errorf("the metrics lack %s", want)
+		}
 	}
 	b.seesNetworks(int(b.status().Sessions.Total), bots*each)
 	time.Sleep(2 * time.Second) // a card that began is saved within one
