@@ -18,14 +18,14 @@
 // # What it cannot see
 //
 // A botnet with a print that is common here, one that was there before the box began to learn, one with fewer subscribers
-// than Config.Subscribers, one that chooses other ciphers each time, and one that grows by less than that in a day. Nor does it know which
-// subscribers belong together: the lines of one customer count apart.
+// than Config.Subscribers, one that chooses other ciphers each time, and one that grows by less than that in a day. Nor is
+// it known which subscribers belong together: the lines of one customer count apart.
 //
 // # Memory and time
 //
-// At most 3072 prints are known, each in 1.2 KB, and 8192 memberships, beside 0.5 MB for who sent where, 8 MB in all; who was seen longest ago makes room, and prints that
-// only one subscriber ever had only push out each other. All spans are of time that the box ran: neither a clock that is
-// set nor a week without power makes what was learnt old.
+// At most 3072 prints are known, each in 1.2 KB, and 8192 memberships, beside 0.5 MB for who sent where: 8 MB in all. Who
+// was seen longest ago makes room, and prints that only one subscriber ever had only push out each other. All spans are of
+// time that the box ran: neither a clock that is set nor a week without power makes what was learnt old.
 package clusters
 
 import (
