@@ -27,6 +27,7 @@ type judge struct {
 	traffic *traffic
 	cases   *casebook
 	book    *sources.Book
+	seen    *sightings // nil: nobody looks at what all do
 	now     func() time.Time
 
 	rules atomic.Pointer[rules]
@@ -273,6 +274,9 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 	}
 	if cameAbout(s) {
 		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.Messages}, now)
+		if j.seen != nil {
+			j.seen.add(sightingOf(v, j.rules.Load().destination(f.Server.Addr()), &s))
+		}
 	}
 	j.traffic.ended(s.Facts, now)
 	j.say(records.Session(sessionFacts(f, v, s)))

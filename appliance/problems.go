@@ -82,6 +82,7 @@ func (a *Appliance) problems() []webadmin.Problem {
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)
 	found = append(found, shortHistory(a.who.Stats(), a.now())...)
+	found = append(found, a.observer.problems()...)
 	for _, c := range a.crowds() {
 		found = append(found, webadmin.Problem{
 			What:    address(c.Prefix) + " looks like many senders behind one address: " + c.Crowd + ".",
