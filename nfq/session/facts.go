@@ -85,12 +85,13 @@ type Facts struct {
 	SNI            string // safe to log, see tlshello
 	JA4, JA3       string
 	Handshake      Handshake
+	Resumed        bool   // the handshake went on from one of before: an abbreviated one, or one by a pre-shared key
 	Alert          string // name of a readable alert (RFC 8446 section 6)
 	HandshakeBytes int64  // TLS record bytes of both directions from the ClientHello until the handshake was decided
 
 	Messages   int // accepted by the server in clear, for certain
-	MessagesLo int // at least so many: Messages
-	MessagesHi int // at most so many; -1: no bound is known (inside TLS, mid-air, not SMTP)
+	MessagesLo int // at least so many: Messages, and an estimate inside TLS
+	MessagesHi int // at most so many; -1: no bound is known (mid-air, not SMTP, TLS that could not be followed)
 	Recipients int // accepted RCPT of the accepted messages, as far as they are certain
 	Rejected   int // 4xx and 5xx replies to MAIL, RCPT, DATA, BDAT or an end of data
 

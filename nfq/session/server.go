@@ -2,6 +2,7 @@ package session
 
 // server is the dialogue's server side.
 type server struct {
+	pos      int64 // offset of the byte to read next
 	line     line
 	partial  bool // the line began in a hole: if it does not look like a reply, that is no surprise
 	startTLS bool // the reply being read lists STARTTLS
@@ -55,9 +56,13 @@ func (t *Tracker) serverBytes(p []byte) {
 			}
 			t.tlsBytes(Down, p)
 			return
+		case inSeal:
+			t.sealedBytes(t.server.pos, p)
+			return
 		}
 		n, whole := l.feed(p)
 		p = p[n:]
+		t.server.pos += int64(n)
 		if t.mode == undecided && !t.server.partial && (whole || l.n >= 3) {
 			if _, _, ok := replyLine(l.text()); !ok {
 				t.facts.Unknown = true

@@ -100,6 +100,10 @@ func (t *Tracker) serverHole(n int64) {
 		t.tlsHole(Down, n)
 		return
 	}
+	if t.mode == inSeal {
+		t.sealedHole(n)
+		return
+	}
 	s.partial, s.startTLS = true, false
 	s.line.reset()
 	s.maybe += hidden(n, s.waiting.finals())
