@@ -79,6 +79,7 @@ func name(names []string, i int) string {
 type Facts struct {
 	Start, End time.Time // first segment; last segment, or the time given to Tracker.End
 
+	Extended       bool // the server answered EHLO in clear with a list: STARTTLS is in it, or is not offered
 	StartTLS       StartTLS
 	TLS            TLS
 	TLSVersion     string // "TLS1.3" ...: the server's choice where its ServerHello was readable, else the highest offered

@@ -104,7 +104,7 @@ func (t *Tracker) serverHole(n int64) {
 		t.sealedHole(n)
 		return
 	}
-	s.partial, s.startTLS = true, false
+	s.partial, s.startTLS, s.list = true, false, false
 	s.line.reset()
 	s.maybe += hidden(n, s.waiting.finals())
 	sent := s.waiting.find(endOfData) >= 0
