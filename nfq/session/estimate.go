@@ -16,9 +16,9 @@ type estimate struct {
 	begun bool   // open is in use
 	acked int64  // client bytes that the server acknowledged with the flight in hand
 
-	over     bool // the session ended in order: nothing is under way
-	told     int  // messages that were told of
-	implicit bool // the greeting is inside TLS, too
+	over bool // the session ended in order: nothing is under way
+	told int  // messages that were told of
+
 }
 
 const (
@@ -73,9 +73,7 @@ const (
 type habits uint16
 
 const (
-	waited     habits = 1 << iota // a flight went before the answer to EHLO
-	waitedMore                    // another one
-	usedData                      // a message came by DATA
+	usedData   habits = 1 << iota // a message came by DATA
 	usedChunks                    // a message came by BDAT
 	stepwise                      // MAIL came alone
 	grouped                       // MAIL came with other commands
@@ -85,9 +83,9 @@ const (
 	irregular                     // the sizes of the client's records say nothing
 )
 
-// begin starts anew, acked being what the server has acknowledged of the client's bytes.
-func (e *estimate) begin(f framing, acked int64, implicit bool) {
-	*e = estimate{framing: f, acked: acked, implicit: implicit, n: 1}
+// begin starts anew, acked being where the client's part of the handshake ends.
+func (e *estimate) begin(f framing, acked int64) {
+	*e = estimate{framing: f, acked: acked, n: 1}
 }
 
 // record takes a record of the server with n bytes of body; ack says how many of the client's
@@ -126,7 +124,7 @@ func (e *estimate) settle() {
 func (e *estimate) take(f *flight) {
 	m := movers.Get().(*mover)
 	defer movers.Put(m)
-	m.framing, m.implicit, m.to.n = e.framing, e.implicit, 0
+	m.framing, m.to.n = e.framing, 0
 	m.measure(f)
 	for i := range e.guesses[:e.n] {
 		m.plainly = e.guesses[i]
@@ -219,9 +217,7 @@ func (e *estimate) end(byServer, inOrder bool) {
 	e.over = true
 	for i := range e.guesses[:e.n] {
 		g := &e.guesses[i]
-		if g.cost += endCost[g.at]; g.at == atSpurned {
-			g.cost += int32(g.grudge)
-		}
+		g.cost += endCost[g.at]
 		if byServer && g.at != atQuit {
 			g.cost += 5
 		}

@@ -91,7 +91,8 @@ func (m *mover) groups(b beginning) {
 	case withContent:
 		after := group{}.and(finalSpan)
 		c := contents(m.most)
-		if int64(m.flight.down) >= 2*usualReply {
+		v := &voices[m.from.voice]
+		if m.flight.down >= 2*usualReply && (m.from.voice == 0 || v.takesLeave(m.flight.down, m.flight.slack)) {
 			m.message(atQuit, usedData, m.finalOf(quitSpan), sum(c, 2, m.fits(after.and(quitSpan), 0)))
 			m.message(atIdle, usedData, m.finalOf(rsetSpan), sum(c, 5, m.fits(after.and(rsetSpan), 0)))
 		}

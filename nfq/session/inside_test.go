@@ -26,7 +26,7 @@ var wordings = []wording{
 		final: "250 2.0.0 Ok: queued as 4F2%i1B\n", chunk: "250 2.0.0 Ok: 1000 bytes\n", rset: "250 2.0.0 Ok\n", quit: "221 2.0.0 Bye\n", no: "554 5.5.1 Error: no valid recipients\n", vrfy: "252 2.0.0 %a\n", whole: true, chunking: true},
 	{name: "Exim", ehlo: "250-mx2.example.net Hello client.example [192.0.2.1]\n250-SIZE 52428800\n250-8BITMIME\n250-PIPELINING\n250-CHUNKING\n250-PRDR\n250 HELP\n",
 		mail: "250 OK\n", rcpt: "250 Accepted\n", refused: "550 Unrouteable address\n", data: "354 Enter message, ending with \".\" on a line by itself\n",
-		final: "250 OK id=1r8Xyz-00%i-1A\n", chunk: "250 1000 byte chunk\n", rset: "250 Reset OK\n", quit: "221 mx2.example.net closing connection\n", no: "503 Valid RCPT command must precede DATA\n", vrfy: "252 Administrative prohibition\n", chunking: true},
+		final: "250 OK id=1r8Xyz-%i-1A\n", chunk: "250 1000 byte chunk\n", rset: "250 Reset OK\n", quit: "221 mx2.example.net closing connection\n", no: "503 Valid RCPT command must precede DATA\n", vrfy: "252 Administrative prohibition\n", chunking: true},
 	{name: "OpenSMTPD", ehlo: "250-mx3.example.net Hello client.example [192.0.2.1], pleased to meet you\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n250-SIZE 36700160\n250-DSN\n250 HELP\n",
 		mail: "250 2.0.0 Ok\n", rcpt: "250 2.1.5 Destination address valid: Recipient ok\n", refused: "550 Invalid recipient: <%a>\n", data: "354 Enter mail, end with \".\" on a line by itself\n",
 		final: "250 2.0.0 a1%i Message accepted for delivery\n", rset: "250 2.0.0 Reset state\n", quit: "221 2.0.0 Bye\n", no: "503 5.5.1 Invalid command: No recipient specified\n", vrfy: "252 5.5.1 Invalid command: VRFY unimplemented\n", noPipelining: true},

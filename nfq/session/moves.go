@@ -6,11 +6,10 @@ import "sync"
 
 // mover makes the guesses that can follow one guess.
 type mover struct {
-	framing  framing
-	implicit bool
-	flight   flight
-	from     *guess // one of those below
-	to       estimate
+	framing framing
+	flight  flight
+	from    *guess // one of those below
+	to      estimate
 
 	least, most int64 // the client's plaintext if it is one record
 	record      int64 // bytes that a record adds to its plaintext, at most
@@ -140,36 +139,18 @@ func (m *mover) other() {
 	m.add(at, sum(m.size(otherSize), m.unheard(anyReply)))
 }
 
-// start: the greeting, session tickets, and the answer to EHLO.
+// start: the greeting and session tickets, to nothing that the client has said, and the answer to EHLO.
 func (m *mover) start() {
-	g := *m.from
-	cost := graded(int64(m.flight.down), anyReply)
-	switch {
-	case g.habits&waited == 0:
-		g.habits |= waited
-		if m.flight.down < 60 && !m.implicit {
-			cost += 4 // no session ticket is so small
-		}
-	case m.implicit && g.habits&waitedMore == 0:
-		g.habits |= waitedMore
-	default:
-		cost += 6
+	cost := m.unheard(anyReply)
+	if m.flight.up == 0 {
+		m.add(atStart, 0)
+		return
 	}
-	m.put(g, atStart, cost)
-
-	g = *m.from
-	g.habits &^= waited | waitedMore
-	cost = graded(int64(m.flight.down), anyReply)
+	m.add(atStart, sum(cost, 6))
 	if m.flight.down < 40 {
 		cost++
 	}
-	switch waited := m.from.habits & waited; {
-	case waited != 0:
-		cost = sum(cost, m.size(helloSize))
-	case m.implicit:
-		cost += 4
-	}
-	m.put(g, atIdle, cost)
+	m.add(atIdle, sum(cost, m.size(helloSize)))
 }
 
 // idle: no envelope is begun.
@@ -344,7 +325,10 @@ func (m *mover) final(g *guess, reply int, chunks bool) (taken, refused, grudge 
 	case g.voice != 0 && v.same && known && !like && !chunks:
 		return 4, 1, 3
 	case g.voice != 0:
-		return min(taken, 2), 5, 11
+		if refused = 7; g.spurned.last != 0 {
+			refused += 2
+		}
+		return min(taken, 2), refused, 11
 	case near:
 		return taken, 5, 8
 	case known:

@@ -21,7 +21,7 @@ func (t *Tracker) seal() {
 	h := t.tls
 	s := seals.Get().(*sealed)
 	*s = sealed{records: h.side[Down]}
-	s.estimate.begin(framingOf(h.version, h.suite), t.acked, t.facts.TLS == TLSImplicit)
+	s.estimate.begin(framingOf(h.version, h.suite), h.end)
 	t.forgetClear()
 	t.up.drop()
 	t.mode, t.tls, t.sealed = inSeal, nil, s

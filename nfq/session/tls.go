@@ -50,6 +50,7 @@ type handshake struct {
 	garbled bool   // ... and what the client says is not TLS, or not whole: the server will tell what it is
 	version uint16 // the server's choice, 0: not known yet
 	suite   uint16 // the same
+	end     int64  // offset behind the client's last record
 	message []byte // start of the server's handshake record
 }
 
@@ -136,6 +137,9 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 	h.heard = h.heard || dir == Down
 	r := &h.side[dir]
 	off := t.server.pos
+	if dir == Up {
+		off = t.client.pos
+	}
 	for len(p) > 0 && t.mode == inTLS && !(h.garbled && dir == Up) {
 		n := min(r.left, len(p))
 		if r.left == 0 {
@@ -149,6 +153,9 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		}
 		if t.mode != inTLS || h.garbled && dir == Up {
 			return
+		}
+		if dir == Up {
+			h.end = off
 		}
 		if r.left == 0 {
 			r.have += n

@@ -7,6 +7,7 @@ type voice struct {
 	finalLeast, finalMost   int
 	chunkedLeast, chunkMost int  // the final reply after BDAT
 	quitLeast, quitMost     int  // to QUIT
+	step                    int  // the final reply has finalLeast bytes, or so many more, or twice so many more ...
 	same                    bool // the final reply is of one length in a session
 }
 
@@ -14,16 +15,16 @@ type voice struct {
 var voices = [...]voice{
 	{},
 	// "250 2.1.0 Ok", "250 2.1.5 Ok", "354 End data with <CR><LF>.<CR><LF>", "250 2.0.0 Ok: queued as 4XYZ"
-	{mail: 14, rcpt: 14, data: 37, finalLeast: 34, finalMost: 43, chunkedLeast: 34, chunkMost: 43, quitLeast: 15, quitMost: 15, same: true}, // Postfix
+	{mail: 14, rcpt: 14, data: 37, finalLeast: 34, finalMost: 43, chunkedLeast: 34, chunkMost: 43, quitLeast: 15, quitMost: 15, step: 1, same: true}, // Postfix
 	// "250 OK", "250 Accepted", `354 Enter message, ending with "." on a line by itself`,
 	// "250 OK id=1r8Xyz-000abc-1A" (since 4.97 with seven more); after BDAT behind "250- 123 byte chunk, total 123"
-	{mail: 8, rcpt: 14, data: 56, finalLeast: 28, finalMost: 35, chunkedLeast: 28, chunkMost: 88, quitLeast: 26, quitMost: 60, same: true}, // Exim
+	{mail: 8, rcpt: 14, data: 56, finalLeast: 28, finalMost: 35, chunkedLeast: 28, chunkMost: 88, quitLeast: 26, quitMost: 60, step: 7, same: true}, // Exim
 	// "250 2.0.0 Ok", "250 2.1.5 Destination address valid: Recipient ok", `354 Enter mail, end with "." on a line by itself`,
 	// "250 2.0.0 c7b8ab4a Message accepted for delivery"
-	{mail: 14, rcpt: 51, data: 50, finalLeast: 50, finalMost: 50, quitLeast: 15, quitMost: 15, same: true}, // OpenSMTPD
+	{mail: 14, rcpt: 51, data: 50, finalLeast: 50, finalMost: 50, quitLeast: 15, quitMost: 15, step: 1, same: true}, // OpenSMTPD
 	// "250 2.1.0 Sender OK", "250 2.1.5 Recipient OK", "354 Start mail input; end with <CRLF>.<CRLF>",
 	// "250 2.6.0 <id@host> [InternalId=..., Hostname=...] 1234 bytes in 0.1, 12.3 KB/sec Queued mail for delivery"
-	{mail: 21, rcpt: 24, data: 46, finalLeast: 100, finalMost: 400, chunkedLeast: 100, chunkMost: 400, quitLeast: 48, quitMost: 48}, // Exchange
+	{mail: 21, rcpt: 24, data: 46, finalLeast: 100, finalMost: 400, chunkedLeast: 100, chunkMost: 400, quitLeast: 48, quitMost: 48, step: 1}, // Exchange
 }
 
 // voiceOf gives the index of the voice that answers with these lengths.
@@ -52,7 +53,7 @@ func (v *voice) accepts(n, slack int, chunks bool) bool {
 	if chunks && v.chunkMost > 0 {
 		return n >= v.chunkedLeast && n-slack <= v.chunkMost
 	}
-	return n >= v.finalLeast && n-slack <= v.finalMost
+	return n >= v.finalLeast && n-slack <= v.finalMost && (slack > 0 || (n-v.finalLeast)%v.step == 0)
 }
 
 // takesLeave reports whether n bytes are a final reply that takes a message, and one to QUIT behind it.
