@@ -48,3 +48,27 @@ func TestInsideCostsNothing(t *testing.T) {
 		t.Errorf("a session inside TLS takes %d bytes more", size)
 	}
 }
+
+// BenchmarkInside is what a packet of the server costs inside TLS, one answer in it: five messages a session.
+func BenchmarkInside(b *testing.B) {
+	story := insideStories()[0]
+	var steps []step
+	for _, st := range story.talk.steps {
+		if steered(ReleaseUp, &st) || len(steps) < 20 {
+			steps = append(steps, st)
+		}
+	}
+	tr := New(Options{})
+	var events []Event
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		if n%len(steps) == 0 {
+			tr.End(EndTimeout, time.Time{})
+			tr.Reset(Options{})
+		}
+		st := &steps[n%len(steps)]
+		events = tr.Segment(st.dir, &st.seg, st.time, events[:0])
+		n++
+	}
+}

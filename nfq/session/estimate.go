@@ -45,11 +45,11 @@ type guess struct {
 	at       stand
 	habits   habits
 
-	mail, rcpt, data, no, final, spurned, chunk, rset kind
-	grudge                                            uint8 // what it costs at atSpurned that no RSET follows
-	voice                                             uint8 // whose words they are
-	group                                             kind  // of envelopes that were answered in one record
-	mailEcho, rcptEcho                                echo
+	mail, rcpt, data, no, final, spurned, chunk, rset, said kind
+	grudge                                                  uint8 // what it costs at atSpurned that no RSET follows
+	voice                                                   uint8 // whose words they are
+	group                                                   kind  // of envelopes that were answered in one record
+	mailEcho, rcptEcho                                      echo
 }
 
 // stand is where the dialogue stands after a flight.

@@ -82,6 +82,9 @@ const (
 
 // groups adds the guesses that the flight is a group of commands.
 func (m *mover) groups(b beginning) {
+	if m.most < rcptLeast && b != withContent {
+		return
+	}
 	switch b {
 	case withMail:
 		m.envelopes(group{}, false, true, 0)
@@ -115,7 +118,7 @@ func (m *mover) finalOf(behind span) int {
 // envelopes: what is in g, MAIL if it is with, RCPT once or more, and perhaps DATA or a BDAT
 // with all of the message. With ended the group begins with the end of a message.
 func (m *mover) envelopes(g group, ended, mail bool, cost int32) {
-	if cost >= never {
+	if m.from.cost+cost > m.limit {
 		return
 	}
 	was, from := m.from, &m.ended
@@ -180,6 +183,9 @@ func (m *mover) voice(g *guess, mail bool, k int64) uint8 {
 
 // chunkGroup: the message is in the flight, too.
 func (m *mover) chunkGroup(g group, mail bool) {
+	if m.from.cost > m.limit {
+		return
+	}
 	g = g.and(chunkSpan)
 	k := m.rcpts(g)
 	if k < 1 {

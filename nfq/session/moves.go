@@ -13,6 +13,7 @@ type mover struct {
 
 	least, most int64 // the client's plaintext if it is one record
 	record      int64 // bytes that a record adds to its plaintext, at most
+	limit       int32 // what costs more is not plausible any more
 	more        int32 // what it costs that one reply came in more than one record
 
 	// The guess as it was, and as it is looked at in some places.
@@ -24,7 +25,7 @@ var movers = sync.Pool{New: func() any { return new(mover) }}
 
 // measure prepares for a flight.
 func (m *mover) measure(f *flight) {
-	m.flight, m.least, m.most = *f, 0, 0
+	m.flight, m.least, m.most, m.limit = *f, 0, 0, never-1
 	m.record = recordHeader + int64(m.framing.add) + int64(m.framing.block)
 	if body := f.up - recordHeader; body > maxRecord {
 		m.least, m.most = body-m.record, body
@@ -80,7 +81,8 @@ func (m *mover) about(k *kind, e *echo, first []grade) int32 {
 
 // put adds a guess.
 func (m *mover) put(g guess, at stand, cost int32) {
-	if cost < never {
+	if g.cost+cost <= m.limit {
+		m.limit = min(m.limit, g.cost+cost+plausible)
 		g.at = at
 		g.cost += cost
 		m.to.put(&g)
@@ -136,7 +138,9 @@ func (m *mover) other() {
 	if at == atTaken || at == atSpurned {
 		at = atIdle
 	}
-	m.add(at, sum(m.size(otherSize), m.unheard(anyReply)))
+	g := *m.from
+	cost := sum(m.size(otherSize), max(m.reply(&g.said, anyReply), 3))
+	m.put(g, at, cost)
 }
 
 // start: the greeting and session tickets, to nothing that the client has said, and the answer to EHLO.
