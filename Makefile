@@ -15,7 +15,7 @@ PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libn
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race lint fuzz run bench image clean
+.PHONY: help setup generate build cross test test-race clusters-sim lint fuzz run bench image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,12 +42,15 @@ test: setup build cross ## every test: unit, kernel (namespaces), real mail serv
 	@GO='$(GO)' sh .ci/test ./...
 
 test-race: setup ## the tests that need no mail servers under the race detector (needs gcc; ./nfq as root)
-	CGO_ENABLED=1 $(GO) test -race -count=1 ./governor/... ./nfq ./nfq/packet ./nfq/session ./nfq/tlshello ./appliance/config ./appliance/records ./appliance/responder ./appliance/syslog ./web-admin
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./governor/... ./nfq ./nfq/packet ./nfq/session ./nfq/tlshello ./appliance/config ./appliance/records ./appliance/responder ./appliance/syslog ./appliance/destinations ./appliance/owners ./appliance/share ./web-admin
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+clusters-sim: ## the simulations of botnets and of common programs in 40 worlds each, about a minute
+	$(GO) test -v -count=1 ./appliance/clusters -args -seeds=40
 
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' sh .ci/fuzz

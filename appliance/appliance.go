@@ -79,6 +79,7 @@ type Appliance struct {
 	keeper   *keeper
 	lines    *lines
 	book     *sources.Book
+	observer *observer
 	crowd    atomic.Pointer[[]sources.Source] // that look like many senders
 	chain    *records.Chain
 	writer   *records.Writer
@@ -182,7 +183,7 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 	a.lane = openLane(cfg, a.size, a.log)
 	a.lane.act(modeOf(cfg))
 	if a.lane.lane != nil {
-		a.floods = &floods{flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
+		a.floods = &floods{bits: lineBits(cfg), flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
 	}
 	processors(int(queueCount(cfg)))
 	// Before the first rule, so that a queue never steers to nobody.
@@ -235,7 +236,8 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 		a.writer.Say(e)
 	}
 	a.gov = governor.NewIn(memory.Huge, policy, now)
-	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health}
+	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health,
+		beside: func() int64 { return int64(a.observer.series.Written()) }}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.damaged()
 	budgets := func() error { return nil }
@@ -266,9 +268,12 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.plansThere(cfg)
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, crypt: newEncryption(a.writer.Say), now: a.now}
-a.judge.end = a.endSessions
+	a.judge.end = a.endSessions
 	a.judge.answerable = a.answerable
-	a.judge.cases, a.judge.book = a.cases, a.book
+	if a.observer, err = openObserver(a, cfg); err != nil {
+		return err
+	}
+	a.judge.cases, a.judge.book, a.judge.seen = a.cases, a.book, a.observer.seen
 	a.judge.rules.Store(rulesOf(cfg))
 	a.lines = &lines{dir: a.who.Directory, now: a.now, log: a.log, health: a.health, moved: a.moved}
 	return nil
@@ -320,6 +325,8 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
 	work.Go(func() error { return a.keeper.Run(workCtx) })
+	work.Go(func() error { return a.observer.Run(workCtx) })
+	work.Go(func() error { return a.observer.Keep(workCtx) })
 	work.Go(func() error {
 		a.who.Follow()
 		debug.FreeOSMemory() // what was left behind by the start, since nothing was collected meanwhile
@@ -350,7 +357,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	// is removed.
 	err = errors.Join(err, a.unsteer())
 	a.tellRest()
-	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow())
+	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow(), a.observer.finish())
 	return errors.Join(err, endWriter())
 }
 
@@ -379,6 +386,11 @@ func (a *Appliance) close() {
 		}
 	}
 	a.closeBridge()
+	if a.observer != nil {
+		if err := a.observer.series.Abandon(); err != nil {
+			a.log.Error("stop", "err", err)
+		}
+	}
 	if a.syslog != nil {
 		if err := a.syslog.stop(); err != nil {
 			a.log.Error("stop", "err", err)

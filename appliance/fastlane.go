@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,9 @@ type fastLane struct {
 // budget opens fewer.
 const floodRate, floodBurst = 200, 1000
 
+// lineBits is how much of an IPv6 address tells one line from another, for meters.
+func lineBits(cfg *config.Config) int { return min(cfg.Identity.IPv6Prefix, 64) }
+
 // openLane brings up the fast lane, where it is wanted and the kernel can. Without it
 // everything waits for its verdict: slower, and otherwise the same.
 func openLane(cfg *config.Config, size sizes, log *slog.Logger) *fastLane {
@@ -51,7 +55,7 @@ func openLane(cfg *config.Config, size sizes, log *slog.Logger) *fastLane {
 		Ports: cfg.Network.Ports(), Limited: cfg.Network.LimitedPorts,
 		Mask: marks.Mask, Fast: marks.Fast(), See: marks.Value(ruleset.See),
 		Routed: cfg.Network.Topology == config.Routed, FailOpen: cfg.Network.FailOpen(),
-		FloodRate: floodRate, FloodBurst: floodBurst, Log: log,
+		FloodRate: floodRate, FloodBurst: floodBurst, LineBits: lineBits(cfg), Log: log,
 		Flows: size.flows, Sources: size.sources, Leases: size.leases, Blocked: size.blocked, Metered: size.metered, RingBytes: size.ring,
 	})
 	if err != nil {
@@ -125,10 +129,20 @@ func (f *fastLane) look() error {
 	if err != nil {
 		return err
 	}
+	if foreign == "" && strict() {
+		foreign = "net.netfilter.nf_conntrack_tcp_loose is 0"
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.foreign = foreign
 	return nil
+}
+
+// strict tells whether conntrack takes no connection of which it has not seen the beginning:
+// those that are handed over to the queue would never get there.
+func strict() bool {
+	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
+	return err == nil && strings.TrimSpace(string(text)) == "0"
 }
 
 // foreigners is who else asks conntrack; "" for nobody.
@@ -194,7 +208,7 @@ func laneWaited(s *nfq.LaneStats) map[string]uint64 {
 
 // laneDropped is why SYNs were dropped on arrival.
 func laneDropped(s *nfq.LaneStats) map[string]uint64 {
-	return map[string]uint64{"cut": s.CutDropped, "flood": s.FloodDropped, "total": s.TotalDropped}
+	return map[string]uint64{"cut": s.CutDropped, "flood": s.FloodDropped, "crowd": s.CrowdDropped, "total": s.TotalDropped}
 }
 
 // detach lets nothing new into the lane; copies that are there can still be read.

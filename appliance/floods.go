@@ -3,10 +3,14 @@ package appliance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/nfq"
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // floods tells who sends more SYNs than his meter lets through, and how many: of each
@@ -15,6 +19,7 @@ import (
 // that the meter by source stopped: none is dropped silently.
 type floods struct {
 	flooding func(each func(addr netip.Addr, over uint64)) error // package lane
+	bits     int                                                 // of the IPv6 address of a line
 	of       func(netip.Addr) string                             // whose it is
 	say      func(records.HealthFacts)
 	now      func() time.Time
@@ -24,6 +29,10 @@ type floods struct {
 	passed  uint64
 	told    uint64 // of both, accounted for: in a record or in sources
 	others  flood  // those of whom nobody knows whose they were, or for whom there was no room
+
+	crowd   uint64    // SYNs beyond what can be judged in all, seen so far
+	crowded time.Time // when there were some last
+	current atomic.Pointer[webadmin.Problem]
 }
 
 // flood is one source, or more.
@@ -45,9 +54,14 @@ func (fs *floods) watch(s *nfq.LaneStats) {
 		return
 	}
 	// The counters are read before: whoever is counted in them can be found in the kernel's table, unless it was full.
-	dropped, passed := grown(s.FloodDropped, fs.dropped), grown(s.FloodPassed, fs.passed)
-	fs.dropped, fs.passed = s.FloodDropped, s.FloodPassed
+	allDropped := s.FloodDropped + s.CrowdDropped
+	dropped, passed := grown(allDropped, fs.dropped), grown(s.FloodPassed, fs.passed)
+	fs.dropped, fs.passed = allDropped, s.FloodPassed
 	now := fs.now()
+	if all := s.TotalPassed + s.TotalDropped; all != fs.crowd {
+		fs.crowd, fs.crowded = all, now
+	}
+	defer func() { fs.current.Store(fs.problem(now)) }()
 	err := fs.flooding(func(addr netip.Addr, over uint64) {
 		fs.told += over
 		f := fs.source(addr)
@@ -59,7 +73,7 @@ func (fs *floods) watch(s *nfq.LaneStats) {
 	}
 	for addr, f := range fs.sources {
 		if over := now.Sub(f.last) >= floodQuietFor; over || f.due(now) {
-			fs.tell(f, floodNet(addr), fs.of(addr), over, now)
+			fs.tell(f, fs.net(addr), fs.of(addr), over, now)
 			if over {
 				delete(fs.sources, addr)
 			}
@@ -87,7 +101,7 @@ func (fs *floods) end() {
 	now := fs.now()
 	for addr, f := range fs.sources {
 		if f.untold > 0 {
-			fs.tell(f, floodNet(addr), fs.of(addr), false, now)
+			fs.tell(f, fs.net(addr), fs.of(addr), false, now)
 		}
 	}
 	if fs.others.untold > 0 {
@@ -128,7 +142,7 @@ func (fs *floods) tell(f *flood, who, subscriber string, over bool, now time.Tim
 	case f.passed:
 		what = "passed unjudged"
 	}
-	detail := fmt.Sprintf("more new connections than any mail needs; these SYNs beyond %d a second were %s", floodRate, what)
+	detail := fmt.Sprintf("more new connections than any mail needs; these SYNs beyond %d a second, or beyond a few while too many waited, were %s", floodRate, what)
 	if over {
 		detail = "the flood is over"
 		if f.untold > 0 {
@@ -139,10 +153,42 @@ func (fs *floods) tell(f *flood, who, subscriber string, over bool, now time.Tim
 	*f = flood{last: f.last, toldAt: now}
 }
 
-// floodNet is a source as it is metered.
-func floodNet(addr netip.Addr) string {
+// net is a source as it is metered.
+func (fs *floods) net(addr netip.Addr) string {
 	if addr.Is4() {
 		return addr.String()
 	}
-	return netip.PrefixFrom(addr, 64).String()
+	return netip.PrefixFrom(addr, fs.bits).String()
+}
+
+// problem is what status says while a flood goes on; nil: there is none.
+func (fs *floods) problem(now time.Time) *webadmin.Problem {
+	crowded := !fs.crowded.IsZero() && now.Sub(fs.crowded) < floodQuietFor
+	if len(fs.sources) == 0 && !crowded {
+		return nil
+	}
+	p := &webadmin.Problem{
+		What:    "More new connections come than can be judged.",
+		Meaning: "Who sends many of them has his dropped. What is still too much passes unjudged, or is dropped if network.on_failure is closed.",
+		Do:      "The HEALTH records name who floods; end it at his port.",
+	}
+	if crowded {
+		return p
+	}
+	names := make([]string, 0, len(fs.sources))
+	for addr := range fs.sources {
+		name := fs.net(addr)
+		if id := fs.of(addr); id != "" {
+			name += " (" + id + ")"
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	const most = 3
+	if n := len(names) - most; n > 0 {
+		names = append(names[:most], fmt.Sprintf("%d more", n))
+	}
+	p.What = "A flood of new connections by " + strings.Join(names, ", ") + "."
+	p.Meaning = fmt.Sprintf("What is beyond %d a second of each is dropped on arrival; in mode observe, and to ports that are only counted, it passes unjudged. Nobody else is affected.", floodRate)
+	return p
 }

@@ -25,6 +25,7 @@ func TestEverySYNOfAFloodIsInOneRecord(t *testing.T) {
 	var said []told
 	var stats nfq.LaneStats
 	fs := &floods{
+		bits: 64,
 		flooding: func(each func(netip.Addr, uint64)) error {
 			for addr, n := range over {
 				each(addr, n)

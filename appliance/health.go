@@ -88,6 +88,7 @@ func (h *health) watchLane(now, last *nfq.LaneStats) {
 		{"late", "fast lane", grown(now.Late, last.Late), "sessions began unasked in the moment in which they no longer might"},
 		{"panic", "fast lane", grown(now.Panics, last.Panics), "a copy was not understood; please report this"},
 		{"flood", "cut", grown(now.CutDropped, last.CutDropped), "SYNs of who is cut, beyond those that are answered with a reset, were dropped on arrival"},
+		{"stood_still", "mailweir", grown(now.Unread, last.Unread), "nobody read the queues for some seconds (the process was stopped, or got no processor); these packets passed unjudged meanwhile"},
 		{"flood", "in all", grown(now.TotalDropped, last.TotalDropped), "more SYNs than can be judged; these were dropped on arrival"},
 		{"flood", "in all", grown(now.TotalPassed, last.TotalPassed), "more SYNs than can be judged; these passed unjudged"},
 	} {

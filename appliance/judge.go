@@ -21,19 +21,22 @@ import (
 type judge struct {
 	gov     *governor.Governor
 	who     *identity
-	answers *responder.Responder
-	cutter  *cutter
+	answers answerer
+	cutter  cuts
 	say     func(records.Entry) bool
 	traffic *traffic
 	cases   *casebook
 	book    *sources.Book
-	crypt   *encryption
+	seen    *sightings  // nil: nobody looks at what all do
+	crypt   *encryption // nil: nobody looks at which servers offer STARTTLS
 	now     func() time.Time
 
 	rules atomic.Pointer[rules]
 	// end ends the running sessions of a subscriber that is cut for so long; set
 	// before the first packet.
 	end func(subscriber string, lasts time.Duration)
+	// noted is told of every decision and every change of stage; nil: nobody is.
+	noted notes
 	// answerable tells whether who is deferred can be told why; set before the first packet, nil: always.
 	answerable func(client netip.Addr) bool
 
@@ -43,6 +46,25 @@ type judge struct {
 	acted, wouldHave    atomic.Int64
 	counted, handshakes atomic.Int64
 	messages, estimated atomic.Int64
+}
+
+// answerer says 421 to clients that are deferred: responder.Responder.
+type answerer interface {
+	// Expect announces that client will come and what it is to be told. It never blocks.
+	Expect(client netip.AddrPort, text string)
+}
+
+// cuts resets the sessions of cut subscribers before they come to us: cutter.
+type cuts interface {
+	// cut begins with addr, which is subscriber's; reviewSoon lets go of whoever is not cut any more. Neither blocks.
+	cut(subscriber string, addr netip.Addr, lasts time.Duration)
+	reviewSoon()
+}
+
+// notes is somebody who follows what is decided.
+type notes interface {
+	decision(governor.Decision)
+	change(governor.StageChange)
 }
 
 // rules are the parts of a configuration that the judge reads per session.
@@ -144,6 +166,9 @@ func (j *judge) count(d governor.Decision) {
 
 // told writes the records of a decision and carries out what a new stage asks for.
 func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
+	if j.noted != nil {
+		j.noted.decision(d)
+	}
 	if d.Notable() {
 		j.decided(f, v, d)
 	}
@@ -155,6 +180,9 @@ func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
 // changed tells a change of stage, whoever caused or noticed it. A subscriber that is
 // cut loses its running sessions too; one that is not any more is let go soon.
 func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
+	if j.noted != nil {
+		j.noted.change(c)
+	}
 	j.cases.note(c)
 	j.say(records.Stage(c))
 	if c.From == governor.StageCut && c.To != governor.StageCut {
@@ -222,6 +250,9 @@ func (j *judge) spent(f nfq.Flow, v *visit, d governor.Decision) time.Duration {
 	if d.Action != governor.ActionPace || d.Wait <= 0 {
 		return 0
 	}
+	if j.noted != nil {
+		j.noted.decision(d)
+	}
 	j.decided(f, v, d)
 	j.count(d)
 	if !d.Acted {
@@ -251,9 +282,14 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 	}
 	if cameAbout(s) {
 		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.MessagesLo}, now)
+		if j.seen != nil {
+			j.seen.add(sightingOf(v, j.rules.Load().destination(f.Server.Addr()), &s))
+		}
 	}
 	j.traffic.ended(s.Facts, now)
-	j.crypt.saw(f.Server, s.Facts, now)
+	if j.crypt != nil {
+		j.crypt.saw(f.Server, s.Facts, now)
+	}
 	j.say(records.Session(sessionFacts(f, v, s)))
 }
 

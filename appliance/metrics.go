@@ -8,7 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/mailweir/mailweir/appliance/clusters"
 	"github.com/mailweir/mailweir/appliance/radius"
+	"github.com/mailweir/mailweir/appliance/share"
 	"github.com/mailweir/mailweir/governor"
 )
 
@@ -93,6 +95,12 @@ var (
 	mBridge         = desc("bridge", "1 while the bridge is as it has to be, with its name; only with network.topology: bridge.", "name")
 	mUnanswered     = desc("bridge_unanswered_total", "Deferred sessions that were reset, since no way back to the client was known.")
 	mReplaced       = desc("readers_replaced_total", "Readers of queues that hung and were replaced.")
+	mClusters       = desc("clusters", "Clusters that go on, by what they look like.", "looks_like")
+	mPrints         = desc("tls_prints", "Different TLS clients (JA4) that are known.")
+	mPrintsGone     = desc("tls_prints_forgotten_total", "Those of several subscribers that made room for others.")
+	mShare          = desc("sessions_ended_total", "Sessions that ended since the start, by how they were encrypted.", "tls")
+	mShareBytes     = desc("sessions_ended_bytes_total", "Bytes of them, both ways.", "tls")
+	mSightingsLost  = desc("sightings_lost_total", "Sessions that are in no cluster, destination or encrypted share, since too many ended at once.")
 	mStoreOK        = desc("store_ok", "1 while everything that is to be saved can be.")
 	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
 )
@@ -243,9 +251,20 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(mUncounted, float64(g.StrayCloses), "stray_close")
 	counter(mUncounted, float64(g.ClockBack), "clock_back")
 	counter(mCaseChanges, float64(a.cases.missed()))
+	seen := a.observer.prints.Stats()
+	gauge(mClusters, float64(seen.Botnets), string(clusters.Botnet))
+	gauge(mClusters, float64(seen.Updates), string(clusters.Update))
+	gauge(mPrints, float64(seen.Prints))
+	counter(mPrintsGone, float64(seen.Forgotten))
+	all := a.observer.series.Sum()
+	for k, word := range share.Words {
+		counter(mShare, float64(all.Sessions[k]), word)
+		counter(mShareBytes, float64(all.Bytes[k]), word)
+	}
+	counter(mSightingsLost, float64(a.observer.seen.missed()+a.observer.series.Lost()))
 	ok, _ := a.saved()
 	gauge(mStoreOK, truth(ok))
-	counter(mStoreWritten, float64(a.store.WrittenBytes()))
+	counter(mStoreWritten, float64(a.store.WrittenBytes())+float64(a.observer.series.Written()))
 }
 
 func each(m map[string]uint64, f func(string, uint64)) {

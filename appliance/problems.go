@@ -37,6 +37,11 @@ func (a *Appliance) problems() []webadmin.Problem {
 			Do:      "It is tried again by itself. Look for whoever changes interfaces or eBPF programs on this machine.",
 		})
 	}
+	if a.floods != nil {
+		if p := a.floods.current.Load(); p != nil {
+			found = append(found, *p)
+		}
+	}
 	if _, err := a.chain.Trouble(); err != nil {
 		found = append(found, webadmin.Problem{
 			What:    "The number of the last record cannot be kept: " + err.Error() + ".",
@@ -77,6 +82,7 @@ func (a *Appliance) problems() []webadmin.Problem {
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)
 	found = append(found, shortHistory(a.who.Stats(), a.now())...)
+	found = append(found, a.observer.problems()...)
 	for _, c := range a.crowds() {
 		found = append(found, webadmin.Problem{
 			What:    address(c.Prefix) + " looks like many senders behind one address: " + c.Crowd + ".",

@@ -144,6 +144,7 @@ func (a *Appliance) reload() error {
 	a.cfg.Store(next)
 	a.listSeen = seen
 	a.judge.rules.Store(rulesOf(next))
+	a.observer.use(next)
 	for _, id := range dropped {
 		a.dropPlan(id)
 	}

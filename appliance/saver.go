@@ -35,6 +35,7 @@ type saver struct {
 	now    func() time.Time
 	log    *slog.Logger
 	health *health
+	beside func() int64 // bytes that others wrote
 
 	saving  sync.Mutex // one save at a time; held over the disk
 	savedAt time.Time  // guarded by saving
@@ -146,7 +147,7 @@ func (s *saver) status() (ok bool, why string) {
 func (s *saver) writtenToday() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.WrittenBytes()
+	all := s.store.WrittenBytes() + s.beside()
 	if today := s.now().UTC().Truncate(24 * time.Hour); !today.Equal(s.day) {
 		if !s.day.IsZero() {
 			s.dayBase = all

@@ -44,7 +44,7 @@ func keeps(t *testing.T, dir string) *kept {
 		k.told = append(k.told, fmt.Sprint(e))
 		return true
 	}
-	k.saver = &saver{gov: governor.New(p, time.Now()), store: s, now: time.Now, log: slog.New(slog.DiscardHandler), health: &health{say: say, now: time.Now}}
+	k.saver = &saver{gov: governor.New(p, time.Now()), store: s, now: time.Now, log: slog.New(slog.DiscardHandler), health: &health{say: say, now: time.Now}, beside: func() int64 { return 0 }}
 	return k
 }
 

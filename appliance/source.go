@@ -46,6 +46,7 @@ func (s *source) Status() webadmin.Status {
 			Defer: stages[governor.StageDefer], Cut: stages[governor.StageCut],
 		},
 		Exempt:   a.gov.Exemptions(),
+		Clusters: a.observer.view(),
 		Bridge:   a.bridgeView(q),
 		Problems: a.problems(),
 	}

@@ -11,7 +11,7 @@ func TestAReaderIsClosedWhileItReads(t *testing.T) {
 	s := newSpace(t)
 	for range 50 {
 		var r reader
-		s.must(func() (err error) { r, err = bindFast(7, readerOptions{length: 16, buffer: 1 << 20}); return err })
+		s.Must(func() (err error) { r, err = bindFast(7, readerOptions{length: 16, buffer: 1 << 20}); return err })
 		done := make(chan error, 1)
 		go func() {
 			for {

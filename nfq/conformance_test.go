@@ -108,7 +108,7 @@ func balanced(t *testing.T, s Stats) {
 func settled(t *testing.T, q *Queues) Stats {
 	t.Helper()
 	var s Stats
-	eventually(t, "the kernel's queues are as empty as ours", func() bool {
+	nfqtest.Eventually(t, "the kernel's queues are as empty as ours", func() bool {
 		s = q.Stats()
 		for _, one := range s.Queues {
 			if !one.Kernel.Bound || one.Kernel.Depth != one.HeldNow || one.Kernel.Sequence != one.Packets {
@@ -181,7 +181,7 @@ func testSessionPasses(t *testing.T, reader string) {
 		line(t, client)
 		client.Close()
 		remote.Close()
-		eventually(t, "the session is closed", func() bool { return len(p.closed()) == 1 })
+		nfqtest.Eventually(t, "the session is closed", func() bool { return len(p.closed()) == 1 })
 		s := settled(t, q.Queues)
 		if opens := p.opened(); len(opens) != 1 || opens[0].Client.String() != client.LocalAddr().String() || opens[0].Server != netip.AddrPortFrom(server, 25) {
 			t.Errorf("opened %v, want one from %v", opens, client.LocalAddr())
@@ -210,7 +210,7 @@ func testHold(t *testing.T, reader string) {
 		client, remote := r.connect(t, l, server)
 		began := time.Now()
 		say(t, remote, "220 ready")
-		eventually(t, "the greeting is held", func() bool { return q.Stats().Held == 1 })
+		nfqtest.Eventually(t, "the greeting is held", func() bool { return q.Stats().Held == 1 })
 		if got := line(t, client); got != "220 ready" {
 			t.Errorf("greeting %q", got)
 		}
@@ -221,7 +221,7 @@ func testHold(t *testing.T, reader string) {
 		line(t, remote)
 		client.Close()
 		remote.Close()
-		eventually(t, "the session is closed", func() bool { return len(p.closed()) == 1 })
+		nfqtest.Eventually(t, "the session is closed", func() bool { return len(p.closed()) == 1 })
 		c := p.closed()[0]
 		if c.Held < hold || c.DroppedPackets == 0 {
 			t.Errorf("held %v, dropped %d retransmissions; the server sends again after 200 ms", c.Held, c.DroppedPackets)
@@ -270,9 +270,9 @@ func testHoldEndsEarly(t *testing.T, reader string) {
 			l := r.inter.listen(25)
 			client, remote := r.connect(t, l, server4)
 			say(t, remote, "220 ready")
-			eventually(t, "the greeting is held", func() bool { return q.Stats().Held == 1 })
+			nfqtest.Eventually(t, "the greeting is held", func() bool { return q.Stats().Held == 1 })
 			c.done(t, q, client, remote)
-			eventually(t, "nothing is held", func() bool { return q.Stats().Held == 0 })
+			nfqtest.Eventually(t, "nothing is held", func() bool { return q.Stats().Held == 0 })
 			q.stop()
 			balanced(t, q.Stats())
 			if n := len(p.closed()); n != 1 {
@@ -335,13 +335,13 @@ func testResetRunning(t *testing.T, reader string) {
 	line(t, client)
 	line(t, other)
 	q.Reset(func(f Flow, handle any) bool { return handle == 1 && f.Client.String() == client.LocalAddr().String() })
-	eventually(t, "the session is closed as cut", func() bool {
+	nfqtest.Eventually(t, "the session is closed as cut", func() bool {
 		c := p.closed()
 		return len(c) == 1 && c[0].EndReason == session.EndCut && c[0].handle == 1
 	})
 	for _, end := range []net.Conn{client, remote} { // both ends are told, each on its next packet
 		var err error
-		eventually(t, "a reset", func() bool {
+		nfqtest.Eventually(t, "a reset", func() bool {
 			_, err = end.Write([]byte("NOOP\r\n"))
 			return err != nil
 		})
@@ -360,7 +360,7 @@ func testOddPackets(t *testing.T, reader string) {
 	q := r.run(Config{Reader: reader, Policy: p})
 	// Most of these conntrack calls invalid, and the ruleset then keeps them from
 	// us; where conntrack does not look we must cope with them.
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		cmd := exec.Command("nft", "-f", "-")
 		cmd.Stdin = strings.NewReader("table inet other { chain c { type filter hook prerouting priority -310; ip saddr " + subscriber4.String() + " tcp sport 4000 notrack; }; }")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -385,7 +385,7 @@ func testOddPackets(t *testing.T, reader string) {
 
 	r.inject(badOffset, beyond, stray.Packet(), fin.Packet(), syn6.Packet(), options.Packet(), mid.Packet())
 	var s QueueStats
-	eventually(t, "all packets", func() bool { s = q.Stats().Queues[0]; return s.Packets >= 7 })
+	nfqtest.Eventually(t, "all packets", func() bool { s = q.Stats().Queues[0]; return s.Packets >= 7 })
 	want := map[string]uint64{"bad_tcp_offset": 2, "stray": 2, "empty": 1, "mid_air": 1}
 	for why, n := range want {
 		if s.Passed[why] < n { // the server's resets come on top
@@ -432,7 +432,7 @@ func testHalfOpen(t *testing.T, reader string) {
 	run := r.start(q)
 	syn := nfqtest.TCP{Src: netip.AddrPortFrom(subscriber4, 4000), Dst: netip.AddrPortFrom(netip.MustParseAddr("10.0.2.99"), 25), Seq: 1, Flags: packet.SYN}
 	r.inject(syn.Packet(), syn.Packet())
-	eventually(t, "the flow is forgotten", func() bool { return len(p.closed()) == 1 && q.Stats().Flows == 0 })
+	nfqtest.Eventually(t, "the flow is forgotten", func() bool { return len(p.closed()) == 1 && q.Stats().Flows == 0 })
 	s := run.Stats().Queues[0]
 	if len(p.opened()) != 1 || s.Ended["half_open"] != 1 || s.Packets != 2 {
 		t.Errorf("%d packets, opened %d, half-open %d", s.Packets, len(p.opened()), s.Ended["half_open"])
@@ -461,7 +461,7 @@ func testBulk(t *testing.T, reader string) {
 func testSecondBinder(t *testing.T, reader string) {
 	r := newRig(t, 1)
 	r.run(Config{Reader: reader, Policy: &policy{}})
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		if _, err := Open(Config{Reader: reader, Policy: &policy{}, Ports: []uint16{25}}); !errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("second Open: %v, want EPERM", err)
 		}
@@ -475,7 +475,7 @@ func testStaleVerdict(t *testing.T, reader string) {
 	if err := q.workers[0].reader.send([]verdict{{id: 4711}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the kernel's complaint", func() bool { return q.Stats().Queues[0].Stale == 1 })
+	nfqtest.Eventually(t, "the kernel's complaint", func() bool { return q.Stats().Queues[0].Stale == 1 })
 	l := r.inter.listen(25)
 	r.connect(t, l, server4) // and it goes on reading
 }

@@ -69,11 +69,12 @@ type flow struct {
 	reset  bool // over, by a reset
 
 	// Of the fast lane.
-	laned  bool   // the kernel's flow table has it
-	handed bool   // its packets come into the queues
-	number uint32 // of the lease by which it began
-	lease  *lease // that one, if it is known
-	bulk   int    // bytes of the message in hand that were copied
+	laned     bool   // the kernel's flow table has it
+	kernelISN uint32 // under this ISN: that of the last SYN, also of one in the middle of the session
+	handed    bool   // its packets come into the queues
+	number    uint32 // of the lease by which it began
+	lease     *lease // that one, if it is known
+	bulk      int    // bytes of the message in hand that were copied
 
 	hold      time.Duration // the next reply is held this long, from its arrival on
 	holdUntil time.Time     // or until then

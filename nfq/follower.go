@@ -21,6 +21,8 @@ type FastLane interface {
 	Interrupt()
 	// Alive is how long from now on leases may be used.
 	Alive(d time.Duration)
+	// Judging is how long from now on the queues are read.
+	Judging(d time.Duration)
 	// Edit changes flows in the kernel's table, those that are still there.
 	Edit([]lane.Edit) (found int, err error)
 	// LostTotal counts copies that found no room. Lost counts those of flows of one
@@ -49,11 +51,14 @@ type follower struct {
 	leases *leases
 	copy   *lane.Copy // in hand
 	copyOf *lease     // that it took a token of
+	turn   *turn      // and whose turn it is by that
 	at     time.Time  // when the copies in hand were read
 	take   func(*lane.Copy)
 	edits  []lane.Edit // of the kernel's table, not made yet
 	lost   uint64      // of FastLane.LostTotal, seen so far
 	tally  laneCounters
+
+	complained time.Time // of the kernel's flow table
 }
 
 // laneCounters are guarded by the follower's mutex.
@@ -158,18 +163,30 @@ func (fl *follower) read() int {
 func (fl *follower) takeCopy(c *lane.Copy) {
 	fl.copy, fl.copyOf = c, nil
 	if c.Token {
-		fl.copyOf = fl.leases.used(c.Lease)
+		fl.copyOf, fl.turn = fl.leases.used(c.Lease)
 	}
 	fl.judgeSafely(&queued{ip: c.IP, length: c.Length}, fl.at)
 	fl.copy = nil
+	fl.asked() // what came twice, or could not be judged, is not asked about
 }
 
-// settle takes back what is left of the lease of client's holder and judges the
-// sessions that have begun with it, so that the next Open knows of all of them.
-func (fl *follower) settle(client netip.Addr) {
-	if fl.leases.recall(fl.lessor.Holder(client)) {
+// asked ends the turn of the copy in hand.
+func (fl *follower) asked() {
+	if t := fl.turn; t != nil {
+		fl.turn = nil
+		fl.leases.asked(t)
+	}
+}
+
+// settle takes back what is left of the lease of client's holder and reads all copies, so
+// that the next Open knows of every session that has begun with it and of what those under
+// way have done. Who has no lease has nothing in the lane.
+func (fl *follower) settle(client netip.Addr) *turn {
+	t, has := fl.leases.recall(fl.lessor.Holder(client))
+	if has {
 		fl.catchUp()
 	}
+	return t
 }
 
 // began is what becomes of a session that has begun unasked and of which Open says
@@ -197,22 +214,42 @@ func (fl *follower) relet(f *flow, unasked bool, now time.Time) {
 		return
 	}
 	client := f.Client.Addr()
-	fl.leases.grant(fl.lessor.Holder(client), client, fl.lessor.Lease(f.Flow, f.handle, leaseMost, now))
+	holder := fl.lessor.Holder(client)
+	since := fl.leases.stamp(holder)
+	fl.leases.grant(holder, client, fl.lessor.Lease(f.Flow, f.handle, leaseMost, now), since)
 }
 
-// tighten lets the holder of f begin no more sessions than he may after what f did.
-func (fl *follower) tighten(f *flow, now time.Time) {
-	var l *lease
+// tighten lets the holder of f begin no more sessions than he may after what f did. If that
+// is none, what f does next waits for its verdict: a budget that a running session can use
+// up is near its end.
+func (fl *follower) tighten(f *flow, unasked bool, now time.Time) {
+	var holder string
 	if f.lease != nil {
-		l = fl.leases.now(f.lease)
+		holder = f.lease.holder
 	} else {
-		l = fl.leases.of(fl.lessor.Holder(f.Client.Addr()))
+		holder = fl.lessor.Holder(f.Client.Addr())
 	}
-	if l == nil {
+	l := fl.leases.spent(holder)
+	if l == nil && !unasked {
 		return
 	}
-	if n := fl.leases.outstanding(l); n > 0 {
-		fl.leases.limit(l, min(n, fl.lessor.Lease(f.Flow, f.handle, leaseMost, now)))
+	may := fl.lessor.Lease(f.Flow, f.handle, leaseMost, now)
+	if l != nil {
+		fl.leases.limit(l, may)
+	}
+	if may == 0 && unasked {
+		fl.handAll(f.client)
+	}
+}
+
+// handAll hands over what c has in the lane.
+func (fl *follower) handAll(c *client) {
+	for _, l := range c.alive {
+		for f := l.first; f != nil; f = f.younger {
+			if f.tracker != nil {
+				fl.hand(f)
+			}
+		}
 	}
 }
 
@@ -245,9 +282,17 @@ func (fl *follower) steer(f *flow) {
 	fl.edit(f, lane.Edit{State: s})
 }
 
+// writtenAnew notes that the program has a flow of key under the ISN of the SYN in hand and copies
+// all of it, also if the SYN says nothing to a session under way.
+func (fl *follower) writtenAnew(key Flow, isn uint32) {
+	if f := fl.table.flows.find(key); f != nil && f.kernelISN != isn {
+		f.kernelISN, f.told = isn, ruleset.See
+	}
+}
+
 // edit changes f in the kernel's table with the next flush.
 func (fl *follower) edit(f *flow, e lane.Edit) {
-	e.Key, e.ISN = lane.Key(f.Flow), f.isn
+	e.Key, e.ISN = lane.Key(f.Flow), f.kernelISN
 	fl.edits = append(fl.edits, e)
 }
 
@@ -266,7 +311,7 @@ func (fl *follower) flush() {
 
 // unlist deletes f, which a queue's worker has, from the kernel's table.
 func (fl *follower) unlist(f *flow) {
-	if _, err := fl.lane.Edit([]lane.Edit{{Key: lane.Key(f.Flow), ISN: f.isn, Delete: true}}); err != nil {
+	if _, err := fl.lane.Edit([]lane.Edit{{Key: lane.Key(f.Flow), ISN: f.kernelISN, Delete: true}}); err != nil {
 		fl.mu.Lock()
 		defer fl.mu.Unlock()
 		fl.tellOnce("delete a flow", err)
@@ -286,8 +331,8 @@ func (fl *follower) hand(f *flow) {
 // tellOnce logs an error of the kernel's flow table at most once a minute. The flow
 // goes on as it is.
 func (fl *follower) tellOnce(what string, err error) {
-	if now := fl.q.cfg.Now(); fl.panicked.IsZero() || now.Sub(fl.panicked) >= time.Minute {
-		fl.panicked = now
+	if now := fl.q.cfg.Now(); fl.complained.IsZero() || now.Sub(fl.complained) >= time.Minute {
+		fl.complained = now
 		fl.q.cfg.Log.Error("fast lane: "+what, "err", err)
 	}
 }
@@ -325,16 +370,22 @@ func (fl *follower) recover() {
 	if err != nil {
 		fl.tellOnce("learn which sessions ended", err)
 	}
+	// What is lost from here on is put right next time: a lease whose flows were not handed over
+	// is not cleared.
+	losing := map[uint32]bool{}
+	fl.leases.each(func(number uint32) {
+		if fl.lane.Lost(number) > 0 {
+			losing[number] = true
+		}
+	})
 	for f := range fl.table.flows.all() {
-		if f.tracker != nil && fl.lane.Lost(f.number) > 0 {
+		if f.tracker != nil && losing[f.number] {
 			fl.hand(f)
 		}
 	}
 	fl.flush()
-	fl.leases.each(func(number uint32) {
-		if fl.lane.Lost(number) > 0 {
-			fl.leases.recallNumber(number)
-			fl.lane.ClearLost(number)
-		}
-	})
+	for number := range losing {
+		fl.leases.recallNumber(number)
+		fl.lane.ClearLost(number)
+	}
 }

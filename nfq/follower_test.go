@@ -63,9 +63,10 @@ func (l *fakeLane) Read(each func(*lane.Copy)) int {
 	}
 	return len(some)
 }
-func (l *fakeLane) Wait(time.Time) error { return nil }
-func (l *fakeLane) Interrupt()           {}
-func (l *fakeLane) Alive(time.Duration)  {}
+func (l *fakeLane) Wait(time.Time) error  { return nil }
+func (l *fakeLane) Interrupt()            {}
+func (l *fakeLane) Alive(time.Duration)   {}
+func (l *fakeLane) Judging(time.Duration) {}
 func (l *fakeLane) Edit(edits []lane.Edit) (found int, err error) {
 	for _, e := range edits {
 		f := l.flows[Flow(e.Key)]
@@ -135,6 +136,10 @@ func (l *fakeLane) arrive(t testing.TB, ip []byte) string {
 	case f == nil:
 		return "queue"
 	case f.state == lane.Handed:
+		if s.Flags.Any(packet.FIN | packet.RST) {
+			l.room--
+			l.ring = append(l.ring, lane.Copy{IP: ip, Length: len(ip), Lease: f.lease})
+		}
 		return "handed"
 	case s.Flags&kind == 0 && (len(s.Payload) == 0 || f.state == lane.Both || f.state == lane.Up && up):
 		return "fast"
@@ -254,6 +259,59 @@ func TestSessionsBeginUnasked(t *testing.T) {
 	b.q.follower.tend(b.now, nil)
 	if len(b.lane.flows) != 0 {
 		t.Errorf("the kernel still has %d flows", len(b.lane.flows))
+	}
+}
+
+// Who waits for a verdict is judged after all that his sessions in the lane have done, also when nothing of his lease is
+// left to be taken back.
+func TestWhatWasDoneUnaskedIsKnownToTheNextOpen(t *testing.T) {
+	b := newTwoLanes(t, 1)
+	b.send(newTalk(4000).syn())
+	running := newTalk(4001)
+	if way := b.send(running.syn()); way != "fast" {
+		t.Fatalf("the second session went by the way %s", way)
+	}
+	b.read()
+	b.lessor.allowed = 0
+	b.send(newTalk(4002).syn())
+	b.send(newTalk(4003).syn())
+	known := -1
+	b.lessor.opening = func(Flow) Opening {
+		known = 0
+		for _, e := range b.lessor.events {
+			if e.Kind == session.Message {
+				known++
+			}
+		}
+		return Opening{}
+	}
+	b.send(append(running.envelope(), running.say("text\r\n.\r\n"), running.reply("250 taken\r\n"))...)
+	if way := b.send(newTalk(4004).syn()); way != "queue" || known != 1 {
+		t.Errorf("by the way %s, %d messages were known, want the queue and 1", way, known)
+	}
+}
+
+// When a budget that a running session can use up is near its end, nothing more goes on
+// unasked: not this session, and not the others of the same client.
+func TestNearTheEndOfAMessageBudgetSessionsWait(t *testing.T) {
+	b := newTwoLanes(t, 5)
+	b.send(newTalk(4000).syn())
+	one, two := newTalk(4001), newTalk(4002)
+	for _, c := range []*talk{one, two} {
+		b.send(c.syn())
+		b.send(c.envelope()...)
+	}
+	b.read()
+	if way := b.send(one.say("text\r\n.\r\n")); way != "fast" {
+		t.Fatalf("it went by the way %s before", way)
+	}
+	b.lessor.allowed = 0
+	b.send(one.reply("250 taken\r\n"))
+	b.read()
+	for _, c := range []*talk{one, two} {
+		if way := b.send(c.say("NOOP\r\n")); way != "handed" {
+			t.Errorf("port %d: by the way %s", c.client.Port(), way)
+		}
 	}
 }
 

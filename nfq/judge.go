@@ -40,6 +40,9 @@ func (w *worker) judge(p *queued, now time.Time) {
 	switch {
 	case dir == session.Up && s.Flags&kind == packet.SYN:
 		w.start(p, f, key, now)
+		if w.lane != nil {
+			w.lane.writtenAnew(key, s.Seq)
+		}
 	case f != nil && dir == session.Down && f.beginsAnother(s):
 		w.restart(p, f, now)
 	case f != nil:
@@ -127,10 +130,7 @@ func (w *worker) start(p *queued, f *flow, key Flow, now time.Time) {
 func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 	w.count.opened++
 	fl := w.q.follower
-	if fl != nil && w.lane == nil {
-		fl.settle(key.Client.Addr())
-	}
-	opening := w.q.cfg.Policy.Open(key, now)
+	opening := w.ask(key, now)
 	f := w.add(key, now)
 	w.current = f
 	f.isn, f.handle = isn, opening.Handle
@@ -150,6 +150,18 @@ func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 	}
 	f.tracker = w.track(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
 	return f, action
+}
+
+// ask asks the policy. No lease grows meanwhile of which it does not know.
+func (w *worker) ask(key Flow, now time.Time) Opening {
+	switch fl := w.q.follower; {
+	case w.lane != nil:
+		defer w.lane.asked()
+	case fl != nil:
+		t := fl.settle(key.Client.Addr())
+		defer fl.leases.asked(t)
+	}
+	return w.q.cfg.Policy.Open(key, now)
 }
 
 // fromLane reports whether the packet in hand, of a flow that w does not know, may be
@@ -262,7 +274,7 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 		if !f.midAir {
 			wait = max(wait, w.q.cfg.Policy.Event(f.Flow, f.handle, *e, now))
 			if fl := w.q.follower; fl != nil && (e.Kind == session.Message || e.Kind == session.Rejected) {
-				fl.tighten(f, now)
+				fl.tighten(f, w.lane != nil, now)
 			}
 		}
 	}

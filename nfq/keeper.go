@@ -63,7 +63,7 @@ func (w *worker) rouse() {
 	}
 }
 
-func (w *worker) ask(match func(Flow, any) bool) {
+func (w *worker) want(match func(Flow, any) bool) {
 	w.asking.Lock()
 	w.asks = append(w.asks, match)
 	w.asking.Unlock()

@@ -1,6 +1,7 @@
 package nfq
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"sync"
@@ -26,6 +27,10 @@ const leaseMost = 64
 // addressesMost bounds the addresses that the kernel knows of one holder; the one
 // known longest makes room.
 const addressesMost = 64
+
+// settleTries bounds how many leases end for the address of another one: if the kernel does not
+// take it then, room is not what it lacks.
+const settleTries = 16
 
 // tokens are what the books need of the lane in the kernel.
 type tokens interface {
@@ -60,7 +65,20 @@ type leases struct {
 
 	generation uint64 // of the sources
 	evicted    uint64
+
+	seed  maphash.Seed
+	turns [256]turn // of holders, by hash
 }
+
+// turn is about who asks for one of some holders: what a lease may have is worked out
+// without the mutex of the books, and must not be given after somebody else has asked.
+type turn struct {
+	asking int    // sessions that have begun and of which Open does not know yet
+	count  uint64 // of changes
+}
+
+// stamp is a moment in the books of a holder.
+type stamp struct{ turns, generation uint64 }
 
 type lease struct {
 	holder       string
@@ -73,20 +91,59 @@ type lease struct {
 }
 
 func newLeases(kernel tokens, most int) *leases {
-	b := &leases{kernel: kernel, holders: map[string]*lease{}, sources: map[netip.Addr]*lease{}, most: most}
+	b := &leases{kernel: kernel, holders: map[string]*lease{}, sources: map[netip.Addr]*lease{}, most: most, seed: maphash.MakeSeed()}
 	b.ring.older, b.ring.newer = &b.ring, &b.ring
 	return b
 }
 
-// used notes that the copy of a SYN which used a token of lease number was read.
-func (b *leases) used(number uint32) *lease {
+// used notes that the copy of a SYN which used a token of lease number was read. The
+// session's turn is over when Open knows of it.
+func (b *leases) used(number uint32) (*lease, *turn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.numbered(number)
-	if l != nil && l.given > 0 {
+	if l == nil {
+		return nil, nil
+	}
+	if l.given > 0 {
 		l.given--
 	}
-	return l
+	return l, b.ask(l.holder)
+}
+
+func (b *leases) ask(holder string) *turn {
+	t := b.turn(holder)
+	t.asking++
+	t.count++
+	return t
+}
+
+func (b *leases) turn(holder string) *turn {
+	return &b.turns[maphash.String(b.seed, holder)%uint64(len(b.turns))]
+}
+
+// asked ends a turn.
+func (b *leases) asked(t *turn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.asking--
+	t.count++
+}
+
+// stamp is the moment at which Lessor.Lease is about to be called for holder.
+func (b *leases) stamp(holder string) stamp {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return stamp{b.turn(holder).count, b.generation}
+}
+
+// spent notes that holder may begin fewer sessions than Lessor.Lease has said by now, and
+// gives the lease; nil if there is none.
+func (b *leases) spent(holder string) *lease {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.turn(holder).count++
+	return b.holders[holder]
 }
 
 func (b *leases) numbered(number uint32) *lease {
@@ -99,18 +156,16 @@ func (b *leases) numbered(number uint32) *lease {
 // low tells whether lease number is due to be asked for again.
 func (b *leases) low(number uint32) bool { return b.kernel.Tokens(number) < leaseMost/2 }
 
-// recall takes back what the kernel has left of holder's lease. It is true when
-// SYNs used some of it whose copies were not read yet: these sessions have begun, and
-// must be judged before another one is.
-func (b *leases) recall(holder string) (unread bool) {
+// recall takes back what the kernel has left of holder's lease and begins the turn of a
+// session that waits for its verdict. has is false when there is no lease.
+func (b *leases) recall(holder string) (t *turn, has bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.holders[holder]
-	if l == nil || l.given == 0 {
-		return false
+	if l != nil && l.given != 0 {
+		l.given -= b.kernel.Recall(l.number)
 	}
-	l.given -= b.kernel.Recall(l.number)
-	return l.given > 0
+	return b.ask(holder), l != nil
 }
 
 // recallNumber is recall by number.
@@ -120,31 +175,6 @@ func (b *leases) recallNumber(number uint32) {
 	if l := b.numbered(number); l != nil {
 		l.given -= b.kernel.Recall(number)
 	}
-}
-
-// of is the lease of holder; nil if it has none.
-func (b *leases) of(holder string) *lease {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.holders[holder]
-}
-
-// now is the lease that the holder of l has now.
-func (b *leases) now(l *lease) *lease {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if l.gone {
-		return b.holders[l.holder]
-	}
-	return l
-}
-
-// outstanding is how many sessions may begin unasked with l, those included whose copies
-// were not read yet.
-func (b *leases) outstanding(l *lease) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return int(l.given)
 }
 
 // limit takes back what l has beyond sessions, as far as the kernel still has it.
@@ -178,10 +208,15 @@ func (b *leases) forget() {
 	b.generation++
 }
 
-// grant brings what is given to holder to sessions, at most, and lets addr use it.
-func (b *leases) grant(holder string, addr netip.Addr, sessions int) {
+// grant brings what is given to holder to sessions, at most, and lets addr use it. When
+// something has changed since, sessions may be too many, and nothing is given: who changed it
+// gives.
+func (b *leases) grant(holder string, addr netip.Addr, sessions int, since stamp) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if t := b.turn(holder); t.asking > 0 || t.count != since.turns || b.generation != since.generation {
+		return
+	}
 	l := b.holders[holder]
 	if l == nil {
 		if sessions <= 0 {
@@ -221,8 +256,8 @@ func (b *leases) settle(l *lease, addr netip.Addr) {
 		b.drop(l.addresses[0])
 		l.addresses = slices.Delete(l.addresses, 0, 1)
 	}
-	for b.kernel.SetSource(addr, l.number) != nil {
-		if !b.evict(l) {
+	for tries := 0; b.kernel.SetSource(addr, l.number) != nil; tries++ {
+		if tries == settleTries || !b.evict(l) {
 			delete(b.sources, addr)
 			return
 		}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,70 +15,16 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 )
 
-// space is a network namespace without a name: it goes with its last handle and
-// socket, also when the test is killed.
-type space struct {
-	t      testing.TB
-	handle netns.NsHandle
-}
+// space is a network namespace of a test.
+type space struct{ nfqtest.Space }
 
-// must is do for what has to succeed.
-func (s space) must(f func() error) {
-	s.t.Helper()
-	if err := s.do(f); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// do runs f on a thread in the namespace; the thread is never used again.
-func (s space) do(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		err := netns.Set(s.handle)
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
-}
-
-func newSpace(t testing.TB) space {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("kernel tests make network namespaces: run them as root (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
-	}
-	s := space{t: t}
-	made := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		var err error
-		s.handle, err = netns.New()
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	t.Cleanup(func() { _ = s.handle.Close() })
-	s.must(func() error {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil {
-			return err
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(lo)
-	})
-	return s
-}
+func newSpace(t testing.TB) space { return space{nfqtest.NewSpace(t)} }
 
 // rig is subscriber - box - internet, routed, with our ruleset in the box.
 type rig struct {
@@ -99,8 +44,8 @@ const responderPort = 2525
 func newRig(t testing.TB, queues uint16) *rig {
 	t.Helper()
 	r := &rig{t: t, sub: newSpace(t), box: newSpace(t), inter: newSpace(t)}
-	r.box.must(func() error {
-		if err := errors.Join(veth("lan0", "sub0", r.sub), veth("wan0", "int0", r.inter)); err != nil {
+	r.box.Must(func() error {
+		if err := errors.Join(nfqtest.Veth("lan0", "sub0", r.sub.Space), nfqtest.Veth("wan0", "int0", r.inter.Space)); err != nil {
 			return err
 		}
 		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
@@ -108,7 +53,7 @@ func newRig(t testing.TB, queues uint16) *rig {
 				return err
 			}
 		}
-		if err := errors.Join(address("lan0", "10.0.1.1/24", "fd00:1::1/64"), address("wan0", "10.0.2.1/24", "fd00:2::1/64")); err != nil {
+		if err := errors.Join(nfqtest.Address("lan0", "10.0.1.1/24", "fd00:1::1/64"), nfqtest.Address("wan0", "10.0.2.1/24", "fd00:2::1/64")); err != nil {
 			return err
 		}
 		l, err := netlink.LinkByName("lan0")
@@ -117,32 +62,36 @@ func newRig(t testing.TB, queues uint16) *rig {
 		}
 		return err
 	})
-	r.sub.must(func() error {
+	r.sub.Must(func() error {
 		l, err := netlink.LinkByName("sub0")
 		if err != nil {
 			return err
 		}
 		r.subIndex = l.Attrs().Index
-		return errors.Join(address("sub0", "10.0.1.2/24", "fd00:1::2/64"), route("0.0.0.0/0", "10.0.1.1"), route("::/0", "fd00:1::1"))
+		return errors.Join(nfqtest.Address("sub0", "10.0.1.2/24", "fd00:1::2/64"), nfqtest.Route("0.0.0.0/0", "10.0.1.1"), nfqtest.Route("::/0", "fd00:1::1"))
 	})
-	r.inter.must(func() error {
-		return errors.Join(address("int0", "10.0.2.2/24", "fd00:2::2/64"), route("0.0.0.0/0", "10.0.2.1"), route("::/0", "fd00:2::1"))
+	r.inter.Must(func() error {
+		return errors.Join(nfqtest.Address("int0", "10.0.2.2/24", "fd00:2::2/64"), nfqtest.Route("0.0.0.0/0", "10.0.2.1"), nfqtest.Route("::/0", "fd00:2::1"))
 	})
 	r.steer(queues)
 	return r
 }
 
-// steer applies the ruleset.
-func (r *rig) steer(queues uint16) {
-	r.box.must(func() error {
+// steer applies the ruleset, changed by with.
+func (r *rig) steer(queues uint16, with ...func(*ruleset.Options)) {
+	r.box.Must(func() error {
 		k, err := ruleset.Probe()
 		if err != nil {
 			return err
 		}
-		rs, err := ruleset.Apply(ruleset.Options{
+		o := ruleset.Options{
 			Marks: ruleset.Marks{Mask: ruleset.DefaultMask}, SubscriberIfs: []string{"lan0"}, Ports: []uint16{25},
 			QueueFirst: 0, QueueCount: queues, FailOpen: true, ResponderPort: responderPort,
-		}, k)
+		}
+		for _, change := range with {
+			change(&o)
+		}
+		rs, err := ruleset.Apply(o, k)
 		if err == nil {
 			r.t.Cleanup(func() { _ = rs.Close() })
 		}
@@ -150,73 +99,35 @@ func (r *rig) steer(queues uint16) {
 	})
 }
 
-func veth(near, far string, peer space) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = near
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: far, PeerNamespace: netlink.NsFd(int(peer.handle))}); err != nil {
-		return fmt.Errorf("veth %s: %w", near, err)
-	}
-	return nil
-}
-
-func address(link string, addrs ...string) error {
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		return err
-	}
-	for _, a := range addrs {
-		parsed, err := netlink.ParseAddr(a)
-		if err != nil {
-			return err
-		}
-		if parsed.IP.To4() == nil {
-			parsed.Flags = unix.IFA_F_NODAD // usable at once
-		}
-		if err := netlink.AddrAdd(l, parsed); err != nil {
-			return fmt.Errorf("address %s on %s: %w", a, link, err)
-		}
-	}
-	return netlink.LinkSetUp(l)
-}
-
-func route(to, via string) error {
-	_, dst, err := net.ParseCIDR(to)
-	if err != nil {
-		return err
-	}
-	return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(via)})
-}
-
 // listen listens in s, on all addresses of both families.
 func (s space) listen(port int) *net.TCPListener {
-	s.t.Helper()
+	s.T.Helper()
 	var l net.Listener
-	s.must(func() (err error) {
+	s.Must(func() (err error) {
 		l, err = net.Listen("tcp", fmt.Sprintf("[::]:%d", port))
 		return err
 	})
-	s.t.Cleanup(func() { l.Close() })
+	s.T.Cleanup(func() { l.Close() })
 	return l.(*net.TCPListener)
 }
 
 // dial connects from inside s.
 func (s space) dial(to netip.Addr, port uint16, within time.Duration) (conn net.Conn, err error) {
-	err = s.do(func() (err error) {
+	s.Do(func() {
 		d := net.Dialer{Timeout: within, FallbackDelay: -1, KeepAlive: -1}
 		conn, err = d.DialContext(context.Background(), "tcp", netip.AddrPortFrom(to, port).String())
-		return err
 	})
 	if err == nil {
-		s.t.Cleanup(func() { conn.Close() })
+		s.T.Cleanup(func() { conn.Close() })
 	}
 	return conn, err
 }
 
 // retransmissions is how many TCP segments were sent again in s.
 func (s space) retransmissions() int {
-	s.t.Helper()
+	s.T.Helper()
 	n := -1
-	s.must(func() error {
+	s.Must(func() error {
 		b, err := os.ReadFile("/proc/thread-self/net/snmp")
 		if err != nil {
 			return err
@@ -246,7 +157,7 @@ func (s space) retransmissions() int {
 // inject sends IP packets from the subscriber to the box, whatever is in them.
 func (r *rig) inject(packets ...[]byte) {
 	r.t.Helper()
-	r.sub.must(func() error {
+	r.sub.Must(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -281,7 +192,7 @@ func (r *rig) open(cfg Config) *Queues {
 	cfg.Ports = []uint16{25}
 	cfg.FailOpen = true
 	var q *Queues
-	r.box.must(func() (err error) {
+	r.box.Must(func() (err error) {
 		q, err = Open(cfg)
 		return err
 	})
@@ -312,16 +223,6 @@ func (r *inTheBox) stop() error {
 		}
 	})
 	return r.err
-}
-
-// eventually waits for something that the kernel does in its own time.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never came: %s", what)
-		}
-	}
 }
 
 func isReset(err error) bool {

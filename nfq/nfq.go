@@ -276,7 +276,7 @@ func (q *Queues) Close() {
 // match is called from the workers' goroutines.
 func (q *Queues) Reset(match func(f Flow, handle any) bool) {
 	for _, w := range q.all() {
-		w.ask(match)
+		w.want(match)
 	}
 }
 

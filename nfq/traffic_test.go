@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // chat keeps n clients busy until stop, each with one short session after the
@@ -75,7 +77,7 @@ func (r *rig) chat(t testing.TB, n int) (stop func(), rounds *atomic.Int64) {
 func more(t testing.TB, rounds *atomic.Int64, n int64) {
 	t.Helper()
 	from := rounds.Load()
-	eventually(t, "more rounds", func() bool { return rounds.Load() >= from+n })
+	nfqtest.Eventually(t, "more rounds", func() bool { return rounds.Load() >= from+n })
 }
 
 func testStopUnderTraffic(t *testing.T, reader string) {
@@ -108,7 +110,7 @@ func testRebind(t *testing.T, reader string) {
 	more(t, rounds, 100)
 	for range 10 {
 		q := r.run(Config{Reader: reader, Policy: &policy{}})
-		eventually(t, "packets", func() bool { return q.Stats().Queues[0].Packets > 0 })
+		nfqtest.Eventually(t, "packets", func() bool { return q.Stats().Queues[0].Packets > 0 })
 		more(t, rounds, 20)
 		for _, w := range q.workers {
 			w.reader.close() // as when the process is killed: no verdict, no farewell

@@ -17,6 +17,13 @@ import (
 func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 	t := time.NewTicker(min(q.cfg.HungAfter/4, time.Second))
 	defer t.Stop()
+	judges := func(d time.Duration) {
+		if fl := q.follower; fl != nil {
+			fl.lane.Judging(d)
+		}
+	}
+	judges(judging)
+	defer judges(0) // from there on the queues pass by themselves
 	var replaced []time.Time
 	for {
 		select {
@@ -24,6 +31,7 @@ func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 			return nil
 		case <-t.C:
 		}
+		judges(judging)
 		for _, w := range q.queues() {
 			now := q.cfg.Now()
 			hangs := w.inHand(now)
@@ -46,6 +54,11 @@ func (q *Queues) watch(ctx context.Context, start func(w *worker)) error {
 		}
 	}
 }
+
+// judging is after how long without a word from here the lane takes the process for dead, also
+// if it has not ended: one that is stopped, or gets no processor. More would be two tries of who
+// connects.
+const judging = 5 * time.Second
 
 const (
 	maxReplaced = 3

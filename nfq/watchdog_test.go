@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // A policy that does not come back on one session: the reader is replaced, and every
@@ -37,7 +39,7 @@ func TestAReaderThatHangsIsReplaced(t *testing.T) {
 				}
 				one <- err
 			}()
-			eventually(t, "the reader is replaced", func() bool { return q.Queues.Stats().Replaced == 1 })
+			nfqtest.Eventually(t, "the reader is replaced", func() bool { return q.Queues.Stats().Replaced == 1 })
 			if err := <-one; err != nil {
 				t.Fatalf("the session that hung does not come about: %v", err)
 			}

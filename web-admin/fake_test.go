@@ -27,6 +27,9 @@ type fakeBox struct {
 	bound   []Binding
 	sources []Unmapped
 	failing error // of everything that changes something
+	cluster []Cluster
+	asked   []string // of Destinations and Share
+	broken  error    // of Share
 }
 
 func (f *fakeBox) Status() Status {

@@ -79,6 +79,10 @@ func querySchema(name string) object {
 		return object{"type": "boolean"}
 	case "from", "to", "at":
 		return object{"type": "string", "format": "date-time"}
+	case "window":
+		return object{"type": "string", "enum": windows, "default": "1h"}
+	case "step":
+		return object{"type": "string", "enum": stepsOfShare, "default": "1h"}
 	case "stage":
 		return object{"type": "array", "items": object{"type": "string", "enum": stages}}
 	}

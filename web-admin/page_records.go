@@ -12,7 +12,7 @@ import (
 const recordsPerPage = 50
 
 // recordKinds are the kinds that the box writes, in the order of the filter.
-var recordKinds = []string{"SESSION", "DECISION", "STAGE", "AUDIT", "CONFIG", "HEALTH"}
+var recordKinds = []string{"SESSION", "DECISION", "STAGE", "AUDIT", "CONFIG", "HEALTH", "CLUSTER", "SHARE"}
 
 // recordsView answers: what did the box say, and when?
 type recordsView struct {

@@ -31,6 +31,7 @@ type Source interface {
 	// Presets are the ready-made plans that a configuration can name.
 	Presets() []Plan
 	Addresses
+	Observer
 	Operator
 	Binder
 }
@@ -41,6 +42,16 @@ type Addresses interface {
 	Lookup(addr netip.Addr, at time.Time) Lookup
 	// Unmapped lists the sources that are nobody's, the one seen last first, with what they did.
 	Unmapped(p Page) (items []Unmapped, next string)
+}
+
+// Observer tells what the box has learnt from all sessions together. Share may read a file, at most a few hundred kilobytes.
+type Observer interface {
+	// Clusters are those that go on, the largest first, and then those that ended, the last one first.
+	Clusters() []Cluster
+	// Destinations are the most contacted networks of the last 5 minutes, hour or day, at most so many.
+	Destinations(window time.Duration, limit int) Destinations
+	// Share lists the points of a query, oldest first; next is where the following page begins, zero on the last one.
+	Share(q ShareQuery) (points []SharePoint, next time.Time, err error)
 }
 
 // Operator is what a person may do to a line. Each writes its AUDIT record, with the state before and after; who is the actor as

@@ -69,6 +69,7 @@ type Status struct {
 	WouldHaveActed int64    `json:"would_have_acted"`
 	Stages         Stages   `json:"stages"` // subscribers per stage, now
 	Exempt         int      `json:"exempt"` // subscribers with an exemption, now
+	Clusters       Clusters `json:"clusters"`
 	Syslog         []Syslog `json:"syslog"`
 	Clock          Clock    `json:"clock"`
 	Store          Store    `json:"store"`

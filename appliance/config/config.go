@@ -31,16 +31,19 @@ const (
 
 // Config is a whole configuration, defaults filled in. It is not changed after Load, so it may be shared.
 type Config struct {
-	Mode      string    `mapstructure:"mode" allowed:"observe enforce"`
-	Network   Network   `mapstructure:"network"`
-	Queue     Queue     `mapstructure:"queue"`
-	Identity  Identity  `mapstructure:"identity"`
-	Plans     []Plan    `mapstructure:"plans"`
-	Defer     Defer     `mapstructure:"defer"`
-	Syslog    Syslog    `mapstructure:"syslog"`
-	Admin     Admin     `mapstructure:"admin"`
-	Retention Retention `mapstructure:"retention"`
-	Fleet     Fleet     `mapstructure:"fleet"`
+	Mode         string       `mapstructure:"mode" allowed:"observe enforce"`
+	Network      Network      `mapstructure:"network"`
+	Queue        Queue        `mapstructure:"queue"`
+	Identity     Identity     `mapstructure:"identity"`
+	Plans        []Plan       `mapstructure:"plans"`
+	Defer        Defer        `mapstructure:"defer"`
+	Clusters     Clusters     `mapstructure:"clusters"`
+	Destinations Destinations `mapstructure:"destinations"`
+	Share        Share        `mapstructure:"share"`
+	Syslog       Syslog       `mapstructure:"syslog"`
+	Admin        Admin        `mapstructure:"admin"`
+	Retention    Retention    `mapstructure:"retention"`
+	Fleet        Fleet        `mapstructure:"fleet"`
 
 	path     string
 	warnings Problems
@@ -133,6 +136,24 @@ type Defer struct {
 	Text string `mapstructure:"text"`
 }
 
+// Clusters is about the same rare TLS client on many subscribers.
+type Clusters struct {
+	Subscribers int           `mapstructure:"subscribers" range:"3..10000"` // the fewest that can make a card
+	Learn       time.Duration `mapstructure:"learn" range:"1s..31d"`        // what is common here, before the first card
+	KnownGood   []string      `mapstructure:"known_good"`                   // JA4s
+}
+
+// Destinations is about the networks that are contacted most.
+type Destinations struct {
+	OwnersFile string `mapstructure:"owners_file"` // MMDB, as written; see Config.OwnersPath
+}
+
+// Share is about the encrypted share of the sessions.
+type Share struct {
+	AlertPoints   int `mapstructure:"alert_points" range:"1..100"`            // per cent of all sessions, week over week
+	AlertSessions int `mapstructure:"alert_sessions" range:"100..1000000000"` // in each of the weeks
+}
+
 // Syslog says where records go.
 type Syslog struct {
 	Targets    []Target `mapstructure:"targets"`
@@ -192,6 +213,9 @@ func (c *Config) SubscribersPath() string { return c.Resolve(c.Identity.Subscrib
 
 // SecretPath is where the RADIUS secret is, empty when there is none.
 func (c *Config) SecretPath() string { return c.Resolve(c.Identity.RADIUS.SecretFile) }
+
+// OwnersPath is where the database of networks' owners is, empty when there is none.
+func (c *Config) OwnersPath() string { return c.Resolve(c.Destinations.OwnersFile) }
 
 // PlanNames lists the plans in the file's order.
 func (c *Config) PlanNames() []string {

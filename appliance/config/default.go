@@ -31,6 +31,8 @@ func Default() *Config {
 		},
 		Plans:     defaultPlans(),
 		Defer:     Defer{Text: "{budget} exceeded; retry in {retry}; case {case}; help: https://isp.example/mail"},
+		Clusters:  Clusters{Subscribers: 10, Learn: 2 * day, KnownGood: []string{}},
+		Share:     Share{AlertPoints: 5, AlertSessions: 1000},
 		Syslog:    Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
 		Admin:     Admin{Listen: ":8443", Metrics: true},
 		Retention: Retention{Sessions: 30 * day, Records: 180 * day, Series: 400 * day},

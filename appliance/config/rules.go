@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ func (r *rules) check() {
 	r.identity()
 	r.plans()
 	r.deferText()
+	r.clusters()
 	r.syslog()
 	r.admin()
 	r.fleet()
@@ -192,6 +194,23 @@ func (r *rules) deferText() {
 			break
 		}
 		rest = after
+	}
+}
+
+const maxKnownGood = 1000
+
+// ja4 is the form of JA4: protocol, version, whether there is a server name, numbers of ciphers and extensions, ALPN; and two hashes.
+var ja4 = regexp.MustCompile(`^[tqd](1[0-3]|s[23]|d[123]|00)[di][0-9]{4}[0-9a-zA-Z]{2}_[0-9a-f]{12}_[0-9a-f]{12}$`)
+
+func (r *rules) clusters() {
+	good := r.c.Clusters.KnownGood
+	if n := len(good); n > maxKnownGood {
+		r.bad("clusters.known_good", "has %d entries; at most %d", n, maxKnownGood)
+	}
+	for i, print := range good {
+		if !ja4.MatchString(print) {
+			r.bad(fmt.Sprintf("clusters.known_good[%d]", i), "%q is no JA4; one looks like t13d1516h2_8daaf6152771_e5627efa2ab1, as in SESSION records", print)
+		}
 	}
 }
 

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if ring := os.Getenv(ringEnv); ring != "" {
 		os.Exit(runWithRing(ring))
 	}
+	if by := os.Getenv(clockEnv); by != "" {
+		os.Exit(runWithClock(by))
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "mailweir-e2e-")
 		if err != nil {

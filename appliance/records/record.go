@@ -1,6 +1,6 @@
 // Package records makes the records that leave the box: what happened, in the words of RFC 5424, numbered and chained.
 //
-// An Entry says what happened (Session, Decision, Stage, Audit, Config, Health). A Chain makes a Record of it: it adds the
+// An Entry says what happened (Session, Decision, Stage, Audit, Config, Health, Cluster, Share). A Chain makes a Record of it: it adds the
 // number, the hash of the record before, and the parameters that all have. A Record's Line is what goes to syslog.
 // Writer stands between the packet path and all that: Say never blocks.
 //
@@ -31,6 +31,8 @@ const (
 	KindAudit    Kind = "AUDIT"
 	KindConfig   Kind = "CONFIG"
 	KindHealth   Kind = "HEALTH"
+	KindCluster  Kind = "CLUSTER"
+	KindShare    Kind = "SHARE"
 )
 
 // Severity is that of RFC 5424 section 6.2.1. The zero value is emergency there, which nothing here is.

@@ -31,14 +31,15 @@ func attach(want string, ifs []device, coll *ebpf.Collection) (how string, holds
 			}
 			return "tcx", holds, c.close()
 		}
-		if want == "tcx" || !errors.Is(err, ebpf.ErrNotSupported) {
+		if want == "tcx" {
 			return "", nil, errors.Join(err, c.close())
 		}
 	}
+	tcx := err
 	holds, err = attachClsact(c, ifs, coll)
 	if err != nil {
-		if want == "" {
-			err = fmt.Errorf("this kernel has no TCX (Linux 6.6), and clsact does not work: %w", err)
+		if tcx != nil {
+			err = fmt.Errorf("%w; and clsact does not work: %w", tcx, err)
 		}
 		return "", nil, errors.Join(err, c.close())
 	}

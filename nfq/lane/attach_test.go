@@ -17,6 +17,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 	"github.com/mailweir/mailweir/nfq/packet"
 )
 
@@ -37,7 +38,7 @@ func (r *rig) attached(how string) *Lane {
 	o.Attach = how
 	o.RingBytes = 8 << 20
 	l := r.open(o)
-	r.box.must(func() error { return attachAll(l) })
+	r.box.Must(func() error { return attachAll(l) })
 	if l.How() != how {
 		r.t.Fatalf("attached by %q, want %q", l.How(), how)
 	}
@@ -46,27 +47,27 @@ func (r *rig) attached(how string) *Lane {
 
 // listen makes a server in s.
 func (s space) listen(addr netip.Addr, port uint16) net.Listener {
-	s.t.Helper()
+	s.T.Helper()
 	var l net.Listener
-	s.must(func() (err error) {
+	s.Must(func() (err error) {
 		l, err = net.Listen("tcp", netip.AddrPortFrom(addr, port).String())
 		return err
 	})
-	s.t.Cleanup(func() { _ = l.Close() })
+	s.T.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
 // dial connects from s.
 func (s space) dial(to net.Addr) net.Conn {
-	s.t.Helper()
+	s.T.Helper()
 	var c net.Conn
-	s.must(func() (err error) {
+	s.Must(func() (err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		c, err = new(net.Dialer).DialContext(ctx, "tcp", to.String())
 		return err
 	})
-	s.t.Cleanup(func() { _ = c.Close() })
+	s.T.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -146,7 +147,7 @@ func TestCopiesAreTheWholeConversation(t *testing.T) {
 
 			var streams [2]stream
 			tokens := 0
-			eventually(t, "both directions have been seen to their end", func() bool {
+			nfqtest.Eventually(t, "both directions have been seen to their end", func() bool {
 				l.Read(func(c *Copy) {
 					var seg packet.Segment
 					if why := packet.Decode(c.IP, &seg); why != packet.OK {
@@ -215,7 +216,7 @@ func TestWaitEndsByACopyAnInterruptOrInTime(t *testing.T) {
 	// Many times, so that the reader goes to sleep in every phase of a copy.
 	for i := range 200 {
 		begin := time.Now()
-		go r.sub.do(func() {
+		go r.sub.Do(func() {
 			if c, err := net.DialTimeout("tcp", server.Addr().String(), 4*time.Second); err == nil {
 				_ = c.Close()
 			}
@@ -262,7 +263,7 @@ func TestWaitEndsByACopyAnInterruptOrInTime(t *testing.T) {
 // tcState is what is attached to an interface of the box by clsact, in words.
 func (r *rig) tcState(name string) (state string) {
 	r.t.Helper()
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		l, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
@@ -309,7 +310,7 @@ func TestACleanStopLeavesNothingBehind(t *testing.T) {
 			t.Errorf("%s after Detach: %q", name, s)
 		}
 	}
-	r.box.must(func() error { return attachAll(l) })
+	r.box.Must(func() error { return attachAll(l) })
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

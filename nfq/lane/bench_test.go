@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 	"github.com/mailweir/mailweir/nfq/packet"
 )
 
@@ -68,8 +69,8 @@ func benchmarkHand(b *testing.B, o Options) *hand {
 	b.Helper()
 	box := newSpace(b)
 	h := &hand{rig: &rig{box: box}, index: map[string]int{"lan0": 1}}
-	box.must(func() error {
-		if err := veth("lan0", "wan0", box); err != nil {
+	box.Must(func() error {
+		if err := nfqtest.Veth("lan0", "wan0", box.Space); err != nil {
 			return err
 		}
 		var err error
@@ -167,8 +168,8 @@ func (h *hand) begin(b *testing.B, client, server netip.Addr) conn {
 // repeat gives the same packet n times and returns how long each took.
 func (h *hand) repeat(b *testing.B, program string, ip []byte, n int) (per time.Duration) {
 	b.Helper()
-	h.box.t = b
-	h.box.must(func() (err error) {
+	h.box.T = b
+	h.box.Must(func() (err error) {
 		_, per, err = h.coll.Programs[program].Benchmark(ethernet(ip), n, nil)
 		return err
 	})

@@ -180,8 +180,9 @@ func (l *Lane) letGo() error {
 	return nil
 }
 
-// Flooding reports the sources (IPv6: their /64) whose SYNs were beyond their meter since
-// the last call, and how many of them were. Among very many the oldest are forgotten.
+// Flooding reports the lines (an IPv4 address; of IPv6 the first address of Options.LineBits)
+// whose SYNs were beyond their meter, or gave way to others' in a crowd, since the last call,
+// and how many did. Among very many the oldest are forgotten.
 func (l *Lane) Flooding(each func(addr netip.Addr, over uint64)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -190,7 +191,7 @@ func (l *Lane) Flooding(each func(addr netip.Addr, over uint64)) error {
 	})
 }
 
-// prefix is what floods and cuts are about: the IPv4 address or the IPv6 /64.
+// prefix is what cuts are about: the IPv4 address or the IPv6 /64.
 func prefix(addr netip.Addr) [16]byte {
 	key := addr.As16()
 	if !addr.Unmap().Is4() {

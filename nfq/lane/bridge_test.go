@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 	"github.com/mailweir/mailweir/nfq/packet"
 )
 
@@ -77,7 +78,7 @@ func TestServersBehindAnotherPort(t *testing.T) {
 		o := bridged()
 		o.Attach = how
 		l := r.open(o)
-		r.box.must(func() error { return attachAll(l) })
+		r.box.Must(func() error { return attachAll(l) })
 		if how == "clsact" {
 			if s := r.tcState("lan0"); s != "clsact mailweir/28023 mailweir/28023" {
 				t.Errorf("attached: %q", s)
@@ -101,7 +102,7 @@ func TestServersBehindAnotherPort(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said [2]stream
-		eventually(t, "both have been seen to speak", func() bool {
+		nfqtest.Eventually(t, "both have been seen to speak", func() bool {
 			l.Read(func(c *Copy) {
 				var seg packet.Segment
 				if why := packet.Decode(c.IP, &seg); why != packet.OK {

@@ -166,3 +166,113 @@ func TestForgedSourcesHaveOneMeterTogether(t *testing.T) {
 		}
 	}
 }
+
+// One line has a whole delegated prefix to choose its addresses from.
+func TestAFloodIsMeteredByLine(t *testing.T) {
+	t.Parallel()
+	o := options()
+	o.FloodRate, o.FloodBurst, o.LineBits = 1, 3, 56
+	h := newHand(t, o)
+	h.Act(true)
+	for _, row := range []struct {
+		client string
+		want   ways
+	}{
+		{"fd00:1:0:1200::2", ways{alone: 3, dropped: 7}},
+		{"fd00:1:0:12ff:1234::9", ways{dropped: 10}},
+		{"fd00:1:0:1300::2", ways{alone: 3, dropped: 7}},
+		{"10.0.1.2", ways{alone: 3, dropped: 7}},
+		{"10.0.1.3", ways{alone: 3, dropped: 7}},
+	} {
+		client, server := netip.MustParseAddr(row.client), inter6
+		if client.Is4() {
+			server = inter4
+		}
+		if got := h.give(10, client, server, 25); got != row.want {
+			t.Errorf("%s: %+v, want %+v", row.client, got, row.want)
+		}
+	}
+	want := map[string]uint64{"fd00:1:0:1200::": 17, "fd00:1:0:1300::": 7, "10.0.1.2": 7, "10.0.1.3": 7}
+	if err := h.Flooding(func(addr netip.Addr, over uint64) {
+		if want[addr.String()] != over {
+			t.Errorf("%v: %d beyond the meter", addr, over)
+		}
+		delete(want, addr.String())
+	}); err != nil || len(want) > 0 {
+		t.Errorf("%v are missing, %v", want, err)
+	}
+}
+
+// When many wait, who sends many gives way, and those who send few are judged.
+func TestInACrowdWhoSendsManyGivesWay(t *testing.T) {
+	t.Parallel()
+	for _, act := range []bool{true, false} {
+		o := options()
+		o.CalmRate, o.CalmBurst, o.TotalRate, o.TotalBurst = 1, 4, 1, 20
+		h := newHand(t, o)
+		h.Act(act)
+		busy, calm := h.give(30, sub4, inter4, 25), ways{}
+		for client, i := other4, 0; i < 5; client, i = client.Next(), i+1 {
+			w := h.give(1, client, inter4, 25)
+			calm = ways{calm.alone + w.alone, calm.fast + w.fast, calm.dropped + w.dropped}
+		}
+		wantBusy, wantCalm := ways{alone: 11, dropped: 19}, ways{alone: 5}
+		if !act { // nobody is dropped, so nobody has room
+			wantBusy, wantCalm = ways{alone: 20, fast: 10}, ways{fast: 5}
+		}
+		if s := h.stats(); busy != wantBusy || calm != wantCalm || s.CrowdDropped != uint64(wantBusy.dropped) {
+			t.Errorf("enforced %v: who sends many %+v, few %+v; %d gave way", act, busy, calm, s.CrowdDropped)
+		}
+	}
+}
+
+// What would wait for a process that stands still passes; what does not wait is as always.
+func TestWhatNobodyReadsPasses(t *testing.T) {
+	t.Parallel()
+	for _, open := range []bool{true, false} {
+		o := options()
+		o.FailOpen = open
+		h := newHand(t, o)
+		h.lease(sub4, 1, 3)
+		handed, running := connection(sub4, 5000, inter4, 25, 1), connection(sub4, 5001, inter4, 25, 1)
+		h.up(handed.syn().Packet())
+		h.up(running.syn().Packet())
+		if found, err := h.SetState(handed.Key, handed.isn, Handed); !found || err != nil {
+			t.Fatal(found, err)
+		}
+		midAir := connection(other4, 5002, inter4, 25, 1)
+		for _, row := range []struct {
+			why    string
+			ahead  time.Duration
+			unread bool
+		}{{"nobody has begun to read", 0, false}, {"somebody reads", time.Hour, false}, {"nobody reads any more", time.Nanosecond, true}} {
+			h.Judging(row.ahead)
+			pass := row.unread && open
+			for _, p := range []struct {
+				why   string
+				ip    []byte
+				waits uint32
+			}{
+				{"a SYN without a lease", connection(other4, 4999, inter4, 25, 1).syn().Packet(), 0},
+				{"handed over", handed.up(packet.ACK, "x").Packet(), 0x01000000},
+				{"in mid-air", midAir.up(packet.ACK, "x").Packet(), 0},
+				{"in the lane", running.up(packet.ACK, "x").Packet(), 0x0b000000},
+			} {
+				want := p.waits
+				if pass {
+					want = 0x0b000000
+				}
+				if _, mark := h.up(p.ip); mark != want {
+					t.Errorf("fail open %v, %s, %s: mark %#x, want %#x", open, row.why, p.why, mark, want)
+				}
+			}
+		}
+		want := uint64(3)
+		if !open {
+			want = 0
+		}
+		if s := h.stats(); s.Unread != want {
+			t.Errorf("fail open %v: %d packets passed unread", open, s.Unread)
+		}
+	}
+}

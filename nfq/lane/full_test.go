@@ -189,7 +189,7 @@ func TestTokensAreNeverSpentTwice(t *testing.T) {
 	for w := range uint16(workers) {
 		wg.Go(func() {
 			runtime.LockOSThread() // never unlocked
-			if err := netns.Set(h.box.handle); err != nil {
+			if err := netns.Set(h.box.Handle); err != nil {
 				t.Error(err)
 				return
 			}

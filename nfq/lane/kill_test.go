@@ -16,6 +16,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 const childVariable = "MAILWEIR_LANE_CHILD"
@@ -65,7 +67,7 @@ func (r *rig) start(how string) *exec.Cmd {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.box.must(cmd.Start) // a child begins in the namespace of the thread that starts it
+	r.box.Must(cmd.Start) // a child begins in the namespace of the thread that starts it
 	r.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		r.t.Fatalf("the child said %q, %v", line, err)
@@ -76,7 +78,7 @@ func (r *rig) start(how string) *exec.Cmd {
 // programs is how many programs TCX has at an interface of the box.
 func (r *rig) programs(name string) (n int) {
 	r.t.Helper()
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		l, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
@@ -137,7 +139,7 @@ func TestAKilledProcessHarmsNobody(t *testing.T) {
 		}
 		_ = cmd.Wait()
 		if how == "tcx" {
-			eventually(t, "the program is gone", func() bool { return r.programs("lan0")+r.programs("lan1")+r.programs("wan0") == 0 })
+			nfqtest.Eventually(t, "the program is gone", func() bool { return r.programs("lan0")+r.programs("lan1")+r.programs("wan0") == 0 })
 		} else if s := r.tcState("lan0"); s != "clsact mailweir/28023" {
 			t.Fatalf("left behind: %q", s)
 		}
@@ -195,7 +197,7 @@ func (r *rig) somebodyElse(name string, parent uint32, priority uint16) {
 		r.t.Fatal(err)
 	}
 	defer p.Close()
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		l, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
@@ -210,7 +212,7 @@ func (r *rig) somebodyElse(name string, parent uint32, priority uint16) {
 func TestFiltersOfOthersStay(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		wan, err := netlink.LinkByName("wan0")
 		if err != nil {
 			return err
@@ -238,7 +240,7 @@ func TestFiltersOfOthersStay(t *testing.T) {
 	o.Attach = "clsact"
 	l = r.open(o)
 	var err error
-	r.box.do(func() { err = attachAll(l) })
+	r.box.Do(func() { err = attachAll(l) })
 	if err == nil || !strings.Contains(err.Error(), "interface wan0 has a filter of somebody else's") || l.How() != "" {
 		t.Errorf("attach: %v, by %q", err, l.How())
 	}
@@ -254,7 +256,7 @@ func TestAnInterfaceThatGoesIsNotMissed(t *testing.T) {
 	both(t, func(t *testing.T, how string) {
 		r := newRig(t)
 		l := r.attached(how)
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			lan, err := netlink.LinkByName("lan1")
 			if err != nil {
 				return err
@@ -273,7 +275,7 @@ func TestAnInterfaceThatGoesIsNotMissed(t *testing.T) {
 func TestATunIsWithoutEthernet(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		tun := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tun0"}, Mode: netlink.TUNTAP_MODE_TUN, Flags: netlink.TUNTAP_NO_PI, Queues: 1}
 		if err := netlink.LinkAdd(tun); err != nil {
 			return err

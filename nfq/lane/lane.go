@@ -39,7 +39,8 @@
 //
 // Who is cut (Block) is answered now and then, by the rules that answer SYNs with a
 // reset, and dropped otherwise. What takes the way of the queue passes two meters: one
-// by source (IPv6: by /64) and one for all. They protect user space; budgets are kept
+// by line (an IPv4 address, or LineBits of an IPv6 one) and one for all. When half of the latter is used up, who
+// sends more than a little is dropped first. They protect user space; budgets are kept
 // elsewhere.
 //
 // # When user space goes
@@ -231,6 +232,18 @@ func (l *Lane) How() string {
 // without the other, for a moment every four seconds and by four seconds.
 func (l *Lane) Alive(for_ time.Duration) {
 	atomic.StoreUint64(&l.control.AliveUntil, uint64(max(monotonic()+int64(for_), 0)))
+}
+
+// Judging says that the queues are read for so long from now; not positive: nobody reads them,
+// and nobody ever will. While it has run out, what would wait for a verdict passes unjudged, if
+// FailOpen: the kernel lets pass only what comes for a queue that nobody has bound, not what a
+// process that stands still has.
+func (l *Lane) Judging(for_ time.Duration) {
+	until := uint64(0)
+	if for_ > 0 {
+		until = uint64(monotonic() + int64(for_))
+	}
+	atomic.StoreUint64(&l.control.JudgedUntil, until)
 }
 
 // IsAlive reports whether leases are good now.

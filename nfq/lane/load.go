@@ -3,6 +3,7 @@ package lane
 import (
 	"errors"
 	"fmt"
+	mathbits "math/bits"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -34,6 +35,7 @@ func prepared(o Options, cutsShort bool) (*ebpf.CollectionSpec, error) {
 		spec.Maps[name].MaxEntries = uint32(n)
 	}
 	floodStep, floodMost := meter(o.FloodRate, o.FloodBurst)
+	calmStep, calmMost := meter(o.CalmRate, o.CalmBurst)
 	totalStep, totalMost := meter(o.TotalRate, o.TotalBurst)
 	answerStep, answerMost := meter(o.AnswerRate, o.AnswerBurst)
 	for name, v := range map[string]any{
@@ -45,6 +47,9 @@ func prepared(o Options, cutsShort bool) (*ebpf.CollectionSpec, error) {
 		programVarCutsShort:  cutsShort,
 		programVarFloodStep:  floodStep,
 		programVarFloodMost:  floodMost,
+		programVarCalmStep:   calmStep,
+		programVarCalmMost:   calmMost,
+		programVarLineMask:   lineMask(o.LineBits),
 		programVarTotalStep:  totalStep,
 		programVarTotalMost:  totalMost,
 		programVarAnswerStep: answerStep,
@@ -56,6 +61,10 @@ func prepared(o Options, cutsShort bool) (*ebpf.CollectionSpec, error) {
 	}
 	return spec, nil
 }
+
+// lineMask is the first bits of the first half of an IPv6 address, as the program sees them in
+// memory: in network order.
+func lineMask(bits int) uint64 { return mathbits.ReverseBytes64(^uint64(0) << (64 - bits)) }
 
 // load brings the program into the kernel and tells it what does not change. uncut is why
 // it cannot cut short, if it was to.

@@ -3,126 +3,17 @@ package lane
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"testing"
-	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
-// space is a network namespace without a name: it goes when its last handle
-// and its last socket are closed, also when the test is killed.
-type space struct {
-	t      testing.TB
-	handle netns.NsHandle
-}
+// space is a network namespace of a test.
+type space struct{ nfqtest.Space }
 
-// do runs f in the namespace, on a thread that is never used for anything else:
-// the goroutine ends without unlocking it. f must not end the test (t.Fatal).
-func (s space) do(f func()) {
-	s.t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := netns.Set(s.handle); err != nil {
-			done <- err
-			return
-		}
-		f()
-		done <- nil
-	}()
-	if err := <-done; err != nil {
-		s.t.Fatalf("enter network namespace: %v", err)
-	}
-}
-
-// must is do for what has to succeed.
-func (s space) must(f func() error) {
-	s.t.Helper()
-	var err error
-	s.do(func() { err = f() })
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func newSpace(t testing.TB) space {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("kernel tests make network namespaces: run them as root (CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN)")
-	}
-	s := space{t: t}
-	made := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread stays in the new namespace and ends with the goroutine
-		var err error
-		s.handle, err = netns.New()
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	t.Cleanup(func() { _ = s.handle.Close() })
-	s.must(func() error {
-		// Link-local addresses would be tentative for a second.
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil {
-			return err
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(lo)
-	})
-	return s
-}
-
-// veth makes a pair between this namespace and another.
-func veth(near, far string, peer space) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = near
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: far, PeerNamespace: netlink.NsFd(int(peer.handle))}); err != nil {
-		return fmt.Errorf("veth %s: %w", near, err)
-	}
-	return nil
-}
-
-// address gives a link its addresses and takes it up.
-func giveAddress(link string, addrs ...string) error {
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		return err
-	}
-	for _, a := range addrs {
-		parsed, err := netlink.ParseAddr(a)
-		if err != nil {
-			return err
-		}
-		if parsed.IP.To4() == nil {
-			parsed.Flags = unix.IFA_F_NODAD // usable at once
-		}
-		if err := netlink.AddrAdd(l, parsed); err != nil {
-			return fmt.Errorf("address %s on %s: %w", a, link, err)
-		}
-	}
-	return netlink.LinkSetUp(l)
-}
-
-func route(to, via string) error {
-	_, dst, err := net.ParseCIDR(to)
-	if err != nil {
-		return err
-	}
-	if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(via)}); err != nil {
-		return fmt.Errorf("route %s via %s: %w", to, via, err)
-	}
-	return nil
-}
+func newSpace(t testing.TB) space { return space{nfqtest.NewSpace(t)} }
 
 // rig is two subscribers - box - internet, routed, IPv4 and IPv6.
 type rig struct {
@@ -139,8 +30,8 @@ var (
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, sub: newSpace(t), other: newSpace(t), box: newSpace(t), inter: newSpace(t)}
-	r.box.must(func() error {
-		if err := errors.Join(veth("lan0", "sub0", r.sub), veth("lan1", "sub0", r.other), veth("wan0", "int0", r.inter)); err != nil {
+	r.box.Must(func() error {
+		if err := errors.Join(nfqtest.Veth("lan0", "sub0", r.sub.Space), nfqtest.Veth("lan1", "sub0", r.other.Space), nfqtest.Veth("wan0", "int0", r.inter.Space)); err != nil {
 			return err
 		}
 		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
@@ -148,8 +39,8 @@ func newRig(t *testing.T) *rig {
 				return err
 			}
 		}
-		return errors.Join(giveAddress("lan0", "10.0.1.1/24", "fd00:1::1/64"), giveAddress("lan1", "10.0.3.1/24", "fd00:3::1/64"),
-			giveAddress("wan0", "10.0.2.1/24", "fd00:2::1/64"))
+		return errors.Join(nfqtest.Address("lan0", "10.0.1.1/24", "fd00:1::1/64"), nfqtest.Address("lan1", "10.0.3.1/24", "fd00:3::1/64"),
+			nfqtest.Address("wan0", "10.0.2.1/24", "fd00:2::1/64"))
 	})
 	for _, side := range []struct {
 		space
@@ -159,39 +50,17 @@ func newRig(t *testing.T) *rig {
 		{r.other, "sub0", "10.0.3.2/24", "fd00:3::2/64", "10.0.3.1", "fd00:3::1"},
 		{r.inter, "int0", "10.0.2.2/24", "fd00:2::2/64", "10.0.2.1", "fd00:2::1"},
 	} {
-		side.must(func() error {
-			return errors.Join(giveAddress(side.link, side.addr4, side.addr6), route("0.0.0.0/0", side.via4), route("::/0", side.via6))
+		side.Must(func() error {
+			return errors.Join(nfqtest.Address(side.link, side.addr4, side.addr6), nfqtest.Route("0.0.0.0/0", side.via4), nfqtest.Route("::/0", side.via6))
 		})
-		side.waitFor(side.link)
+		side.WaitFor(side.link)
 	}
-	r.box.waitFor("lan0", "lan1", "wan0")
+	r.box.WaitFor("lan0", "lan1", "wan0")
 	return r
 }
 
 func sysctl(key, value string) error {
 	return os.WriteFile("/proc/sys/net/"+key, []byte(value), 0)
-}
-
-// waitFor waits until the links take part in IPv6; the kernel tells a link
-// about its carrier up to a second late.
-func (s space) waitFor(links ...string) {
-	s.t.Helper()
-	for _, name := range links {
-		eventually(s.t, name+" is up", func() bool {
-			var l netlink.Link
-			s.must(func() (err error) { l, err = netlink.LinkByName(name); return err })
-			return l.Attrs().OperState == netlink.OperUp
-		})
-	}
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
 }
 
 // options are those of all tests; a test changes what it is about.
@@ -220,7 +89,7 @@ func attachAll(l *Lane) error {
 func (r *rig) open(o Options) *Lane {
 	r.t.Helper()
 	var l *Lane
-	r.box.must(func() (err error) {
+	r.box.Must(func() (err error) {
 		if l, err = Open(o); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 	"github.com/mailweir/mailweir/nfq/packet"
 )
 
@@ -48,7 +49,7 @@ func (r *rig) watchLinear(name string) *ebpf.Map {
 		r.t.Fatal(err)
 	}
 	defer p.Close()
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		l, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
@@ -84,10 +85,10 @@ func TestPacketsInPiecesAreReadAndCopiedWhole(t *testing.T) {
 			return netlink.LinkSetMTU(l, 65535)
 		}
 	}
-	r.box.must(mtu("lan0"))
-	r.sub.must(mtu("sub0"))
+	r.box.Must(mtu("lan0"))
+	r.sub.Must(mtu("sub0"))
 	var socket int
-	r.sub.must(func() error {
+	r.sub.Must(func() error {
 		link, err := netlink.LinkByName("sub0")
 		if err != nil {
 			return err
@@ -119,7 +120,7 @@ func TestPacketsInPiecesAreReadAndCopiedWhole(t *testing.T) {
 	}
 	c := connection(sub4, 1000, inter4, 25, 1)
 	send(c.syn().Packet())
-	eventually(t, "the SYN is copied", func() bool { read(); return len(got) == 1 })
+	nfqtest.Eventually(t, "the SYN is copied", func() bool { read(); return len(got) == 1 })
 	for _, length := range []int{4200, 4608, 4609, 9000, 16384, 16385, 40000, 65500} {
 		payload := make([]byte, length-40)
 		for i := range payload {
@@ -128,7 +129,7 @@ func TestPacketsInPiecesAreReadAndCopiedWhole(t *testing.T) {
 		ip := c.up(packet.ACK, string(payload)).Packet()
 		got = nil
 		send(ip)
-		eventually(t, fmt.Sprintf("%d bytes are copied", length), func() bool { read(); return len(got) == 1 })
+		nfqtest.Eventually(t, fmt.Sprintf("%d bytes are copied", length), func() bool { read(); return len(got) == 1 })
 		if !bytes.Equal(got[0].IP, ip) || got[0].Length != length {
 			t.Errorf("%d bytes: the copy has %d of %d and is not the same", length, len(got[0].IP), got[0].Length)
 		}

@@ -17,6 +17,8 @@ type Options struct {
 	Mask      uint32 // bits of the packet mark that are ours
 	Fast, See uint32 // their values for a packet that is let through, and for one that the queue must see
 
+	LineBits int // of an IPv6 address: what of it tells one line from another, 1 to 64; 0: 64
+
 	Routed   bool // the box routes: a SYN whose route leads to a subscriber asks. A bridge: what has a VLAN tag is left alone
 	FailOpen bool // what is too much for user space passes instead of being dropped
 
@@ -29,9 +31,11 @@ type Options struct {
 	Metered   int // 0: 65536 (6.5 MB)
 	RingBytes int // 0: 8 MiB; a power of two, at least 256 KiB
 
-	// SYNs a second, and at once. Floods are metered by source, Total is for all of them
-	// together on their way to the queue, Answer is for a source that is cut.
+	// SYNs a second, and at once. Floods are metered by line, Total is for all of them
+	// together on their way to the queue, Answer is for a source that is cut. A line with more
+	// than Calm gives way to the others when half of Total's burst is used up.
 	FloodRate, FloodBurst   int // 0: 50 and 200
+	CalmRate, CalmBurst     int // 0: 5 and 50
 	TotalRate, TotalBurst   int // 0: 5000 and 5000
 	AnswerRate, AnswerBurst int // 0: 20 and 40
 
@@ -56,6 +60,8 @@ func (o Options) withDefaults() (Options, error) {
 		{"bytes of the ring", &o.RingBytes, 8 << 20, 1 << 30},
 		{"flood rate", &o.FloodRate, 50, 1e9},
 		{"flood burst", &o.FloodBurst, 200, 1e9},
+		{"calm rate", &o.CalmRate, 5, 1e9},
+		{"calm burst", &o.CalmBurst, 50, 1e9},
 		{"total rate", &o.TotalRate, 5000, 1e9},
 		{"total burst", &o.TotalBurst, 5000, 1e9},
 		{"answer rate", &o.AnswerRate, 20, 1e9},
@@ -70,6 +76,12 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.RingBytes < minRing || o.RingBytes&(o.RingBytes-1) != 0 {
 		return o, fmt.Errorf("bytes of the ring %d: a power of two, %d at least", o.RingBytes, minRing)
+	}
+	if o.LineBits == 0 {
+		o.LineBits = 64
+	}
+	if o.LineBits < 1 || o.LineBits > 64 {
+		return o, fmt.Errorf("bits of a line's IPv6 addresses %d: 1 to 64", o.LineBits)
 	}
 	o.Log = discard(o.Log)
 	return o, o.validate()

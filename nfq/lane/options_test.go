@@ -27,7 +27,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	} {
 		o := options()
 		row.change(&o)
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			l, err := Open(o)
 			if err == nil {
 				return l.Close()
@@ -61,7 +61,7 @@ func TestAttachSaysWhatIsWrong(t *testing.T) {
 		{lans, wans, "", 0},
 		{lans, wans, "", 0},
 	} {
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			missing, err := l.Attach(row.lans, row.wans)
 			if (err != nil) != (row.want != "") || err != nil && !strings.Contains(err.Error(), row.want) || len(missing) != row.missing {
 				t.Errorf("%v %v: missing %v, %v; want %q", row.lans, row.wans, missing, err, row.want)

@@ -36,9 +36,9 @@ func TestOthersAreFound(t *testing.T) {
 			if row.do == nil {
 				r.watchLinear("lan0")
 			} else {
-				r.box.must(row.do)
+				r.box.Must(row.do)
 			}
-			r.box.must(func() error {
+			r.box.Must(func() error {
 				got, err := l.Others()
 				if got != row.want {
 					t.Errorf("%s, %s: %q, want %q", row.why, how, got, row.want)

@@ -14,16 +14,17 @@ import (
 )
 
 type programControls struct {
-	_          structs.HostLayout
-	AliveUntil uint64
-	Generation uint32
-	Act        uint32
-	Sleeping   uint32
-	Epoch      uint32
-	ShortUntil uint64
-	Unused     [8]uint32
-	TotalTat   uint64
-	Lost       uint64
+	_           structs.HostLayout
+	AliveUntil  uint64
+	Generation  uint32
+	Act         uint32
+	Sleeping    uint32
+	Epoch       uint32
+	ShortUntil  uint64
+	JudgedUntil uint64
+	Unused      [6]uint32
+	TotalTat    uint64
+	Lost        uint64
 }
 
 type programCutSource struct {
@@ -94,8 +95,10 @@ type programStats struct {
 	CutDropped   uint64
 	FloodDropped uint64
 	FloodPassed  uint64
+	CrowdDropped uint64
 	TotalDropped uint64
 	TotalPassed  uint64
+	Unread       uint64
 	ShortCut     uint64
 	StackShut    uint64
 	StackBegins  uint64
@@ -128,11 +131,14 @@ const (
 	programProgUpstreamIp    = "upstream_ip"
 	programVarAnswerMost     = "answer_most"
 	programVarAnswerStep     = "answer_step"
+	programVarCalmMost       = "calm_most"
+	programVarCalmStep       = "calm_step"
 	programVarControl        = "control"
 	programVarCutsShort      = "cuts_short"
 	programVarFailOpen       = "fail_open"
 	programVarFloodMost      = "flood_most"
 	programVarFloodStep      = "flood_step"
+	programVarLineMask       = "line_mask"
 	programVarMarkFast       = "mark_fast"
 	programVarMarkMask       = "mark_mask"
 	programVarMarkSee        = "mark_see"
@@ -214,11 +220,14 @@ type programMapSpecs struct {
 type programVariableSpecs struct {
 	AnswerMost *ebpf.VariableSpec `ebpf:"answer_most"`
 	AnswerStep *ebpf.VariableSpec `ebpf:"answer_step"`
+	CalmMost   *ebpf.VariableSpec `ebpf:"calm_most"`
+	CalmStep   *ebpf.VariableSpec `ebpf:"calm_step"`
 	Control    *ebpf.VariableSpec `ebpf:"control"`
 	CutsShort  *ebpf.VariableSpec `ebpf:"cuts_short"`
 	FailOpen   *ebpf.VariableSpec `ebpf:"fail_open"`
 	FloodMost  *ebpf.VariableSpec `ebpf:"flood_most"`
 	FloodStep  *ebpf.VariableSpec `ebpf:"flood_step"`
+	LineMask   *ebpf.VariableSpec `ebpf:"line_mask"`
 	MarkFast   *ebpf.VariableSpec `ebpf:"mark_fast"`
 	MarkMask   *ebpf.VariableSpec `ebpf:"mark_mask"`
 	MarkSee    *ebpf.VariableSpec `ebpf:"mark_see"`
@@ -284,11 +293,14 @@ func (m *programMaps) Close() error {
 type programVariables struct {
 	AnswerMost *ebpf.Variable `ebpf:"answer_most"`
 	AnswerStep *ebpf.Variable `ebpf:"answer_step"`
+	CalmMost   *ebpf.Variable `ebpf:"calm_most"`
+	CalmStep   *ebpf.Variable `ebpf:"calm_step"`
 	Control    *ebpf.Variable `ebpf:"control"`
 	CutsShort  *ebpf.Variable `ebpf:"cuts_short"`
 	FailOpen   *ebpf.Variable `ebpf:"fail_open"`
 	FloodMost  *ebpf.Variable `ebpf:"flood_most"`
 	FloodStep  *ebpf.Variable `ebpf:"flood_step"`
+	LineMask   *ebpf.Variable `ebpf:"line_mask"`
 	MarkFast   *ebpf.Variable `ebpf:"mark_fast"`
 	MarkMask   *ebpf.Variable `ebpf:"mark_mask"`
 	MarkSee    *ebpf.Variable `ebpf:"mark_see"`

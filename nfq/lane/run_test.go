@@ -30,7 +30,7 @@ func newHand(t *testing.T, o Options) *hand {
 func (r *rig) hand(l *Lane) *hand {
 	r.t.Helper()
 	h := &hand{rig: r, Lane: l, index: make(map[string]int)}
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		for _, name := range []string{"lan0", "lan1", "wan0"} {
 			l, err := netlink.LinkByName(name)
 			if err != nil {
@@ -60,7 +60,7 @@ const (
 // run gives a frame to a program as if it came in at an interface, and returns verdict and mark.
 func (h *hand) run(program, in string, frame []byte, mark uint32) (verdict, after uint32) {
 	h.t.Helper()
-	h.box.must(func() (err error) {
+	h.box.Must(func() (err error) {
 		verdict, after, err = h.runHere(program, in, frame, mark)
 		return err
 	})

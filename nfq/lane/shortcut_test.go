@@ -28,7 +28,7 @@ const (
 // and gives its interfaces the address that frames made by hand are for.
 func (r *rig) neighbours() {
 	r.t.Helper()
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		for _, name := range []string{"lan0", "lan1", "wan0"} {
 			l, err := netlink.LinkByName(name)
 			if err != nil {
@@ -67,7 +67,7 @@ func (h *hand) answered(c conn) {
 // given runs a program and returns what it made of the frame too.
 func (h *hand) given(program, in string, frame []byte, set func(*skb)) (verdict uint32, after skb, out []byte) {
 	h.t.Helper()
-	h.box.must(func() (err error) {
+	h.box.Must(func() (err error) {
 		var before skb
 		before[skbIfindex] = uint32(h.index[in])
 		if set != nil {
@@ -264,11 +264,11 @@ func TestTheShortCutLeavesToTheKernelWhatItDoesNotForward(t *testing.T) {
 	}
 	h.ShortCut(time.Hour)
 	write := func(key, value string) func() {
-		return func() { h.box.must(func() error { return sysctl(key, value) }) }
+		return func() { h.box.Must(func() error { return sysctl(key, value) }) }
 	}
 	rule := func(add bool) func() {
 		return func() {
-			h.box.must(func() error {
+			h.box.Must(func() error {
 				r := netlink.NewRule()
 				r.Priority, r.Type, r.IifName = 10, 8 /* RTN_PROHIBIT */, "lan0"
 				if add {
@@ -280,7 +280,7 @@ func TestTheShortCutLeavesToTheKernelWhatItDoesNotForward(t *testing.T) {
 	}
 	stranger := func(c conn) func() {
 		return func() {
-			h.box.must(func() error {
+			h.box.Must(func() error {
 				return netlink.NeighDel(&netlink.Neigh{LinkIndex: h.index["wan0"], IP: c.Server.Addr().AsSlice()})
 			})
 		}

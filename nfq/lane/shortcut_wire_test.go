@@ -19,6 +19,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // cutting is a lane that may cut short, with plenty of tokens for both families.
@@ -61,7 +63,7 @@ func (r *rig) drained(l *Lane) {
 // seen counts the packets of governed ports that pass the box's netfilter.
 func (r *rig) nft(args ...string) (out string) {
 	r.t.Helper()
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		b, err := exec.Command("nft", args...).CombinedOutput()
 		if out = string(b); err != nil {
 			return fmt.Errorf("nft %s: %w: %s", strings.Join(args, " "), err, b)
@@ -150,7 +152,7 @@ func TestASessionThroughTheShortCut(t *testing.T) {
 					space
 					name string
 				}{{r.sub, "sub0"}, {r.inter, "int0"}, {r.box, "lan0"}, {r.box, "wan0"}} {
-					s.must(func() error { return segmentation(s.name, false) })
+					s.Must(func() error { return segmentation(s.name, false) })
 				}
 			}
 			r.nft(watchForward)
@@ -191,7 +193,7 @@ func TestWhatTheShortCutPutsOnTheWire(t *testing.T) {
 		space
 		name string
 	}{{r.sub, "sub0"}, {r.inter, "int0"}, {r.box, "lan0"}, {r.box, "wan0"}} {
-		s.must(func() error { return segmentation(s.name, false) })
+		s.Must(func() error { return segmentation(s.name, false) })
 	}
 	l := r.cutting("tcx")
 	r.drained(l)
@@ -235,14 +237,14 @@ func TestTheShortCutFollowsAtOnce(t *testing.T) {
 	again("as it begins")
 
 	// Another network card at the server's end: the neighbour is another one.
-	r.inter.must(func() error {
+	r.inter.Must(func() error {
 		l, err := netlink.LinkByName("int0")
 		if err != nil {
 			return err
 		}
 		return netlink.LinkSetHardwareAddr(l, net.HardwareAddr{2, 7, 7, 7, 7, 7})
 	})
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		l, err := netlink.LinkByName("wan0")
 		if err != nil {
 			return err
@@ -252,7 +254,7 @@ func TestTheShortCutFollowsAtOnce(t *testing.T) {
 	again("the neighbour has another address")
 
 	// Nobody's address is known: it is asked for.
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		all, err := netlink.NeighList(0, netlink.FAMILY_V4)
 		if err != nil {
 			return err
@@ -268,16 +270,16 @@ func TestTheShortCutFollowsAtOnce(t *testing.T) {
 
 	// No route: the kernel says so to the client, which goes on trying.
 	prohibit := &netlink.Route{Dst: &net.IPNet{IP: inter4.AsSlice(), Mask: net.CIDRMask(32, 32)}, Type: unix.RTN_PROHIBIT}
-	r.box.must(func() error { return netlink.RouteAdd(prohibit) })
+	r.box.Must(func() error { return netlink.RouteAdd(prohibit) })
 	before, route := cut(), r.stats(l).Stack.Route
 	if _, err := c.Write([]byte("into nowhere")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the client's packet is left to the kernel", func() bool { return r.stats(l).Stack.Route > route })
+	nfqtest.Eventually(t, "the client's packet is left to the kernel", func() bool { return r.stats(l).Stack.Route > route })
 	if cut() != before {
 		t.Errorf("%d packets were cut short without a route", cut()-before)
 	}
-	r.box.must(func() error { return netlink.RouteDel(prohibit) })
+	r.box.Must(func() error { return netlink.RouteDel(prohibit) })
 	got := make([]byte, len("into nowhere"))
 	if _, err := io.ReadFull(c, got); err != nil {
 		t.Fatal(err)
@@ -286,7 +288,7 @@ func TestTheShortCutFollowsAtOnce(t *testing.T) {
 
 	// A device goes down and comes back.
 	link := func(do func(netlink.Link) error) {
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			l, err := netlink.LinkByName("wan0")
 			if err != nil {
 				return err
@@ -299,7 +301,7 @@ func TestTheShortCutFollowsAtOnce(t *testing.T) {
 	if _, err := c.Write([]byte("into nowhere")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the client's packet is left to the kernel", func() bool { return r.stats(l).Stack.Route > route })
+	nfqtest.Eventually(t, "the client's packet is left to the kernel", func() bool { return r.stats(l).Stack.Route > route })
 	if cut() != before {
 		t.Errorf("%d packets were cut short to a device that is down", cut()-before)
 	}
@@ -322,7 +324,7 @@ func TestTheKernelTellsWhatIsTooLongForTheShortCut(t *testing.T) {
 	}{{inter4, "10.0.2.2/32"}, {inter6, "fd00:2::2/128"}} {
 		c := r.sub.dial(r.inter.echoAt(to.addr).Addr())
 		exchange(t, "before", c, 10_000)
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			l, err := netlink.LinkByName("wan0")
 			if err != nil {
 				return err
@@ -347,21 +349,21 @@ func TestTheKernelTellsWhatIsTooLongForTheShortCut(t *testing.T) {
 func TestTheShortCutTakesTheWayOfTheSYN(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.box.must(func() error {
-		return errors.Join(veth("wan1", "int1", r.inter), giveAddress("wan1", "10.0.4.1/24"))
+	r.box.Must(func() error {
+		return errors.Join(nfqtest.Veth("wan1", "int1", r.inter.Space), nfqtest.Address("wan1", "10.0.4.1/24"))
 	})
 	// All answers go by the first link, whatever the way of the question.
-	r.inter.must(func() error { return giveAddress("int1", "10.0.4.2/24") })
-	r.box.waitFor("wan1")
+	r.inter.Must(func() error { return nfqtest.Address("int1", "10.0.4.2/24") })
+	r.box.WaitFor("wan1")
 	_, many, _ := net.ParseCIDR("192.0.2.0/24")
-	r.inter.must(func() error {
+	r.inter.Must(func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
 			return err
 		}
 		return netlink.RouteAdd(&netlink.Route{Dst: many, LinkIndex: lo.Attrs().Index, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST, Table: unix.RT_TABLE_LOCAL})
 	})
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		var hops []*netlink.NexthopInfo
 		for i, via := range []string{"10.0.2.2", "10.0.4.2"} {
 			l, err := netlink.LinkByName(fmt.Sprintf("wan%d", i))
@@ -375,7 +377,7 @@ func TestTheShortCutTakesTheWayOfTheSYN(t *testing.T) {
 	o := options()
 	o.RingBytes = 8 << 20
 	l := r.open(o)
-	r.box.must(func() error { _, err := l.Attach(lans, []string{"wan0", "wan1"}); return err })
+	r.box.Must(func() error { _, err := l.Attach(lans, []string{"wan0", "wan1"}); return err })
 	r.ready(l)
 	r.drained(l)
 	taps := []*tap{r.inter.tap("int0"), r.inter.tap("int1")}
@@ -412,7 +414,7 @@ func TestTheShortCutTakesTheWayOfTheSYN(t *testing.T) {
 	}
 
 	// A rule by port sends mail by the first link, whatever the routes say.
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		if err := netlink.RouteAdd(&netlink.Route{Dst: many, Gw: net.ParseIP("10.0.2.2"), Table: 100}); err != nil {
 			return err
 		}

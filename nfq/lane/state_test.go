@@ -20,7 +20,7 @@ func TestWhatIsCopiedInWhichState(t *testing.T) {
 		h.up(c.syn().Packet())
 		h.copied()
 		const (
-			data, ack, end = 1, 2, 4 // kinds of packets
+			data, ack, end, opens = 1, 2, 4, 8 // kinds of packets
 		)
 		for _, row := range []struct {
 			state State
@@ -28,11 +28,11 @@ func TestWhatIsCopiedInWhichState(t *testing.T) {
 			down  int // and of the server's
 			mark  uint32
 		}{
-			{See, data | end, data | end, 0x0b000000},
-			{Up, end, data | end, 0x0b000000},
-			{Both, end, end, 0x0b000000},
-			{Handed, 0, 0, 0x01000000},
-			{See, data | end, data | end, 0x0b000000}, // and back
+			{See, data | end | opens, data | end | opens, 0x0b000000},
+			{Up, end | opens, data | end | opens, 0x0b000000},
+			{Both, end | opens, end | opens, 0x0b000000},
+			{Handed, end, end, 0x01000000},
+			{See, data | end | opens, data | end | opens, 0x0b000000}, // and back
 		} {
 			if found, err := h.SetState(c.Key, c.isn, row.state); !found || err != nil {
 				t.Fatalf("state %d: found %v, %v", row.state, found, err)
@@ -54,7 +54,7 @@ func TestWhatIsCopiedInWhichState(t *testing.T) {
 				{"FIN with payload", end, packet.ACK | packet.FIN, "x", nil},
 				{"RST", end, packet.RST, "", nil},
 				{"RST with ACK", end, packet.RST | packet.ACK, "", timestamps},
-				{"SYN-ACK", end, packet.SYN | packet.ACK, "", nil},
+				{"SYN-ACK", opens, packet.SYN | packet.ACK, "", nil},
 			} {
 				for _, down := range []bool{false, true} {
 					why := fmt.Sprintf("%v state %d, %s, down %v", c.Client.Addr(), row.state, p.why, down)

@@ -16,8 +16,11 @@ type Stats struct {
 	SYNQueue SYNQueue
 
 	CutAnswered, CutDropped   uint64 // SYNs of who is cut: left to be reset, and dropped
-	FloodDropped, FloodPassed uint64 // SYNs beyond their source's meter
+	FloodDropped, FloodPassed uint64 // SYNs beyond their line's meter
+	CrowdDropped              uint64 // SYNs of lines that send many, while the queue was crowded
 	TotalDropped, TotalPassed uint64 // SYNs beyond the meter of all
+
+	Unread uint64 // packets that passed unjudged since nobody reads the queues
 
 	ShortCut uint64 // of Fast: packets that the program forwarded by itself
 	Stack    Stack
@@ -92,6 +95,8 @@ func (s *Stats) add(p *programStats) {
 	s.CutDropped += p.CutDropped
 	s.FloodDropped += p.FloodDropped
 	s.FloodPassed += p.FloodPassed
+	s.CrowdDropped += p.CrowdDropped
+	s.Unread += p.Unread
 	s.TotalDropped += p.TotalDropped
 	s.TotalPassed += p.TotalPassed
 	s.ShortCut += p.ShortCut

@@ -11,6 +11,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // takeLink does what `bpftool link detach` does with every link at an interface.
@@ -77,7 +79,7 @@ func (r *rig) anew(string) error {
 	if err := netlink.LinkDel(l); err != nil {
 		return err
 	}
-	return errors.Join(veth("lan0", "sub0", r.sub), giveAddress("lan0", "10.0.1.1/24", "fd00:1::1/64"))
+	return errors.Join(nfqtest.Veth("lan0", "sub0", r.sub.Space), nfqtest.Address("lan0", "10.0.1.1/24", "fd00:1::1/64"))
 }
 
 // Somebody takes the program away, by whatever means: it is noticed, put back, and does
@@ -107,17 +109,17 @@ func TestATakenProgramIsNoticedAndPutBack(t *testing.T) {
 			if taken := l.Taken(); len(taken) != 0 {
 				t.Fatalf("before %s: taken from %v", row.why, taken)
 			}
-			r.box.must(func() error { return row.take("lan0") })
+			r.box.Must(func() error { return row.take("lan0") })
 			if taken := l.Taken(); !slices.Equal(taken, []string{"lan0"}) {
 				t.Errorf("%s: taken from %v", row.why, taken)
 			}
-			r.box.must(func() error { return errors.Join(l.Detach(), attachAll(l)) })
+			r.box.Must(func() error { return errors.Join(l.Detach(), attachAll(l)) })
 			if row.why == "the interface is made anew" {
-				r.sub.must(func() error {
-					return errors.Join(giveAddress("sub0", "10.0.1.2/24", "fd00:1::2/64"), route("0.0.0.0/0", "10.0.1.1"))
+				r.sub.Must(func() error {
+					return errors.Join(nfqtest.Address("sub0", "10.0.1.2/24", "fd00:1::2/64"), nfqtest.Route("0.0.0.0/0", "10.0.1.1"))
 				})
-				r.sub.waitFor("sub0")
-				r.box.waitFor("lan0")
+				r.sub.WaitFor("sub0")
+				r.box.WaitFor("lan0")
 			}
 			talk(t, row.why, r.sub.dial(server.Addr()), 100)
 			if s, err := l.Stats(); err != nil || s.SYNFast != uint64(i+1) {
@@ -133,14 +135,14 @@ func TestASideThatIsGoneComesBack(t *testing.T) {
 	both(t, func(t *testing.T, how string) {
 		r := newRig(t)
 		l := r.attached(how)
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			wan, err := netlink.LinkByName("wan0")
 			if err != nil {
 				return err
 			}
 			return netlink.LinkDel(wan)
 		})
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			if missing, err := l.Attach(lans, wans); !errors.Is(err, errOneSided) || !slices.Equal(missing, wans) {
 				t.Errorf("without wan0: missing %v, %v", missing, err)
 			}
@@ -149,8 +151,8 @@ func TestASideThatIsGoneComesBack(t *testing.T) {
 		if got := l.How(); got != "" {
 			t.Errorf("without wan0 it is attached by %s", got)
 		}
-		r.box.must(func() error {
-			return errors.Join(veth("wan0", "int0", r.inter), giveAddress("wan0", "10.0.2.1/24"), attachAll(l))
+		r.box.Must(func() error {
+			return errors.Join(nfqtest.Veth("wan0", "int0", r.inter.Space), nfqtest.Address("wan0", "10.0.2.1/24"), attachAll(l))
 		})
 		if got := l.How(); got != how || len(l.Taken()) != 0 {
 			t.Errorf("with another wan0 it is attached by %q, taken from %v", got, l.Taken())

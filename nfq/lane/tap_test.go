@@ -17,9 +17,9 @@ type tap struct {
 }
 
 func (s space) tap(name string) *tap {
-	s.t.Helper()
+	s.T.Helper()
 	w := &tap{space: s}
-	s.must(func() error {
+	s.Must(func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
@@ -27,7 +27,7 @@ func (s space) tap(name string) *tap {
 		if w.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 			return err
 		}
-		s.t.Cleanup(func() { _ = unix.Close(w.socket) })
+		s.T.Cleanup(func() { _ = unix.Close(w.socket) })
 		if err := unix.SetsockoptInt(w.socket, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (s space) tap(name string) *tap {
 
 // frames are those since the last call.
 func (w *tap) frames() (all [][]byte) {
-	w.t.Helper()
+	w.T.Helper()
 	b := make([]byte, 1<<17)
 	for {
 		n, _, err := unix.Recvfrom(w.socket, b, 0)
@@ -49,7 +49,7 @@ func (w *tap) frames() (all [][]byte) {
 			return all
 		}
 		if err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 		all = append(all, slices.Clone(b[:n]))
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/mailweir/mailweir/nfq/capture"
 )
 
 // Packet is one IP packet of a capture.
@@ -53,31 +55,16 @@ func Read(t testing.TB, path string) *Capture {
 // ReadArchive reads all captures of a .tar.gz, in the archive's order. Members that are no captures are left out.
 func ReadArchive(t testing.TB, path string) []*Capture {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
 	var all []*Capture
-	for members := tar.NewReader(z); ; {
-		head, err := members.Next()
-		if err == io.EOF {
-			return all
-		}
+	Archive(t, path, func(name string, content []byte) {
+		c, err := read(bytes.NewReader(content))
 		if err != nil {
-			t.Fatalf("%s: %v", path, err)
+			return
 		}
-		c, err := read(members)
-		if err != nil {
-			continue
-		}
-		c.Name = filepath.Base(head.Name)
+		c.Name = filepath.Base(name)
 		all = append(all, c)
-	}
+	})
+	return all
 }
 
 // source is what both of pcapgo's readers offer.
@@ -133,8 +120,39 @@ func read(r io.Reader) (*Capture, error) {
 			return c, nil
 		}
 		c.Frames++
-		if ip := IP(uint16(link(info)), data); ip != nil {
+		if ip := capture.IP(uint16(link(info)), data); ip != nil {
 			c.Packets = append(c.Packets, Packet{Frame: c.Frames, Time: info.Timestamp, IP: ip})
 		}
+	}
+}
+
+// Archive gives every member of a .tar.gz, in the archive's order.
+func Archive(t testing.TB, path string, each func(name string, content []byte)) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	for members := tar.NewReader(z); ; {
+		head, err := members.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if head.Typeflag != tar.TypeReg {
+			continue
+		}
+		content, err := io.ReadAll(members)
+		if err != nil {
+			t.Fatalf("%s: %s: %v", path, head.Name, err)
+		}
+		each(head.Name, content)
 	}
 }

@@ -59,55 +59,6 @@ func TestPacketsAreRight(t *testing.T) {
 	}
 }
 
-func TestIPIsFoundBehindEveryLink(t *testing.T) {
-	t.Parallel()
-	v4, v6 := built()[0].Packet(), built()[1].Packet()
-	mac := make([]byte, 12)
-	join := func(parts ...any) []byte {
-		var b []byte
-		for _, p := range parts {
-			switch p := p.(type) {
-			case []byte:
-				b = append(b, p...)
-			case int:
-				b = append(b, byte(p>>8), byte(p))
-			}
-		}
-		return b
-	}
-	tests := []struct {
-		why   string
-		link  uint16
-		frame []byte
-		want  []byte
-	}{
-		{"Ethernet", 1, join(mac, 0x0800, v4), v4},
-		{"Ethernet, IPv6", 1, join(mac, 0x86dd, v6), v6},
-		{"one VLAN tag", 1, join(mac, 0x8100, 42, 0x0800, v4), v4},
-		{"two VLAN tags", 1, join(mac, 0x88a8, 7, 0x8100, 42, 0x86dd, v6), v6},
-		{"PPPoE session", 1, join(mac, 0x8864, 0x1100, 5, len(v4)+2, 0x0021, v4), v4},
-		{"PPPoE control", 1, join(mac, 0x8864, 0x11a7, 5, 0), nil},
-		{"PPP", 9, join(0x0057, v6), v6},
-		{"PPP with address and control", 9, join(0xff03, 0x0021, v4), v4},
-		{"PPP, LCP", 9, join(0xff03, 0xc021, v4), nil},
-		{"BSD loopback", 0, join(2, 0, v4), v4},
-		{"raw", 101, v6, v6},
-		{"Linux cooked", 113, join(mac, 0, 0x0800, v4), v4},
-		{"Linux cooked v2", 276, join(0x86dd, 0, mac, mac[:4], v6), v6},
-		{"ARP", 1, join(mac, 0x0806, make([]byte, 28)), nil},
-		{"IPv4 announced, something else there", 1, join(mac, 0x0800, 0x1234), nil},
-		{"802.11", 105, v4, nil},
-	}
-	for _, test := range tests {
-		if got := nfqtest.IP(test.link, test.frame); !bytes.Equal(got, test.want) {
-			t.Errorf("%s: %x, want %x", test.why, got, test.want)
-		}
-		for n := range len(test.frame) { // a frame cut anywhere must not panic
-			nfqtest.IP(test.link, test.frame[:n])
-		}
-	}
-}
-
 func TestReadTakesPcapAndPcapngAlsoPacked(t *testing.T) {
 	t.Parallel()
 	ip := built()[0].Packet()

@@ -16,6 +16,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden listing")
@@ -23,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite the golden listing")
 func (r *rig) probe() Kernel {
 	r.t.Helper()
 	var k Kernel
-	r.box.must(func() (err error) { k, err = Probe(); return err })
+	r.box.Must(func() (err error) { k, err = Probe(); return err })
 	return k
 }
 
@@ -58,7 +60,7 @@ func TestListingIsGolden(t *testing.T) {
 	}
 
 	for _, name := range []string{"up", "down"} {
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			c, err := dial()
 			if err != nil {
 				return err
@@ -84,7 +86,7 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	s.nft("add table inet "+probeTable+"; add chain inet "+probeTable+" probe { type filter hook input priority 0; }", "-f", "-") // a probe that was killed
 	before := s.nft("", "list", "table", "inet", "neighbour")
 	for range 2 {
-		s.must(func() error {
+		s.Must(func() error {
 			k, err := Probe()
 			if k.QueueForm != QueueXT && k.QueueForm != QueueExpression {
 				t.Errorf("probe: %+v, %v", k, err)
@@ -109,7 +111,7 @@ func TestSteeringAndRemove(t *testing.T) {
 	r := newRig(t)
 	expect := func(want bool) {
 		t.Helper()
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			there, err := Steering(false)
 			if there != want {
 				t.Errorf("steering: %t, want %t", there, want)
@@ -118,7 +120,7 @@ func TestSteeringAndRemove(t *testing.T) {
 		})
 	}
 	expect(false)
-	r.box.must(Remove)
+	r.box.Must(Remove)
 	r.box.nft("table ip "+TableName+" { }", "-f", "-") // ours is of another family
 	expect(false)
 	r.apply(options())
@@ -127,9 +129,9 @@ func TestSteeringAndRemove(t *testing.T) {
 	expect(false)
 	rs := r.apply(options())
 	expect(true)
-	r.box.must(Remove)
+	r.box.Must(Remove)
 	expect(false)
-	r.box.must(Remove)
+	r.box.Must(Remove)
 	if out := r.box.nft("", "list", "tables"); out != "table ip "+TableName+"\n" {
 		t.Errorf("left: %s", out)
 	}
@@ -145,7 +147,7 @@ func TestSteeringAndRemove(t *testing.T) {
 			t.Errorf("%s without a table: %v", name, err)
 		}
 	}
-	r.box.do(func() {
+	r.box.Do(func() {
 		if _, err := rs.Counters(); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Counters without a table: %v", err)
 		}
@@ -159,7 +161,7 @@ func TestSteeringAndRemove(t *testing.T) {
 func TestApplyWithoutPrivilege(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
-	s.do(func() {
+	s.Do(func() {
 		// This thread alone loses its capabilities, and ends with its goroutine.
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
@@ -228,7 +230,7 @@ func TestApplyOverAnotherProcessesTable(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	var owner *netlink.Conn
-	r.box.must(func() (err error) {
+	r.box.Must(func() (err error) {
 		owner, err = netlink.Dial(unix.NETLINK_NETFILTER, nil)
 		return err
 	})
@@ -253,7 +255,7 @@ func TestApplyOverAnotherProcessesTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := r.probe()
-	r.box.do(func() {
+	r.box.Do(func() {
 		if _, err := Apply(options(), k); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "another process") {
 			t.Errorf("apply over a table of another process: %v", err)
 		}
@@ -261,9 +263,9 @@ func TestApplyOverAnotherProcessesTable(t *testing.T) {
 	if err := owner.Close(); err != nil { // the kernel takes the table with it
 		t.Fatal(err)
 	}
-	eventually(t, "Apply after the owner's end", func() bool {
+	nfqtest.Eventually(t, "Apply after the owner's end", func() bool {
 		var err error
-		r.box.do(func() {
+		r.box.Do(func() {
 			var rs *Ruleset
 			if rs, err = Apply(options(), k); err == nil {
 				err = rs.Close()

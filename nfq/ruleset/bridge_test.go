@@ -19,7 +19,7 @@ func bridgeOptions() Options {
 func TestListingOnABridgeIsGolden(t *testing.T) {
 	t.Parallel()
 	r := &rig{t: t, box: newSpace(t)}
-	r.box.must(ProbeBridge)
+	r.box.Must(ProbeBridge)
 	o := bridgeOptions()
 	o.Lane, o.Untracked = true, true
 	r.apply(o)
@@ -80,7 +80,7 @@ func TestTheTableOfFamilyBridgeComesAndGoes(t *testing.T) {
 	tables := func() string { return strings.TrimSpace(r.box.nft("", "list", "tables")) }
 	expect := func(bridged, want bool) {
 		t.Helper()
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			there, err := Steering(bridged)
 			if there != want {
 				t.Errorf("steering: %t, want %t", there, want)
@@ -100,7 +100,7 @@ func TestTheTableOfFamilyBridgeComesAndGoes(t *testing.T) {
 	expect(false, true)
 	r.apply(bridgeOptions())
 	expect(true, true)
-	r.box.must(rs.Disarm)
+	r.box.Must(rs.Disarm)
 	expect(true, false)
 	if got := r.box.nft("", "list", "ruleset"); strings.Contains(got, "iifname") || !strings.Contains(got, "hook prerouting priority -1") {
 		t.Errorf("disarmed:\n%s", got)
@@ -110,11 +110,11 @@ func TestTheTableOfFamilyBridgeComesAndGoes(t *testing.T) {
 		t.Errorf("a box that routes again has %q", got)
 	}
 	r.apply(bridgeOptions())
-	r.box.must(Remove)
+	r.box.Must(Remove)
 	if got := tables(); got != "" {
 		t.Errorf("after Remove: %q", got)
 	}
-	r.box.must(Remove)
+	r.box.Must(Remove)
 }
 
 // What waits in a queue stays there while the tables are written again.

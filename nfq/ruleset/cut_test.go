@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 func cut(t *testing.T, rs *Ruleset, addr string, d time.Duration) {
@@ -227,7 +229,7 @@ func TestCutEndsByItself(t *testing.T) {
 		start := time.Now()
 		cut(t, rs, a.sub, 1500*time.Millisecond)
 		r.refused(a.sub, a.inter)
-		eventually(t, "the cut is over", func() bool {
+		nfqtest.Eventually(t, "the cut is over", func() bool {
 			c, err := r.sub.dial(a.sub, a.inter, 25, nil)
 			if err == nil {
 				session{t, c, srv.accept()}.talk("free again")
@@ -251,7 +253,7 @@ func TestCutAgainReplacesTheTime(t *testing.T) {
 				t.Errorf("after a cut of %s: %+v", d, els)
 			}
 		}
-		eventually(t, "the kernel has taken the element out", func() bool { return len(r.elements(rs)) == 0 })
+		nfqtest.Eventually(t, "the kernel has taken the element out", func() bool { return len(r.elements(rs)) == 0 })
 		cut(t, rs, a.sub, time.Hour)
 		if n := len(r.elements(rs)); n != 1 {
 			t.Errorf("%d elements after a cut that follows an expired one", n)

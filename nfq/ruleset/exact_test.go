@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // TestPureACKMatchIsExact sends every length of TCP header with and without
@@ -41,7 +43,7 @@ func TestPureACKMatchIsExact(t *testing.T) {
 		}
 		a.send(t, r, packets)
 		queued := len(all) - pure
-		eventually(t, fmt.Sprintf("%d segments are queued and %d pass", queued, pure), func() bool {
+		nfqtest.Eventually(t, fmt.Sprintf("%d segments are queued and %d pass", queued, pure), func() bool {
 			c := counters(t, rs)
 			return c.QueuedUp.Packets+c.PureACK.Packets == uint64(len(all)) && l.count(func(packet) bool { return true }) == int(c.QueuedUp.Packets)
 		})
@@ -85,7 +87,7 @@ func (a addresses) rawTCP(seq uint32, words, payload int, flags byte) []byte {
 func (a addresses) send(t *testing.T, r *rig, packets [][]byte) {
 	t.Helper()
 	dst := netip.MustParseAddr(a.inter)
-	r.sub.must(func() error {
+	r.sub.Must(func() error {
 		family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: dst.As16()})
 		if dst.Is4() {
 			family, to = unix.AF_INET, &unix.SockaddrInet4{Addr: dst.As4()}
@@ -111,7 +113,7 @@ func TestInvalidPassesUnseen(t *testing.T) {
 		l := r.listen([]uint16{10}, nil)
 		rs := r.apply(options())
 		a.send(t, r, [][]byte{a.rawTCP(1, 5, 10, flagACK), a.rawTCP(2, 5, 10, flagSYN|flagFIN)})
-		eventually(t, "two invalid segments pass", func() bool { return counters(t, rs).Invalid.Packets == 2 })
+		nfqtest.Eventually(t, "two invalid segments pass", func() bool { return counters(t, rs).Invalid.Packets == 2 })
 		if n := l.count(func(packet) bool { return true }); n != 0 {
 			t.Errorf("%d of them were queued", n)
 		}
@@ -135,7 +137,7 @@ func TestWhatEndsHerePassesUnseen(t *testing.T) {
 			packets = append(packets, p)
 		}
 		a.send(t, r, packets)
-		eventually(t, "two pass and one is queued", func() bool {
+		nfqtest.Eventually(t, "two pass and one is queued", func() bool {
 			return counters(t, rs).Invalid.Packets == 2 && l.count(func(packet) bool { return true }) == 1
 		})
 	})

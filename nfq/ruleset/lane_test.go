@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // markOnArrival stands for package lane: it puts a mark on every packet of port 25.
@@ -88,12 +90,12 @@ func TestASessionIsHandedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	down := func(p packet) bool { return !p.up && p.payload > 0 }
-	eventually(t, "the server's packet comes into the queue", func() bool { return l.count(down) == 1 })
+	nfqtest.Eventually(t, "the server's packet comes into the queue", func() bool { return l.count(down) == 1 })
 	s.talk("MAIL FROM:<a@b>")
 	r.box.nft("delete table netdev arrival", "-f", "-")
 	before := l.count(down)
 	s.talk("RCPT TO:<a@b>")
-	eventually(t, "without the mark the connection's own leads there", func() bool { return l.count(down) == before+1 })
+	nfqtest.Eventually(t, "without the mark the connection's own leads there", func() bool { return l.count(down) == before+1 })
 }
 
 func TestTheListingWithTheLane(t *testing.T) {
@@ -137,7 +139,7 @@ func TestForeignRulesAreFound(t *testing.T) {
 			default:
 				r.box.nft(c.rules, "-f", "-")
 			}
-			r.box.must(func() error {
+			r.box.Must(func() error {
 				got, err := Foreign()
 				if got != c.want {
 					t.Errorf("found %q, want %q", got, c.want)

@@ -7,81 +7,18 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
-// space is a network namespace without a name: it goes when its last handle
-// and its last socket are closed, also when the test is killed.
-type space struct {
-	t      *testing.T
-	handle netns.NsHandle
-}
+// space is a network namespace of a test.
+type space struct{ nfqtest.Space }
 
-// do runs f in the namespace, on a thread that is never used for anything else:
-// the goroutine ends without unlocking it. f must not end the test (t.Fatal).
-func (s space) do(f func()) {
-	s.t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := netns.Set(s.handle); err != nil {
-			done <- err
-			return
-		}
-		f()
-		done <- nil
-	}()
-	if err := <-done; err != nil {
-		s.t.Fatalf("enter network namespace: %v", err)
-	}
-}
-
-// must is do for what has to succeed.
-func (s space) must(f func() error) {
-	s.t.Helper()
-	var err error
-	s.do(func() { err = f() })
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func newSpace(t *testing.T) space {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("kernel tests make network namespaces: run them as root (CAP_NET_ADMIN, CAP_SYS_ADMIN)")
-	}
-	s := space{t: t}
-	made := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread stays in the new namespace and ends with the goroutine
-		var err error
-		s.handle, err = netns.New()
-		made <- err
-	}()
-	if err := <-made; err != nil {
-		t.Fatalf("new network namespace: %v", err)
-	}
-	t.Cleanup(func() { _ = s.handle.Close() })
-	s.must(func() error {
-		// Link-local addresses would be tentative for a second.
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil {
-			return err
-		}
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(lo)
-	})
-	return s
-}
+func newSpace(t testing.TB) space { return space{nfqtest.NewSpace(t)} }
 
 // rig is subscribers - box - internet, routed, IPv4 and IPv6.
 type rig struct {
@@ -98,8 +35,8 @@ const (
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, sub: newSpace(t), box: newSpace(t), inter: newSpace(t)}
-	r.box.must(func() error {
-		if err := errors.Join(veth("lan0", "sub0", r.sub), veth("wan0", "int0", r.inter)); err != nil {
+	r.box.Must(func() error {
+		if err := errors.Join(nfqtest.Veth("lan0", "sub0", r.sub.Space), nfqtest.Veth("wan0", "int0", r.inter.Space)); err != nil {
 			return err
 		}
 		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
@@ -107,63 +44,19 @@ func newRig(t *testing.T) *rig {
 				return err
 			}
 		}
-		return errors.Join(address("lan0", boxIP4+"/24", boxIP6+"/64"), address("wan0", "10.0.2.1/24", "fd00:2::1/64"), route("fd00:3::/64", subIP6))
+		return errors.Join(nfqtest.Address("lan0", boxIP4+"/24", boxIP6+"/64"), nfqtest.Address("wan0", "10.0.2.1/24", "fd00:2::1/64"), nfqtest.Route("fd00:3::/64", subIP6))
 	})
-	r.sub.must(func() error {
-		return errors.Join(address("sub0", subIP4+"/24", otherIP4+"/24", subIP6+"/64", neighbourIP6+"/64"), address("lo", otherIP6+"/128"),
-			route("0.0.0.0/0", boxIP4), route("::/0", boxIP6))
+	r.sub.Must(func() error {
+		return errors.Join(nfqtest.Address("sub0", subIP4+"/24", otherIP4+"/24", subIP6+"/64", neighbourIP6+"/64"), nfqtest.Address("lo", otherIP6+"/128"),
+			nfqtest.Route("0.0.0.0/0", boxIP4), nfqtest.Route("::/0", boxIP6))
 	})
-	r.inter.must(func() error {
-		return errors.Join(address("int0", interIP4+"/24", intIP6+"/64"), route("0.0.0.0/0", "10.0.2.1"), route("::/0", "fd00:2::1"))
+	r.inter.Must(func() error {
+		return errors.Join(nfqtest.Address("int0", interIP4+"/24", intIP6+"/64"), nfqtest.Route("0.0.0.0/0", "10.0.2.1"), nfqtest.Route("::/0", "fd00:2::1"))
 	})
-	r.sub.waitFor("sub0")
-	r.box.waitFor("lan0", "wan0")
-	r.inter.waitFor("int0")
+	r.sub.WaitFor("sub0")
+	r.box.WaitFor("lan0", "wan0")
+	r.inter.WaitFor("int0")
 	return r
-}
-
-// waitFor waits until the links take part in IPv6; the kernel tells a link
-// about its carrier up to a second late.
-func (s space) waitFor(links ...string) {
-	s.t.Helper()
-	for _, name := range links {
-		eventually(s.t, name+" is up", func() bool {
-			var l netlink.Link
-			s.must(func() (err error) { l, err = netlink.LinkByName(name); return err })
-			return l.Attrs().OperState == netlink.OperUp
-		})
-	}
-}
-
-// veth makes a pair between this namespace and another.
-func veth(near, far string, peer space) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = near
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: far, PeerNamespace: netlink.NsFd(int(peer.handle))}); err != nil {
-		return fmt.Errorf("veth %s: %w", near, err)
-	}
-	return nil
-}
-
-// address gives a link its addresses and takes it up.
-func address(link string, addrs ...string) error {
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		return err
-	}
-	for _, a := range addrs {
-		parsed, err := netlink.ParseAddr(a)
-		if err != nil {
-			return err
-		}
-		if parsed.IP.To4() == nil {
-			parsed.Flags = unix.IFA_F_NODAD // usable at once
-		}
-		if err := netlink.AddrAdd(l, parsed); err != nil {
-			return fmt.Errorf("address %s on %s: %w", a, link, err)
-		}
-	}
-	return netlink.LinkSetUp(l)
 }
 
 func withoutAddress(link, addr string) error {
@@ -176,17 +69,6 @@ func withoutAddress(link, addr string) error {
 		return err
 	}
 	return netlink.AddrDel(l, parsed)
-}
-
-func route(to, via string) error {
-	_, dst, err := net.ParseCIDR(to)
-	if err != nil {
-		return err
-	}
-	if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(via)}); err != nil {
-		return fmt.Errorf("route %s via %s: %w", to, via, err)
-	}
-	return nil
 }
 
 func routeDev(to, link string) error {
@@ -230,7 +112,7 @@ func options() Options {
 func (r *rig) apply(o Options) *Ruleset {
 	r.t.Helper()
 	var rs *Ruleset
-	r.box.must(func() error {
+	r.box.Must(func() error {
 		k, err := Probe()
 		if err != nil {
 			return err
@@ -244,19 +126,19 @@ func (r *rig) apply(o Options) *Ruleset {
 
 // nft runs the command of Debian's package nftables in s. Only tests do.
 func (s space) nft(input string, args ...string) string {
-	s.t.Helper()
+	s.T.Helper()
 	return s.run(input, "nft", "nftables", args...)
 }
 
 // run runs a command of a Debian package in s.
 func (s space) run(input, name, pkg string, args ...string) string {
-	s.t.Helper()
+	s.T.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		s.t.Fatalf("the command %s is missing: install the Debian package %s", name, pkg)
+		s.T.Fatalf("the command %s is missing: install the Debian package %s", name, pkg)
 	}
 	var out, errs bytes.Buffer
-	s.must(func() error {
+	s.Must(func() error {
 		cmd := exec.Command(path, args...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
 		if err := cmd.Run(); err != nil {

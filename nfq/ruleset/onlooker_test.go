@@ -31,7 +31,7 @@ func TestWhoLooksOnIsFound(t *testing.T) {
 			default:
 				r.box.nft(c.rules, "-f", "-")
 			}
-			r.box.must(func() error {
+			r.box.Must(func() error {
 				got, err := Onlooker()
 				if got != c.want {
 					t.Errorf("found %q, want %q", got, c.want)
@@ -47,7 +47,7 @@ func TestChangesAreTold(t *testing.T) {
 	r := newRig(t)
 	rs := r.apply(options())
 	var w *Changes
-	r.box.must(func() (err error) { w, err = WatchChanges(); return err })
+	r.box.Must(func() (err error) { w, err = WatchChanges(); return err })
 	told := func(why string, rules string, want bool) {
 		t.Helper()
 		if rules != "" {

@@ -70,7 +70,7 @@ func TestApplyWhileTrafficFlows(t *testing.T) {
 			if o.Ports = []uint16{25}; i%2 == 1 {
 				o.Ports = []uint16{25, 587}
 			}
-			r.box.must(func() error {
+			r.box.Must(func() error {
 				rs, err := Apply(o, k)
 				if err != nil {
 					return err
@@ -100,7 +100,7 @@ func TestWaitingPackets(t *testing.T) {
 		}, true},
 		{"Disarm", func(_ *rig, rs *Ruleset) error { return rs.Disarm() }, true},
 		{"Remove", func(r *rig, _ *Ruleset) (err error) {
-			r.box.do(func() { err = Remove() })
+			r.box.Do(func() { err = Remove() })
 			return err
 		}, false},
 	} {
@@ -143,7 +143,7 @@ func TestWaitingPackets(t *testing.T) {
 func (r *rig) waiting(queue int) int {
 	r.t.Helper()
 	var text []byte
-	r.box.must(func() (err error) {
+	r.box.Must(func() (err error) {
 		text, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 		return err
 	})

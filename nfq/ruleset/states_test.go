@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
 
 // onPayload marks the packets of one direction that carry payload.
@@ -46,7 +48,7 @@ func TestUpReleasesTheClientOnly(t *testing.T) {
 			t.Errorf("%d of the server's answers were queued after Up, want 1", n-answers)
 		}
 		_ = s.client.Close()
-		eventually(t, "the client's FIN is queued", func() bool {
+		nfqtest.Eventually(t, "the client's FIN is queued", func() bool {
 			return l.count(func(p packet) bool { return p.up && p.flags&flagFIN != 0 }) > 0
 		})
 	})
@@ -98,11 +100,11 @@ func TestBothReleasesAllButTheEnds(t *testing.T) {
 			t.Errorf("released %+v, want more than 8 MiB", c.Released)
 		}
 		_ = s.server.Close()
-		eventually(t, "the server's FIN is queued", func() bool {
+		nfqtest.Eventually(t, "the server's FIN is queued", func() bool {
 			return l.count(func(p packet) bool { return !p.up && p.flags&flagFIN != 0 }) > 0
 		})
 		abort(s.client)
-		eventually(t, "the client's RST is queued", func() bool {
+		nfqtest.Eventually(t, "the client's RST is queued", func() bool {
 			return l.count(func(p packet) bool { return p.up && p.flags&flagRST != 0 }) > 0
 		})
 
@@ -268,10 +270,10 @@ func TestDeferredOverALinkLocalAddress(t *testing.T) {
 	r := newRig(t)
 	r.listen([]uint16{10}, deferAll)
 	r.apply(options())
-	r.box.must(func() error {
-		return errors.Join(withoutAddress("lan0", boxIP6+"/64"), address("lan0", "fe80::1/64"), routeDev("fd00:1::/64", "lan0"))
+	r.box.Must(func() error {
+		return errors.Join(withoutAddress("lan0", boxIP6+"/64"), nfqtest.Address("lan0", "fe80::1/64"), routeDev("fd00:1::/64", "lan0"))
 	})
-	r.sub.must(func() error { return replaceDefault6("fe80::1", "sub0") })
+	r.sub.Must(func() error { return replaceDefault6("fe80::1", "sub0") })
 	responder := r.box.serve("", 2525)
 	c, err := r.sub.dial(subIP6, intIP6, 25, nil)
 	if err != nil {
@@ -287,8 +289,8 @@ func TestDeferredWithoutAnAddressDoesNotPass(t *testing.T) {
 	r := newRig(t)
 	r.listen([]uint16{10}, deferAll)
 	rs := r.apply(options())
-	r.box.must(func() error {
-		return errors.Join(withoutAddress("lan0", boxIP4+"/24"), address("lo", boxIP4+"/32"), routeDev("10.0.1.0/24", "lan0"))
+	r.box.Must(func() error {
+		return errors.Join(withoutAddress("lan0", boxIP4+"/24"), nfqtest.Address("lo", boxIP4+"/32"), routeDev("10.0.1.0/24", "lan0"))
 	})
 	r.box.serve("", 2525)
 	r.inter.serve(interIP4, 25)

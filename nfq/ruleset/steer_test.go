@@ -124,10 +124,10 @@ func TestAnswersAreQueuedOnWhateverInterface(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	second := newSpace(t)
-	r.box.must(func() error { return veth("lan1", "sub1", second) })
-	r.box.must(func() error { return address("lan1", "10.0.4.1/24") })
-	second.must(func() error { return address("sub1", "10.0.4.2/24") })
-	second.must(func() error { return route("0.0.0.0/0", "10.0.4.1") })
+	r.box.Must(func() error { return nfqtest.Veth("lan1", "sub1", second.Space) })
+	r.box.Must(func() error { return nfqtest.Address("lan1", "10.0.4.1/24") })
+	second.Must(func() error { return nfqtest.Address("sub1", "10.0.4.2/24") })
+	second.Must(func() error { return nfqtest.Route("0.0.0.0/0", "10.0.4.1") })
 	l := r.listen([]uint16{10}, govern(nil))
 	o := options()
 	o.SubscriberIfs = []string{"lan0", "lan1"}
@@ -147,8 +147,8 @@ func TestForgedAnswersPassUnseen(t *testing.T) {
 		t.Fatal("this kernel has no fib expression (CONFIG_NFT_FIB_INET): the test needs one that has")
 	}
 	second := newSpace(t)
-	r.box.must(func() error { return veth("lan1", "sub1", second) })
-	r.box.must(func() error {
+	r.box.Must(func() error { return nfqtest.Veth("lan1", "sub1", second.Space) })
+	r.box.Must(func() error {
 		for _, set := range [][2]string{
 			{"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/lan1/rp_filter", "0"},
 			{"netfilter/nf_conntrack_tcp_be_liberal", "1"}, // else its numbers would have to fit
@@ -157,13 +157,13 @@ func TestForgedAnswersPassUnseen(t *testing.T) {
 				return err
 			}
 		}
-		return address("lan1", "10.0.4.1/24", "fd00:4::1/64")
+		return nfqtest.Address("lan1", "10.0.4.1/24", "fd00:4::1/64")
 	})
-	second.must(func() error {
-		return errors.Join(address("sub1", "10.0.4.2/24", "fd00:4::2/64"), route("0.0.0.0/0", "10.0.4.1"), route("::/0", "fd00:4::1"))
+	second.Must(func() error {
+		return errors.Join(nfqtest.Address("sub1", "10.0.4.2/24", "fd00:4::2/64"), nfqtest.Route("0.0.0.0/0", "10.0.4.1"), nfqtest.Route("::/0", "fd00:4::1"))
 	})
-	r.box.waitFor("lan1")
-	second.waitFor("sub1")
+	r.box.WaitFor("lan1")
+	second.WaitFor("sub1")
 	l := r.listen([]uint16{10}, govern(nil))
 	o := options()
 	o.SubscriberIfs = []string{"lan0", "lan1"}
@@ -178,7 +178,7 @@ func TestForgedAnswersPassUnseen(t *testing.T) {
 			Seq: 1, Ack: 1, Flags: 0x18, Payload: []byte("forged reply"),
 		}
 		addresses{inter: a.sub}.send(t, &rig{sub: second}, [][]byte{forged.Packet()})
-		eventually(t, a.name+": it passes", func() bool { return counters(t, rs).Invalid.Packets > before })
+		nfqtest.Eventually(t, a.name+": it passes", func() bool { return counters(t, rs).Invalid.Packets > before })
 	}
 	if n := l.count(func(p packet) bool { return p.payload == len("forged reply") }); n != 0 {
 		t.Errorf("%d forged answers were queued", n)

@@ -58,7 +58,7 @@ func (r *rig) listen(queues []uint16, judge func(packet) answer) *listener {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &listener{t: r.t, judge: judge, nfq: make(map[uint16]*nfqueue.Nfqueue), ctx: ctx}
 	for _, number := range queues {
-		r.box.must(func() error {
+		r.box.Must(func() error {
 			q, err := nfqueue.Open(&nfqueue.Config{NfQueue: number, MaxPacketLen: 256, MaxQueueLen: 4096, Copymode: nfqueue.NfQnlCopyPacket})
 			if err != nil {
 				return fmt.Errorf("open queue %d: %w", number, err)
@@ -152,18 +152,18 @@ func parse(b []byte) packet {
 // server listens in a namespace and hands over what it accepts.
 type server struct {
 	net.Listener
-	t *testing.T
+	t testing.TB
 }
 
 func (s space) serve(addr string, port int) server {
-	s.t.Helper()
+	s.T.Helper()
 	var l net.Listener
-	s.must(func() (err error) {
+	s.Must(func() (err error) {
 		l, err = net.Listen("tcp", net.JoinHostPort(addr, strconv.Itoa(port)))
 		return err
 	})
-	s.t.Cleanup(func() { _ = l.Close() })
-	return server{l, s.t}
+	s.T.Cleanup(func() { _ = l.Close() })
+	return server{l, s.T}
 }
 
 // dial connects from one address to another within patience.
@@ -182,16 +182,16 @@ func (s space) dialPort(from string, fromPort int, to string, port int, control 
 	}
 	var c net.Conn
 	var err error
-	s.do(func() { c, err = dialer.Dial("tcp", net.JoinHostPort(to, strconv.Itoa(port))) })
+	s.Do(func() { c, err = dialer.Dial("tcp", net.JoinHostPort(to, strconv.Itoa(port))) })
 	if err == nil {
-		s.t.Cleanup(func() { _ = c.Close() })
+		s.T.Cleanup(func() { _ = c.Close() })
 	}
 	return c, err
 }
 
 // session is both ends of one TCP connection across the box.
 type session struct {
-	t              *testing.T
+	t              testing.TB
 	client, server net.Conn
 }
 
@@ -270,17 +270,6 @@ func (s session) sendsUntilReset(c net.Conn, who string) {
 	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 		s.t.Fatalf("%s: got %v, want a reset", who, err)
 	}
-}
-
-// eventually waits for what the kernel or a listener does soon.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatalf("not within %s: %s", patience, what)
 }
 
 // abort closes with a reset.

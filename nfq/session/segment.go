@@ -308,6 +308,9 @@ func (t *Tracker) skip(dir Direction, to int64) {
 // read hands bytes in order to the dialogue; off is the offset of the first.
 func (t *Tracker) read(dir Direction, off int64, p []byte) {
 	if dir == Up {
+		if t.foundAtHello(off, p[0]) {
+			t.beginTLS(TLSImplicit)
+		}
 		t.client.pos = off
 		t.clientBytes(p)
 		return

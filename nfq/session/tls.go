@@ -68,6 +68,12 @@ func (t *Tracker) beginTLS(how TLS) {
 	t.client.dropHold()
 }
 
+// foundAtHello reports whether a session found in mid-air, where TLS comes from the start on, was found before all that
+// matters: nobody was heard yet, and the client's first byte is that of a handshake.
+func (t *Tracker) foundAtHello(off int64, first byte) bool {
+	return t.facts.Unknown && t.opt.ImplicitTLS && t.mode == undecided && off == 0 && !t.down.seen && first == recordHandshake
+}
+
 // decideEarly: the client began as TLS does before the server said anything. The
 // server's first byte tells whether that was a handshake or a command line.
 func (t *Tracker) decideEarly(first byte) {

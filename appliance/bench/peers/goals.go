@@ -60,6 +60,8 @@ func (g goal) met(r ratio) string {
 		every, one = every && holds(v), one || holds(v)
 	}
 	switch {
+	case holds(r.medians) && len(r.paired) > 0 && !holds(r.paired.Median()):
+		return "not clear: the medians hold it, the median of the repetitions' ratios does not"
 	case holds(r.medians) && every:
 		return "yes"
 	case holds(r.medians):

@@ -120,6 +120,21 @@ func TestRatiosAndGoals(t *testing.T) {
 	}
 }
 
+// A ratio of medians from samples that lie far apart is no proof.
+func TestAGoalThatOnlyTheMediansHoldIsNotClear(t *testing.T) {
+	t.Parallel()
+	rates := func(all ...float64) (out []map[string]float64) {
+		for _, v := range all {
+			out = append(out, map[string]float64{"rate": v})
+		}
+		return out
+	}
+	res := result(map[key][]map[string]float64{{"sessions", plain}: rates(1000, 2000, 1100), {"sessions", fast}: rates(850, 1000, 1000)})
+	if text := string(res.Markdown("", 1)); !strings.Contains(text, "| not clear: the medians hold it,") {
+		t.Errorf("the report says\n%s", text)
+	}
+}
+
 // What a session adds is what it takes more than through plain forwarding, and said to be noise where it is none.
 func TestWhatIsAdded(t *testing.T) {
 	t.Parallel()

@@ -68,6 +68,9 @@ func (r *rig) once(ctx context.Context, m measure, v variant) (s sample, err err
 		s.note = run.note // the end adds to it
 		if s.values != nil && run.sessions > 0 {
 			s.values["records"] = run.records / run.sessions
+			if s.values["records"] < 0.99 {
+				err = errors.Join(err, fmt.Errorf("of %.0f sessions only %.0f records came to the collector", run.sessions, run.records))
+			}
 		}
 	}()
 	if err := v.up(ctx, r, run); err != nil {

@@ -60,6 +60,7 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		}
 		fmt.Fprintf(w, "syslog\t%s %s, %d waiting, %d lost\n", t.URL, up, t.Behind, t.Dropped)
 	}
+	fmt.Fprintf(w, "clusters\t%s\n", clustersLine(s.Clusters))
 	store := "ok"
 	if !s.Store.OK {
 		store = "FAULTY: " + s.Store.Why
@@ -69,6 +70,15 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(w, "problem\t%s %s %s\n", p.What, p.Meaning, p.Do)
 	}
 	return w.Flush()
+}
+
+// clustersLine says how the search for clusters stands, in a line.
+func clustersLine(c webadmin.Clusters) string {
+	text := fmt.Sprintf("%d that look like botnets, %d like updates; %d different TLS clients are known", c.Botnets, c.Updates, c.Prints)
+	if c.Learning {
+		text += fmt.Sprintf("; none begins yet, it has learnt for %v what is common here", time.Duration(c.Learnt).Round(time.Minute))
+	}
+	return text
 }
 
 // fastLane says how the fast lane is, in a line.

@@ -48,6 +48,20 @@ char LICENSE[] SEC("license") = "GPL"; // bpf_fib_lookup asks for it
 #include "syn.h"
 #include "shortcut.h"
 
+// unread lets a packet pass that would wait for somebody who does not read the queues: the
+// process stands still, or is stopped. The kernel lets pass what waits in no queue only
+// when nobody has bound it.
+static __always_inline bool unread(struct __sk_buff *skb, struct stats *n)
+{
+	__u64 until = *(volatile __u64 *)&control.judged_until;
+
+	if (!fail_open || !until || bpf_ktime_get_ns() < until)
+		return false;
+	n->unread++;
+	mark(skb, mark_fast);
+	return true;
+}
+
 // One program for each kind of interface, so that telling them apart costs nothing.
 
 static __always_inline int lane(struct __sk_buff *skb, const __u32 l2, const bool up)
@@ -64,13 +78,15 @@ static __always_inline int lane(struct __sk_buff *skb, const __u32 l2, const boo
 		return GO_ON;
 	if ((p.tcp.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
 		// A server that calls is nothing to us.
-		return up ? syn(skb, &p, n) : GO_ON;
+		return up && !unread(skb, n) ? syn(skb, &p, n) : GO_ON;
 	}
 
 	struct flow *f = bpf_map_lookup_elem(&flows, &p.key);
 
-	if (!f)
+	if (!f) {
+		unread(skb, n);
 		return GO_ON;
+	}
 	// A bridge sends nothing back by the port from which it came: that is no server.
 	if (!up && f->port == skb->ifindex)
 		return GO_ON;
@@ -79,7 +95,13 @@ static __always_inline int lane(struct __sk_buff *skb, const __u32 l2, const boo
 
 	if (state >= FLOW_HANDED) {
 		n->handed++;
+		if (unread(skb, n))
+			return GO_ON;
 		mark(skb, mark_see);
+		// If it is the first that the kernel's connection tracking sees of the session, it
+		// is invalid to it, and no queue gets it.
+		if (p.tcp.flags & (TCP_FIN | TCP_RST))
+			copied(skb, &p, lease, n);
 		return GO_ON;
 	}
 	n->fast++;

@@ -9,10 +9,13 @@ volatile const __u32 mark_fast = 0;
 volatile const __u32 mark_see = 0;
 volatile const __u8 routed = 0;
 volatile const __u8 fail_open = 0;
+volatile const __u64 line_mask = 0; // in network order: what of the first half of an IPv6 address tells one line from another
 volatile const __u8 cuts_short = 0; // false: the short cut is no part of the program, nor what it needs of the kernel
 // Meters in ns: what one SYN costs, and how much may have been spent in advance.
 volatile const __u64 flood_step = 0;
 volatile const __u64 flood_most = 0;
+volatile const __u64 calm_step = 0;
+volatile const __u64 calm_most = 0;
 volatile const __u64 total_step = 0;
 volatile const __u64 total_most = 0;
 volatile const __u64 answer_step = 0;
@@ -67,7 +70,8 @@ struct {
 	__type(value, struct lease);
 } leases SEC(".maps");
 
-// Keys of blocked, meters and floods: an IPv4 address or an IPv6 /64.
+// Keys of blocked: an IPv4 address or an IPv6 /64. Of meters and floods: that of a line,
+// an IPv4 address or what line_mask leaves of an IPv6 one.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -80,7 +84,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u8[16]);
-	__type(value, __u64); // tat
+	__type(value, struct meter);
 } meters SEC(".maps");
 
 // Who was beyond its meter, and by how many SYNs; user space takes them out.

@@ -42,6 +42,12 @@ struct lease {
 	__u32 lost;   // copies lost; with any the lease gives no more
 };
 
+// What a source has sent of SYNs that take the way of the queue.
+struct meter {
+	__u64 tat;  // of its flood meter
+	__u64 calm; // of the one that counts when the queue is crowded
+};
+
 struct cut_source {
 	__u64 until; // bpf_ktime_get_ns
 	__u64 tat;   // of the meter of SYNs that are still answered
@@ -83,7 +89,8 @@ struct controls {
 	__u32 sleeping;    // user space waits for a wake-up
 	__u32 epoch;       // of the list of interfaces
 	__u64 short_until; // bpf_ktime_get_coarse_ns; until then nobody else looks at packets
-	__u32 unused[8];
+	__u64 judged_until; // bpf_ktime_get_ns; from then on nobody reads the queues. 0: nobody has begun to
+	__u32 unused[6];
 
 	__u64 total_tat; // of the meter of all SYNs on their way to the queue
 	__u64 lost;      // copies lost, all leases
@@ -118,8 +125,10 @@ struct stats {
 	__u64 cut_dropped;
 	__u64 flood_dropped;
 	__u64 flood_passed;
+	__u64 crowd_dropped; // of sources that send many, while the queue was crowded
 	__u64 total_dropped;
 	__u64 total_passed;
+	__u64 unread; // packets that passed since nobody reads the queues
 
 	// Of the packets in fast: those that we forwarded ourselves, and those that the
 	// stack did, by reason.

@@ -156,28 +156,49 @@ static __always_inline bool leased(struct __sk_buff *skb, struct packet *p, __u6
 	return true;
 }
 
-// flooding charges the source's own meter.
-static __always_inline bool flooding(const __u8 *prefix, __u64 now)
+// noted counts a SYN of a line that sends too many, for user space to tell whose it is.
+static __always_inline void noted(const __u8 *line)
 {
-	__u64 *tat = bpf_map_lookup_elem(&meters, prefix);
-
-	if (!tat) {
-		__u64 first = now + flood_step;
-
-		bpf_map_update_elem(&meters, prefix, &first, BPF_ANY);
-		return false;
-	}
-	if (within(tat, now, flood_step, flood_most))
-		return false;
-
-	__u64 *over = bpf_map_lookup_elem(&floods, prefix);
+	__u64 *over = bpf_map_lookup_elem(&floods, line);
 	__u64 one = 1;
 
 	if (over)
 		__sync_fetch_and_add(over, 1);
 	else
-		bpf_map_update_elem(&floods, prefix, &one, BPF_ANY);
-	return true;
+		bpf_map_update_elem(&floods, line, &one, BPF_ANY);
+}
+
+enum pace {
+	CALM,
+	BUSY,  // more than is calm, no flood
+	FLOOD, // beyond its own meter
+};
+
+// paced charges the meters of a line.
+static __always_inline enum pace paced(const __u8 *line, __u64 now)
+{
+	struct meter *m = bpf_map_lookup_elem(&meters, line);
+
+	if (!m) {
+		struct meter first = {.tat = now + flood_step, .calm = now + calm_step};
+
+		bpf_map_update_elem(&meters, line, &first, BPF_ANY);
+		return CALM;
+	}
+
+	bool calm = within(&m->calm, now, calm_step, calm_most);
+
+	if (!within(&m->tat, now, flood_step, flood_most))
+		return FLOOD;
+	return calm ? CALM : BUSY;
+}
+
+// crowded says whether half of what may wait for user space at once does.
+static __always_inline bool crowded(__u64 now)
+{
+	__u64 tat = *(volatile __u64 *)&control.total_tat;
+
+	return tat > now && tat - now > total_most / 2;
 }
 
 static __always_inline int syn(struct __sk_buff *skb, struct packet *p, struct stats *n)
@@ -238,14 +259,31 @@ static __always_inline int syn(struct __sk_buff *skb, struct packet *p, struct s
 		mark(skb, mark_see);
 	}
 
-	if (flooding(prefix, now)) {
-		if (p->limited && *(volatile __u32 *)&control.act) {
+	bool act = p->limited && *(volatile __u32 *)&control.act;
+	__u8 line[16] __attribute__((aligned(8)));
+
+	copy16(line, prefix);
+	if (p->v6)
+		*(__u64 *)line &= line_mask;
+	switch (paced(line, now)) {
+	case FLOOD:
+		noted(line);
+		if (act) {
 			n->flood_dropped++;
 			return DROP;
 		}
 		n->flood_passed++;
 		mark(skb, mark_fast);
 		return GO_ON;
+	case BUSY:
+		// So that the few who send many do not take the room of all the others.
+		if (act && crowded(now)) {
+			noted(line);
+			n->crowd_dropped++;
+			return DROP;
+		}
+	case CALM:
+		break;
 	}
 
 	__u32 isn = bpf_ntohl(p->tcp.seq);

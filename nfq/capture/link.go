@@ -1,19 +1,21 @@
-package nfqtest
+package capture
 
 import "encoding/binary"
 
 // Link types (tcpdump.org/linktypes.html) that IP finds its way through.
 const (
-	linkNull     = 0
-	linkEthernet = 1
-	linkPPP      = 9
-	linkPPPHDLC  = 50
-	linkRaw      = 101
-	linkLoop     = 108
-	linkSLL      = 113
-	linkIPv4     = 228
-	linkIPv6     = 229
-	linkSLL2     = 276
+	linkNull       = 0
+	linkEthernet   = 1
+	linkPPP        = 9
+	linkRawBSD     = 12
+	linkRawOpenBSD = 14
+	linkPPPHDLC    = 50
+	linkRaw        = 101
+	linkLoop       = 108
+	linkSLL        = 113
+	linkIPv4       = 228
+	linkIPv6       = 229
+	linkSLL2       = 276
 )
 
 // EtherTypes that lead to an IP packet.
@@ -24,6 +26,15 @@ const (
 	etherPPPoE = 0x8864
 	etherQinQ  = 0x88a8
 )
+
+// Known tells whether IP knows frames of the given link type.
+func Known(link uint16) bool {
+	switch link {
+	case linkNull, linkEthernet, linkPPP, linkPPPHDLC, linkRaw, linkRawBSD, linkRawOpenBSD, linkLoop, linkSLL, linkIPv4, linkIPv6, linkSLL2:
+		return true
+	}
+	return false
+}
 
 // IP is the IP packet in a frame of the given link type, nil if it carries none: through Ethernet with any number of
 // VLAN tags, PPPoE, PPP, Linux cooked captures, BSD loopback or nothing at all. It is a part of frame.
@@ -38,7 +49,7 @@ func IP(link uint16, frame []byte) []byte {
 		return checked(frame[4:]) // the family's number and byte order differ between systems
 	case linkPPP, linkPPPHDLC:
 		return afterPPP(frame)
-	case linkRaw, 12, 14, linkIPv4, linkIPv6: // 12 and 14: raw on the BSDs
+	case linkRaw, linkRawBSD, linkRawOpenBSD, linkIPv4, linkIPv6:
 		return checked(frame)
 	case linkSLL:
 		return afterEtherType(frame, 14)

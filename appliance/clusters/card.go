@@ -1,0 +1,238 @@
+package clusters
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// What a Change tells.
+const (
+	Began = "began"
+	Grew  = "grew" // to twice as many subscribers as last told
+	Ended = "ended"
+)
+
+// Why a card ended.
+const (
+	quietly   = "quiet"
+	knownGood = "known_good"
+)
+
+// Change is something about a card that is worth a record.
+type Change struct {
+	What   string
+	Reason string // of an end: quiet, known_good, forgotten
+	Card   Card
+}
+
+// Card is a cluster as people see it.
+type Card struct {
+	ID                 string
+	JA4                string
+	JA3                []string // some; a client that shuffles its extensions has many
+	Shuffles           bool
+	Looks              Looks
+	Began, Last, Ended time.Time
+	Reason             string // of its end
+	Subscribers        int    // that came to the print, since shortly before it began
+	Sessions           int
+	Messages           int // at least
+	Networks           int // about
+	Bits               float64
+	Weights            []Weight // as they were when it was told last
+	Why                string
+	MayBeWrong         []string
+	Members            []Member // those who came first make room for others
+}
+
+// Member is a subscriber of a cluster.
+type Member struct {
+	Subscriber  string
+	First, Last time.Time
+	Sessions    int
+	Messages    int  // at least
+	Networks    int  // about
+	Former      bool // had another TLS client before
+}
+
+// card is what is kept of a Card. Its exported fields are saved.
+type card struct {
+	No                 uint64
+	JA4                string
+	JA3                []string
+	Shuffles           bool
+	Looks              Looks
+	Began, Last, Ended time.Time
+	LastAge            time.Duration
+	Reason             string
+	Sessions, Messages int
+	Who                who
+	Where              sketch
+	Told               int // subscribers, when last told
+	Bits               float64
+	Weights            []Weight
+	Within             time.Duration
+	Came, Known        int
+	Familiar           float64 // share of networks
+	Learnt             int     // days
+	members            []Member
+}
+
+func (k *card) runs() bool { return k != nil && k.Ended.IsZero() }
+
+// maxJA3 is how many JA3s a card names.
+const maxJA3 = 4
+
+func (k *card) see(s Sighting, to, line uint64, now time.Time) {
+	if !k.runs() {
+		return
+	}
+	k.Last = now
+	k.Sessions++
+	k.Messages += max(s.Messages, 0)
+	k.Where.add(to)
+	k.Who.add(line)
+	k.names(s.JA3)
+}
+
+func (k *card) names(ja3 string) {
+	if ja3 != "" && len(k.JA3) < maxJA3 && !slices.Contains(k.JA3, ja3) {
+		k.JA3 = append(k.JA3, ja3)
+	}
+}
+
+// judge looks whether the card of a print begins, grows or ends.
+func (c *Clusters) judge(p *print, now time.Time) (Change, bool) {
+	k := p.card
+	good := c.good[p.ja4]
+	switch {
+	case k.runs() && good:
+		return c.end(k, knownGood, now), true
+	case k.runs():
+		k.LastAge = c.clock.age
+		k.Shuffles = p.shuffles()
+		if countWho(k.Who) >= 2*k.Told-k.Told/10-1 && c.view(k).Subscribers >= 2*k.Told {
+			return c.tell(k, p, Grew), true
+		}
+		return Change{}, false
+	case good, c.learning():
+		return Change{}, false
+	case k != nil && c.cameBack(p):
+		k.Ended, k.Reason, k.LastAge = time.Time{}, "", c.clock.age
+		return c.tell(k, p, Began), true
+	}
+	f, ok := c.best(p)
+	if !ok || f.total < Threshold {
+		return Change{}, false
+	}
+	return c.begin(p, f, now), true
+}
+
+// begin makes a card for those who came within the horizon, and for who comes from now on.
+func (c *Clusters) begin(p *print, f found, now time.Time) Change {
+	c.cardNo++
+	k := &card{No: c.cardNo, JA4: p.ja4, Began: now, Last: now, LastAge: c.clock.age, Shuffles: p.shuffles(), Who: newWho(), Where: newSketch(whereBits)}
+	for _, m := range p.members {
+		if c.clock.age-m.since <= f.within() {
+			k.Who.add(hash(c.key, m.subscriber))
+		}
+	}
+	k.Sessions, k.Messages = f.sessions, f.messages
+	k.names(p.ja3)
+	for i := range k.Where {
+		k.Where[i] = p.spans[f.horizon][0].Where[i] | p.spans[f.horizon][1].Where[i]
+	}
+	p.card = k
+	c.cards = append(c.cards, k)
+	if len(c.cards) > maxCards {
+		c.cards = slices.Delete(c.cards, c.oldest(), c.oldest()+1)
+	}
+	k.weighed(f, c.clock.age)
+	return c.tell(k, p, Began)
+}
+
+// oldest is the card that makes room: one that ended, if there is any.
+func (c *Clusters) oldest() int {
+	if i := slices.IndexFunc(c.cards, func(k *card) bool { return !k.runs() }); i >= 0 {
+		return i
+	}
+	return 0
+}
+
+func (k *card) weighed(f found, age time.Duration) {
+	k.Bits, k.Weights, k.Looks, k.Within = f.total, f.weights(), f.looks(), f.within()
+	k.Came, k.Known, k.Familiar, k.Learnt = f.came, f.known, f.share, int(age/(24*time.Hour))
+}
+
+func (c *Clusters) tell(k *card, p *print, what string) Change {
+	if f, ok := c.best(p); ok && what == Grew {
+		k.weighed(f, c.clock.age)
+	}
+	v := c.view(k)
+	k.Told = max(v.Subscribers, 1)
+	return Change{What: what, Card: v}
+}
+
+// end closes a card. Its members stay on it as they are.
+func (c *Clusters) end(k *card, reason string, now time.Time) Change {
+	k.members = c.view(k).Members
+	k.Ended, k.Reason = now, reason
+	if p := c.prints[k.JA4]; p != nil {
+		p.again = map[string]bool{}
+	}
+	return Change{What: Ended, Reason: reason, Card: c.view(k)}
+}
+
+// cameBack tells whether enough subscribers use a print again whose card ended because nobody did.
+func (c *Clusters) cameBack(p *print) bool {
+	return p.card.Reason == quietly && len(p.again) >= c.cfg.Subscribers
+}
+
+// Cards are those that run, the one with the most subscribers first, and then those that ended, the last one first.
+func (c *Clusters) Cards() []Card {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]Card, 0, len(c.cards))
+	for _, k := range c.cards {
+		all = append(all, c.view(k))
+	}
+	slices.SortStableFunc(all, func(a, b Card) int {
+		if a.Ended.IsZero() != b.Ended.IsZero() {
+			if a.Ended.IsZero() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(b.Subscribers, a.Subscribers), cmp.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+func abs(n int) int { return max(n, -n) }
+
+// view is a card for others to keep. The caller holds c.mu.
+func (c *Clusters) view(k *card) Card {
+	v := Card{
+		ID: fmt.Sprintf("K%d", k.No), JA4: k.JA4, JA3: slices.Clone(k.JA3), Shuffles: k.Shuffles, Looks: k.Looks,
+		Began: k.Began, Last: k.Last, Ended: k.Ended, Reason: k.Reason, Subscribers: countWho(k.Who), Sessions: k.Sessions, Messages: k.Messages,
+		Networks: count(k.Where), Bits: k.Bits, Weights: slices.Clone(k.Weights), Members: k.members,
+	}
+	if p := c.prints[k.JA4]; p != nil && k.runs() {
+		for _, m := range p.members {
+			if !k.Who.has(hash(c.key, m.subscriber)) {
+				continue // came long before
+			}
+			v.Members = append(v.Members, Member{
+				Subscriber: m.subscriber, First: m.First, Last: m.Last, Sessions: m.Sessions, Messages: m.Messages, Networks: m.networks(),
+				Former: m.known,
+			})
+		}
+	}
+	if n := len(v.Members); abs(n-v.Subscribers) <= n/10+1 { // all are known by name, and the other is about as many
+		v.Subscribers = n
+	}
+	v.Why, v.MayBeWrong = k.why(), k.doubts()
+	return v
+}

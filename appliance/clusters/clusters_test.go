@@ -1,0 +1,291 @@
+package clusters
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// learnt is one that knows 400 subscribers with one print, each with its own network.
+func learnt(t *testing.T, cfg Config) (*Clusters, time.Time) {
+	t.Helper()
+	c, now := New(cfg), start
+	c.key = 1 // the same subscribers seem to be the same in every run
+	for hour := range 49 {
+		now = start.Add(time.Duration(hour) * time.Hour)
+		for i := range 400 {
+			c.See(Sighting{JA4: phone, Subscriber: home(i), Network: network(i % 20)}, now)
+		}
+		if changes := c.Tick(now); len(changes) > 0 {
+			t.Fatalf("%+v", changes)
+		}
+	}
+	return c, now
+}
+
+func TestTheLifeOfACard(t *testing.T) {
+	t.Parallel()
+	c, now := learnt(t, cfg)
+	next := 0
+	bots := func(n int) (all []Change) {
+		for range n {
+			c.See(Sighting{JA4: botPrint, JA3: "abc", Subscriber: home(next), Network: network(1000 + next), Messages: 1}, now)
+			c.See(Sighting{JA4: botPrint, JA3: "abc", Subscriber: home(next), Network: network(2000 + next), Messages: 1}, now)
+			next++
+			all = append(all, c.Tick(now)...)
+		}
+		return all
+	}
+	if changes := bots(9); len(changes) > 0 {
+		t.Fatalf("below the fewest that make a card: %+v", changes)
+	}
+	changes := bots(1)
+	if len(changes) != 1 || changes[0].What != Began {
+		t.Fatalf("%+v", changes)
+	}
+	k := changes[0].Card
+	if k.ID != "K1" || k.JA4 != botPrint || k.Looks != Botnet || k.Subscribers != 10 || len(k.Members) != 10 || k.Sessions != 20 || k.Networks < 18 || k.Networks > 21 ||
+		!k.Began.Equal(now) || !k.Ended.IsZero() || !slices.Equal(k.JA3, []string{"abc"}) {
+		t.Errorf("%+v", k)
+	}
+	if m := k.Members[3]; m.Subscriber != home(3) || m.Sessions != 2 || m.Messages != 2 || m.Networks != 2 || !m.Former {
+		t.Errorf("%+v", m)
+	}
+	sum := 0.0
+	for _, w := range k.Weights {
+		sum += w.Bits
+		if w.Words == "" {
+			t.Errorf("%+v", w)
+		}
+	}
+	if sum != k.Bits || k.Bits < Threshold {
+		t.Errorf("%v weights, %v bits", sum, k.Bits)
+	}
+	if !strings.Contains(k.Why, "Probably one botnet: 10 subscribers came") || len(k.MayBeWrong) < 3 || !strings.Contains(k.MayBeWrong[1], "10 of 10 sent with another TLS client before") {
+		t.Errorf("%s\n%s", k.Why, strings.Join(k.MayBeWrong, "\n"))
+	}
+	if s := c.Stats(); s.Botnets != 1 || s.Updates != 0 || s.Learning || s.Prints != 2 || s.Lines < 380 || s.Lines > 420 {
+		t.Errorf("%+v", s)
+	}
+
+	if changes = bots(9); len(changes) > 0 {
+		t.Errorf("not twice as many: %+v", changes)
+	}
+	if changes = bots(30); len(changes) != 2 || changes[0].What != Grew || changes[0].Card.Subscribers != 20 || changes[1].Card.Subscribers != 40 {
+		t.Errorf("%+v", changes)
+	}
+	for range 23 { // its subscribers are quiet, the others are not
+		now = now.Add(time.Hour)
+		if changes = c.Tick(now); len(changes) > 0 {
+			t.Fatalf("%+v", changes)
+		}
+	}
+	now = now.Add(time.Hour + time.Minute)
+	changes = c.Tick(now)
+	if len(changes) != 1 || changes[0].What != Ended || changes[0].Reason != "quiet" || changes[0].Card.Subscribers != 49 || !changes[0].Card.Ended.Equal(now) {
+		t.Fatalf("%+v", changes)
+	}
+	if cards := c.Cards(); len(cards) != 1 || len(cards[0].Members) != 49 || c.Stats().Botnets != 0 {
+		t.Errorf("%+v", cards)
+	}
+	next = 0 // those again that were there before
+	if changes = bots(12); len(changes) != 1 || changes[0].What != Began || changes[0].Card.ID != "K1" || !changes[0].Card.Ended.IsZero() {
+		t.Errorf("it comes back: %+v", changes)
+	}
+	c.Use(Config{Subscribers: 10, Learn: 24 * time.Hour, KnownGood: []string{botPrint}})
+	if changes = c.Tick(now); len(changes) != 1 || changes[0].What != Ended || changes[0].Reason != "known_good" {
+		t.Errorf("%+v", changes)
+	}
+	if changes = bots(60); len(changes) > 0 {
+		t.Errorf("known to be good: %+v", changes)
+	}
+}
+
+func TestNothingBeforeItHasLearnt(t *testing.T) {
+	t.Parallel()
+	c := New(Config{Subscribers: 10, Learn: 24 * time.Hour})
+	now := start
+	for i := range 400 {
+		now = now.Add(time.Minute)
+		c.See(Sighting{JA4: fmt.Sprint(botPrint, i%3), Subscriber: home(i), Network: network(i)}, now)
+		if changes := c.Tick(now); len(changes) > 0 {
+			t.Fatalf("%+v", changes)
+		}
+	}
+	if s := c.Stats(); !s.Learning || s.Learnt > 7*time.Hour {
+		t.Errorf("%+v", s)
+	}
+	if _, err := Load(cfg, nil); err == nil {
+		t.Error("nothing can be loaded")
+	}
+}
+
+// A restart in the middle changes nothing, and neither does what the clock does meanwhile.
+func TestRestarts(t *testing.T) {
+	t.Parallel()
+	for name, jump := range map[string]time.Duration{"at once": 0, "a week later": 7 * 24 * time.Hour, "and it is 1970": -56 * 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var cards [2][]Card
+			for restarts := range 2 {
+				w := newWorld(7, 400)
+				moved := time.Duration(0)
+				again := func() {
+					if restarts == 0 {
+						return
+					}
+					b, err := w.c.Save()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if w.c, err = Load(cfg, b); err != nil {
+						t.Fatal(err)
+					}
+					moved += jump
+					if len(b) > 400_000 {
+						t.Errorf("%d bytes of 15 prints", len(b))
+					}
+				}
+				w.c.key = 1
+				w.run(48 * time.Hour)
+				again()
+				w.from = moved
+				w.infect(botPrint, w.some(40, 400), 4.5, false)
+				w.run(5 * time.Minute)
+				again()
+				w.from = moved
+				w.run(time.Hour)
+				again()
+				cards[restarts] = w.c.Cards()
+				for i := range cards[restarts] {
+					k := &cards[restarts][i]
+					k.Began, k.Last = time.Time{}, k.Last.Add(-w.from) // it began before the clock moved, perhaps
+					for j := range k.Members {
+						k.Members[j].First, k.Members[j].Last = time.Time{}, time.Time{}
+					}
+				}
+			}
+			if len(cards[0]) != 1 || !reflect.DeepEqual(cards[0], cards[1]) {
+				t.Errorf("without:\n%+v\nwith:\n%+v", cards[0], cards[1])
+			}
+		})
+	}
+}
+
+func TestWhatIsDamagedIsNotLoaded(t *testing.T) {
+	t.Parallel()
+	c, _ := learnt(t, cfg)
+	b, err := c.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(b); i += 97 {
+		bad := bytes.Clone(b)
+		bad[i] ^= 4
+		if _, err := Load(cfg, bad); err == nil {
+			t.Fatalf("byte %d of %d is another, and nothing is said", i, len(b))
+		}
+		if _, err := Load(cfg, b[:i]); err == nil {
+			t.Fatalf("%d of %d bytes are enough", i, len(b))
+		}
+	}
+}
+
+// One subscriber that makes up a print for each session pushes out only others like itself, and the memory is bounded.
+func TestMadeUpPrints(t *testing.T) {
+	t.Parallel()
+	c, now := learnt(t, cfg)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 40_000 {
+		now = now.Add(100 * time.Millisecond)
+		c.See(Sighting{JA4: fmt.Sprint("made up ", i), Subscriber: home(i % 3), Network: network(r.IntN(60_000))}, now)
+		if i%100 == 0 {
+			if changes := c.Tick(now); len(changes) > 0 {
+				t.Fatalf("%+v", changes)
+			}
+		}
+	}
+	if s := c.Stats(); s.Prints > maxFresh+1 || s.Members > maxMembers || s.Forgotten != 0 {
+		t.Errorf("%+v", s)
+	}
+	began := false
+	for i := range 20 { // meanwhile a botnet is found as ever
+		c.See(Sighting{JA4: botPrint, Subscriber: home(100 + i), Network: network(50_000 + i)}, now)
+		c.See(Sighting{JA4: botPrint, Subscriber: home(100 + i), Network: network(51_000 + i)}, now)
+		for _, change := range c.Tick(now) {
+			began = began || change.Card.JA4 == botPrint
+		}
+	}
+	if !began {
+		t.Error("not seen among made-up prints")
+	}
+	// And several subscribers that share made-up prints: the common one stays, since it is in use.
+	for i := range 8000 {
+		now = now.Add(time.Second)
+		for s := range 2 {
+			c.See(Sighting{JA4: fmt.Sprint("shared ", i), Subscriber: home(s), Network: network(i)}, now)
+		}
+		c.See(Sighting{JA4: phone, Subscriber: home(i % 400), Network: network(i % 20)}, now)
+		c.Tick(now)
+	}
+	s := c.Stats()
+	if s.Prints > maxFresh+maxShared || s.Members > maxMembers || s.Forgotten == 0 {
+		t.Errorf("%+v", s)
+	}
+	if p := c.prints[phone]; p == nil || countWho(p.who[:]...) < 380 {
+		t.Error("what is common was forgotten")
+	}
+	if n := len(c.of); n > maxMembers {
+		t.Errorf("%d subscribers", n)
+	}
+}
+
+// More cards than are kept: those that ended make room first.
+func TestManyCards(t *testing.T) {
+	t.Parallel()
+	c, now := learnt(t, cfg)
+	for n := range maxCards + 20 {
+		for i := range 40 {
+			c.See(Sighting{JA4: fmt.Sprint("bot ", n), Subscriber: home((n*7 + i) % 400), Network: network(1000 + n*50 + i)}, now)
+			c.See(Sighting{JA4: fmt.Sprint("bot ", n), Subscriber: home((n*7 + i) % 400), Network: network(30_000 + n*50 + i)}, now)
+		}
+		c.Tick(now)
+	}
+	if n := len(c.Cards()); n != maxCards {
+		t.Errorf("%d cards", n)
+	}
+}
+
+func TestSketchesCount(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 10, 100, 1000, 4000} {
+		s, key := newSketch(whoBits), rand.Uint64()
+		for i := range n {
+			s.add(hash(key, home(i)))
+		}
+		if got := count(s); got < n-n/8-1 || got > n+n/8+1 {
+			t.Errorf("%d are counted as %d", n, got)
+		}
+	}
+	full := sketch{^uint64(0)}
+	if got := count(full); got < 250 {
+		t.Errorf("full: %d", got)
+	}
+}
+
+func BenchmarkSee(b *testing.B) {
+	w := newWorld(1, 400)
+	w.run(24 * time.Hour)
+	now := start.Add(w.at)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		p := &w.all[i%len(w.all)]
+		now = now.Add(time.Millisecond)
+		w.c.See(Sighting{JA4: p.ja4, JA3: p.ja4, Subscriber: p.home, Network: network(p.providers[0])}, now)
+	}
+}

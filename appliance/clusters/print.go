@@ -1,0 +1,201 @@
+package clusters
+
+import (
+	"container/list"
+	"math/bits"
+	"time"
+)
+
+// print is what is known of one JA4.
+type print struct {
+	ja4    string
+	who    [2]who            // subscribers, this week and last
+	spans  [horizons][2]span // this one and the one before
+	orders uint64            // one bit for each JA3, more or less
+	ja3    string            // the last one
+	since  time.Duration     // age at its first session
+	lines  int               // subscribers that ever came to it while it was known
+
+	members []*member // who came lately, in the order in which they did
+	card    *card     // the last one
+	again   map[string]bool
+	place   *list.Element
+	shared  bool // in which list
+}
+
+// span is a part of a horizon.
+type span struct {
+	Came, Sessions, Messages int
+	First, Familiar          int // sessions of who came, the first to a network; of them those to where the same subscriber sent before
+	Where                    sketch
+}
+
+func newSpan() span { return span{Where: newSketch(whereBits)} }
+
+// maxOf is how many members a print may have; who came first makes room. What has more is not rare.
+const maxOf = 512
+
+// member is a subscriber that came to a print.
+type member struct {
+	print       *print
+	place       *list.Element
+	subscriber  string
+	since       time.Duration // age
+	First, Last time.Time
+	Sessions    int
+	Messages    int
+	where       [4]uint64 // networks, as a sketch of 256 bits
+	known       bool      // it had another print before
+}
+
+// print is that of ja4, made if need be and put in front of its list.
+func (c *Clusters) print(ja4 string) *print {
+	p := c.prints[ja4]
+	if p == nil {
+		if c.fresh.Len() == maxFresh {
+			c.forget(c.fresh)
+		}
+		p = &print{ja4: ja4, who: [2]who{newWho(), newWho()}, since: c.clock.age}
+		for h := range p.spans {
+			p.spans[h] = [2]span{newSpan(), newSpan()}
+		}
+		p.place = c.fresh.PushFront(p)
+		c.prints[ja4] = p
+		return p
+	}
+	l := c.fresh
+	if p.shared {
+		l = c.shared
+	}
+	l.MoveToFront(p.place)
+	return p
+}
+
+// share puts a print that several subscribers have where the others do not push it out.
+func (c *Clusters) share(p *print) {
+	if p.shared {
+		return
+	}
+	if c.shared.Len() == maxShared {
+		c.forget(c.shared)
+		c.lost++
+	}
+	c.fresh.Remove(p.place)
+	p.place, p.shared = c.shared.PushFront(p), true
+}
+
+// forget makes room for one: who was used longest ago and has no card that runs.
+func (c *Clusters) forget(l *list.List) {
+	e := l.Back()
+	for e.Prev() != nil && e.Value.(*print).card.runs() {
+		e = e.Prev()
+	}
+	p := e.Value.(*print)
+	for len(p.members) > 0 {
+		c.leave(p.members[0])
+	}
+	if p.card.runs() {
+		p.card.LastAge = -quiet // it ends with the next tick
+	}
+	l.Remove(e)
+	delete(c.prints, p.ja4)
+	delete(c.dirty, p)
+}
+
+// member is the page of a subscriber that came to a print; nil if it had it before.
+func (c *Clusters) member(p *print, subscriber string, comes, known bool, now time.Time) *member {
+	for _, m := range c.of[subscriber] {
+		if m.print == p {
+			c.joined.MoveToFront(m.place)
+			return m
+		}
+	}
+	if !comes {
+		return nil
+	}
+	if p.lines++; p.lines > 1 {
+		c.share(p)
+	}
+	if len(p.members) == maxOf {
+		c.leave(p.members[0])
+	}
+	if c.joined.Len() == maxMembers {
+		c.leave(c.joined.Back().Value.(*member))
+	}
+	m := &member{print: p, subscriber: subscriber, since: c.clock.age, First: now, known: known}
+	m.place = c.joined.PushFront(m)
+	p.members = append(p.members, m)
+	c.of[subscriber] = append(c.of[subscriber], m)
+	return m
+}
+
+// leave forgets a member.
+func (c *Clusters) leave(m *member) {
+	c.joined.Remove(m.place)
+	m.print.members = without(m.print.members, m)
+	if of := without(c.of[m.subscriber], m); len(of) > 0 {
+		c.of[m.subscriber] = of
+	} else {
+		delete(c.of, m.subscriber)
+	}
+}
+
+func without(all []*member, m *member) []*member {
+	for i, one := range all {
+		if one == m {
+			return append(all[:i], all[i+1:]...)
+		}
+	}
+	return all
+}
+
+func (p *print) see(s Sighting, to, order uint64, comes bool) {
+	for h := range p.spans {
+		now := &p.spans[h][0]
+		now.Sessions++
+		now.Messages += max(s.Messages, 0)
+		now.Where.add(to)
+		if comes {
+			now.Came++
+		}
+	}
+	if s.JA3 != "" {
+		p.orders |= 1 << (order % 64)
+		p.ja3 = s.JA3
+	}
+}
+
+// first counts a session of who came to the print, the first to its network.
+func (p *print) first(familiar bool) {
+	for h := range p.spans {
+		p.spans[h][0].First++
+		if familiar {
+			p.spans[h][0].Familiar++
+		}
+	}
+}
+
+func (p *print) turn(h int) {
+	s := &p.spans[h]
+	s[0], s[1] = s[1], s[0]
+	where := s[0].Where
+	clear(where)
+	s[0] = span{Where: where}
+}
+
+// see counts a session and tells whether it is the first to its network.
+func (m *member) see(s Sighting, to uint64, now time.Time) (first bool) {
+	where := sketch(m.where[:])
+	first = !where.has(to)
+	where.add(to)
+	m.Last = now
+	m.Sessions++
+	m.Messages += max(s.Messages, 0)
+	return first
+}
+
+// networks is how many networks a member sent to, about.
+func (m *member) networks() int { return count(sketch(m.where[:])) }
+
+// shuffles tells whether the client sends its extensions in another order each time.
+func (p *print) shuffles() bool { return bits.OnesCount64(p.orders) > 8 }

@@ -1,0 +1,125 @@
+package appliance
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/clusters"
+	"github.com/mailweir/mailweir/appliance/destinations"
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/share"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// Clusters are those that go on, and then those that ended.
+func (s *source) Clusters() []webadmin.Cluster {
+	all := s.a.observer.prints.Cards()
+	out := make([]webadmin.Cluster, len(all))
+	for i, c := range all {
+		out[i] = webadmin.Cluster{
+			ID: c.ID, JA4: c.JA4, JA3: c.JA3, Shuffles: c.Shuffles, LooksLike: string(c.Looks), Began: webadmin.At(c.Began), Last: webadmin.At(c.Last),
+			Ended: webadmin.At(c.Ended), EndReason: c.Reason, Count: c.Subscribers, Sessions: c.Sessions, MessagesLo: c.Messages, Networks: c.Networks,
+			Bits: c.Bits, Why: c.Why, MayBeWrong: c.MayBeWrong,
+		}
+		for _, w := range c.Weights {
+			out[i].Weights = append(out[i].Weights, webadmin.ClusterWeight{Name: w.Name, Bits: w.Bits, Text: w.Words})
+		}
+		for _, m := range c.Members {
+			sub, _ := s.a.who.Table().ByID(m.Subscriber)
+			out[i].Members = append(out[i].Members, webadmin.ClusterMember{
+				Subscriber: m.Subscriber, Name: sub.Name, First: webadmin.At(m.First), Last: webadmin.At(m.Last), Sessions: m.Sessions,
+				MessagesLo: m.Messages, Networks: m.Networks, Former: m.Former,
+			})
+		}
+	}
+	return out
+}
+
+func (o *observer) view() webadmin.Clusters {
+	s := o.prints.Stats()
+	return webadmin.Clusters{Botnets: s.Botnets, Updates: s.Updates, Learning: s.Learning, Learnt: webadmin.Seconds(s.Learnt), Prints: s.Prints}
+}
+
+// clusterRecord is the record of a change of a card.
+func clusterRecord(c clusters.Change, now time.Time) records.Entry {
+	k := c.Card
+	f := records.ClusterFacts{
+		Time: now, ID: k.ID, What: c.What, Reason: c.Reason, JA4: k.JA4, Looks: string(k.Looks), Began: k.Began, Subscribers: k.Subscribers,
+		Sessions: k.Sessions, Messages: k.Messages, Networks: k.Networks, Bits: k.Bits, Why: k.Why,
+	}
+	if len(k.JA3) > 0 && !k.Shuffles {
+		f.JA3 = k.JA3[0]
+	}
+	var weights []string
+	for _, w := range k.Weights {
+		weights = append(weights, fmt.Sprintf("%s=%.1f", w.Name, w.Bits))
+	}
+	f.Weights = strings.Join(weights, " ")
+	for _, m := range k.Members {
+		f.Members = append(f.Members, m.Subscriber)
+	}
+	return records.Cluster(f)
+}
+
+// windowOf is the window that is kept for a length of time; the web admin has checked it.
+var windowOf = map[time.Duration]destinations.Window{
+	5 * time.Minute: destinations.FiveMinutes, time.Hour: destinations.Hour, 24 * time.Hour: destinations.Day,
+}
+
+// Destinations are the most contacted networks of a window.
+func (s *source) Destinations(window time.Duration, limit int) webadmin.Destinations {
+	o := s.a.observer
+	v := o.dests.Top(windowOf[window], limit, o.now())
+	d := webadmin.Destinations{Window: webadmin.Seconds(window), From: webadmin.At(v.From), To: webadmin.At(v.To), Sessions: v.Sessions, Error: v.Error}
+	for _, n := range v.Networks {
+		owner := o.names.Of(n.Prefix.Addr())
+		d.Items = append(d.Items, webadmin.Destination{
+			Network: n.Prefix.String(), AS: owner.AS, Owner: owner.Name, Sessions: n.Sessions, Error: n.Error, Bytes: n.Bytes,
+		})
+	}
+	return d
+}
+
+var stepOf = map[time.Duration]share.Step{time.Minute: share.Minute, time.Hour: share.Hour, 24 * time.Hour: share.Day}
+
+// Share is the encrypted share over time.
+func (s *source) Share(q webadmin.ShareQuery) (points []webadmin.SharePoint, next time.Time, err error) {
+	o := s.a.observer
+	all, next, err := o.series.Points(stepOf[q.Step], q.From, q.To, q.Limit, o.now())
+	for _, p := range all {
+		of := func(k share.Kind) webadmin.Counted {
+			return webadmin.Counted{Sessions: p.Sessions[k], Bytes: p.Bytes[k]}
+		}
+		points = append(points, webadmin.SharePoint{
+			Start: webadmin.At(p.Start), Clear: of(share.Clear), StartTLS: of(share.StartTLS), Implicit: of(share.Implicit), Unknown: of(share.Unknown),
+			Encrypted: p.Encrypted(),
+		})
+	}
+	return points, next, err
+}
+
+// problems are the clusters that look like botnets, for somebody to look at, the largest first.
+func (o *observer) problems() (found []webadmin.Problem) {
+	for _, k := range o.prints.Cards() {
+		if len(found) == maxClusters || !k.Ended.IsZero() || k.Looks != clusters.Botnet {
+			continue
+		}
+		found = append(found, webadmin.Problem{
+			What:    fmt.Sprintf("Cluster %s: one rare TLS client on %d subscribers since %s.", k.ID, k.Subscribers, k.Began.UTC().Format("2006-01-02 15:04 UTC")),
+			Meaning: "Probably one botnet. Nothing is done because of it; each subscriber is judged by its budgets as always.",
+			Do:      "GET /api/v1/clusters has who they are, why, and why it may be wrong. If you know the program, put " + k.JA4 + " into clusters.known_good.",
+		})
+	}
+	if err := o.names.Err(); err != nil {
+		found = append(found, webadmin.Problem{
+			What:    "The owners of networks cannot be read: " + err.Error() + ".",
+			Meaning: "Names that were known before are still shown. Mail is not affected.",
+			Do:      "Put another file in its place, or take destinations.owners_file away.",
+		})
+	}
+	return found
+}
+
+// maxClusters is how many are told as problems.
+const maxClusters = 5

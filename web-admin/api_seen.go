@@ -1,0 +1,89 @@
+package webadmin
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+func (s *Server) apiClusters(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	limit := in.limit()
+	if in.refused(w) {
+		return
+	}
+	items := s.opt.Source.Clusters()
+	items = items[:min(limit, len(items))]
+	for i := range items {
+		c := &items[i]
+		c.JA3, c.Weights, c.MayBeWrong, c.Members = orEmpty(c.JA3), orEmpty(c.Weights), orEmpty(c.MayBeWrong), orEmpty(c.Members)
+	}
+	writeJSON(w, http.StatusOK, list[Cluster]{orEmpty(items), ""})
+}
+
+func (s *Server) apiDestinations(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	window, limit := in.length("window", "1h", windows), in.limit()
+	if in.refused(w) {
+		return
+	}
+	d := s.opt.Source.Destinations(window, limit)
+	d.Items = orEmpty(d.Items)
+	writeJSON(w, http.StatusOK, d)
+}
+
+func (s *Server) apiShare(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	q := ShareQuery{Step: in.length("step", "1h", stepsOfShare), From: in.time("from"), To: in.time("to"), Limit: in.limit()}
+	if at := in.cursor(); at != "" {
+		from, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			in.wrong("cursor", "the next of the page before")
+		}
+		q.From = from
+	}
+	if q.To.IsZero() {
+		q.To = s.opt.Now()
+	}
+	if q.From.IsZero() {
+		q.From = q.To.Add(-60 * q.Step)
+	}
+	if q.To.Before(q.From) {
+		in.wrong("to", "a time after from")
+	}
+	if in.refused(w) {
+		return
+	}
+	items, next, err := s.opt.Source.Share(q)
+	if err != nil {
+		problem(w, http.StatusInternalServerError, "The series could not be read", err.Error())
+		return
+	}
+	answer := list[SharePoint]{Items: orEmpty(items)}
+	if !next.IsZero() {
+		answer.Next = next.UTC().Format(time.RFC3339)
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// What the parameters window and step may say.
+var (
+	windows      = []string{"5m", "1h", "24h"}
+	stepsOfShare = []string{"1m", "1h", "24h"}
+)
+
+// length reads one of a few durations; left out, it is usual.
+func (in *input) length(name, usual string, allowed []string) time.Duration {
+	text := in.q.Get(name)
+	if text == "" {
+		text = usual
+	}
+	for _, one := range allowed {
+		if text == one {
+			d, _ := time.ParseDuration(text) // all that are allowed are durations
+			return d
+		}
+	}
+	in.wrong(name, "one of "+strings.Join(allowed, ", "))
+	return 0
+}

@@ -1,0 +1,36 @@
+package webadmin
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+func (f *fakeBox) Clusters() []Cluster {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.cluster)
+}
+
+func (f *fakeBox) Destinations(window time.Duration, limit int) Destinations {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, fmt.Sprint("destinations ", window, " ", limit))
+	return Destinations{Window: Seconds(window), From: At(noon.Add(-window)), To: At(noon), Sessions: 7}
+}
+
+// Share has a point for each step, of which every third has no session.
+func (f *fakeBox) Share(q ShareQuery) (points []SharePoint, next time.Time, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, fmt.Sprint("share ", q.Step, " ", q.To.Sub(q.From)))
+	for at, n := q.From.UTC().Truncate(q.Step), 0; at.Before(q.To); at, n = at.Add(q.Step), n+1 {
+		if len(points) == q.Limit {
+			return points, at, f.broken
+		}
+		if n%3 < 2 {
+			points = append(points, SharePoint{Start: At(at), StartTLS: Counted{Sessions: 3, Bytes: 500}, Clear: Counted{Sessions: 1}, Encrypted: 0.75})
+		}
+	}
+	return points, time.Time{}, f.broken
+}
