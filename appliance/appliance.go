@@ -267,7 +267,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	}
 	a.plansThere(cfg)
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
-	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, now: a.now}
+	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, crypt: newEncryption(a.writer.Say), now: a.now}
 	a.judge.end = a.endSessions
 	a.judge.answerable = a.answerable
 	if a.observer, err = openObserver(a, cfg); err != nil {

@@ -27,7 +27,8 @@ type judge struct {
 	traffic *traffic
 	cases   *casebook
 	book    *sources.Book
-	seen    *sightings // nil: nobody looks at what all do
+	seen    *sightings  // nil: nobody looks at what all do
+	crypt   *encryption // nil: nobody looks at which servers offer STARTTLS
 	now     func() time.Time
 
 	rules atomic.Pointer[rules]
@@ -44,7 +45,7 @@ type judge struct {
 	deferred, cut       atomic.Int64
 	acted, wouldHave    atomic.Int64
 	counted, handshakes atomic.Int64
-	messages            atomic.Int64
+	messages, estimated atomic.Int64
 }
 
 // answerer says 421 to clients that are deferred: responder.Responder.
@@ -206,6 +207,10 @@ func (j *judge) Event(f nfq.Flow, handle any, e session.Event, now time.Time) ti
 	case session.HandshakeFailed:
 		j.spend(f, v, governor.TLSFailures, 1, now)
 	case session.Message:
+		if e.Estimated { // inside TLS: nobody is cut for it alone
+			j.estimated.Add(1)
+			return j.spent(f, v, j.gov.SpendEstimated(v.id, v.plan, 1, now))
+		}
 		j.messages.Add(1)
 		if e.Recipients > 0 {
 			j.gov.Accepted(v.id, e.Recipients, now)
@@ -235,7 +240,10 @@ func cameAbout(s nfq.Summary) bool {
 // neither waits nor changes the stage is no decision about anything, so it
 // leaves no record of its own.
 func (j *judge) spend(f nfq.Flow, v *visit, of governor.Kind, cost int, now time.Time) time.Duration {
-	d := j.gov.Spend(v.id, v.plan, of, cost, now)
+	return j.spent(f, v, j.gov.Spend(v.id, v.plan, of, cost, now))
+}
+
+func (j *judge) spent(f nfq.Flow, v *visit, d governor.Decision) time.Duration {
 	if d.Change != nil {
 		j.changed(*d.Change, d.Mode)
 	}
@@ -273,12 +281,15 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 		j.open.Add(-1)
 	}
 	if cameAbout(s) {
-		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.Messages}, now)
+		j.book.Ended(f.Client.Addr(), v.id, sources.Facts{JA4: s.JA4, Messages: s.MessagesLo}, now)
 		if j.seen != nil {
 			j.seen.add(sightingOf(v, j.rules.Load().destination(f.Server.Addr()), &s))
 		}
 	}
 	j.traffic.ended(s.Facts, now)
+	if j.crypt != nil {
+		j.crypt.saw(f.Server, s.Facts, now)
+	}
 	j.say(records.Session(sessionFacts(f, v, s)))
 }
 
@@ -296,7 +307,7 @@ func sessionFacts(f nfq.Flow, v *visit, s nfq.Summary) records.SessionFacts {
 		Subscriber: v.id, Plan: v.plan, Binding: v.binding, Src: f.Client, Dst: f.Server, Start: s.Start, End: s.End,
 		BytesUp: s.BytesUp, BytesDown: s.BytesDown,
 		StartTLS: s.StartTLS.String(), TLS: s.TLS.String(), TLSVersion: s.TLSVersion, JA4: s.JA4, JA3: s.JA3, SNI: s.SNI,
-		Handshake: s.Handshake.String(), Alert: s.Alert, HandshakeBytes: s.HandshakeBytes,
+		Handshake: s.Handshake.String(), Resumed: s.Resumed, Alert: s.Alert, HandshakeBytes: s.HandshakeBytes,
 		Messages: s.Messages, MessagesLo: s.MessagesLo, MessagesHi: s.MessagesHi, Recipients: s.Recipients, Rejected: s.Rejected,
 		EndReason: s.EndReason.String(), Held: s.Held, Dropped: s.DroppedPackets, Unheld: s.Unheld, Gaps: s.Gaps, Unknown: s.Unknown,
 	}

@@ -39,6 +39,7 @@ var (
 	mStage          = desc("subscribers", "Subscribers by stage.", "stage")
 	mHandshakes     = desc("tls_handshakes_total", "ClientHellos seen.")
 	mMessages       = desc("messages_total", "Messages accepted by servers, counted in clear.")
+	mEstimated      = desc("messages_estimated_total", "Messages inside TLS, as many as there were at least.")
 	mQueuePackets   = desc("queue_packets_total", "Packets taken from the kernel's queue.", "queue")
 	mQueueDepth     = desc("queue_depth", "Packets in the kernel's queue, held ones included.", "queue")
 	mQueueDropped   = desc("queue_kernel_dropped_total", "Packets the kernel dropped since the queue was bound.", "queue", "why")
@@ -130,6 +131,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(mWouldHave, float64(j.wouldHave.Load()))
 	counter(mHandshakes, float64(j.handshakes.Load()))
 	counter(mMessages, float64(j.messages.Load()))
+	counter(mEstimated, float64(j.estimated.Load()))
 	stages := a.gov.Stages()
 	for s := governor.StageObserve; s <= governor.StageCut; s++ {
 		gauge(mStage, float64(stages[s]), s.String())

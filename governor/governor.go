@@ -169,6 +169,9 @@ func (e *entry) ask(i int, to network, highest Stage, now int64) offer {
 	case l.Of == Destinations && (to.kind == 0 || e.chargedFor(l, to, now) != nil):
 		return l.fitting(&e.plan.ladder, e.used(l, now), now, false)
 	}
+	if l.Of == Messages && e.flags&estimated != 0 {
+		highest = min(highest, StageDefer)
+	}
 	return l.open(&e.plan.ladder, highest, *e.whole(l), e.calmAt(i), now)
 }
 
@@ -178,7 +181,7 @@ func (e *entry) ask(i int, to network, highest Stage, now int64) offer {
 func (g *Governor) charge(e *entry, to network, fits, retry bool, now int64) {
 	if !fits && !retry {
 		for i := range e.plan.limits {
-			if o := e.ask(i, to, e.plan.highest, now); !o.fits && o.l.Of != ConcurrentSessions {
+			if o := e.ask(i, to, e.plan.highest, now); !o.fits && o.l.Of != ConcurrentSessions && !(o.l.Of == Messages && e.flags&estimated != 0) {
 				calm := g.calm(e, i)
 				*calm = o.l.pressed(*calm, now)
 			}
@@ -244,7 +247,18 @@ func (g *Governor) close(sub string, t int64) (entry, bool) {
 // than pace, and that only for what a reply in clear can be held for (messages, recipients, rejected). It is charged to
 // the plan that sub is under now, whatever the session began under; plan counts only where nothing is known of sub.
 // Concurrent sessions and destinations are counted by Open and not by Spend.
-func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) (d Decision) {
+func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Decision {
+	return g.spend(sub, plan, of, cost, false, now)
+}
+
+// SpendEstimated is Spend for messages that nobody saw, as those inside TLS. They are charged like all others and may
+// lead to a wait or a deferral, but a budget of messages that holds some of them cuts nobody, however often is tried
+// again, until it has been whole once more.
+func (g *Governor) SpendEstimated(sub, plan string, messages int, now time.Time) Decision {
+	return g.spend(sub, plan, Messages, messages, true, now)
+}
+
+func (g *Governor) spend(sub, plan string, of Kind, cost int, guess bool, now time.Time) (d Decision) {
 	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
@@ -268,6 +282,12 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) (d 
 	g.current(&e, t, now)
 	d.exempted(g, &e)
 	stage, since, _ := e.settled(t) // before anything is charged
+	if of == Messages && e.flags&estimated != 0 && e.messagesWhole(t) {
+		e.flags &^= estimated
+	}
+	if guess {
+		e.flags |= estimated
+	}
 	var best offer
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]
@@ -292,6 +312,16 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) (d 
 	d.Stage = e.stage
 	g.conclude(&e, &d, t)
 	return d
+}
+
+// messagesWhole tells whether nothing of any budget of messages is used.
+func (e *entry) messagesWhole(now int64) bool {
+	for i := range e.plan.limits {
+		if l := &e.plan.limits[i]; l.Of == Messages && e.used(l, now) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Release forgives sub everything, by hand: budgets whole, no destination and no retry known, no pressure, stage

@@ -80,6 +80,9 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 	e.setMode(v.Mode)
 	g.put(&e, p)
 	g.stranger(&e, v.Unlisted)
+	if v.Estimated {
+		e.flags |= estimated
+	}
 	for i := range p.limits {
 		l := &p.limits[i]
 		if l.Of != ConcurrentSessions {

@@ -58,7 +58,7 @@ func (g *Governor) Snapshot(from, max int, now time.Time) (some []Saved, next in
 // saved is what the store is given of e.
 func (g *Governor) saved(e *entry, t int64) Saved {
 	e.flags |= stored
-	s := Saved{Subscriber: g.name(e.slot), Plan: e.plan.name, Unlisted: e.flags&unlisted != 0, Mode: e.mode(),
+	s := Saved{Subscriber: g.name(e.slot), Plan: e.plan.name, Unlisted: e.flags&unlisted != 0, Estimated: e.flags&estimated != 0, Mode: e.mode(),
 		Stage: e.stage, Budgets: make([]SavedBudget, len(e.plan.limits))}
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]

@@ -8,6 +8,7 @@ type Saved struct {
 	Subscriber, Plan       string
 	Gone                   bool // nothing is left to keep: delete it
 	Unlisted               bool // as in its Attempt
+	Estimated              bool // budgets of messages hold some that SpendEstimated charged
 	Mode                   Mode
 	Stage                  Stage
 	Since, Until           time.Duration // of the stage; Until only for a cut

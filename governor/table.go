@@ -34,12 +34,13 @@ const longName = 255
 type flags uint8
 
 const (
-	live     flags = 1 << iota // somebody has the slot
-	dirty                      // in the list of those to be saved
-	stored                     // has been given out for saving: the store may know it
-	unlisted                   // a stranger
-	observed                   // the stage and the pressure came about in mode observe
-	met                        // a session came about in this life: the address is no forged one
+	live      flags = 1 << iota // somebody has the slot
+	dirty                       // in the list of those to be saved
+	stored                      // has been given out for saving: the store may know it
+	unlisted                    // a stranger
+	observed                    // the stage and the pressure came about in mode observe
+	met                         // a session came about in this life: the address is no forged one
+	estimated                   // an estimate went into budgets of messages since they were last whole
 )
 
 // mode is that in which the stage and the pressure came about.

@@ -24,6 +24,7 @@ type SessionFacts struct {
 	TLSVersion       string
 	JA4, JA3, SNI    string
 	Handshake        string // none complete failed abandoned
+	Resumed          bool   // the handshake went on from an earlier one
 	Alert            string
 	HandshakeBytes   int64
 	Messages         int
@@ -68,6 +69,7 @@ func Session(f SessionFacts) Entry {
 		add("handshake", f.Handshake).
 		add("alert", f.Alert).
 		number("handshake_bytes", f.HandshakeBytes).
+		share("handshake_ratio", f.HandshakeBytes, f.BytesUp+f.BytesDown).
 		number("messages", int64(f.Messages)).
 		number("messages_lo", int64(f.MessagesLo)).
 		number("messages_hi", int64(f.MessagesHi)).
@@ -78,6 +80,9 @@ func Session(f SessionFacts) Entry {
 		counted("dropped", int64(f.Dropped)).
 		counted("unheld", int64(f.Unheld)).
 		counted("gaps", int64(f.Gaps))
+	if f.Resumed {
+		p = p.add("resumed", "1")
+	}
 	if f.Unknown {
 		p = p.add("unknown", "1")
 	}
@@ -92,8 +97,16 @@ func sessionText(f SessionFacts, took int64) string {
 	if f.TLS != "" && f.TLS != "none" {
 		b = append(append(b, ", TLS handshake "...), f.Handshake...)
 	}
-	if f.Messages > 0 {
-		b = append(strconv.AppendInt(append(b, ", "...), int64(f.Messages), 10), " messages"...)
+	lo, hi := max(f.Messages, f.MessagesLo), f.MessagesHi
+	if lo > 0 || hi > 0 {
+		b = strconv.AppendInt(append(b, ", "...), int64(lo), 10)
+		switch {
+		case hi < 0:
+			b = append(b, " or more"...)
+		case hi > lo:
+			b = strconv.AppendInt(append(b, " to "...), int64(hi), 10)
+		}
+		b = append(b, " messages"...)
 	}
 	return string(b)
 }

@@ -52,6 +52,14 @@ func (p params) number(name string, n int64) params {
 	return append(strconv.AppendInt(p.begin(name), n, 10), '"')
 }
 
+// share is part/whole with three digits, left out where there is nothing to divide.
+func (p params) share(name string, part, whole int64) params {
+	if part <= 0 || whole <= 0 {
+		return p
+	}
+	return append(strconv.AppendFloat(p.begin(name), float64(part)/float64(whole), 'f', 3, 64), '"')
+}
+
 // counted is number for what goes without saying when it is zero.
 func (p params) counted(name string, n int64) params {
 	if n == 0 {

@@ -153,7 +153,7 @@ func (d *decoder) shape(r *reader) {
 func (d *decoder) record(r *reader, clock time.Duration) {
 	s := &d.saved
 	what, mode := r.byte(), governor.Mode(r.byte())
-	*s = governor.Saved{Subscriber: r.text(), Mode: mode, Gone: what&isGone != 0, Unlisted: what&isUnlisted != 0,
+	*s = governor.Saved{Subscriber: r.text(), Mode: mode, Gone: what&isGone != 0, Unlisted: what&isUnlisted != 0, Estimated: what&isEstimated != 0,
 		Budgets: s.Budgets[:0], Destinations: s.Destinations[:0], Retries: s.Retries[:0]}
 	if what&hasUnknownBits != 0 || s.Gone && what != isGone {
 		r.fail()

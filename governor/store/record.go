@@ -18,7 +18,8 @@ const (
 	hasExempt                  // an exemption
 	hasNetworks                // destinations, retries
 	hasCalm                    // some budgets have pressure
-	hasUnknownBits = ^byte(isGone | isUnlisted | hasTrouble | hasExempt | hasNetworks | hasCalm)
+	isEstimated                // budgets of messages hold an estimate
+	hasUnknownBits = ^byte(isGone | isUnlisted | hasTrouble | hasExempt | hasNetworks | hasCalm | isEstimated)
 )
 
 var errPayload = errors.New("a frame whose checksum is right cannot be read")
@@ -52,6 +53,9 @@ func appendRecord(b []byte, s *governor.Saved, shape int, clock time.Duration) [
 	}
 	if s.Unlisted {
 		b[at] |= isUnlisted
+	}
+	if s.Estimated {
+		b[at] |= isEstimated
 	}
 	if troubled(s) {
 		b[at] |= hasTrouble

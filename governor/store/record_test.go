@@ -117,7 +117,7 @@ func TestAnyRecordsSurviveAndAnyFlippedBitIsNoticed(t *testing.T) {
 		if rapid.IntRange(0, 9).Draw(t, "gone") == 0 {
 			return governor.Saved{Subscriber: rapid.String().Draw(t, "id"), Gone: true}
 		}
-		v := governor.Saved{Subscriber: rapid.String().Draw(t, "id"), Plan: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "plan"), Unlisted: rapid.Bool().Draw(t, "unlisted"),
+		v := governor.Saved{Subscriber: rapid.String().Draw(t, "id"), Plan: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "plan"), Unlisted: rapid.Bool().Draw(t, "unlisted"), Estimated: rapid.Bool().Draw(t, "estimated"),
 			Mode: governor.Mode(rapid.Byte().Draw(t, "mode"))}
 		if rapid.Bool().Draw(t, "trouble") {
 			v.Stage, v.Case = governor.Stage(rapid.Byte().Draw(t, "stage")), rapid.String().Draw(t, "case")

@@ -140,7 +140,7 @@ func (t *Tracker) clientBytes(p []byte) {
 	for len(p) > 0 {
 		n := len(p)
 		switch {
-		case t.mode == opaque:
+		case t.mode == opaque || t.mode == inSeal:
 		case t.mode == inTLS:
 			t.tlsBytes(Up, p)
 		case c.state == atCommand:
@@ -329,6 +329,9 @@ func (t *Tracker) clientHole(n, to int64, why unseen) {
 	c.pos = to
 	if t.mode == inTLS {
 		t.tlsHole(Up, n)
+		return
+	}
+	if t.mode == inSeal {
 		return
 	}
 	if t.server.inMail && c.unseen == allSeen && c.state == atCommand {

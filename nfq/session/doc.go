@@ -5,7 +5,8 @@
 // In clear it reads commands and replies line by line (RFC 5321, PIPELINING of
 // RFC 2920, CHUNKING of RFC 3030) and matches them (client.go, server.go). After
 // STARTTLS (RFC 3207), or from the start on a TLS port, it reads the ClientHello
-// and then only record headers until the handshake is decided (tls.go).
+// and then only record headers until the handshake is decided (tls.go). After it the
+// server's records tell how many messages there can have been (sealed.go, estimate.go).
 //
 // # Whose word counts
 //

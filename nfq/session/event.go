@@ -49,7 +49,8 @@ const (
 	// in RFC 8446 section 6 spelling, empty where it was not readable.
 	HandshakeFailed
 	// Message: the server took a message; Code is its reply to the end of data
-	// and Recipients how many RCPT of it were accepted.
+	// and Recipients how many RCPT of it were accepted. Estimated says that it was
+	// inside TLS, where nobody reads: it is told when nothing plausible speaks against it.
 	Message
 	// Rejected: a 4xx or 5xx to MAIL, RCPT, DATA, BDAT or the end of data. Code says which.
 	Rejected
@@ -85,6 +86,7 @@ type Event struct {
 	Recipients int             // accepted recipients of the message
 	Hello      *tlshello.Hello // never changed after it is handed out
 	Text       string
+	Estimated  bool // a Message inside TLS: neither its reply nor its recipients are known
 }
 
 // Release says what the kernel may pass without us from now on. Packets with

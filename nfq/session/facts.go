@@ -79,18 +79,20 @@ func name(names []string, i int) string {
 type Facts struct {
 	Start, End time.Time // first segment; last segment, or the time given to Tracker.End
 
+	Extended       bool // the server answered EHLO in clear with a list: STARTTLS is in it, or is not offered
 	StartTLS       StartTLS
 	TLS            TLS
 	TLSVersion     string // "TLS1.3" ...: the server's choice where its ServerHello was readable, else the highest offered
 	SNI            string // safe to log, see tlshello
 	JA4, JA3       string
 	Handshake      Handshake
+	Resumed        bool   // the handshake went on from one of before: an abbreviated one, or one by a pre-shared key
 	Alert          string // name of a readable alert (RFC 8446 section 6)
 	HandshakeBytes int64  // TLS record bytes of both directions from the ClientHello until the handshake was decided
 
 	Messages   int // accepted by the server in clear, for certain
-	MessagesLo int // at least so many: Messages
-	MessagesHi int // at most so many; -1: no bound is known (inside TLS, mid-air, not SMTP)
+	MessagesLo int // at least so many: Messages, and an estimate inside TLS
+	MessagesHi int // at most so many; -1: no bound is known (mid-air, not SMTP, TLS that could not be followed)
 	Recipients int // accepted RCPT of the accepted messages, as far as they are certain
 	Rejected   int // 4xx and 5xx replies to MAIL, RCPT, DATA, BDAT or an end of data
 

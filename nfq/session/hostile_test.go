@@ -102,7 +102,7 @@ func TestResetsThatNeverArrive(t *testing.T) {
 		t.Errorf("after a RST inside TLS: ended %v, release %v", tr.Ended(), tr.Release())
 	}
 	s := packet.Segment{Seq: d.seq[Down], Ack: d.seq[Up], Flags: packet.ACK, Payload: []byte("\x17\x03\x03")}
-	if ev := tr.Segment(Down, &s, d.now, nil); told(ev) != "revived" || tr.Ended() || tr.Release() != ReleaseBoth || tr.Facts().EndReason != EndUnknown {
+	if ev := tr.Segment(Down, &s, d.now, nil); told(ev) != "revived" || tr.Ended() || tr.Release() != ReleaseUp || tr.Facts().EndReason != EndUnknown {
 		t.Errorf("the server goes on inside TLS: %s, release %v, %+v", told(ev), tr.Release(), tr.Facts())
 	}
 }

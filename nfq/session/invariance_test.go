@@ -19,7 +19,7 @@ type session struct {
 	whole outcome
 }
 
-// allSessions are the stories, some with TLS, and every session of captures/smtp.
+// allSessions are the stories, some with TLS and mail inside it, and every session of captures/smtp.
 func allSessions(t *testing.T) (all []session) {
 	for _, s := range stories {
 		d := *s.talk
@@ -35,6 +35,9 @@ func allSessions(t *testing.T) (all []session) {
 	for _, top := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		d := hello().c("STARTTLS\n").s("220 go\n").handshake(&tls.Config{InsecureSkipVerify: true, MaxVersion: top}, &tls.Config{}).close()
 		all = append(all, session{name: fmt.Sprintf("STARTTLS %x", top), steps: d.steps})
+	}
+	for _, s := range insideStories() {
+		all = append(all, session{name: s.why, steps: s.talk.steps})
 	}
 	for name, c := range smtpCaptures(t) {
 		for i, f := range flows(c) {

@@ -40,7 +40,7 @@ func (t *Tracker) reset(dir Direction, me *stream, s *packet.Segment) {
 	if t.wasReset || !t.takesReset(dir, me, s) {
 		return
 	}
-	if me.known && t.rel == ReleaseBoth {
+	if me.known && (t.rel == ReleaseBoth || t.mode == inSeal && dir == Up) {
 		if end := me.beyond(s.Seq); end > me.off && (me == &t.down || end <= t.acked+unacked) {
 			me.advance(end)
 		}
@@ -160,7 +160,7 @@ func (t *Tracker) acknowledge(dir Direction, ack uint32) {
 	}
 	a = t.up.clamp(a)
 	t.acked = max(t.acked, a)
-	if t.rel == ReleaseBoth {
+	if t.rel == ReleaseBoth || t.mode == inSeal {
 		if a > t.up.off {
 			t.up.advance(a)
 		}
@@ -195,8 +195,11 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 		}
 	}
 	fin := s.Flags.Has(packet.FIN) && end >= me.off
+	if dir == Down && t.sealed != nil && end > me.off && s.Flags.Has(packet.ACK) {
+		t.sealed.acks.segment(off, t.up.clamp(t.up.beyond(s.Ack)), me.off)
+	}
 	switch {
-	case t.rel == ReleaseBoth || t.mode == opaque:
+	case t.rel == ReleaseBoth || t.mode == opaque || t.mode == inSeal && dir == Up:
 		if end > me.off && (dir == Down || end <= t.acked+unacked) {
 			me.advance(end)
 		}
@@ -211,6 +214,9 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 		}
 	}
 	if fin {
+		if dir == Down && t.sealed != nil && t.up.fin < 0 {
+			t.sealed.hungUp = true
+		}
 		me.fin = end
 	}
 	if me.off > me.fin {
@@ -307,7 +313,8 @@ func (t *Tracker) read(dir Direction, off int64, p []byte) {
 		}
 		t.client.pos = off
 		t.clientBytes(p)
-	} else {
-		t.serverBytes(p)
+		return
 	}
+	t.server.pos = off
+	t.serverBytes(p)
 }

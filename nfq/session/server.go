@@ -2,9 +2,11 @@ package session
 
 // server is the dialogue's server side.
 type server struct {
+	pos      int64 // offset of the byte to read next
 	line     line
 	partial  bool // the line began in a hole: if it does not look like a reply, that is no surprise
 	startTLS bool // the reply being read lists STARTTLS
+	list     bool // it has more than one line
 	waiting  queue
 	overflow bool // more commands wait than the queue holds
 	content  bool // 354 was said: the next reply ends the content
@@ -55,9 +57,13 @@ func (t *Tracker) serverBytes(p []byte) {
 			}
 			t.tlsBytes(Down, p)
 			return
+		case inSeal:
+			t.sealedBytes(t.server.pos, p)
+			return
 		}
 		n, whole := l.feed(p)
 		p = p[n:]
+		t.server.pos += int64(n)
 		if t.mode == undecided && !t.server.partial && (whole || l.n >= 3) {
 			if _, _, ok := replyLine(l.text()); !ok {
 				t.facts.Unknown = true
@@ -87,14 +93,18 @@ func (t *Tracker) serverLine(text []byte) {
 	t.mode = clear
 	s.startTLS = s.startTLS || code == 250 && offersStartTLS(text)
 	if more {
+		s.list = true
 		return
 	}
+	list := s.list
+	s.list = false
 	if s.startTLS && t.facts.StartTLS == StartTLSNone {
 		t.facts.StartTLS = Offered
 		t.emit(Event{Kind: StartTLSOffered})
 	}
 	s.startTLS = false
 	if code >= 200 {
+		t.listed = list
 		t.reply(code)
 	}
 }
@@ -176,6 +186,7 @@ func (t *Tracker) answered(v verb, at int64, code int) {
 	case ehlo, rset:
 		if ok {
 			t.forget()
+			t.facts.Extended = t.facts.Extended || v == ehlo && t.listed
 		}
 	case mail:
 		if ok {

@@ -49,6 +49,8 @@ type handshake struct {
 	guessed bool   // no word of the server's told that TLS comes
 	garbled bool   // ... and what the client says is not TLS, or not whole: the server will tell what it is
 	version uint16 // the server's choice, 0: not known yet
+	suite   uint16 // the same
+	end     int64  // offset behind the client's last record
 	message []byte // start of the server's handshake record
 }
 
@@ -140,13 +142,17 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 	}
 	h.heard = h.heard || dir == Down
 	r := &h.side[dir]
+	off := t.server.pos
+	if dir == Up {
+		off = t.client.pos
+	}
 	for len(p) > 0 && t.mode == inTLS && !(h.garbled && dir == Up) {
 		n := min(r.left, len(p))
 		if r.left == 0 {
 			n = copy(r.head[r.have:], p[:1]) // one by one: what is no header is known by its first wrong byte
 		}
 		part := p[:n]
-		p = p[n:]
+		p, off = p[n:], off+int64(n)
 		t.facts.HandshakeBytes += int64(n)
 		if dir == Up && h.said == tlshello.NeedMore && r.kind() != recordAlert { // a warning may come before
 			t.clientHello(part)
@@ -154,12 +160,19 @@ func (t *Tracker) tlsBytes(dir Direction, p []byte) {
 		if t.mode != inTLS || h.garbled && dir == Up {
 			return
 		}
+		if dir == Up {
+			h.end = off
+		}
 		if r.left == 0 {
 			r.have += n
 			t.recordHead(dir, r)
 		} else {
 			t.recordBody(dir, r, part)
 		}
+	}
+	if t.mode == inSeal && dir == Down && len(p) > 0 {
+		t.sealedBytes(off, p)
+		return
 	}
 	if t.mode == inTLS && t.facts.HandshakeBytes > maxHandshake && !t.garble() {
 		t.helloTold(nil)
@@ -244,11 +257,15 @@ func (t *Tracker) recordEnd(dir Direction, r *records) {
 	switch r.kind() {
 	case recordChangeCipher:
 		r.ccs = true
+		if dir == Down && old && !h.side[Up].ccs {
+			t.facts.Resumed = true // it speaks last in a full handshake (RFC 5246, section 7.3)
+		}
 	case recordHandshake:
 		if dir == Down && h.version == 0 {
-			if v, ok := serverVersion(h.message); ok {
-				h.version, h.message = v, nil
-				t.facts.TLSVersion = tlshello.VersionName(v)
+			if c, ok := serverChoice(h.message); ok {
+				h.version, h.suite, h.message = c.version, c.suite, nil
+				t.facts.Resumed = c.resumed
+				t.facts.TLSVersion = tlshello.VersionName(c.version)
 			}
 		} else if old && r.ccs {
 			r.crypt = true
@@ -271,8 +288,7 @@ func (t *Tracker) recordEnd(dir Direction, r *records) {
 	if t.mode == inTLS && h.side[Up].crypt && h.side[Down].crypt {
 		t.facts.Handshake = Complete
 		t.helloTold(nil)
-		t.giveUp()
-		t.tls = nil
+		t.seal()
 		t.emit(Event{Kind: HandshakeComplete})
 	}
 }

@@ -176,7 +176,7 @@ func TestImplicitTLS(t *testing.T) {
 	d := newDialogue().handshake(trusting(), &tls.Config{}).close()
 	for _, opt := range []Options{{ImplicitTLS: true}, {}} {
 		o := replay(opt, d.steps, nil)
-		if want := "established, client_hello mx.example, handshake_complete, ended fin"; told(o.events) != want || o.facts.TLS != TLSImplicit || o.facts.MessagesHi != -1 {
+		if want := "established, client_hello mx.example, handshake_complete, ended fin"; told(o.events) != want || o.facts.TLS != TLSImplicit || o.facts.MessagesHi != 0 {
 			t.Errorf("%+v: %s, %+v", opt, told(o.events), o.facts)
 		}
 	}

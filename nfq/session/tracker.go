@@ -19,7 +19,8 @@ const (
 	undecided mode = iota // no reply of the server yet
 	clear                 // SMTP in clear
 	inTLS                 // a TLS handshake is under way
-	opaque                // nothing more to learn: encrypted, not SMTP, or lost track
+	inSeal                // the handshake is complete: records are counted
+	opaque                // nothing more to learn: not SMTP, or lost track
 )
 
 // Tracker follows one TCP session. It is not safe for concurrent use.
@@ -42,6 +43,7 @@ type Tracker struct {
 	now      time.Time
 	resyn    uint32 // ISN of a client SYN in the middle of the session
 	reused   bool   // resyn is meaningful
+	listed   bool   // the reply in hand has more than one line
 	began    bool   // Established was told
 	wasReset bool   // Ended was told for a RST that its receiver may not have taken
 	renewed  bool
@@ -50,6 +52,12 @@ type Tracker struct {
 	client client
 	server server
 	tls    *handshake
+	sealed *sealed
+
+	// Of messages inside TLS, when sealed is gone.
+	estimated bool // there are such numbers
+	lo, hi    int
+	blind     bool // hi is not known
 }
 
 // New makes the tracker of one session.
@@ -132,6 +140,10 @@ func (t *Tracker) release() Release {
 	switch {
 	case t.ended || t.mode == opaque:
 		return ReleaseBoth
+	case t.mode == inSeal && t.sealed.blind:
+		return ReleaseBoth
+	case t.mode == inSeal:
+		return ReleaseUp
 	case t.mode == inTLS || t.client.sneaky:
 		return SeeAll
 	case t.server.content && t.client.state == inContent:
@@ -193,11 +205,26 @@ func (t *Tracker) Facts() Facts {
 	f.BytesUp, f.BytesDown = t.up.off, t.down.off
 	f.MessagesLo = f.Messages
 	f.MessagesHi = f.Messages + t.server.maybe + t.unsettled() + t.server.pending()
-	encrypted := f.TLS != TLSNone && f.Handshake != Failed && f.Handshake != Abandoned
-	if f.Unknown || encrypted || f.Gaps > 0 && !t.down.seen {
+	lo, hi, known := t.inside()
+	f.MessagesLo += lo
+	f.MessagesHi += hi
+	if f.Unknown || !known || f.Gaps > 0 && !t.down.seen {
 		f.MessagesHi = -1
 	}
 	return f
+}
+
+// inside is what is estimated of messages inside TLS; known says whether hi is a bound.
+func (t *Tracker) inside() (lo, hi int, known bool) {
+	switch {
+	case t.sealed != nil:
+		lo, hi = t.sealed.estimate.bounds()
+		return max(lo, t.sealed.estimate.told), hi, !t.sealed.blind && !t.blind
+	case t.estimated:
+		return t.lo, t.hi, !t.blind
+	}
+	encrypted := t.facts.TLS != TLSNone && t.facts.Handshake != Failed && t.facts.Handshake != Abandoned
+	return 0, 0, !encrypted
 }
 
 func (t *Tracker) emit(e Event) {
@@ -223,12 +250,17 @@ func (t *Tracker) midAir() {
 // giveUp stops following payload.
 func (t *Tracker) giveUp() {
 	t.mode = opaque
+	t.forgetClear()
+	t.up.drop()
+	t.down.drop()
+}
+
+// forgetClear ends the dialogue in clear.
+func (t *Tracker) forgetClear() {
 	t.client.dropHold()
 	t.server.maybe += t.server.pending()
 	t.server.waiting.drop(t.server.waiting.len)
 	t.server.content = false
-	t.up.drop()
-	t.down.drop()
 }
 
 // finish ends the session for good: what waits behind a hole is read, then no more.
@@ -241,6 +273,10 @@ func (t *Tracker) finish(reason EndReason) {
 func (t *Tracker) conclude(reason EndReason) {
 	t.catchUp(Up, max(t.up.high(), min(t.up.fin, t.acked)))
 	t.catchUp(Down, max(t.down.high(), t.down.fin))
+	if t.sealed != nil {
+		t.sealed.estimate.end(t.sealed.hungUp, t.up.closed() || t.down.closed())
+		t.tell()
+	}
 	if t.mode == inTLS && t.facts.TLS != TLSNone && t.down.seen {
 		t.facts.Handshake = Abandoned
 	}
@@ -250,6 +286,7 @@ func (t *Tracker) conclude(reason EndReason) {
 
 // over gives everything back.
 func (t *Tracker) over() {
+	t.unseal()
 	t.giveUp()
 	t.client.dropSYN()
 	t.tls = nil

@@ -100,7 +100,11 @@ func (t *Tracker) serverHole(n int64) {
 		t.tlsHole(Down, n)
 		return
 	}
-	s.partial, s.startTLS = true, false
+	if t.mode == inSeal {
+		t.sealedHole(n)
+		return
+	}
+	s.partial, s.startTLS, s.list = true, false, false
 	s.line.reset()
 	s.maybe += hidden(n, s.waiting.finals())
 	sent := s.waiting.find(endOfData) >= 0

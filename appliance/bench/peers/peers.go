@@ -25,6 +25,7 @@ import (
 // Options says what is measured. Every field but Measures, Variants, Quick and Cache is needed.
 type Options struct {
 	Mailweir    string    // the binary
+	Beside      string    // another one, for the variants that end in -beside; "": these are left out
 	Dir         string    // an existing directory; what is made in it is removed again
 	Cache       string    // of unpacked packages, as lab.Options.Cache
 	Log         io.Writer // what is being done
@@ -72,6 +73,11 @@ func (o Options) Check() error {
 	}
 	check("measure", o.Measures, MeasureNames())
 	check("variant", o.Variants, VariantNames())
+	for _, v := range variants() {
+		if v.beside && o.Beside == "" && slices.Contains(o.Variants, v.name) {
+			errs = append(errs, fmt.Errorf("%s: which other binary?", v.name))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -127,7 +133,7 @@ func Measure(ctx context.Context, o Options) (_ *Result, err error) {
 		}
 	}
 	for _, v := range variants() {
-		if len(o.Variants) == 0 || slices.Contains(o.Variants, v.name) {
+		if len(o.Variants) == 0 && (!v.beside || o.Beside != "") || slices.Contains(o.Variants, v.name) {
 			res.variants = append(res.variants, v)
 		}
 	}

@@ -165,6 +165,10 @@ func TestNamesAreChecked(t *testing.T) {
 	t.Parallel()
 	o := Full()
 	o.Measures, o.Variants = MeasureNames(), VariantNames()
+	if err := o.Check(); err == nil || !strings.Contains(err.Error(), "which other binary") {
+		t.Errorf("beside nothing: %v", err)
+	}
+	o.Beside = "mailweir-before"
 	if err := o.Check(); err != nil {
 		t.Error(err)
 	}

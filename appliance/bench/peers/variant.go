@@ -25,6 +25,10 @@ const (
 	fast     = "fast"
 	queue    = "queue"
 	portable = "portable"
+
+	fastBeside  = "fast-beside"
+	queueBeside = "queue-beside"
+
 	inGo     = "go"
 	inC      = "c"
 	suricata = "suricata"
@@ -34,6 +38,7 @@ const (
 // variant is one way to govern the subscribers.
 type variant struct {
 	name, title string
+	beside      bool // it is Options.Beside
 	needs       []func(context.Context, *rig) error
 	up          func(context.Context, *rig, *running) error
 }
@@ -46,9 +51,11 @@ func variants() []variant {
 			run.drops = true
 			return rules(meterOnly)(ctx, r, run)
 		}},
-		{name: fast, title: "mailweir, fast lane", up: mailweir(true, "fast_lane: auto, reader: fast")},
-		{name: queue, title: "mailweir, queue lane", up: mailweir(false, "fast_lane: off, reader: fast")},
-		{name: portable, title: "mailweir, queue lane, portable reader", up: mailweir(false, "fast_lane: off, reader: portable")},
+		{name: fast, title: "mailweir, fast lane", up: mailweir(true, "fast_lane: auto, reader: fast", ours)},
+		{name: queue, title: "mailweir, queue lane", up: mailweir(false, "fast_lane: off, reader: fast", ours)},
+		{name: portable, title: "mailweir, queue lane, portable reader", up: mailweir(false, "fast_lane: off, reader: portable", ours)},
+		{name: fastBeside, title: "the other mailweir, fast lane", beside: true, up: mailweir(true, "fast_lane: auto, reader: fast", other)},
+		{name: queueBeside, title: "the other mailweir, queue lane", beside: true, up: mailweir(false, "fast_lane: off, reader: fast", other)},
 		{name: inC, title: "accept-all in C (libnetfilter_queue)", needs: []func(context.Context, *rig) error{buildAcceptAll}, up: readerInC},
 		{name: inGo, title: "accept-all in Go (go-nfqueue, its usual loop)", up: readerInGo},
 		{name: suricata, title: "Suricata in line", needs: []func(context.Context, *rig) error{unpackSuricata}, up: runSuricata(false)},
@@ -204,8 +211,11 @@ syslog: {targets: [{url: "tcp://%s:%d"}]}
 admin: {listen: "127.0.0.1:8443", metrics: true}
 `
 
+func ours(o *Options) string  { return o.Mailweir }
+func other(o *Options) string { return o.Beside }
+
 // mailweir is the real binary with a data directory of its own.
-func mailweir(fast bool, lane string) func(context.Context, *rig, *running) error {
+func mailweir(fast bool, lane string, binary func(*Options) string) func(context.Context, *rig, *running) error {
 	return func(ctx context.Context, r *rig, run *running) (err error) {
 		dir, err := os.MkdirTemp(r.Dir, "box-")
 		if err != nil {
@@ -241,7 +251,7 @@ func mailweir(fast bool, lane string) func(context.Context, *rig, *running) erro
 			return fmt.Errorf("the collector of records: %w", err)
 		}
 		run.atEnd(r.forgetConnections)
-		if run.governor, err = r.Govern(ctx, r.opt.Mailweir, config, filepath.Join(dir, "data")); err != nil {
+		if run.governor, err = r.Govern(ctx, binary(r.opt), config, filepath.Join(dir, "data")); err != nil {
 			return err
 		}
 		run.atEnd(func() error {

@@ -48,6 +48,7 @@ func run(ctx context.Context) error {
 	loads := flag.String("loads", "", "of the packet path, only these: saves,radius,forged,list,pages,search,api")
 	measures := flag.String("measures", strings.Join(o.Peers.Measures, ","), "of the peers, only these: "+strings.Join(peers.MeasureNames(), ","))
 	variants := flag.String("variants", strings.Join(o.Peers.Variants, ","), "of the peers, only these: "+strings.Join(peers.VariantNames(), ","))
+	flag.StringVar(&o.Peers.Beside, "beside", "", "of the peers, another mailweir binary, for the variants that end in -beside: what did a change cost?")
 	flag.DurationVar(&o.Peers.Sample, "peers-sample", o.Peers.Sample, "of the peers, how long a sample takes")
 	flag.StringVar(&o.PeersReport, "peers-report", "out/peers.md", "the file to write about the peers")
 	flag.Parse()
@@ -64,6 +65,13 @@ func run(ctx context.Context) error {
 		}
 	})
 	o.Peers.Measures, o.Peers.Variants = names(*measures), names(*variants)
+	if o.Peers.Beside != "" {
+		abs, err := filepath.Abs(o.Peers.Beside)
+		if err != nil {
+			return err
+		}
+		o.Peers.Beside = abs
+	}
 	if err := o.Peers.Check(); err != nil {
 		return err
 	}

@@ -1,0 +1,73 @@
+package appliance
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/nfq/session"
+)
+
+// TestWhoStopsOfferingSTARTTLS: it is told once, after three sessions without the offer, and once when it is back.
+func TestWhoStopsOfferingSTARTTLS(t *testing.T) {
+	t.Parallel()
+	var told []string
+	e := newEncryption(func(r records.Entry) bool { told = append(told, r.Text); return true })
+	mx := netip.MustParseAddrPort("192.0.2.25:25")
+	with := session.Facts{StartTLS: session.Accepted, Extended: true}
+	without := session.Facts{Extended: true}
+	for _, row := range []struct {
+		why   string
+		facts session.Facts
+		times int
+		told  int
+	}{
+		{"a server that never offered it", without, 10, 0},
+		{"it offers", with, 2, 0},
+		{"twice is not usual", without, 10, 0},
+		{"it offers", with, 3, 0},
+		{"HELO, where nobody offers anything", session.Facts{}, 10, 0},
+		{"found in mid-air", session.Facts{Extended: true, Unknown: true}, 10, 0},
+		{"twice without", without, 2, 0},
+		{"and again", with, 1, 0},
+		{"three times without", without, 3, 1},
+		{"it goes on", without, 20, 1},
+		{"it is back", with, 1, 2},
+		{"gone once more", without, 3, 3},
+	} {
+		for range row.times {
+			e.saw(mx, row.facts, time.Unix(0, 0))
+		}
+		if len(told) != row.told {
+			t.Fatalf("%s: told %q", row.why, told)
+		}
+	}
+	if !strings.Contains(told[0], "192.0.2.25:25") || !strings.Contains(told[1], "again") {
+		t.Errorf("%q", told)
+	}
+}
+
+// TestServersRememberedAreBounded: the ones seen last stay.
+func TestServersRememberedAreBounded(t *testing.T) {
+	t.Parallel()
+	e := newEncryption(func(records.Entry) bool { return true })
+	server := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 25)
+	}
+	for i := range 3 * encryptionMost {
+		e.note(server(i), true)
+		e.note(server(0), true)
+	}
+	if len(e.servers) != encryptionMost || e.servers[server(0)] == nil || e.servers[server(3*encryptionMost-1)] == nil || e.servers[server(encryptionMost)] != nil {
+		t.Errorf("%d servers", len(e.servers))
+	}
+	n := 1
+	for o := e.oldest.next; o != e.oldest; o = o.next {
+		n++
+	}
+	if n != encryptionMost {
+		t.Errorf("%d in the ring", n)
+	}
+}

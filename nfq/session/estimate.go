@@ -1,0 +1,228 @@
+package session
+
+import "math"
+
+// estimate counts messages inside TLS. It follows, at the same time, the most plausible ways in which
+// the flights seen so far can be an SMTP dialogue, each with its number of accepted
+// messages; moves.go says what they are and what speaks against each. What is much less
+// plausible than the best is given up, and lo and hi are the fewest and the most messages
+// of those that remain.
+type estimate struct {
+	framing framing
+	guesses [maxGuesses]guess
+	n       int // guesses in use
+
+	open  flight // not complete: the server may say more to the same
+	begun bool   // open is in use
+	acked int64  // client bytes that the server acknowledged with the flight in hand
+
+	over bool // the session ended in order: nothing is under way
+	told int  // messages that were told of
+
+}
+
+const (
+	maxGuesses = 24
+	// plausible is how much worse than the best a guess may be. One point halves
+	// the plausibility, roughly.
+	plausible = 12
+	never     = math.MaxInt32 / 4
+)
+
+// flight is what the server says between two acknowledgements of new bytes.
+type flight struct {
+	up         int64 // the client's bytes that it acknowledges beyond those of the flight before
+	records    int
+	down       int // most bytes of plaintext in them
+	slack      int // it can be so many less
+	first, end int // of the first and of the last record
+}
+
+// guess is one way to read the session so far.
+type guess struct {
+	cost     int32
+	messages int32
+	at       stand
+	habits   habits
+
+	mail, rcpt, data, no, final, spurned, chunk, rset, said kind
+	grudge                                                  uint8 // what it costs at atSpurned that no RSET follows
+	voice                                                   uint8 // whose words they are
+	group                                                   kind  // of envelopes that were answered in one record
+	mailEcho, rcptEcho                                      echo
+}
+
+// stand is where the dialogue stands after a flight.
+type stand uint8
+
+const (
+	atStart   stand = iota // before the answer to EHLO
+	atIdle                 // no envelope
+	atTaken                // the same, right after a message was taken
+	atSpurned              // the same, right after one was refused at its end
+	atAuth                 // the server asked back
+	atMail                 // MAIL was answered
+	atRcpt                 // RCPT was answered, too
+	atData                 // 354 was said
+	atChunk                // a BDAT that is not the last was answered
+	atQuit                 // QUIT was answered
+	stands
+)
+
+// habits are what happened before in a guess.
+type habits uint16
+
+const (
+	usedData   habits = 1 << iota // a message came by DATA
+	usedChunks                    // a message came by BDAT
+	stepwise                      // MAIL came alone
+	grouped                       // MAIL came with other commands
+	enveloped                     // MAIL was said
+	resets                        // RSET comes after a message that was taken
+	plain                         // none does
+	irregular                     // the sizes of the client's records say nothing
+)
+
+// begin starts anew, acked being where the client's part of the handshake ends.
+func (e *estimate) begin(f framing, acked int64) {
+	*e = estimate{framing: f, acked: acked, n: 1}
+}
+
+// record takes a record of the server with n bytes of body; ack says how many of the client's
+// bytes it had received when it sent the record's first byte.
+func (e *estimate) record(n int, ack int64) {
+	least, most := e.framing.plain(n)
+	if most < shortestReply {
+		return // close_notify, KeyUpdate, or nothing at all
+	}
+	if ack > e.acked && e.begun {
+		e.settle()
+	}
+	if !e.begun {
+		e.open = flight{up: max(ack-e.acked, 0), first: most}
+		e.begun = true
+	}
+	e.acked = max(e.acked, ack)
+	e.over = false
+	f := &e.open
+	f.records++
+	f.down += most
+	f.slack += most - least
+	f.end = most
+}
+
+// settle reads the open flight.
+func (e *estimate) settle() {
+	if !e.begun {
+		return
+	}
+	e.begun = false
+	e.take(&e.open)
+}
+
+// take moves every guess on by a flight.
+func (e *estimate) take(f *flight) {
+	m := movers.Get().(*mover)
+	defer movers.Put(m)
+	m.framing, m.to.n = e.framing, 0
+	m.measure(f)
+	for i := range e.guesses[:e.n] {
+		m.plainly = e.guesses[i]
+		m.from = &m.plainly
+		m.move()
+	}
+	if m.to.n == 0 {
+		return // cannot be: what is irregular can be anything
+	}
+	e.n = copy(e.guesses[:], m.to.guesses[:m.to.n])
+	e.prune()
+}
+
+// put adds a guess, or takes it for a like one where that is worse.
+func (e *estimate) put(g *guess) {
+	worst := 0
+	for i := range e.guesses[:e.n] {
+		have := &e.guesses[i]
+		if have.at == g.at && have.messages == g.messages && have.habits == g.habits {
+			if g.cost < have.cost {
+				*have = *g
+			}
+			return
+		}
+		if have.cost > e.guesses[worst].cost {
+			worst = i
+		}
+	}
+	switch {
+	case e.n < maxGuesses:
+		e.guesses[e.n] = *g
+		e.n++
+	case g.cost < e.guesses[worst].cost:
+		e.guesses[worst] = *g
+	}
+}
+
+// prune gives up what is not plausible any more, and counts costs from the best.
+func (e *estimate) prune() {
+	best := e.guesses[0].cost
+	for _, g := range e.guesses[1:e.n] {
+		best = min(best, g.cost)
+	}
+	kept := 0
+	for _, g := range e.guesses[:e.n] {
+		if g.cost -= best; g.cost <= plausible {
+			e.guesses[kept] = g
+			kept++
+		}
+	}
+	e.n = kept
+}
+
+// bounds are the fewest and the most messages, the open flight included.
+func (e *estimate) bounds() (lo, hi int) {
+	if e.begun {
+		now := *e
+		now.settle()
+		return now.bounds()
+	}
+	lo = math.MaxInt
+	for i := range e.guesses[:e.n] {
+		g := &e.guesses[i]
+		n := int(g.messages)
+		lo = min(lo, n)
+		if !e.over && (g.at == atData || g.at == atChunk) {
+			n++ // under way
+		}
+		hi = max(hi, n)
+	}
+	return lo, hi
+}
+
+// least is the fewest messages, without the open flight.
+func (e *estimate) least() int {
+	lo := e.guesses[0].messages
+	for _, g := range e.guesses[1:e.n] {
+		lo = min(lo, g.messages)
+	}
+	return int(lo)
+}
+
+// end takes that the session has ended. Who closes in order does not do so in the middle of
+// a message without need, and a server closes first because it was told QUIT.
+func (e *estimate) end(byServer, inOrder bool) {
+	e.settle()
+	if !inOrder {
+		return
+	}
+	e.over = true
+	for i := range e.guesses[:e.n] {
+		g := &e.guesses[i]
+		g.cost += endCost[g.at]
+		if byServer && g.at != atQuit {
+			g.cost += 5
+		}
+	}
+	e.prune()
+}
+
+var endCost = [stands]int32{atStart: 2, atIdle: 2, atTaken: 2, atSpurned: 2, atAuth: 2, atMail: 3, atRcpt: 3, atData: 7, atChunk: 7, atQuit: 0}

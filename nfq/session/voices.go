@@ -1,0 +1,62 @@
+package session
+
+// voice is the wording of a server's replies, by their lengths in bytes: it is known
+// by its answers to MAIL, RCPT and DATA, and then what it says when it has taken a message is known, too.
+type voice struct {
+	mail, rcpt, data        int
+	finalLeast, finalMost   int
+	chunkedLeast, chunkMost int  // the final reply after BDAT
+	quitLeast, quitMost     int  // to QUIT
+	step                    int  // the final reply has finalLeast bytes, or so many more, or twice so many more ...
+	same                    bool // the final reply is of one length in a session
+}
+
+// voices are those of servers that are met often. The first is nobody's.
+var voices = [...]voice{
+	{},
+	// "250 2.1.0 Ok", "250 2.1.5 Ok", "354 End data with <CR><LF>.<CR><LF>", "250 2.0.0 Ok: queued as 4XYZ"
+	{mail: 14, rcpt: 14, data: 37, finalLeast: 34, finalMost: 43, chunkedLeast: 34, chunkMost: 43, quitLeast: 15, quitMost: 15, step: 1, same: true}, // Postfix
+	// "250 OK", "250 Accepted", `354 Enter message, ending with "." on a line by itself`,
+	// "250 OK id=1r8Xyz-000abc-1A" (since 4.97 with seven more); after BDAT behind "250- 123 byte chunk, total 123"
+	{mail: 8, rcpt: 14, data: 56, finalLeast: 28, finalMost: 35, chunkedLeast: 28, chunkMost: 88, quitLeast: 26, quitMost: 60, step: 7, same: true}, // Exim
+	// "250 2.0.0 Ok", "250 2.1.5 Destination address valid: Recipient ok", `354 Enter mail, end with "." on a line by itself`,
+	// "250 2.0.0 c7b8ab4a Message accepted for delivery"
+	{mail: 14, rcpt: 51, data: 50, finalLeast: 50, finalMost: 50, quitLeast: 15, quitMost: 15, step: 1, same: true}, // OpenSMTPD
+	// "250 2.1.0 Sender OK", "250 2.1.5 Recipient OK", "354 Start mail input; end with <CRLF>.<CRLF>",
+	// "250 2.6.0 <id@host> [InternalId=..., Hostname=...] 1234 bytes in 0.1, 12.3 KB/sec Queued mail for delivery"
+	{mail: 21, rcpt: 24, data: 46, finalLeast: 100, finalMost: 400, chunkedLeast: 100, chunkMost: 400, quitLeast: 48, quitMost: 48, step: 1}, // Exchange
+}
+
+// voiceOf gives the index of the voice that answers with these lengths.
+func voiceOf(mail, rcpt, data int) uint8 {
+	for i := 1; i < len(voices); i++ {
+		if v := &voices[i]; v.mail == mail && v.rcpt == rcpt && v.data == data {
+			return uint8(i)
+		}
+	}
+	return 0
+}
+
+// voiceOfGroup is the same for one MAIL, RCPT any number of times, and DATA, all answered with so many bytes.
+func voiceOfGroup(down int) uint8 {
+	for i := 1; i < len(voices); i++ {
+		v := &voices[i]
+		if k := down - v.mail - v.data; k >= v.rcpt && k%v.rcpt == 0 {
+			return uint8(i)
+		}
+	}
+	return 0
+}
+
+// accepts reports whether a final reply of n bytes is one with which v takes a message.
+func (v *voice) accepts(n, slack int, chunks bool) bool {
+	if chunks && v.chunkMost > 0 {
+		return n >= v.chunkedLeast && n-slack <= v.chunkMost
+	}
+	return n >= v.finalLeast && n-slack <= v.finalMost && (slack > 0 || (n-v.finalLeast)%v.step == 0)
+}
+
+// takesLeave reports whether n bytes are a final reply that takes a message, and one to QUIT behind it.
+func (v *voice) takesLeave(n, slack int) bool {
+	return n >= v.finalLeast+v.quitLeast && n-slack <= v.finalMost+v.quitMost
+}
