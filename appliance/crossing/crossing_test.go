@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// Every client with every server, a third of what they can do each, through the box at work in both lanes: the numbers
-// in the SESSION records hold. `make crossing` does all of it, and more.
+// Every client with every server, a quarter of the known cases, through the box at work in both lanes: the numbers in the
+// SESSION records hold. `make crossing` does all of them, and more, and has no slack.
 func TestEstimatesHoldAgainstRealSoftware(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -45,7 +45,6 @@ func TestEstimatesHoldAgainstRealSoftware(t *testing.T) {
 	report, err := Cross(ctx, Options{
 		Mailweir: mailweir,
 		Phases:   []Phase{{Short(0, parts), FastLane}, {Short(1, parts), QueueLane}},
-		Keep:     os.Getenv("CROSSING_KEEP"),
 		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if report != nil {
@@ -56,7 +55,7 @@ func TestEstimatesHoldAgainstRealSoftware(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := report.Goals(); err != nil {
+	if err := report.Goals(3); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,8 +19,9 @@ type Report struct {
 	Seed     uint64
 }
 
-// Goals says which of the goals are not reached.
-func (r *Report) Goals() error {
+// Goals says which of the goals are not reached. slack is by how many sessions the shares may miss them: of a few hundred
+// sessions one or two are a matter of luck. That nothing is invented has no slack.
+func (r *Report) Goals(slack int) error {
 	var with Score
 	var errs []error
 	for i := range r.Sessions {
@@ -35,10 +36,10 @@ func (r *Report) Goals() error {
 			}
 		}
 	}
-	if p := percent(with.Inside, with.Sessions); p < wantInside {
+	if p := percent(with.Inside, with.Sessions); percent(with.Inside+slack, with.Sessions) < wantInside {
 		errs = append(errs, fmt.Errorf("the true number lies in lo..hi in %.1f %% of the sessions with messages, the goal is %.0f", p, wantInside))
 	}
-	if p := percent(with.Narrow, with.Sessions); p < wantNarrow {
+	if p := percent(with.Narrow, with.Sessions); percent(with.Narrow+slack, with.Sessions) < wantNarrow {
 		errs = append(errs, fmt.Errorf("hi - lo is at most 1 or 5 %% in %.1f %% of the sessions with messages, the goal is %.0f", p, wantNarrow))
 	}
 	return errors.Join(errs...)

@@ -25,18 +25,21 @@ func TestGoals(t *testing.T) {
 		why  string
 		all  []Estimated
 		want string // what is complained of; "" nothing
+
+		slack int
 	}{
-		{"all is well", good, ""},
-		{"as many outside as may be", append(many(10, 3, Mail, Estimate{1, 2}), good...), ""},
-		{"one too many outside", append(many(11, 3, Mail, Estimate{1, 2}), good...), "lies in lo..hi in 98.9 %"},
-		{"wide ones", append(many(120, 2, Mail, Estimate{0, 2}), good...), "hi - lo is at most 1 or 5 % in 89.3 %"},
-		{"a twentieth is narrow", append(many(1000, 100, Mail, Estimate{96, 101}), good...), ""},
-		{"no bound is not narrow", many(1, 2, Mail, Estimate{2, -1}), "hi - lo is at most 1 or 5 % in 0.0 %"},
-		{"nothing is invented", append(many(1, 0, Leave, Estimate{0, 1}), good...), ""},
-		{"one is", append(many(1, 0, Leave, Estimate{1, 1}), good...), "no message, but lo is 1"},
-		{"refused after the content", append(many(500, 0, NotWanted, Estimate{1, 1}), good...), ""},
+		{"all is well", good, "", 0},
+		{"as many outside as may be", append(many(10, 3, Mail, Estimate{1, 2}), good...), "", 0},
+		{"one too many outside", append(many(11, 3, Mail, Estimate{1, 2}), good...), "lies in lo..hi in 98.9 %", 0},
+		{"which is slack", append(many(11, 3, Mail, Estimate{1, 2}), good...), "", 1},
+		{"wide ones", append(many(120, 2, Mail, Estimate{0, 2}), good...), "hi - lo is at most 1 or 5 % in 89.3 %", 0},
+		{"a twentieth is narrow", append(many(1000, 100, Mail, Estimate{96, 101}), good...), "", 0},
+		{"no bound is not narrow", many(1, 2, Mail, Estimate{2, -1}), "hi - lo is at most 1 or 5 % in 0.0 %", 0},
+		{"nothing is invented", append(many(1, 0, Leave, Estimate{0, 1}), good...), "", 0},
+		{"one is", append(many(1, 0, Leave, Estimate{1, 1}), good...), "no message, but lo is 1", 5},
+		{"refused after the content", append(many(500, 0, NotWanted, Estimate{1, 1}), good...), "", 0},
 	} {
-		err := (&Report{Sessions: row.all}).Goals()
+		err := (&Report{Sessions: row.all}).Goals(row.slack)
 		switch {
 		case row.want == "" && err != nil:
 			t.Errorf("%s: %v", row.why, err)

@@ -62,7 +62,7 @@ func run(ctx context.Context) error {
 		return errors.Join(err, ferr)
 	}
 	report.Write(io.MultiWriter(os.Stdout, file))
-	return errors.Join(err, file.Close(), report.Goals())
+	return errors.Join(err, file.Close(), report.Goals(0))
 }
 
 // ways are phases by their short names.
