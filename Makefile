@@ -10,12 +10,12 @@ export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium gcc libc6-dev
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmtp curl python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium gcc libc6-dev
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race clusters-sim lint fuzz run bench image clean
+.PHONY: help setup generate build cross test test-race clusters-sim lint fuzz run bench crossing image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -63,6 +63,11 @@ bench: build ## governor, store, packet path and peers measured into out/bench.m
 	@sh .ci/packages ca-certificates iproute2 nftables gcc libc6-dev
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench $(if $(QUICK),-quick) -go '$(GO)'
+
+crossing: build ## real SMTP clients and servers, each with each over TLS: are the estimates true? Into out/crossing.md, about half an hour
+	@sh .ci/packages iproute2 ca-certificates openssl swaks libnet-ssleay-perl msmtp curl python3
+	$(GO) build -trimpath -o bin/crossing ./appliance/cmd/crossing
+	@bin/crossing
 
 image: ## (not built yet) the flashable image
 	@echo "make image: not built yet. Nothing was made." >&2; exit 1

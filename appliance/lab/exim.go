@@ -12,9 +12,14 @@ import (
 // exim runs the daemon in the foreground, with queue runs of its own.
 type exim struct{}
 
+func (exim) packages() PackageSet { return mailServers }
+
 func (exim) log() string { return "var/log/exim_main.log" }
 
-func (exim) daemon() []string {
+func (exim) daemon(o ServerOptions) []string {
+	if o.Reuse > 1 {
+		return []string{"/usr/sbin/exim4", "-bdf"}
+	}
 	return []string{"/usr/sbin/exim4", "-bdf", "-q1s"}
 }
 
@@ -32,13 +37,14 @@ hostlist own = <; 127.0.0.1 ; ::1
 acl_smtp_rcpt = rcpt
 spool_directory = /var/spool/exim4
 log_file_path = /var/log/exim_%%s.log
-log_selector = +smtp_confirmation +outgoing_port +tls_certificate_verified +deliver_time +millisec
+log_selector = +smtp_confirmation +outgoing_port +incoming_port +received_recipients +smtp_connection +smtp_no_mail +tls_certificate_verified +deliver_time +millisec
 keep_environment =
 host_lookup =
 rfc1413_hosts =
 rfc1413_query_timeout = 0s
 smtp_accept_max = 500
 smtp_accept_queue_per_connection = 0
+smtp_accept_max_nonmail = 100000
 queue_run_max = 3
 timeout_frozen_after = 1d
 `
@@ -71,7 +77,13 @@ func eximConf(s *MailServer, routes []Route) string {
 	} else {
 		b.WriteString("tls_advertise_hosts =\n")
 	}
-	b.WriteString(eximACL)
+	b.WriteString(eximTuned(s.Options))
+	if s.Options.Refuses {
+		b.WriteString(strings.Replace(eximACL, "rcpt:\n", eximRefuses, 1))
+	} else {
+		b.WriteString(eximACL)
+	}
+	b.WriteString(eximLogin(s.Options.Login))
 	b.WriteString("begin routers\nlocal:\n  driver = accept\n  domains = +local_domains\n  transport = mailbox\n")
 	for i, r := range routes {
 		fmt.Fprintf(&b, "route%d:\n  driver = accept\n  domains = %s\n  transport = route%d\n", i, r.Domain, i)
@@ -79,8 +91,9 @@ func eximConf(s *MailServer, routes []Route) string {
 	b.WriteString("none:\n  driver = redirect\n  allow_defer\n  data = :defer: the lab has no route for this domain\n")
 	fmt.Fprintf(&b, "begin transports\nmailbox:\n  driver = appendfile\n  maildir_format\n  directory = /%s\n  user = mailbox\n  group = mailbox\n", mailboxPath)
 	for i, r := range routes {
-		fmt.Fprintf(&b, "route%d:\n  driver = smtp\n  hosts = <; %s\n  hosts_override\n  port = %d\n  connection_max_messages = 1\n  hosts_try_dane =\n",
-			i, r.To.Addr(), r.To.Port())
+		fmt.Fprintf(&b, "route%d:\n  driver = smtp\n  hosts = <; %s\n  hosts_override\n  port = %d\n  connection_max_messages = %d\n  hosts_try_dane =\n",
+			i, r.To.Addr(), r.To.Port(), max(1, s.Options.Reuse))
+		b.WriteString(eximTunedRoute(s.Options, r))
 		if n := s.Options.Concurrency; n > 0 {
 			fmt.Fprintf(&b, "  max_parallel = %d\n", n)
 		}
@@ -152,13 +165,17 @@ func eximReason(log, id string) string {
 }
 
 func (exim) flush(ctx context.Context, s *MailServer) error {
-	_, err := s.inst.run(ctx, "/usr/sbin/exim4", "-qff")
+	run := "-qff"
+	if s.Options.Reuse > 1 {
+		run = "-qqff" // routes all before it sends any
+	}
+	_, err := s.inst.run(ctx, "/usr/sbin/exim4", run)
 	return err
 }
 
 var (
-	eximPeer    = regexp.MustCompile(` (\S+) PEER (\[\S+\]:\d+) (\S+) ([0-9a-f]+)$`)
-	eximVersion = regexp.MustCompile(` (\S+) [=-]> .* X=([^:]+):`)
+	eximPeer  = regexp.MustCompile(` (\S+) PEER (\[\S+\]:\d+) (\S+) ([0-9a-f]+)$`)
+	eximSpoke = regexp.MustCompile(` (\S+) [=-]> .* X=([^:]+):`)
 )
 
 // peers reads what the ACL wrote; the version stands in the delivery's own
@@ -167,7 +184,7 @@ func (exim) peers(log string) []TLSPeer {
 	var out []TLSPeer
 	last := map[string]int{} // a message's last session in out
 	for line := range strings.SplitSeq(log, "\n") {
-		if m := eximVersion.FindStringSubmatch(line); m != nil {
+		if m := eximSpoke.FindStringSubmatch(line); m != nil {
 			if i, ok := last[m[1]]; ok {
 				out[i].Version = m[2]
 			}
@@ -196,7 +213,7 @@ func parseHostPort(s string) (netip.AddrPort, error) {
 var (
 	eximAttempt = regexp.MustCompile(` \S+ (=>|->|==|\*\*) (\S+) R=\S+ T=\S+ (.*)$`)
 	eximHost    = regexp.MustCompile(`H=\S+ (\[[0-9a-f.:]+\]:\d+)`)
-	eximTook    = regexp.MustCompile(` DT=([\d.]+)s`)
+	eximTimed   = regexp.MustCompile(` DT=([\d.]+)s`)
 	eximStatus  = map[string]string{"=>": "sent", "->": "sent", "==": "deferred", "**": "bounced"}
 )
 
@@ -213,7 +230,7 @@ func (exim) attempts(log string) []Attempt {
 				a.To = to
 			}
 		}
-		if d := eximTook.FindStringSubmatch(m[3]); d != nil {
+		if d := eximTimed.FindStringSubmatch(m[3]); d != nil {
 			a.Took = seconds(d[1])
 		}
 		out = append(out, a)

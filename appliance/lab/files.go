@@ -13,7 +13,7 @@ import (
 // the lab is never some user of the host.
 const (
 	uidMail     = 1999000101 // who owns the queue: postfix, Debian-exim
-	uidDrop     = 1999000102 // group postdrop
+	uidDrop     = 1999000102 // group postdrop, and who owns OpenSMTPD's queue
 	uidMailbox  = 1999000103 // who owns the mailbox
 	uidNobody   = 65534
 	mailboxPath = "var/mail/inbox" // a maildir
@@ -35,9 +35,11 @@ func baseFiles(host string) []file {
 		{path: mailboxPath + "/", mode: 0o700, uid: uidMailbox, gid: uidMailbox},
 		{path: "etc/passwd", mode: 0o644, text: fmt.Sprintf("root:x:0:0::/:/bin/false\n"+
 			"postfix:x:%[1]d:%[1]d::/:/bin/false\nDebian-exim:x:%[1]d:%[1]d::/:/bin/false\n"+
-			"mailbox:x:%[2]d:%[2]d::/:/bin/false\nnobody:x:%[3]d:%[3]d::/:/bin/false\n", uidMail, uidMailbox, uidNobody)},
+			"opensmtpd:x:%[1]d:%[1]d::/var/lib/opensmtpd/empty:/bin/false\nopensmtpq:x:%[4]d:%[4]d::/var/lib/opensmtpd/empty:/bin/false\n"+
+			"mailbox:x:%[2]d:%[2]d::/:/bin/sh\nnobody:x:%[3]d:%[3]d::/:/bin/false\n", uidMail, uidMailbox, uidNobody, uidDrop)},
+		// smtpctl(8) wants to run with the group opensmtpq, and nothing in the tree can be set-group-ID.
 		{path: "etc/group", mode: 0o644, text: fmt.Sprintf("root:x:0:\nmail:x:8:\npostfix:x:%[1]d:\nDebian-exim:x:%[1]d:\n"+
-			"postdrop:x:%[2]d:\nmailbox:x:%[3]d:\nnogroup:x:%[4]d:\n", uidMail, uidDrop, uidMailbox, uidNobody)},
+			"postdrop:x:%[2]d:\nopensmtpd:x:%[1]d:\nopensmtpq:x:0:\nmailbox:x:%[3]d:\nnogroup:x:%[4]d:\n", uidMail, uidDrop, uidMailbox, uidNobody)},
 		{path: "etc/hosts", mode: 0o644, text: "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 " + host + "\n"},
 		{path: "etc/nsswitch.conf", mode: 0o644, text: "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"},
 		{path: "etc/resolv.conf", mode: 0o644, text: "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"},

@@ -73,8 +73,8 @@ type Lab struct {
 	homes   []*Home
 	closed  bool
 
-	unpack sync.Mutex // held while packages are fetched
-	tree   *packageTree
+	unpack sync.Mutex              // held while packages are fetched
+	trees  map[string]*packageTree // by PackageSet.Name
 }
 
 // Start sweeps what dead labs left behind and builds the network: switch, box
@@ -103,7 +103,7 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	l := &Lab{ID: filepath.Base(dir)[len("mailweir-lab-"):], Dir: dir, log: o.Log, cache: o.Cache}
+	l := &Lab{ID: filepath.Base(dir)[len("mailweir-lab-"):], Dir: dir, log: o.Log, cache: o.Cache, trees: map[string]*packageTree{}}
 	if l.reg, err = register(l.ID, dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -29,7 +29,7 @@ type PackageSet struct {
 	Backports bool
 }
 
-// mailServers are what the lab itself runs.
+// mailServers are what the lab itself runs. OpenSMTPD comes apart, for those who want it.
 var mailServers = PackageSet{Roots: []string{"postfix", "exim4-daemon-light"}}
 
 // layout is the number of the way packages are unpacked; a change makes new trees.
@@ -328,6 +328,10 @@ func finishTree(tree, debs string) error {
 		if err := os.MkdirAll(filepath.Join(tree, d), 0o755); err != nil {
 			return err
 		}
+	}
+	// Some programs keep to the old name of /run, which a package brings that nothing else is needed of.
+	if err := os.Symlink("../run", filepath.Join(tree, "var/run")); err != nil && !os.IsExist(err) {
+		return err
 	}
 	// Documentation is half of what was unpacked.
 	for _, d := range []string{debs, filepath.Join(tree, "usr/share")} {

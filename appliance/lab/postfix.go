@@ -16,9 +16,11 @@ import (
 // postfix runs master(8) in the foreground with maps that need no compiling.
 type postfix struct{}
 
+func (postfix) packages() PackageSet { return mailServers }
+
 func (postfix) log() string { return "var/log/mail.log" }
 
-func (postfix) daemon() []string {
+func (postfix) daemon(ServerOptions) []string {
 	return []string{"/usr/lib/postfix/sbin/master", "-s", "-c", "/etc/postfix"}
 }
 
@@ -29,7 +31,7 @@ func (postfix) files(s *MailServer, routes []Route) []file {
 	out := []file{
 		{path: "etc/postfix/", mode: 0o755},
 		{path: "etc/postfix/main.cf", mode: 0o644, text: mainCF(s, routes)},
-		{path: "etc/postfix/master.cf", mode: 0o644, text: masterCF(routes)},
+		{path: "etc/postfix/master.cf", mode: 0o644, text: masterCF(s.Options, routes)},
 		{path: "etc/lab/chain.pem", mode: 0o400, text: string(s.cert.keyPEM) + string(s.cert.certPEM)},
 		{path: "var/lib/postfix/", mode: 0o700, uid: uidMail, gid: uidMail},
 		{path: "var/spool/postfix/", mode: 0o755},
@@ -76,6 +78,7 @@ func mainCF(s *MailServer, routes []Route) string {
 		{"smtpd_peername_lookup", "no"},
 		{"smtpd_relay_restrictions", "permit_mynetworks, reject_unauth_destination"},
 		{"smtpd_client_connection_count_limit", "0"},
+		{"smtpd_client_port_logging", "yes"},
 		{"smtpd_error_sleep_time", "0"},
 		{"in_flow_delay", "0"},
 		{"delay_logging_resolution_limit", "6"},
@@ -89,10 +92,9 @@ func mainCF(s *MailServer, routes []Route) string {
 		{"smtp_tls_CAfile", "/etc/lab/ca.pem"},
 		{"smtp_tls_fingerprint_digest", "sha256"},
 		{"smtp_tls_loglevel", "1, peercert"},
-		// One message, one session: what the box counts is what was sent.
-		{"smtp_connection_cache_on_demand", "no"},
 	}
 	set = append(set, retrySchedule(s.Options)...)
+	set = append(set, tunedCF(s.Options, routes)...)
 	if s.Options.StartTLS {
 		set = append(set, [2]string{"smtpd_tls_security_level", "may"},
 			[2]string{"smtpd_tls_chain_files", "/etc/lab/chain.pem"})
@@ -151,9 +153,10 @@ postlog unix-dgram n - n - 1 postlogd
 `
 
 // masterCF has one delivery service per route, for the route's TLS policy.
-func masterCF(routes []Route) string {
+func masterCF(o ServerOptions, routes []Route) string {
 	var b strings.Builder
 	b.WriteString(services)
+	b.WriteString(tunedServices(o))
 	for i, r := range routes {
 		fmt.Fprintf(&b, "route%d unix - - n - - smtp\n  -o syslog_name=postfix/route%d\n", i, i)
 		switch r.TLS {
@@ -161,6 +164,9 @@ func masterCF(routes []Route) string {
 			b.WriteString("  -o smtp_tls_security_level=none\n")
 		case TLSMay:
 			b.WriteString("  -o smtp_tls_security_level=may\n")
+			if r.To.Port() == 465 {
+				b.WriteString("  -o smtp_tls_wrappermode=yes\n  -o smtp_tls_security_level=encrypt\n")
+			}
 		case TLSPinned:
 			fmt.Fprintf(&b, "  -o smtp_tls_security_level=fingerprint\n  -o smtp_tls_fingerprint_cert_match=%s\n", colons(r.Fingerprint))
 		}

@@ -3,9 +3,7 @@ package lab
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -24,14 +22,10 @@ type Software uint8
 const (
 	Postfix Software = iota
 	Exim
+	OpenSMTPD
 )
 
-func (s Software) String() string {
-	if s == Exim {
-		return "exim"
-	}
-	return "postfix"
-}
+func (s Software) String() string { return [...]string{"postfix", "exim", "opensmtpd"}[s] }
 
 // TLSPolicy says what a mail server does about TLS when it sends.
 type TLSPolicy uint8
@@ -71,6 +65,8 @@ type ServerOptions struct {
 	TimesFaster int
 	// Concurrency bounds its sessions to one destination; 0 means the software's default.
 	Concurrency int
+	// Tuning is what a rig may want otherwise than Debian has it; the zero value changes nothing.
+	Tuning
 }
 
 // QueueEntry is one recipient of one message that waits in a queue.
@@ -103,29 +99,33 @@ type Attempt struct {
 	Text string // what the other end said, or why it failed
 }
 
-// MailServer is a real Postfix or Exim at a line of its own.
+// MailServer is a real Postfix, Exim or OpenSMTPD at a line of its own.
 type MailServer struct {
 	Line
 	Options ServerOptions
 
-	mta  mta
-	cert certificate
-	dir  string
-	inst *instance
+	mta    mta
+	ca     *CA
+	cert   certificate
+	secret string // Options.Login.Password as crypt(3) has it
+	dir    string
+	inst   *instance
 
 	mu        sync.Mutex
 	routes    []Route
 	delivered map[string]MessageID // by file name in the mailbox
 }
 
-// mta is what Postfix and Exim each do their own way.
+// mta is what each software does its own way.
 type mta interface {
+	packages() PackageSet
 	files(s *MailServer, routes []Route) []file // besides baseFiles and certificateFiles; written anew for a reload
-	daemon() []string
+	daemon(o ServerOptions) []string
 	queue(ctx context.Context, s *MailServer) ([]QueueEntry, error)
 	flush(ctx context.Context, s *MailServer) error
 	peers(log string) []TLSPeer
 	attempts(log string) []Attempt
+	taken(log string) []Taken
 	log() string // the main log, relative to the instance's directory
 }
 
@@ -135,10 +135,14 @@ func (l *Lab) AddMailServer(ctx context.Context, name string, o ServerOptions) (
 	if o.RetryAfter == 0 {
 		o.RetryAfter = 10 * time.Second
 	}
+	if err := o.Tuning.check(o); err != nil {
+		return nil, fmt.Errorf("mail server %s: %w", name, err)
+	}
 	if o.TimesFaster != 0 && (o.Software != Postfix || o.TimesFaster < 0) {
 		return nil, fmt.Errorf("mail server %s: TimesFaster is %d, for %s; only Postfix has it, from 1", name, o.TimesFaster, o.Software)
 	}
-	tree, err := l.packages(ctx)
+	mta := [...]mta{Postfix: postfix{}, Exim: exim{}, OpenSMTPD: opensmtpd{}}[o.Software]
+	tree, err := l.packages(ctx, mta.packages())
 	if err != nil {
 		return nil, fmt.Errorf("mail server %s: %w", name, err)
 	}
@@ -147,13 +151,13 @@ func (l *Lab) AddMailServer(ctx context.Context, name string, o ServerOptions) (
 		return nil, err
 	}
 	s := &MailServer{
-		Line: line, Options: o, mta: mta(postfix{}), dir: filepath.Join(l.Dir, "server-"+name),
+		Line: line, Options: o, mta: mta, ca: l.CA, dir: filepath.Join(l.Dir, "server-"+name),
 		routes: slices.Clone(o.Routes), delivered: map[string]MessageID{},
 	}
-	if o.Software == Exim {
-		s.mta = exim{}
-	}
 	if s.cert, err = l.CA.issue(s.Host(), line.IPv4, line.IPv6); err != nil {
+		return nil, err
+	}
+	if s.secret, err = o.Login.secret(); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
@@ -163,7 +167,7 @@ func (l *Lab) AddMailServer(ctx context.Context, name string, o ServerOptions) (
 	if err := write(s.dir, files); err != nil {
 		return nil, fmt.Errorf("files of %s: %w", name, err)
 	}
-	if s.inst, err = startInstance(line.Namespace, tree, s.dir, s.Host(), s.mta.daemon()); err != nil {
+	if s.inst, err = startInstance(line.Namespace, tree, s.dir, s.Host(), s.mta.daemon(o)); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
@@ -177,17 +181,18 @@ func (l *Lab) AddMailServer(ctx context.Context, name string, o ServerOptions) (
 }
 
 // packages unpacks what mail servers need, once.
-func (l *Lab) packages(ctx context.Context) (*packageTree, error) {
+func (l *Lab) packages(ctx context.Context, set PackageSet) (*packageTree, error) {
 	l.unpack.Lock()
 	defer l.unpack.Unlock()
-	if l.tree == nil {
-		t, err := openTree(ctx, l.cache, mailServers, l.log)
-		if err != nil {
+	t := l.trees[set.Name]
+	if t == nil {
+		var err error
+		if t, err = openTree(ctx, l.cache, set, l.log); err != nil {
 			return nil, err
 		}
-		l.tree = t
+		l.trees[set.Name] = t
 	}
-	return l.tree, nil
+	return t, nil
 }
 
 // Host is the mail server's host name, also in its certificate.
@@ -208,65 +213,6 @@ func (s *MailServer) Address(ipv6 bool) netip.AddrPort {
 // if the policy is TLSPinned.
 func (s *MailServer) RouteTo(domain string, ipv6 bool, tls TLSPolicy) Route {
 	return Route{Domain: domain, To: s.Address(ipv6), TLS: tls, Fingerprint: s.Fingerprint()}
-}
-
-func (s *MailServer) awaitGreeting(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		err := s.greets(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-s.inst.done:
-			return errors.New("it ended")
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-func (s *MailServer) greets(ctx context.Context) error {
-	for _, a := range []netip.AddrPort{s.Address(false), s.Address(true)} {
-		c, err := s.Namespace.Dial(ctx, a)
-		if err != nil {
-			return err
-		}
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		r := bufio.NewReader(c)
-		line, err := r.ReadString('\n')
-		if err == nil && !strings.HasPrefix(line, "220") {
-			err = fmt.Errorf("greeting %q", line)
-		}
-		if err == nil {
-			_, err = io.WriteString(c, "QUIT\r\n")
-			_, _ = r.ReadString('\n')
-		}
-		_ = c.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lastWords gathers what an instance said that did not start.
-func (s *MailServer) lastWords() string {
-	var b strings.Builder
-	select {
-	case <-s.inst.done:
-		b.WriteString(s.inst.said.String())
-	default:
-	}
-	for _, f := range []string{"console.log", s.mta.log()} {
-		text, err := os.ReadFile(filepath.Join(s.dir, f))
-		if err == nil {
-			b.Write(text)
-		}
-	}
-	return b.String()
 }
 
 // SetRoutes changes where mail goes from now on, also what is queued.

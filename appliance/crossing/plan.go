@@ -1,0 +1,104 @@
+package crossing
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+)
+
+// Plan gives the cases that a client is to do with a server.
+type Plan func(c client, s *Server) []Case
+
+// zeros are sessions that bring no message.
+var zeros = []Case{
+	{Kind: Leave}, {Kind: Leave, Implicit: true}, {Kind: Leave, Resume: true}, {Kind: Leave, Resume: true}, {Kind: Hangup}, {Kind: Empty}, {Kind: Empty, Implicit: true},
+	{Kind: BadLogin}, {Kind: BadLogin, Implicit: true}, {Kind: Verify}, {Kind: Verify, Messages: 10}, {Kind: Verify, Messages: 3, Implicit: true},
+	{Kind: Envelope}, {Kind: Envelope, Messages: 5}, {Kind: NoOne}, {Kind: NoOne, Refused: 10}, {Kind: NoOne, Messages: 3, Pipelining: true},
+	{Kind: LookAtCert}, {Kind: LookAtCert, Implicit: true}, {Kind: LookAtCert, Resume: true},
+}
+
+// known are the cases that every pair is to do once: one of each thing that makes a difference.
+var known = []Case{
+	{Kind: Mail},
+	{Kind: Mail, Implicit: true, Messages: 2},
+	{Kind: Mail, Messages: 5, Recipients: 3},
+	{Kind: Mail, Messages: 20, Sizes: []int{100, 3000, 20000}},
+	{Kind: Mail, Size: 1 << 20},
+	{Kind: Mail, Recipients: 50},
+	{Kind: Mail, Messages: 3, Recipients: 2, Refused: 2, Reset: true},
+	{Kind: Mail, Messages: 5, Broken: true, Noise: true},
+	{Kind: Mail, Messages: 5, Pipelining: true, Recipients: 5},
+	{Kind: Mail, Messages: 5, Pipelining: true, Chunking: 50000, Size: 120000},
+	{Kind: Mail, Messages: 3, Chunking: 1 << 20},
+	{Kind: Mail, Messages: 2, Login: true},
+	{Kind: Mail, Messages: 2, Resume: true},
+	{Kind: Mail, Messages: 2, Resume: true},
+	{Kind: Mail, Messages: 2, IPv6: true},
+}
+
+// refusing are the cases in which the server refuses messages after their content.
+var refusing = []Case{{Kind: NotWanted}, {Kind: Mail, Messages: 4, Unwanted: 2}}
+
+// Short is a plan of few cases a pair, the i-th of n parts of what every pair is to do.
+func Short(i, n int) Plan {
+	all := append(append(append([]Case{}, known...), zeros...), refusing...)
+	return func(c client, s *Server) []Case {
+		var out []Case
+		for j, what := range all {
+			// Not every pair does the same part.
+			if (j+len(c.name())+len(s.Name))%n == i {
+				out = append(out, what)
+			}
+		}
+		return out
+	}
+}
+
+// Whole is every known case, those that bring no message included.
+func Whole() Plan { return Short(0, 1) }
+
+// Drawn is n cases for each pair that are drawn with the seed among those that both ends are able to do.
+func Drawn(seed uint64, n int) Plan {
+	return func(c client, s *Server) []Case {
+		name := fnv.New64a()
+		fmt.Fprint(name, c.name(), c.line().Name, s.Name)
+		r := rand.New(rand.NewPCG(seed, name.Sum64()))
+		var out []Case
+		const tries = 1000 // of a client that can next to nothing
+		for range tries {
+			if len(out) == n {
+				break
+			}
+			if what := draw(r); c.can(what, s) && s.does(what) {
+				out = append(out, what)
+			}
+		}
+		return out
+	}
+}
+
+// Then is one plan after the other.
+func (p Plan) Then(next Plan) Plan {
+	return func(c client, s *Server) []Case { return append(p(c, s), next(c, s)...) }
+}
+
+// draw makes a case.
+func draw(r *rand.Rand) Case {
+	pick := func(of ...int) int { return of[r.IntN(len(of))] }
+	one := func(in int) bool { return r.IntN(in) == 0 }
+	c := Case{
+		Kind: Mail, Messages: pick(1, 1, 2, 5, 20, 100), Recipients: pick(1, 1, 2, 7, 50), Implicit: one(4), IPv6: one(4),
+		Reset: one(4), Broken: one(8), Noise: one(8), Login: one(6), Resume: one(4), Pipelining: one(2),
+	}
+	if one(4) {
+		c.Chunking = pick(1000, 60000, 1<<20)
+	}
+	if one(5) {
+		c.Refused = pick(1, 3)
+	}
+	const most = 4 << 20 // bytes of a session
+	for range 3 {
+		c.Sizes = append(c.Sizes, min(pick(100, 700, 3000, 16000, 100000, 1<<20), most/c.Messages))
+	}
+	return c
+}
