@@ -69,13 +69,13 @@ func Session(f SessionFacts) Entry {
 		add("handshake", f.Handshake).
 		add("alert", f.Alert).
 		number("handshake_bytes", f.HandshakeBytes).
-		share("handshake_ratio", f.HandshakeBytes, f.BytesUp+f.BytesDown).
 		number("messages", int64(f.Messages)).
 		number("messages_lo", int64(f.MessagesLo)).
 		number("messages_hi", int64(f.MessagesHi)).
 		number("recipients", int64(f.Recipients)).
 		number("rejected", int64(f.Rejected)).
 		add("end_reason", f.EndReason).
+		share("handshake_ratio", f.HandshakeBytes, f.BytesUp+f.BytesDown).
 		counted("held_ms", f.Held.Milliseconds()).
 		counted("dropped", int64(f.Dropped)).
 		counted("unheld", int64(f.Unheld)).

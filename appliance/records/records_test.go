@@ -50,7 +50,7 @@ func samples() map[string]Entry {
 	return map[string]Entry{
 		"session": Session(SessionFacts{Subscriber: "S-1001", Plan: "residential", Binding: "csv", Src: home, Dst: server, Start: at, End: at.Add(2 * time.Second),
 			BytesUp: 4000, BytesDown: 900, StartTLS: "accepted", TLS: "starttls", TLSVersion: "TLS1.3", JA4: "t13d1516h2_8daaf6152771_b186095e22b6",
-			SNI: "mx.example", Handshake: "complete", HandshakeBytes: 3100, Messages: 2, MessagesLo: -1, MessagesHi: -1, Recipients: 3, EndReason: "fin"}),
+			SNI: "mx.example", Handshake: "complete", Resumed: true, HandshakeBytes: 3100, Messages: 2, MessagesLo: -1, MessagesHi: -1, Recipients: 3, EndReason: "fin"}),
 		"session found in mid-air": Session(SessionFacts{Src: home, Dst: server, End: at, BytesUp: -1, BytesDown: -1, HandshakeBytes: -1, Messages: -1,
 			MessagesLo: -1, MessagesHi: -1, Recipients: -1, Rejected: -1, EndReason: "timeout"}),
 		"decision": Decision(DecisionFacts{Decision: decision, Binding: "csv", Src: home, Dst: server}),
@@ -90,7 +90,7 @@ func TestWordsOfTheContract(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string][]string{
 		"session": {"subscriber", "plan", "binding", "src", "sport", "dst", "dport", "start", "end", "dur_ms", "bytes_up", "bytes_down", "starttls", "tls",
-			"tls_version", "ja4", "sni", "handshake", "handshake_bytes", "messages", "recipients", "rejected", "end_reason"},
+			"tls_version", "ja4", "sni", "handshake", "handshake_bytes", "messages", "recipients", "rejected", "end_reason", "handshake_ratio", "resumed"},
 		"session found in mid-air": {"src", "sport", "dst", "dport", "end", "end_reason"},
 		"decision": {"subscriber", "plan", "binding", "src", "sport", "dst", "dport", "action", "acted", "stage", "reason", "budget", "window", "limit", "burst",
 			"value", "ratio", "wait_ms", "until", "case"},
