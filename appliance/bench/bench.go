@@ -67,7 +67,7 @@ func Full() Options {
 func Quick() Options {
 	o := Full()
 	o.Peers = peers.Quick()
-	o.Quick, o.Repetitions, o.Benchmarks = true, 3, 2
+	o.Quick, o.Repetitions, o.Benchmarks = true, 1, 1
 	o.Subscribers, o.Sample, o.Warm, o.Calm = 250_000, time.Second, 500*time.Millisecond, 1200*time.Millisecond
 	return o
 }

@@ -39,7 +39,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Go, "go", "go", "the go command")
 	flag.StringVar(&o.Dir, "dir", "/var/tmp", "an existing directory on the disk that is to be measured")
 	flag.StringVar(&o.Report, "report", "out/bench.md", "the file to write")
-	flag.IntVar(&o.Repetitions, "repetitions", o.Repetitions, "how often everything is measured (quick, and not said here: Go's benchmarks 2 times)")
+	flag.IntVar(&o.Repetitions, "repetitions", o.Repetitions, "how often everything is measured (quick, and not said here: Go's benchmarks once)")
 	flag.IntVar(&o.Subscribers, "subscribers", o.Subscribers, "of the packet path's box, at most 1048576")
 	flag.IntVar(&o.Changed, "changed", o.Changed, "subscribers that are saved at a time")
 	flag.Float64Var(&o.Rate, "rate", o.Rate, "connections a second")
