@@ -209,8 +209,8 @@ func (b *leases) forget() {
 }
 
 // grant brings what is given to holder to sessions, at most, and lets addr use it. When
-// something has changed since, sessions may be too many, and nothing is given: who changed it
-// gives.
+// something has changed since, sessions may be too many, and nothing is given: who changed it,
+// or the next session of the holder, gives.
 func (b *leases) grant(holder string, addr netip.Addr, sessions int, since stamp) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

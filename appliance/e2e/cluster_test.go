@@ -306,7 +306,7 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 		}
 	}
 	b.seesNetworks(int(b.status().Sessions.Total), bots*each)
-	time.Sleep(2 * time.Second) // a card that began is saved within one
+	time.Sleep(2 * time.Second) // what is promised, and tested here: a card that began is on the disk within one second
 	b.kill()
 	b.start()
 	if all := b.clusters(); len(all) != 1 || all[0].JA4 != k.JA4 || !all[0].Ended.IsZero() {

@@ -3,12 +3,9 @@ package session
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
@@ -199,7 +196,7 @@ func peerMessages(t *testing.T, capture string) int {
 	for _, file := range nfqtest.Expected(t, path, "zeek") {
 		if strings.HasSuffix(file, "smtp.log") {
 			n := 0
-			for _, row := range zeekLog(t, file) {
+			for _, row := range nfqtest.ZeekLog(t, file) {
 				if strings.HasPrefix(row["last_reply"], "250") {
 					n++
 				}
@@ -208,74 +205,9 @@ func peerMessages(t *testing.T, capture string) int {
 		}
 	}
 	for _, file := range nfqtest.Expected(t, path, "suricata") {
-		most = max(most, suricataTransactions(t, file))
+		most = max(most, nfqtest.SuricataTransactions(t, file))
 	}
 	return most
-}
-
-// zeekLog reads the lines of a zeek log by their column names.
-func zeekLog(t *testing.T, file string) (rows []map[string]string) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var columns []string
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		switch {
-		case fields[0] == "#fields":
-			columns = fields[1:]
-		case fields[0] == "ts":
-			columns = fields
-		case !strings.HasPrefix(line, "#") && len(fields) >= len(columns):
-			row := map[string]string{}
-			for i, c := range columns {
-				row[c] = fields[i]
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows
-}
-
-// suricataTransactions is how many transactions a test of suricata's expects in its newest version, -1 if it does not look at them.
-func suricataTransactions(t *testing.T, file string) int {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		Checks []struct {
-			Filter struct {
-				Count    int
-				Requires map[string]string
-				Match    map[string]any
-			}
-		}
-	}
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	all, byID := -1, map[any]int{}
-	for _, c := range doc.Checks {
-		f := c.Filter
-		if f.Match["event_type"] != "smtp" || f.Requires["lt-version"] != "" {
-			continue
-		}
-		if id, ok := f.Match["tx_id"]; ok {
-			byID[id] = max(byID[id], f.Count)
-		} else {
-			all = max(all, f.Count)
-		}
-	}
-	n := 0
-	for _, count := range byID {
-		n += count
-	}
-	if len(byID) == 0 {
-		return all
-	}
-	return max(all, n)
 }
 
 // lawful checks what holds for every session whatever was said in it.
@@ -311,7 +243,7 @@ func TestHandshakesOfCaptures(t *testing.T) {
 		for _, path := range nfqtest.Captures(t, folder) {
 			rows := map[string]map[string]string{}
 			for _, file := range nfqtest.Expected(t, path, "zeek") {
-				for _, row := range zeekLog(t, file) {
+				for _, row := range nfqtest.ZeekLog(t, file) {
 					if row["established"] != "" && row["id.orig_p"] != "" {
 						rows[row["id.orig_h"]+" "+row["id.orig_p"]] = row
 					}

@@ -103,7 +103,7 @@ func peerOf(t *testing.T, path string) peer {
 		}
 		one := peer{}
 		turned := map[string]bool{}
-		for _, row := range zeekRows(t, file) {
+		for _, row := range nfqtest.ZeekLog(t, file) {
 			if strings.HasPrefix(row["last_reply"], "250") {
 				one.messages++
 				if row["rcptto"] != "-" && row["rcptto"] != "" {
@@ -120,7 +120,7 @@ func peerOf(t *testing.T, path string) peer {
 		}
 	}
 	for _, file := range nfqtest.Expected(t, path, "suricata") {
-		p.messages = max(p.messages, transactions(t, file))
+		p.messages = max(p.messages, nfqtest.SuricataTransactions(t, file))
 	}
 	return p
 }
@@ -128,71 +128,6 @@ func peerOf(t *testing.T, path string) peer {
 func baseName(path string) string {
 	name, _, _ := strings.Cut(filepath.Base(path), ".pcap")
 	return name
-}
-
-// zeekRows reads the lines of a zeek log by their column names.
-func zeekRows(t *testing.T, file string) (rows []map[string]string) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var columns []string
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		switch {
-		case fields[0] == "#fields":
-			columns = fields[1:]
-		case fields[0] == "ts":
-			columns = fields
-		case !strings.HasPrefix(line, "#") && len(fields) >= len(columns):
-			row := map[string]string{}
-			for i, c := range columns {
-				row[c] = fields[i]
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows
-}
-
-// transactions is how many SMTP transactions a test of suricata's expects in its newest version, -1 if it does not look at them.
-func transactions(t *testing.T, file string) int {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		Checks []struct {
-			Filter struct {
-				Count    int
-				Requires map[string]string
-				Match    map[string]any
-			}
-		}
-	}
-	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-	all, byID := -1, map[any]int{}
-	for _, c := range doc.Checks {
-		f := c.Filter
-		if f.Match["event_type"] != "smtp" || f.Requires["lt-version"] != "" {
-			continue
-		}
-		if id, ok := f.Match["tx_id"]; ok {
-			byID[id] = max(byID[id], f.Count)
-		} else {
-			all = max(all, f.Count)
-		}
-	}
-	n := 0
-	for _, count := range byID {
-		n += count
-	}
-	if len(byID) == 0 {
-		return all
-	}
-	return max(all, n)
 }
 
 // noSMTP are sessions of captures/smtp that are no mail, by their client.
@@ -305,7 +240,7 @@ func TestReplayIsWhatPeersSayOfTLS(t *testing.T) {
 				}
 			}
 			for _, file := range nfqtest.Expected(t, path, "zeek") {
-				for _, row := range zeekRows(t, file) {
+				for _, row := range nfqtest.ZeekLog(t, file) {
 					got := by[row["id.orig_h"]+" "+row["id.orig_p"]]
 					if row["established"] == "" || got == nil { // another log, or of another capture
 						continue
