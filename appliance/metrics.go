@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,9 +26,17 @@ func metricsHandler(a *Appliance) http.Handler {
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 
+// described is every metric that a box may have, by name.
+var described = map[string]*prometheus.Desc{}
+
 func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("mailweir_"+name, help, labels, nil)
+	d := prometheus.NewDesc("mailweir_"+name, help, labels, nil)
+	described["mailweir_"+name] = d
+	return d
 }
+
+// MetricNames is every metric of ours that a box may have, also those of what is not configured, in order.
+func MetricNames() []string { return slices.Sorted(maps.Keys(described)) }
 
 var (
 	mInfo           = desc("info", "1, with the version, the mode and how packets reach us.", "version", "mode", "queue_form", "reader")
@@ -105,8 +115,12 @@ var (
 	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
 )
 
-// Describe sends nothing: an unchecked collector may add labels' values as they come.
-func (m metrics) Describe(chan<- *prometheus.Desc) {}
+// Describe names all, so that the registry refuses two of one name and a scrape one that is not among them.
+func (m metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range described {
+		ch <- d
+	}
+}
 
 // Collect is called at each scrape.
 func (m metrics) Collect(ch chan<- prometheus.Metric) {
