@@ -37,13 +37,13 @@ func newEncryption(say func(records.Entry) bool) *encryption {
 	return &encryption{say: say, servers: make(map[netip.AddrPort]*offering)}
 }
 
-// saw takes what a session with server told. Only a server whose EHLO reply was read whole says something.
+// saw takes what a session with server told. Only the server's own list of what it can do says
+// something: what its client asked for without an offer could be anything.
 func (e *encryption) saw(server netip.AddrPort, f session.Facts, now time.Time) {
-	offered := f.StartTLS != session.StartTLSNone
-	if !offered && !f.Extended || f.Unknown || f.Gaps > 0 {
+	if f.Offer == session.OfferUnknown || f.Unknown {
 		return
 	}
-	if gone, changed := e.note(server, offered); changed {
+	if gone, changed := e.note(server, f.Offer == session.IsOffered); changed {
 		detail := "STARTTLS is not offered any more: the server has changed, or somebody on the way takes it out"
 		if !gone {
 			detail = "STARTTLS is offered again"

@@ -16,8 +16,9 @@ func TestWhoStopsOfferingSTARTTLS(t *testing.T) {
 	var told []string
 	e := newEncryption(func(r records.Entry) bool { told = append(told, r.Text); return true })
 	mx := netip.MustParseAddrPort("192.0.2.25:25")
-	with := session.Facts{StartTLS: session.Accepted, Extended: true}
-	without := session.Facts{Extended: true}
+	with := session.Facts{StartTLS: session.Accepted, Offer: session.IsOffered}
+	without := session.Facts{Offer: session.NotOffered}
+	asked := session.Facts{StartTLS: session.Asked, Offer: session.NotOffered} // without an offer
 	for _, row := range []struct {
 		why   string
 		facts session.Facts
@@ -25,17 +26,22 @@ func TestWhoStopsOfferingSTARTTLS(t *testing.T) {
 		told  int
 	}{
 		{"a server that never offered it", without, 10, 0},
+		{"a client that asks for what was not offered does not make it offered", asked, 5, 0},
+		{"then it is not gone either", without, 5, 0},
+		{"nor does one that asks without EHLO", session.Facts{StartTLS: session.Accepted}, 5, 0},
+		{"still it never did", without, 5, 0},
 		{"it offers", with, 2, 0},
 		{"twice is not usual", without, 10, 0},
 		{"it offers", with, 3, 0},
 		{"HELO, where nobody offers anything", session.Facts{}, 10, 0},
-		{"found in mid-air", session.Facts{Extended: true, Unknown: true}, 10, 0},
+		{"found in mid-air", session.Facts{Offer: session.NotOffered, Unknown: true}, 10, 0},
 		{"twice without", without, 2, 0},
 		{"and again", with, 1, 0},
 		{"three times without", without, 3, 1},
 		{"it goes on", without, 20, 1},
+		{"who asks for it does not bring it back", asked, 5, 1},
 		{"it is back", with, 1, 2},
-		{"gone once more", without, 3, 3},
+		{"one that asks does not keep the record from coming", asked, 3, 3},
 	} {
 		for range row.times {
 			e.saw(mx, row.facts, time.Unix(0, 0))

@@ -19,6 +19,18 @@ var startTLSNames = [...]string{StartTLSNone: "none", Offered: "offered", Asked:
 // String gives the word of the SESSION record.
 func (s StartTLS) String() string { return name(startTLSNames[:], int(s)) }
 
+// Offer is what the server said of STARTTLS in its answers to EHLO in clear (RFC 5321, section
+// 4.1.1.1; RFC 3207, section 2): its own word, whatever the client then asks for or does not.
+// An answer counts that was read whole and is certainly one to EHLO.
+type Offer uint8
+
+// Offer values. Of several answers in a session the highest counts.
+const (
+	OfferUnknown Offer = iota // no answer to EHLO was read, or none with a list
+	NotOffered                // it listed what it can do, and STARTTLS was not in it
+	IsOffered
+)
+
 // TLS says whether and how the session turned to TLS.
 type TLS uint8
 
@@ -79,7 +91,7 @@ func name(names []string, i int) string {
 type Facts struct {
 	Start, End time.Time // first segment; last segment, or the time given to Tracker.End
 
-	Extended       bool // the server answered EHLO in clear with a list: STARTTLS is in it, or is not offered
+	Offer          Offer
 	StartTLS       StartTLS
 	TLS            TLS
 	TLSVersion     string // "TLS1.3" ...: the server's choice where its ServerHello was readable, else the highest offered

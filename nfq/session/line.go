@@ -99,6 +99,7 @@ const (
 	empty                // an empty line: a server answers 5xx or not at all
 	greeting             // no command: the server speaks first
 	ehlo
+	helo // answered without a list (RFC 5321, section 4.1.1.1)
 	mail
 	rcpt
 	data
@@ -144,8 +145,10 @@ func command(text []byte) (verb, []byte) {
 		return mail, rest
 	case is(word, "DATA"):
 		return data, rest
-	case is(word, "EHLO"), is(word, "HELO"):
+	case is(word, "EHLO"):
 		return ehlo, rest
+	case is(word, "HELO"):
+		return helo, rest
 	case is(word, "RSET"):
 		return rset, rest
 	case is(word, "QUIT"):
@@ -242,7 +245,8 @@ func replyLine(text []byte) (code int, more, ok bool) {
 	return 0, false, false
 }
 
-// offersStartTLS reports whether a line of an EHLO reply has the STARTTLS keyword.
+// offersStartTLS reports whether a line of an EHLO reply, other than the first, which is a
+// greeting, has the STARTTLS keyword (RFC 5321, section 4.1.1.1; RFC 3207, section 2).
 func offersStartTLS(text []byte) bool {
 	if len(text) < 4 {
 		return false

@@ -91,20 +91,26 @@ func (t *Tracker) serverLine(text []byte) {
 		return
 	}
 	t.mode = clear
-	s.startTLS = s.startTLS || code == 250 && offersStartTLS(text)
+	s.startTLS = s.startTLS || code == 250 && s.list && offersStartTLS(text)
 	if more {
 		s.list = true
 		return
 	}
 	list := s.list
 	s.list = false
-	if s.startTLS && t.facts.StartTLS == StartTLSNone {
-		t.facts.StartTLS = Offered
-		t.emit(Event{Kind: StartTLSOffered})
+	t.offer = OfferUnknown
+	if code == 250 && list {
+		t.offer = NotOffered
+	}
+	if s.startTLS {
+		t.offer = IsOffered
+		if t.facts.StartTLS == StartTLSNone {
+			t.facts.StartTLS = Offered
+			t.emit(Event{Kind: StartTLSOffered})
+		}
 	}
 	s.startTLS = false
 	if code >= 200 {
-		t.listed = list
 		t.reply(code)
 	}
 }
@@ -183,10 +189,12 @@ func (t *Tracker) answered(v verb, at int64, code int) {
 	switch v {
 	case greeting:
 		t.emit(Event{Kind: Greeting, Code: code})
-	case ehlo, rset:
+	case ehlo, helo, rset:
 		if ok {
 			t.forget()
-			t.facts.Extended = t.facts.Extended || v == ehlo && t.listed
+		}
+		if v == ehlo && c.unseen == allSeen && t.facts.Gaps == 0 {
+			t.facts.Offer = max(t.facts.Offer, t.offer)
 		}
 	case mail:
 		if ok {

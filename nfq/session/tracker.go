@@ -43,7 +43,7 @@ type Tracker struct {
 	now      time.Time
 	resyn    uint32 // ISN of a client SYN in the middle of the session
 	reused   bool   // resyn is meaningful
-	listed   bool   // the reply in hand has more than one line
+	offer    Offer  // what the reply in hand says of STARTTLS, if it is one to EHLO
 	began    bool   // Established was told
 	wasReset bool   // Ended was told for a RST that its receiver may not have taken
 	renewed  bool
