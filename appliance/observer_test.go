@@ -115,14 +115,29 @@ func TestWhatIsSeenOfAllSessions(t *testing.T) {
 	if len(problems) != 1 || !strings.Contains(problems[0].What, "one rare TLS client on 40 subscribers") {
 		t.Errorf("%+v", problems)
 	}
-	dest := d.api().Destinations(time.Hour, 5)
+	dest := d.api().Destinations(time.Hour, webadmin.Page{Limit: 5})
 	if len(dest.Items) != 5 || dest.Items[0].Network != "11.0.7.0/24" || dest.Items[0].Sessions != 55 || dest.Items[0].Bytes != 55_000 || dest.Items[0].Error != 0 {
 		t.Errorf("%+v", dest)
 	}
 
+	var pages []webadmin.Destination
+	for p := (webadmin.Page{Limit: 7}); ; {
+		one := d.api().Destinations(time.Hour, p)
+		pages = append(pages, one.Items...)
+		if p.Cursor = one.Next; p.Cursor == "" {
+			break
+		}
+		if len(one.Items) != 7 {
+			t.Fatalf("a page of %d", len(one.Items))
+		}
+	}
+	if whole := d.api().Destinations(time.Hour, webadmin.Page{Limit: 1000}); len(pages) < 8 || !slices.Equal(pages, whole.Items) || whole.Next != "" {
+		t.Errorf("%d networks by pages, %d at once", len(pages), len(whole.Items))
+	}
+
 	same := func(why string) {
 		t.Helper()
-		cards := d.api().Clusters()
+		cards, _ := d.api().Clusters(webadmin.Page{})
 		if len(cards) != 1 || cards[0].Count != 40 || len(cards[0].Members) != 40 || len(cards[0].Weights) != 5 || len(cards[0].MayBeWrong) < 3 || cards[0].Sessions != 80 {
 			t.Errorf("%s: %+v", why, cards)
 		}
@@ -158,7 +173,7 @@ func TestWhatIsSeenOfAllSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.observer.look()
-	if cards := d.api().Clusters(); cards[0].Ended.IsZero() || cards[0].EndReason != "known_good" || len(d.observer.problems()) != 0 {
+	if cards, _ := d.api().Clusters(webadmin.Page{}); cards[0].Ended.IsZero() || cards[0].EndReason != "known_good" || len(d.observer.problems()) != 0 {
 		t.Errorf("%+v", cards[0])
 	}
 	if told := d.told(records.KindCluster); len(told) != 1 || !strings.HasPrefix(told[0], "cluster K1 ended, known_good") {
@@ -215,7 +230,7 @@ func TestOwnersOfNetworks(t *testing.T) {
 	d := newObserved(t, path)
 	d.mails(1, 7, "")
 	d.observer.drain()
-	owner := func() string { return d.api().Destinations(5*time.Minute, 1).Items[0].Owner }
+	owner := func() string { return d.api().Destinations(5*time.Minute, webadmin.Page{Limit: 1}).Items[0].Owner }
 	if owner() != "" || len(d.observer.problems()) != 1 || !strings.Contains(strings.Join(d.told(records.KindHealth), "\n"), "owners: "+path+" is not there") {
 		t.Errorf("no file: %q, %+v", owner(), d.observer.problems())
 	}
@@ -290,7 +305,7 @@ func TestMoreSessionsThanAreRead(t *testing.T) {
 	d.observer.drain()
 	d.observer.drain()
 	d.observer.write()
-	if v := d.api().Destinations(time.Hour, 5); v.Sessions != sightingsAtOnce {
+	if v := d.api().Destinations(time.Hour, webadmin.Page{Limit: 5}); v.Sessions != sightingsAtOnce {
 		t.Errorf("%d sessions", v.Sessions)
 	}
 	if told := strings.Join(d.told(records.KindHealth), "\n"); !strings.Contains(told, "sightings_lost: 10: ") {

@@ -78,8 +78,9 @@ type ReplaySessions struct {
 	Total, MidAir, Gaps                int
 	Clear, StartTLS, Implicit, Unknown int
 	Ends, Handshakes, TLSVersions, JA4 map[string]int
-	Messages, MessagesHi, Recipients   int
-	Unbounded                          int // sessions without an upper bound of messages
+	Messages, Recipients               int // read in clear
+	MessagesLo, MessagesHi             int // with what is estimated inside TLS; hi without those of the unbounded
+	Unbounded                          int // sessions without an upper bound of messages: they are in MessagesHi with their lower one
 	Rejected                           int
 	BytesUp, BytesDown, HandshakeBytes int64
 }
@@ -94,13 +95,15 @@ type ReplayDecisions struct {
 
 // ReplaySubscriber is what became of one subscriber.
 type ReplaySubscriber struct {
-	ID, Plan           string
-	Sessions, Messages int
-	Encrypted          int // sessions that turned to TLS
-	Decisions          ReplayDecisions
-	Highest            governor.Stage
-	Why                string                           // it came to be Highest
-	In                 map[governor.Stage]time.Duration // how long, of the stages above observe
+	ID, Plan               string
+	Sessions               int
+	MessagesLo, MessagesHi int  // as in ReplaySessions
+	Unbounded              bool // a session of his has no upper bound of messages
+	Encrypted              int  // sessions that turned to TLS
+	Decisions              ReplayDecisions
+	Highest                governor.Stage
+	Why                    string                           // it came to be Highest
+	In                     map[governor.Stage]time.Duration // how long, of the stages above observe
 }
 
 // Bounds of a tally.
@@ -182,7 +185,9 @@ func (a *account) spent(at time.Time) {
 func (t *tally) session(p *played, s *nfq.Summary) {
 	a := t.account(p.id, p.plan)
 	a.Sessions++
-	a.Messages += s.Messages
+	hi := max(s.MessagesHi, s.MessagesLo)
+	a.MessagesLo += s.MessagesLo
+	a.MessagesHi += hi
 	sum := &t.sum
 	sum.Total++
 	if p.since.IsZero() {
@@ -212,9 +217,11 @@ func (t *tally) session(p *played, s *nfq.Summary) {
 	}
 	sum.Ends[s.EndReason.String()]++
 	sum.Messages += s.Messages
-	sum.MessagesHi += max(s.MessagesHi, s.Messages)
+	sum.MessagesLo += s.MessagesLo
+	sum.MessagesHi += hi
 	if s.MessagesHi < 0 {
 		sum.Unbounded++
+		a.Unbounded = true
 	}
 	sum.Recipients += s.Recipients
 	sum.Rejected += s.Rejected

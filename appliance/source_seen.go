@@ -1,7 +1,10 @@
 package appliance
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,9 +15,57 @@ import (
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
+// pageOf is what comes behind the place in the order of all that a cursor names, whether or not anything still stands
+// there, at most limit (0: 100). next names the last one's place, and is empty where nothing more comes. place reads a
+// cursor; one that is none of ours begins anew.
+func pageOf[T any](all []T, p webadmin.Page, compare func(a, b T) int, cursor func(T) string, place func(string) (T, bool)) (some []T, next string) {
+	if at, ok := place(p.Cursor); ok {
+		all = slices.DeleteFunc(all, func(one T) bool { return compare(one, at) <= 0 })
+	}
+	if limit := cmp.Or(p.Limit, 100); len(all) > limit {
+		return all[:limit], cursor(all[limit-1])
+	}
+	return all, ""
+}
+
+// clusterCursor names the place of a card; clusterPlace reads it.
+func clusterCursor(c clusters.Card) string {
+	var ended int64
+	if !c.Ended.IsZero() {
+		ended = c.Ended.UnixNano()
+	}
+	return fmt.Sprintf("%d-%d-%s", ended, c.Subscribers, c.ID)
+}
+
+func clusterPlace(cursor string) (c clusters.Card, ok bool) {
+	var ended int64
+	if n, err := fmt.Sscanf(cursor, "%d-%d-%s", &ended, &c.Subscribers, &c.ID); n != 3 || err != nil {
+		return c, false
+	}
+	if ended != 0 {
+		c.Ended = time.Unix(0, ended)
+	}
+	return c, true
+}
+
+// networkCursor names the place of a network; networkPlace reads it.
+func networkCursor(n destinations.Network) string {
+	return fmt.Sprintf("%d-%d-%s", n.Sessions, n.Error, n.Prefix)
+}
+
+func networkPlace(cursor string) (n destinations.Network, ok bool) {
+	var prefix string
+	if read, err := fmt.Sscanf(cursor, "%d-%d-%s", &n.Sessions, &n.Error, &prefix); read != 3 || err != nil {
+		return n, false
+	}
+	var err error
+	n.Prefix, err = netip.ParsePrefix(prefix)
+	return n, err == nil
+}
+
 // Clusters are those that go on, and then those that ended.
-func (s *source) Clusters() []webadmin.Cluster {
-	all := s.a.observer.prints.Cards()
+func (s *source) Clusters(p webadmin.Page) ([]webadmin.Cluster, string) {
+	all, next := pageOf(s.a.observer.prints.Cards(), p, clusters.Card.Compare, clusterCursor, clusterPlace)
 	out := make([]webadmin.Cluster, len(all))
 	for i, c := range all {
 		out[i] = webadmin.Cluster{
@@ -33,7 +84,7 @@ func (s *source) Clusters() []webadmin.Cluster {
 			})
 		}
 	}
-	return out
+	return out, next
 }
 
 func (o *observer) view() webadmin.Clusters {
@@ -68,11 +119,13 @@ var windowOf = map[time.Duration]destinations.Window{
 }
 
 // Destinations are the most contacted networks of a window.
-func (s *source) Destinations(window time.Duration, limit int) webadmin.Destinations {
+func (s *source) Destinations(window time.Duration, p webadmin.Page) webadmin.Destinations {
 	o := s.a.observer
-	v := o.dests.Top(windowOf[window], limit, o.now())
+	v := o.dests.Top(windowOf[window], o.now())
 	d := webadmin.Destinations{Window: webadmin.Seconds(window), From: webadmin.At(v.From), To: webadmin.At(v.To), Sessions: v.Sessions, Error: v.Error}
-	for _, n := range v.Networks {
+	var some []destinations.Network
+	some, d.Next = pageOf(v.Networks, p, destinations.Network.Compare, networkCursor, networkPlace)
+	for _, n := range some {
 		owner := o.names.Of(n.Prefix.Addr())
 		d.Items = append(d.Items, webadmin.Destination{
 			Network: n.Prefix.String(), AS: owner.AS, Owner: owner.Name, Sessions: n.Sessions, Error: n.Error, Bytes: n.Bytes,

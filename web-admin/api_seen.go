@@ -8,26 +8,25 @@ import (
 
 func (s *Server) apiClusters(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	limit := in.limit()
+	p := Page{Limit: in.limit(), Cursor: in.cursor()}
 	if in.refused(w) {
 		return
 	}
-	items := s.opt.Source.Clusters()
-	items = items[:min(limit, len(items))]
+	items, next := s.opt.Source.Clusters(p)
 	for i := range items {
 		c := &items[i]
 		c.JA3, c.Weights, c.MayBeWrong, c.Members = orEmpty(c.JA3), orEmpty(c.Weights), orEmpty(c.MayBeWrong), orEmpty(c.Members)
 	}
-	writeJSON(w, http.StatusOK, list[Cluster]{orEmpty(items), ""})
+	writeJSON(w, http.StatusOK, list[Cluster]{orEmpty(items), next})
 }
 
 func (s *Server) apiDestinations(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	window, limit := in.length("window", "1h", windows), in.limit()
+	window, p := in.length("window", "1h", windows), Page{Limit: in.limit(), Cursor: in.cursor()}
 	if in.refused(w) {
 		return
 	}
-	d := s.opt.Source.Destinations(window, limit)
+	d := s.opt.Source.Destinations(window, p)
 	d.Items = orEmpty(d.Items)
 	writeJSON(w, http.StatusOK, d)
 }

@@ -30,6 +30,11 @@ func TestClustersOverTheAPI(t *testing.T) {
 	if some := read[list[Cluster]](t, s, "/api/v1/clusters?limit=1"); len(some.Items) != 1 || some.Items[0].ID != "K2" {
 		t.Errorf("%+v", some)
 	}
+	if next := read[list[Cluster]](t, s, "/api/v1/clusters?limit=1"); next.Next == "" {
+		t.Error("no way to the second page")
+	} else if rest := read[list[Cluster]](t, s, "/api/v1/clusters?limit=1&cursor="+url.QueryEscape(next.Next)); len(rest.Items) != 1 || rest.Items[0].ID != "K1" || rest.Next != "" {
+		t.Errorf("%+v", rest)
+	}
 	if none := read[map[string]any](t, startServer(t, Options{Source: quietBox()}), "/api/v1/clusters"); none["items"] == nil {
 		t.Error("an empty list is null")
 	}
@@ -39,9 +44,9 @@ func TestDestinationsOverTheAPI(t *testing.T) {
 	t.Parallel()
 	box := busyBox()
 	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
-	for query, want := range map[string]string{"": "1h0m0s 100", "?window=5m": "5m0s 100", "?window=24h&limit=7": "24h0m0s 7"} {
+	for query, want := range map[string]string{"": "1h0m0s 100", "?window=5m": "5m0s 100", "?window=24h&limit=7": "24h0m0s 7", "?limit=3&cursor=9-0-192.0.2.0%2F24": "1h0m0s 39-0-192.0.2.0/24"} {
 		d := read[map[string]any](t, s, "/api/v1/destinations"+query)
-		if d["items"] == nil || d["from"] == nil || d["sessions"] != 7.0 || d["error"] == nil {
+		if d["items"] == nil || d["from"] == nil || d["sessions"] != 7.0 || d["next"] != "9-0-192.0.2.0/24" || d["error"] == nil {
 			t.Errorf("%s: %+v", query, d)
 		}
 		box.mu.Lock()
@@ -50,7 +55,7 @@ func TestDestinationsOverTheAPI(t *testing.T) {
 		}
 		box.mu.Unlock()
 	}
-	for _, bad := range []string{"?window=2h", "?window=60m", "?limit=0"} {
+	for _, bad := range []string{"?window=2h", "?window=60m", "?limit=0", "?cursor=" + strings.Repeat("x", 2000)} {
 		if a := get(t, s, "/api/v1/destinations"+bad, "Authorization", "Bearer "+tokenOf(t, s)); a.StatusCode != 400 {
 			t.Errorf("%s: %s", bad, a.Status)
 		}

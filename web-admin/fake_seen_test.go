@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-func (f *fakeBox) Clusters() []Cluster {
+func (f *fakeBox) Clusters(p Page) ([]Cluster, string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.cluster)
+	return pageOf(slices.Clone(f.cluster), p.Cursor, p.Limit)
 }
 
-func (f *fakeBox) Destinations(window time.Duration, limit int) Destinations {
+func (f *fakeBox) Destinations(window time.Duration, p Page) Destinations {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked = append(f.asked, fmt.Sprint("destinations ", window, " ", limit))
-	return Destinations{Window: Seconds(window), From: At(noon.Add(-window)), To: At(noon), Sessions: 7}
+	f.asked = append(f.asked, fmt.Sprint("destinations ", window, " ", p.Limit, p.Cursor))
+	return Destinations{Next: "9-0-192.0.2.0/24", Window: Seconds(window), From: At(noon.Add(-window)), To: At(noon), Sessions: 7}
 }
 
 // Share has a point for each step, of which every third has no session.

@@ -46,10 +46,11 @@ type Addresses interface {
 
 // Observer tells what the box has learnt from all sessions together. Share may read a file, at most a few hundred kilobytes.
 type Observer interface {
-	// Clusters are those that go on, the largest first, and then those that ended, the last one first.
-	Clusters() []Cluster
-	// Destinations are the most contacted networks of the last 5 minutes, hour or day, at most so many.
-	Destinations(window time.Duration, limit int) Destinations
+	// Clusters are those that go on, the largest first, and then those that ended, the last one first. As with
+	// [Source.Subscribers], the cursor names a place in that order.
+	Clusters(p Page) (items []Cluster, next string)
+	// Destinations are the most contacted networks of the last 5 minutes, hour or day, a page of them.
+	Destinations(window time.Duration, p Page) Destinations
 	// Share lists the points of a query, oldest first; next is where the following page begins, zero on the last one.
 	Share(q ShareQuery) (points []SharePoint, next time.Time, err error)
 }

@@ -72,7 +72,7 @@ type Destinations struct {
 	Sessions uint64        `json:"sessions"` // to all networks, exactly
 	Error    uint64        `json:"error"`    // a network that is not listed had at most so many
 	Items    []Destination `json:"items"`    // most contacted first
-	Next     string        `json:"next"`     // always empty: limit says how many there are
+	Next     string        `json:"next"`     // the cursor of the following page; the window goes on, so who moves may come twice or not at all
 }
 
 // SharePoint is a minute, an hour or a day of UTC: GET /api/v1/share. Those without a session are left out.

@@ -198,16 +198,19 @@ func (c *Clusters) Cards() []Card {
 	for _, k := range c.cards {
 		all = append(all, c.view(k))
 	}
-	slices.SortStableFunc(all, func(a, b Card) int {
-		if a.Ended.IsZero() != b.Ended.IsZero() {
-			if a.Ended.IsZero() {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(b.Subscribers, a.Subscribers), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(all, Card.Compare)
 	return all
+}
+
+// Compare is the order of Cards. It looks at Ended, Subscribers and ID alone.
+func (c Card) Compare(d Card) int {
+	if c.Ended.IsZero() != d.Ended.IsZero() {
+		if c.Ended.IsZero() {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(d.Ended.Compare(c.Ended), cmp.Compare(d.Subscribers, c.Subscribers), cmp.Compare(c.ID, d.ID))
 }
 
 func abs(n int) int { return max(n, -n) }

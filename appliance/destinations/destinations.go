@@ -130,8 +130,8 @@ func (r *row) next(began time.Time) {
 	r.began[r.at] = began
 }
 
-// Top is the window's networks, the most contacted first: at most so many.
-func (b *Book) Top(w Window, most int, now time.Time) View {
+// Top is the window's networks, the most contacted first.
+func (b *Book) Top(w Window, now time.Time) View {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.turn(now)
@@ -166,9 +166,11 @@ func (b *Book) Top(w Window, most int, now time.Time) View {
 		n.Error += unseen
 		v.Networks = append(v.Networks, *n)
 	}
-	slices.SortFunc(v.Networks, func(x, y Network) int {
-		return cmp.Or(cmp.Compare(y.Sessions-y.Error, x.Sessions-x.Error), cmp.Compare(y.Sessions, x.Sessions), x.Prefix.Compare(y.Prefix))
-	})
-	v.Networks = slices.Clip(v.Networks[:min(most, len(v.Networks))])
+	slices.SortFunc(v.Networks, Network.Compare)
 	return v
+}
+
+// Compare is the order of a view's networks: by what is certain of Sessions, then by Sessions, then by Prefix.
+func (n Network) Compare(m Network) int {
+	return cmp.Or(cmp.Compare(m.Sessions-m.Error, n.Sessions-n.Error), cmp.Compare(m.Sessions, n.Sessions), n.Prefix.Compare(m.Prefix))
 }

@@ -47,7 +47,7 @@ func TestTheBoundHoldsAgainstExactCounts(t *testing.T) {
 				all = append(all, sent{now, to})
 				if step%15_000 == 14_999 {
 					for w := range windows {
-						worst = max(worst, holds(t, b.Top(w, math.MaxInt, now), all))
+						worst = max(worst, holds(t, b.Top(w, now), all))
 					}
 				}
 			}
@@ -110,7 +110,7 @@ func TestWindowsEnd(t *testing.T) {
 	} {
 		now := start.Add(row.after)
 		for w, want := range []uint64{row.five, row.hour, row.in} {
-			if v := b.Top(Window(w), 9, now); v.Sessions != want || uint64(len(v.Networks)) != want {
+			if v := b.Top(Window(w), now); v.Sessions != want || uint64(len(v.Networks)) != want {
 				t.Errorf("%s: window %d has %d sessions", row.why, w, v.Sessions)
 			}
 		}
@@ -123,14 +123,14 @@ func TestAClockThatIsSet(t *testing.T) {
 	b.Add(network(1), 10, start)
 	b.Add(network(1), 10, start.Add(-50*365*24*time.Hour)) // 1976
 	b.Add(network(1), 10, start.Add(-50*365*24*time.Hour+time.Minute))
-	if v := b.Top(FiveMinutes, 9, start.Add(-50*365*24*time.Hour+2*time.Minute)); v.Sessions != 3 {
+	if v := b.Top(FiveMinutes, start.Add(-50*365*24*time.Hour+2*time.Minute)); v.Sessions != 3 {
 		t.Errorf("a clock set back: %+v", v)
 	}
-	if v := b.Top(Day, 9, start.Add(100*365*24*time.Hour)); v.Sessions != 0 || len(v.Networks) != 0 {
+	if v := b.Top(Day, start.Add(100*365*24*time.Hour)); v.Sessions != 0 || len(v.Networks) != 0 {
 		t.Errorf("a clock set ahead: %+v", v)
 	}
 	b.Add(network(2), 10, start.Add(100*365*24*time.Hour))
-	if v := b.Top(Hour, 9, start); v.Sessions != 1 {
+	if v := b.Top(Hour, start); v.Sessions != 1 {
 		t.Errorf("and back: %+v", v)
 	}
 }
@@ -139,7 +139,7 @@ func TestEmpty(t *testing.T) {
 	t.Parallel()
 	b := New()
 	b.Add(netip.Prefix{}, 1, start)
-	if v := b.Top(Hour, 9, start); v.Sessions != 0 || v.Networks != nil {
+	if v := b.Top(Hour, start); v.Sessions != 0 || v.Networks != nil {
 		t.Errorf("%+v", v)
 	}
 }

@@ -108,6 +108,9 @@ func differences(r *appliance.ReplayReport) []appliance.ReplayDifference {
 // outcomeLine is what became of a subscriber.
 type outcomeLine struct {
 	Plan      string                    `json:"plan"`
+	Sessions  int                       `json:"sessions"`
+	Lo        int                       `json:"messages_lo"` // inside TLS estimated, as in a session's line
+	Hi        int                       `json:"messages_hi"` // -1: no bound is known
 	Highest   string                    `json:"highest_stage"`
 	Why       string                    `json:"why,omitempty"`
 	Stages    map[string]float64        `json:"stage_seconds"`
@@ -115,7 +118,10 @@ type outcomeLine struct {
 }
 
 func outcome(s *appliance.ReplaySubscriber) outcomeLine {
-	o := outcomeLine{Plan: s.Plan, Highest: s.Highest.String(), Why: s.Why, Stages: map[string]float64{}, Decisions: s.Decisions}
+	o := outcomeLine{Plan: s.Plan, Sessions: s.Sessions, Lo: s.MessagesLo, Hi: s.MessagesHi, Highest: s.Highest.String(), Why: s.Why, Stages: map[string]float64{}, Decisions: s.Decisions}
+	if s.Unbounded {
+		o.Hi = -1
+	}
 	for stage, d := range s.In {
 		o.Stages[stage.String()] = d.Seconds()
 	}

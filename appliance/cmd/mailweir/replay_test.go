@@ -203,7 +203,7 @@ func TestReplayOfABot(t *testing.T) {
 	if exit, stdout, _ = mailweir(t, "replay", "--config", strict, "--pcap", pcap, "--against", strict); exit != 0 || !strings.Contains(stdout, "difference   none") {
 		t.Errorf("exit %d:\n%s", exit, stdout)
 	}
-	if exit, stdout, _ = mailweir(t, "replay", "--config", strict, "--pcap", pcap); exit != 0 || !strings.Contains(stdout, "63: 63 in clear") || !strings.Contains(stdout, "61 accepted for certain") || !strings.Contains(stdout, "122 recipients") {
+	if exit, stdout, _ = mailweir(t, "replay", "--config", strict, "--pcap", pcap); exit != 0 || !strings.Contains(stdout, "63: 63 in clear") || !strings.Contains(stdout, "61 accepted") || !strings.Contains(stdout, "122 recipients") {
 		t.Errorf("exit %d:\n%s", exit, stdout)
 	}
 	t.Logf("\n%s", stdout)
@@ -359,8 +359,8 @@ func TestReplaySaysWhatIsWrong(t *testing.T) {
 		{"no file", []string{"--config", config, "--pcap", "none.pcap"}, 1, "", "none.pcap: no such file"},
 		{"no capture file", []string{"--config", config, "--pcap", good, text}, 1, "", "neither a pcap nor a pcapng file"},
 		{"a damaged one: what came before is told", []string{"--config", config, "--pcap", cut, "--json"}, 1, `"messages":1,`, "cut.pcap: damaged behind packet 17, at byte "},
-		{"a damaged one, for people", []string{"--config", config, "--pcap", cut}, 1, "1 accepted for certain", "cut.pcap: damaged behind packet"},
-		{"a good one, twice", []string{"--config", config, "--pcap", good, good}, 0, "1 accepted for certain", ""},
+		{"a damaged one, for people", []string{"--config", config, "--pcap", cut}, 1, "1 accepted", "cut.pcap: damaged behind packet"},
+		{"a good one, twice", []string{"--config", config, "--pcap", good, good}, 0, "1 accepted", ""},
 	} {
 		exit, stdout, stderr := mailweir(t, append([]string{"replay"}, row.argv...)...)
 		if exit != row.exit || !strings.Contains(stdout, row.stdout) || !strings.Contains(stderr, row.stderr) || row.stdout == "" && stdout != "" || row.stderr == "" && stderr != "" {

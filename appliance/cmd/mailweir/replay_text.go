@@ -63,16 +63,32 @@ func sessionLines(w io.Writer, s *appliance.ReplaySessions) {
 	}
 }
 
-// messages says how many there were, as far as it is known.
+// messages says how many there were, as far as it is known: those read in clear and those estimated inside TLS.
 func messages(s *appliance.ReplaySessions) string {
-	text := fmt.Sprintf("%d accepted for certain", s.Messages)
-	if s.MessagesHi > s.Messages {
-		text += fmt.Sprintf(", at most %d", s.MessagesHi)
+	text := fmt.Sprintf("%s accepted", span(s.MessagesLo, s.MessagesHi))
+	if n := s.MessagesLo - s.Messages; n > 0 {
+		text += fmt.Sprintf(" (%d read in clear, at least %d estimated inside TLS)", s.Messages, n)
 	}
 	if s.Unbounded > 0 {
 		text += fmt.Sprintf(", beside those of %d sessions that cannot be told", s.Unbounded)
 	}
 	return text
+}
+
+// span is a range of numbers: "3", or "3 to 5".
+func span(lo, hi int) string {
+	if hi > lo {
+		return fmt.Sprintf("%d to %d", lo, hi)
+	}
+	return fmt.Sprint(lo)
+}
+
+// spanOf is that of a subscriber's messages: "3", "3 to 5", or "3+" where no bound is known.
+func spanOf(s *appliance.ReplaySubscriber) string {
+	if s.Unbounded {
+		return fmt.Sprintf("%d+", s.MessagesLo)
+	}
+	return span(s.MessagesLo, s.MessagesHi)
 }
 
 func runLines(w io.Writer, r *appliance.ReplayRun) {
@@ -97,7 +113,7 @@ func subscriberTable(w io.Writer, all []appliance.ReplaySubscriber) {
 	})
 	fmt.Fprintf(w, "\nsubscriber\tplan\tsessions\tTLS\tmessages\tpaced\tdeferred\tcut\tstages\twhy\n")
 	for _, s := range all[:min(len(all), shownSubscribers)] {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", plain(s.ID), plain(s.Plan), s.Sessions, s.Encrypted, s.Messages,
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%s\n", plain(s.ID), plain(s.Plan), s.Sessions, s.Encrypted, spanOf(&s),
 			s.Decisions.Paced, s.Decisions.Deferred, s.Decisions.Cut, stages(&s), s.Why)
 	}
 	more(w, len(all))
