@@ -1,0 +1,427 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+const (
+	flushEvery = 250 * time.Millisecond // what a crash may cost
+	syncEvery  = 10 * time.Second       // what a power cut may cost
+	maxWaiting = 8192                   // records that wait to be written; over it the newest are lost, and counted
+
+	spans      = 64 // files in the shortest retention
+	minSpan    = 10 * time.Second
+	maxSpan    = 6 * time.Hour
+	maxSegment = 8 << 20
+	minSegment = 64 << 10
+)
+
+// Bounds are how long and how much is kept.
+type Bounds struct {
+	Sessions time.Duration // SESSION records, and inputs of the governor
+	Records  time.Duration // all other records
+	Bytes    int64         // of all files together
+}
+
+// span is how much time a file covers.
+func (b Bounds) span() time.Duration {
+	return max(minSpan, min(maxSpan, min(b.Sessions, b.Records)/spans))
+}
+
+// segment is how large a file becomes.
+func (b Bounds) segment() int64 { return max(minSegment, min(maxSegment, b.Bytes/32)) }
+
+// Options say where a journal is and how it is kept.
+type Options struct {
+	Dir    string
+	Bounds Bounds
+}
+
+// Journal writes. Add never waits for the disk; whoever calls Run writes, and has to call Close when it has returned.
+type Journal struct {
+	opt  Options
+	held atomic.Pointer[[]Hold]
+
+	mu       sync.Mutex // never held over the disk; guards all down to the next mutex
+	waiting  []item
+	gap      *Stub // records lost since the last one in waiting
+	lost     uint64
+	trouble  error
+	began    time.Time // when what is written now was begun; zero: nothing is
+	bytes    int64     // of all files
+	written  int64     // since Open
+	since    int64     // the oldest thing there is, Unix milliseconds; 0: nothing
+	bounds   Bounds
+	heldRows int
+
+	disk    sync.Mutex // one writer at a time; guards all below
+	records []*segment // in order; only the last may be open
+	again   bool       // holds changed: files that hold something beyond its time are looked at again
+	batch   []item
+	buf     []byte
+	synced  time.Time
+
+	sweep chan time.Time // holds one
+	wake  chan struct{}  // holds one
+}
+
+// item is a record to be written, or what is left of some.
+type item struct {
+	record records.Record
+	stub   *Stub
+}
+
+// Open opens the journal of a directory, or makes it. Of what a power cut left half written it says how many bytes were cut off.
+func Open(opt Options) (j *Journal, cut int64, err error) {
+	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+		return nil, 0, fmt.Errorf("journal: %w", err)
+	}
+	j = &Journal{opt: opt, bounds: opt.Bounds, sweep: make(chan time.Time, 1), wake: make(chan struct{}, 1), again: true}
+	holds, err := readHolds(opt.Dir)
+	if err != nil {
+		return nil, 0, fmt.Errorf("journal: %w", err)
+	}
+	j.held.Store(&holds)
+	left, err := filepath.Glob(filepath.Join(opt.Dir, "*.new"))
+	if err != nil {
+		return nil, 0, fmt.Errorf("journal: %w", err)
+	}
+	for _, path := range left { // of a replacement that was not finished
+		if err := os.Remove(path); err != nil {
+			return nil, 0, fmt.Errorf("journal: %w", err)
+		}
+	}
+	if j.records, err = segmentsIn(opt.Dir, recordsFamily); err != nil {
+		return nil, 0, fmt.Errorf("journal: %w", err)
+	}
+	for _, s := range j.records {
+		n, err := s.recover()
+		if err != nil {
+			return nil, cut, fmt.Errorf("journal: %s: %w", s.path, err)
+		}
+		cut += n
+	}
+	j.note()
+	return j, cut, nil
+}
+
+// recover completes a file that is not complete. It gives how many bytes were cut off.
+func (s *segment) recover() (cut int64, err error) {
+	complete, err := s.peek()
+	if complete || err != nil {
+		return 0, err
+	}
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return 0, err
+	}
+	s.sum = summary{}
+	whole, end, err := frames(data, func(_ int, payload []byte, bad string) error {
+		if bad == "" {
+			s.take(payload)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	if end > 0 { // the trailer is half written
+		whole = end
+	}
+	if s.f, err = os.OpenFile(s.path, os.O_RDWR, 0o600); err != nil {
+		return 0, err
+	}
+	s.size, s.dirty = int64(whole), true
+	if whole == 0 { // not even the first frame
+		err = s.write(appendFrame(nil, []byte(magic+s.family+"\n")))
+	}
+	return int64(len(data) - whole), errors.Join(err, s.seal())
+}
+
+// take adds a payload to the file's summary. One that cannot be read is nothing.
+func (s *segment) take(payload []byte) {
+	if r, stub, err := decodeRow(payload); err == nil {
+		s.sum.counted(&r, stub, false)
+	}
+}
+
+// Add takes a record. It never blocks and is called in the order of seq.
+func (j *Journal) Add(r records.Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.waiting) >= maxWaiting {
+		s := stubOf(&r, Lost)
+		if j.gap == nil {
+			j.gap = &s
+		} else if j.gap.joins(&s) {
+			j.gap.join(&s)
+		} else { // numbers began anew meanwhile
+			j.waiting, j.gap = append(j.waiting, item{stub: j.gap}), &s
+		}
+		j.lost++
+		return
+	}
+	if j.gap != nil {
+		j.waiting, j.gap = append(j.waiting, item{stub: j.gap}), nil
+	}
+	if j.waiting = append(j.waiting, item{record: r}); len(j.waiting) == maxWaiting/8 {
+		select {
+		case j.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Use changes the bounds; what is beyond them goes with the next Sweep.
+func (j *Journal) Use(b Bounds) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.bounds = b
+}
+
+// Sweep has Run delete what is beyond its time at now. It does not wait for that.
+func (j *Journal) Sweep(now time.Time) {
+	select {
+	case j.sweep <- now:
+	default: // the last one is not done yet
+	}
+}
+
+// Run writes until ctx ends, then what still waits, and returns nil: Status tells of trouble.
+func (j *Journal) Run(ctx context.Context) error {
+	t := time.NewTicker(flushEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			j.flush()
+			return nil
+		case now := <-j.sweep:
+			j.tidy(now)
+			continue
+		case <-j.wake:
+		case <-t.C:
+		}
+		j.flush()
+	}
+}
+
+// flush writes what waits. What cannot be written waits on.
+func (j *Journal) flush() {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	j.mu.Lock()
+	fresh := j.waiting
+	if j.gap != nil {
+		fresh = append(fresh, item{stub: j.gap})
+	}
+	j.waiting, j.gap = nil, nil
+	if len(fresh) > 0 {
+		j.began = time.Now()
+	}
+	b := j.bounds
+	j.mu.Unlock()
+	j.batch = append(j.batch, fresh...)
+	n, err := j.writeAll(b)
+	j.batch = append(j.batch[:0], j.batch[n:]...)
+	if err == nil && time.Since(j.synced) >= syncEvery {
+		err = j.syncAll()
+	}
+	j.ended(err)
+}
+
+// ended notes how writing went. What is still to be written waits again, before what came meanwhile.
+func (j *Journal) ended(err error) {
+	j.note()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.began, j.trouble = time.Time{}, err
+	if len(j.batch) > 0 {
+		j.waiting = append(append([]item(nil), j.batch...), j.waiting...)
+		j.batch = j.batch[:0]
+	}
+}
+
+// note brings what Status says up to date. The caller holds j.disk.
+func (j *Journal) note() {
+	var bytes, since int64
+	held := 0
+	for _, s := range j.records {
+		bytes += s.size
+		held += s.sum.Held
+		if oldest := s.sum.oldestRow(); oldest > 0 && (since == 0 || oldest < since) {
+			since = oldest
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.bytes, j.since, j.heldRows = bytes, since, held
+}
+
+// writeAll writes the batch, and gives how many of it.
+func (j *Journal) writeAll(b Bounds) (done int, err error) {
+	for done < len(j.batch) {
+		s, err := j.current(&j.batch[done], b)
+		if err != nil {
+			return done, err
+		}
+		j.buf = j.buf[:0]
+		sum, n := s.sum, 0
+		for _, it := range j.batch[done:] {
+			if n > 0 && sum.full(s.size+int64(len(j.buf)), &it, b) {
+				break
+			}
+			j.buf = it.append(j.buf, &sum)
+			n++
+		}
+		if err := s.write(j.buf); err != nil {
+			return done, fmt.Errorf("write %s: %w", s.path, err)
+		}
+		s.sum = sum
+		j.wrote(len(j.buf))
+		done += n
+	}
+	return done, nil
+}
+
+func (j *Journal) wrote(n int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.written += int64(n)
+}
+
+// append writes the item as a frame and counts it.
+func (it *item) append(b []byte, sum *summary) []byte {
+	var payload []byte
+	var r row
+	if it.stub != nil {
+		payload = appendStub(nil, it.stub)
+	} else {
+		payload = appendRecord(make([]byte, 0, len(it.record.Canonical())+len(it.record.Text)+32), &it.record)
+		r = row{seq: it.record.Seq, ms: it.record.Time.UnixMilli(), session: it.record.Kind == records.KindSession}
+	}
+	sum.counted(&r, it.stub, false)
+	return appendFrame(b, payload)
+}
+
+func (it *item) ms() int64 {
+	if it.stub != nil {
+		return it.stub.Oldest
+	}
+	return it.record.Time.UnixMilli()
+}
+
+// full tells whether a file of that size is not to take it: it would become too large, or span too much time.
+func (s *summary) full(size int64, it *item, b Bounds) bool {
+	if size >= b.segment() {
+		return true
+	}
+	away := it.ms() - s.Oldest
+	return s.Oldest > 0 && max(away, -away) >= b.span().Milliseconds()
+}
+
+// current is the file that it is to be written to.
+func (j *Journal) current(it *item, b Bounds) (*segment, error) {
+	n := len(j.records)
+	if n > 0 && j.records[n-1].f != nil {
+		if s := j.records[n-1]; !s.sum.full(s.size, it, b) {
+			return s, nil
+		} else if err := s.seal(); err != nil {
+			return nil, fmt.Errorf("complete %s: %w", s.path, err)
+		}
+	}
+	if err := j.bound(b); err != nil {
+		return nil, err
+	}
+	number := 1
+	if n = len(j.records); n > 0 {
+		number = j.records[n-1].number + 1
+	}
+	s, err := begin(j.opt.Dir, recordsFamily, number)
+	if err != nil {
+		return nil, err
+	}
+	j.records = append(j.records, s)
+	return s, nil
+}
+
+func (j *Journal) syncAll() error {
+	for _, s := range j.records {
+		if err := s.sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", s.path, err)
+		}
+	}
+	j.synced = time.Now()
+	return nil
+}
+
+// Close completes the files and waits for the disk.
+func (j *Journal) Close() error {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	var err error
+	for _, s := range j.records {
+		if s.f != nil {
+			err = errors.Join(err, s.seal())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("close the journal: %w", err)
+	}
+	return nil
+}
+
+// Abandon closes the files as a crash does.
+func (j *Journal) Abandon() error {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	var err error
+	for _, s := range j.records {
+		if s.f != nil {
+			err = errors.Join(err, s.f.Close())
+			s.f = nil
+		}
+	}
+	return err
+}
+
+// Status is how a journal stands.
+type Status struct {
+	Bytes   int64     // of all files
+	Written int64     // since it was opened
+	Since   time.Time // the oldest record; zero: there is none
+	Waiting int
+	Lost    uint64 // records that were not written, since it was opened
+	Held    int    // records beyond their time
+	Err     error  // why nothing can be written at present
+}
+
+// hangs is how long the disk may take before it is said to hang.
+const hangs = 10 * time.Second
+
+// Status never waits for the disk.
+func (j *Journal) Status() Status {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Held: j.heldRows, Err: j.trouble}
+	if j.since > 0 {
+		s.Since = time.UnixMilli(j.since).UTC()
+	}
+	if took := time.Since(j.began); !j.began.IsZero() && took > hangs {
+		s.Err = fmt.Errorf("the disk has not answered for %v", took.Round(time.Second))
+	}
+	if s.Err != nil {
+		s.Err = errors.New(strings.ReplaceAll(s.Err.Error(), "\n", "; "))
+	}
+	return s
+}

@@ -1,0 +1,195 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+// Reader reads a journal's directory, also while somebody writes it, and changes nothing.
+type Reader struct {
+	dir   string
+	holds []Hold
+}
+
+// Read makes a reader of a journal's directory.
+func Read(dir string) (*Reader, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("journal: %w", err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("journal: %s is no directory", dir)
+	}
+	holds, err := readHolds(dir)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	return &Reader{dir: dir, holds: holds}, nil
+}
+
+// Item is a place in the chain: a record, or the stub of some, or damage.
+type Item struct {
+	Record records.Record // Seq 0: none
+	Stub   *Stub          // nil: none
+	Damage string         // what cannot be read here; "": nothing
+	Held   []string       // the cases that hold the record
+	File   string
+	Offset int64 // in the file, of the frame
+}
+
+// Query says which records are wanted. The zero value wants all.
+type Query struct {
+	Kinds      []records.Kind
+	Subscriber string
+	Case       string    // the case that a record names, or that holds it
+	From, To   time.Time // To is not included
+	Above      uint64    // numbers above it
+	Below      uint64    // numbers below it; 0: all
+}
+
+// may tells whether a row may be wanted, by what is in front of it.
+func (q *Query) may(r *row) bool {
+	switch {
+	case q.Below > 0 && r.seq >= q.Below, r.seq <= q.Above,
+		!q.From.IsZero() && r.ms < q.From.UnixMilli(), !q.To.IsZero() && r.ms >= ceilMilli(q.To):
+		return false
+	case len(q.Kinds) > 0 && !slices.ContainsFunc(q.Kinds, func(k records.Kind) bool {
+		return bytes.HasPrefix(r.canonical, append([]byte(k), ' '))
+	}):
+		return false
+	}
+	return q.Subscriber == "" || bytes.Contains(r.canonical, []byte(` subscriber="`))
+}
+
+// ceilMilli is t in Unix milliseconds, rounded up: records have whole ones.
+func ceilMilli(t time.Time) int64 {
+	return t.Add(time.Millisecond - 1).UnixMilli()
+}
+
+func (q *Query) wants(r *records.Record, held []string) bool {
+	if q.Subscriber != "" && r.Value("subscriber") != q.Subscriber {
+		return false
+	}
+	return q.Case == "" || r.Value("case") == q.Case || slices.Contains(held, q.Case)
+}
+
+// bare tells whether stubs and damage are wanted, too.
+func (q *Query) bare() bool {
+	return len(q.Kinds) == 0 && q.Subscriber == "" && q.Case == "" && q.From.IsZero() && q.To.IsZero() && q.Above == 0 && q.Below == 0
+}
+
+// Each gives what q wants, the oldest first; with the zero Query also stubs and damage, so that it is the whole chain. It
+// ends with the first error of give, or of reading.
+func (r *Reader) Each(q Query, give func(*Item) error) error {
+	return r.files(recordsFamily, func(s *segment, last bool) error {
+		if s.sum.LastSeq > 0 && (s.sum.LastSeq <= q.Above && s.sum.FirstSeq <= q.Above || !q.From.IsZero() && s.sum.Newest < q.From.UnixMilli() || !q.To.IsZero() && s.sum.Oldest >= ceilMilli(q.To)) {
+			return nil
+		}
+		return r.file(s, last, &q, give)
+	})
+}
+
+// files gives the files of a family in their order. Their sums are there where they are complete.
+func (r *Reader) files(family string, give func(s *segment, last bool) error) error {
+	all, err := segmentsIn(r.dir, family)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	for i, s := range all {
+		if _, err := s.peek(); errors.Is(err, fs.ErrNotExist) {
+			continue // its time has come meanwhile
+		} else if err != nil {
+			return fmt.Errorf("journal: %s: %w", s.path, err)
+		}
+		if err := give(s, i == len(all)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reader) file(s *segment, last bool, q *Query, give func(*Item) error) error {
+	data, err := os.ReadFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	_, _, err = frames(data, func(at int, payload []byte, bad string) error {
+		it := Item{File: s.path, Offset: int64(at), Damage: bad}
+		if bad == torn && last {
+			return nil // it is being written
+		}
+		var wanted bool
+		if bad == "" {
+			wanted = r.item(&it, payload, q)
+		} else {
+			wanted = q.bare()
+		}
+		if !wanted {
+			return nil
+		}
+		return give(&it)
+	})
+	return err
+}
+
+// item fills in what a payload holds; false: q does not want it.
+func (r *Reader) item(it *Item, payload []byte, q *Query) bool {
+	line, stub, err := decodeRow(payload)
+	switch {
+	case err != nil:
+		it.Damage = err.Error()
+		return q.bare()
+	case stub != nil:
+		it.Stub = stub
+		return q.bare()
+	case !q.may(&line):
+		return false
+	}
+	if it.Record, err = line.record(); err != nil {
+		it.Damage = err.Error()
+		return q.bare()
+	}
+	it.Held = holders(r.holds, &it.Record)
+	return q.wants(&it.Record, it.Held)
+}
+
+// Newest gives at most limit of what q wants, the newest first.
+func (r *Reader) Newest(q Query, limit int) ([]Item, error) {
+	var all []*segment
+	if err := r.files(recordsFamily, func(s *segment, last bool) error {
+		all = append(all, s)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var found []Item
+	for i := len(all) - 1; i >= 0 && len(found) < limit; i-- {
+		s := all[i]
+		if q.Below > 0 && s.sum.FirstSeq >= q.Below {
+			continue
+		}
+		var here []Item
+		if err := r.file(s, i == len(all)-1, &q, func(it *Item) error {
+			here = append(here, *it)
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		slices.Reverse(here)
+		found = append(found, here[:min(len(here), limit-len(found))]...)
+	}
+	return found, nil
+}
+
+// Dir is where the journal of a data directory is.
+func Dir(data string) string { return filepath.Join(data, "journal") }

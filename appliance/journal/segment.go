@@ -1,0 +1,287 @@
+package journal
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The two families of files.
+const (
+	recordsFamily = "records"
+	inputsFamily  = "inputs"
+)
+
+const (
+	magic     = "mailweir journal 1 "
+	frameHead = 8
+	maxFrame  = 4 << 20
+	trailer   = "mwj-end\n" // the end of a file that is complete, behind the length of its last frame
+)
+
+// The first byte of a payload says what it is.
+const (
+	rowRecord  = 'R'
+	rowStub    = 'S'
+	rowSummary = 'F'
+	rowInputs  = 'I'
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func appendFrame(b, payload []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
+	return append(b, payload...)
+}
+
+// summary is what a file holds, without its rows. Times are Unix milliseconds; rows that are held beyond their time count
+// only in Held.
+type summary struct {
+	Sessions      int    `json:"sessions,omitempty"` // SESSION records; in a file of inputs: frames
+	OldestSession int64  `json:"oldest_session,omitempty"`
+	Others        int    `json:"others,omitempty"` // records of all other kinds
+	OldestOther   int64  `json:"oldest_other,omitempty"`
+	Held          int    `json:"held,omitempty"`
+	Stubs         int    `json:"stubs,omitempty"`
+	Oldest        int64  `json:"oldest,omitempty"` // of anything, stubs too
+	Newest        int64  `json:"newest,omitempty"`
+	FirstSeq      uint64 `json:"first_seq,omitempty"`
+	LastSeq       uint64 `json:"last_seq,omitempty"`
+}
+
+func (s *summary) rows() int { return s.Sessions + s.Others + s.Held }
+
+// oldestRow is the time of the oldest row that is not held beyond its time; 0: there is none.
+func (s *summary) oldestRow() int64 {
+	if s.Sessions > 0 && (s.Others == 0 || s.OldestSession < s.OldestOther) {
+		return s.OldestSession
+	}
+	return s.OldestOther
+}
+
+// at notes a time that something in the file is of.
+func (s *summary) at(ms int64) {
+	if s.Oldest == 0 || ms < s.Oldest {
+		s.Oldest = ms
+	}
+	s.Newest = max(s.Newest, ms)
+}
+
+func (s *summary) numbers(first, last uint64) {
+	if s.FirstSeq == 0 {
+		s.FirstSeq = first
+	}
+	s.LastSeq = last
+}
+
+// segment is a file of the journal.
+type segment struct {
+	family string
+	number int
+	path   string
+	sum    summary
+	size   int64
+	f      *os.File // nil: complete
+	dirty  bool     // written to since it was last synced
+}
+
+func segmentPath(dir, family string, number int) string {
+	return filepath.Join(dir, fmt.Sprintf("%s-%08d.seg", family, number))
+}
+
+// segmentsIn lists the files of a family, in their order.
+func segmentsIn(dir, family string) ([]*segment, error) {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []*segment
+	for _, e := range names {
+		rest, ok := strings.CutPrefix(e.Name(), family+"-")
+		digits, seg := strings.CutSuffix(rest, ".seg")
+		n, err := strconv.Atoi(digits)
+		if ok && seg && err == nil {
+			all = append(all, &segment{family: family, number: n, path: filepath.Join(dir, e.Name())})
+		}
+	}
+	slices.SortFunc(all, func(a, b *segment) int { return a.number - b.number })
+	return all, nil
+}
+
+// begin makes a new file.
+func begin(dir, family string, number int) (*segment, error) {
+	s := &segment{family: family, number: number, path: segmentPath(dir, family, number)}
+	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s.f = f
+	if err := s.write(appendFrame(nil, []byte(magic+family+"\n"))); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(s.path))
+	}
+	return s, nil
+}
+
+// write appends frames. What an error left half written is written over by the next.
+func (s *segment) write(frames []byte) error {
+	n, err := s.f.WriteAt(frames, s.size)
+	s.dirty = true
+	if err != nil {
+		return err
+	}
+	s.size += int64(n)
+	return nil
+}
+
+func (s *segment) sync() error {
+	if s.f == nil || !s.dirty {
+		return nil
+	}
+	if err := s.f.Sync(); err != nil {
+		return err
+	}
+	s.dirty = false
+	return nil
+}
+
+// seal completes the file.
+func (s *segment) seal() error {
+	end, err := ending(&s.sum)
+	if err == nil {
+		err = s.write(end)
+	}
+	if err == nil {
+		err = s.f.Truncate(s.size) // what a write that failed left behind
+	}
+	if err == nil {
+		err = s.sync()
+	}
+	if err != nil {
+		return err
+	}
+	err = s.f.Close()
+	s.f = nil
+	return err
+}
+
+// ending is what stands at the end of a complete file.
+func ending(sum *summary) ([]byte, error) {
+	b, err := json.Marshal(sum)
+	if err != nil {
+		return nil, err
+	}
+	frame := appendFrame(nil, append([]byte{rowSummary}, b...))
+	return append(binary.LittleEndian.AppendUint32(frame, uint32(len(frame))), trailer...), nil
+}
+
+// peek reads the summary of a complete file; false: it is not complete.
+func (s *segment) peek() (complete bool, err error) {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	s.size = info.Size()
+	end := make([]byte, 4+len(trailer))
+	if _, err := f.ReadAt(end, s.size-int64(len(end))); err != nil || string(end[4:]) != trailer {
+		return false, ignoreEOF(err, s.size < int64(len(end)))
+	}
+	n := int64(binary.LittleEndian.Uint32(end))
+	at := s.size - int64(len(end)) - n
+	if n < frameHead || n > maxFrame || at < 0 {
+		return false, nil
+	}
+	frame := make([]byte, n)
+	if _, err := f.ReadAt(frame, at); err != nil {
+		return false, err
+	}
+	payload, bad := frameAt(frame, 0)
+	if bad != "" || len(payload) == 0 || payload[0] != rowSummary || json.Unmarshal(payload[1:], &s.sum) != nil {
+		return false, nil
+	}
+	return true, nil
+}
+
+func ignoreEOF(err error, short bool) error {
+	if short || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// frameAt is the payload of the frame at an offset; bad says what is wrong with it. "torn": the file ends in it.
+func frameAt(data []byte, at int) (payload []byte, bad string) {
+	if len(data)-at < frameHead {
+		return nil, torn
+	}
+	n := int(binary.LittleEndian.Uint32(data[at:]))
+	switch {
+	case n > maxFrame:
+		return nil, "a frame's length is not possible"
+	case len(data)-at-frameHead < n:
+		return nil, torn
+	}
+	payload = data[at+frameHead : at+frameHead+n]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(data[at+4:]) {
+		return payload, damaged
+	}
+	return payload, ""
+}
+
+const (
+	torn    = "the file ends within a frame"
+	damaged = "a frame's checksum is wrong"
+)
+
+// frames gives every sound frame of a file's content behind the first, with its offset, and what is wrong with it where it is
+// damaged; it ends where it cannot go on. whole is how much of data is sound up to the first thing that is not; end is the
+// offset of the summary, 0 where there is none.
+func frames(data []byte, give func(at int, payload []byte, bad string) error) (whole, end int, err error) {
+	sound := true
+	for at := 0; at < len(data); {
+		if end > 0 && string(data[min(at+4, len(data)):]) == trailer {
+			return len(data), end, nil
+		}
+		payload, bad := frameAt(data, at)
+		if bad == torn && len(data)-at == 0 {
+			break
+		}
+		next := at + frameHead + len(payload)
+		switch {
+		case bad != "":
+			sound = false
+			if err := give(at, nil, bad); err != nil {
+				return whole, end, err
+			}
+			if bad != damaged { // where the next one begins nobody knows
+				return whole, end, nil
+			}
+		case at == 0 && !strings.HasPrefix(string(payload), magic):
+			return 0, 0, give(0, nil, "no file of a journal of this version")
+		case at == 0:
+		case len(payload) > 0 && payload[0] == rowSummary:
+			end = at
+		default:
+			if err := give(at, payload, ""); err != nil {
+				return whole, end, err
+			}
+		}
+		if at = next; sound {
+			whole = at
+		}
+	}
+	return whole, end, nil
+}

@@ -1,0 +1,233 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+// ahead is how much before its time a row may go at most, beside the span of its file: Sweep comes once a minute.
+const ahead = 90 * time.Second
+
+// due says which rows of a file go: the sessions and the others that are older, Unix milliseconds.
+type due struct {
+	sessions, others int64
+	why              Why
+}
+
+func (d *due) goes(r *row) bool {
+	if r.session {
+		return r.ms < d.sessions
+	}
+	return r.ms < d.others
+}
+
+// everything is due.
+var everything = due{sessions: 1 << 62, others: 1 << 62, why: Bounded}
+
+// tidy deletes what is beyond its time at now, and then what is beyond the bound.
+func (j *Journal) tidy(now time.Time) {
+	j.flush() // what waits is older than now
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	j.mu.Lock()
+	b := j.bounds
+	j.began = time.Now()
+	j.mu.Unlock()
+	err := j.expire(now, b)
+	if err == nil {
+		err = j.bound(b)
+	}
+	j.ended(err)
+}
+
+// expire writes every file anew that has something beyond its time, once for all that it will be of one retention.
+func (j *Journal) expire(now time.Time, b Bounds) error {
+	cut := due{sessions: now.Add(ahead - b.Sessions).UnixMilli(), others: now.Add(ahead - b.Records).UnixMilli(), why: Expired}
+	again, span := j.again, b.span().Milliseconds()
+	for i := 0; i < len(j.records); i++ {
+		s := j.records[i]
+		sessions, others := s.sum.Sessions > 0 && s.sum.OldestSession < cut.sessions, s.sum.Others > 0 && s.sum.OldestOther < cut.others
+		if !sessions && !others && !(again && s.sum.Held > 0) {
+			continue
+		}
+		d := cut
+		if sessions {
+			d.sessions += span
+		}
+		if others {
+			d.others += span
+		}
+		if err := j.shrink(i, d); err != nil {
+			return err
+		}
+	}
+	j.again = false
+	return j.behead(cut.others)
+}
+
+// bound deletes the oldest until all fits into the bound, or into what the disk has left, and what is held is all there is.
+func (j *Journal) bound(b Bounds) error {
+	most, err := j.most(b)
+	if err != nil {
+		return err
+	}
+	all := b.segment() // what the next file will take
+	for _, s := range j.records {
+		all += s.size
+	}
+	if all <= most {
+		return nil
+	}
+	for i := 0; i < len(j.records)-1 && all > most; i++ {
+		s := j.records[i]
+		if s.sum.Sessions+s.sum.Others == 0 {
+			continue
+		}
+		all -= s.size
+		if err := j.shrink(i, everything); err != nil {
+			return err
+		}
+		all += s.size
+	}
+	return j.behead(1 << 62)
+}
+
+// most is how large the journal may be: the bound, or less where it would take the last of the disk, which the budgets need.
+func (j *Journal) most(b Bounds) (int64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(j.opt.Dir, &fs); err != nil {
+		return 0, fmt.Errorf("space left at %s: %w", j.opt.Dir, err)
+	}
+	var all int64
+	for _, s := range j.records {
+		all += s.size
+	}
+	size := int64(fs.Bsize)
+	reserve := min(int64(fs.Blocks)*size/10, 64<<20)
+	return max(2*b.segment(), min(b.Bytes, all+int64(fs.Bavail)*size-reserve)), nil
+}
+
+// behead removes the first files as long as they hold nothing but stubs of what was before a time.
+func (j *Journal) behead(before int64) error {
+	for len(j.records) > 1 || len(j.records) == 1 && j.records[0].f == nil {
+		s := j.records[0]
+		if s.sum.rows() > 0 || s.sum.Newest >= before {
+			return nil
+		}
+		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		j.records = j.records[1:]
+	}
+	return nil
+}
+
+// shrink writes file i anew without what is due and not held. Its rows become stubs, those beside each other one.
+func (j *Journal) shrink(i int, d due) error {
+	s := j.records[i]
+	if s.f != nil {
+		if err := s.seal(); err != nil {
+			return fmt.Errorf("complete %s: %w", s.path, err)
+		}
+	}
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return err
+	}
+	w := shrunk{out: appendFrame(nil, []byte(magic+s.family+"\n")), holds: j.holdsNow(), due: d}
+	if _, _, err := frames(data, func(_ int, payload []byte, bad string) error {
+		if bad == "" {
+			w.take(payload)
+		} // else it cannot be told whether it is due: it goes
+		return nil
+	}); err != nil {
+		return err
+	}
+	w.flush()
+	end, err := ending(&w.sum)
+	if err != nil {
+		return err
+	}
+	w.out = append(w.out, end...)
+	if err := replace(s.path, w.out); err != nil {
+		return fmt.Errorf("write %s anew: %w", s.path, err)
+	}
+	s.sum, s.size = w.sum, int64(len(w.out))
+	j.wrote(len(w.out))
+	return nil
+}
+
+// shrunk is a file that is being written anew.
+type shrunk struct {
+	out   []byte
+	sum   summary
+	stub  *Stub // not written yet: the next may join it
+	holds []Hold
+	due   due
+}
+
+// take takes a payload over, or what is left of it.
+func (w *shrunk) take(payload []byte) {
+	r, stub, err := decodeRow(payload)
+	if err != nil {
+		return
+	}
+	if stub == nil {
+		due := w.due.goes(&r)
+		held := due && w.held(&r)
+		if !due || held {
+			w.flush()
+			w.sum.counted(&r, nil, held)
+			w.out = appendFrame(w.out, payload)
+			return
+		}
+		rec, err := r.record()
+		if err != nil {
+			return
+		}
+		left := stubOf(&rec, w.due.why)
+		stub = &left
+	}
+	if w.stub != nil && w.stub.joins(stub) {
+		w.stub.join(stub)
+		return
+	}
+	w.flush()
+	w.stub = stub
+}
+
+func (w *shrunk) flush() {
+	if w.stub == nil {
+		return
+	}
+	w.sum.counted(nil, w.stub, false)
+	w.out = appendFrame(w.out, appendStub(nil, w.stub))
+	w.stub = nil
+}
+
+// held tells whether somebody holds r.
+func (w *shrunk) held(r *row) bool {
+	var rec *records.Record
+	for i := range w.holds {
+		if !w.holds[i].mayHold(r) {
+			continue
+		}
+		if rec == nil {
+			one, err := r.record()
+			if err != nil {
+				return false
+			}
+			rec = &one
+		}
+		if w.holds[i].holds(rec) {
+			return true
+		}
+	}
+	return false
+}
