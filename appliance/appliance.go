@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
 	"github.com/mailweir/mailweir/appliance/sources"
@@ -84,6 +85,7 @@ type Appliance struct {
 	chain    *records.Chain
 	writer   *records.Writer
 	recent   *records.Ring
+	journal  *journal.Journal // nil: there could be none
 	syslog   *syslogTargets
 	answers  *responder.Responder
 	cutter   *cutter
@@ -105,6 +107,7 @@ type Appliance struct {
 	listRefused atomic.Pointer[string] // why the list on disk is not in force; nil: it is
 	listSeen    string                 // state of the subscribers file before it was last read; only Run and then reloads use it
 	listNext    string                 // and as the last look found it
+	journalLost uint64                 // records that the journal had lost when it was last looked at; only tick uses it
 	ready       atomic.Bool
 }
 
@@ -225,19 +228,23 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.chain.SetPolicy(cfg.Mode, policy.Hash)
 	a.recent = records.NewRing(recentRecords)
 	a.syslog = &syslogTargets{ctx: context.Background()}
-	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.syslog.Send)
+	noJournal := a.openJournal(cfg)
+	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.journal.Add, a.syslog.Send)
 	collectors, err := syslog.New(a.syslogConfig(cfg))
 	if err != nil {
 		return err
 	}
 	a.syslog.use(collectors)
 	a.health = &health{say: a.writer.Say, now: a.now}
+	if noJournal != nil {
+		a.health.begin(records.HealthFacts{What: "journal", Detail: noJournal.Error()})
+	}
 	if e, tell := a.chain.Found().Health(now); tell {
 		a.writer.Say(e)
 	}
 	a.gov = governor.NewIn(memory.Huge, policy, now)
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health,
-		beside: func() int64 { return int64(a.observer.series.Written()) }}
+		beside: func() int64 { return int64(a.observer.series.Written()) + a.journal.Status().Written }}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
 	a.damaged()
 	budgets := func() error { return nil }
@@ -298,6 +305,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 // run has two parts, ended one after the other: what handles packets and what
 // makes records of it. What sends the records ends last, in close.
 func (a *Appliance) run(ctx context.Context) error {
+	endJournal := background(ctx, a.journal.Run)
 	endWriter := background(ctx, a.writer.Run)
 	a.catchUp()
 
@@ -358,7 +366,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	err = errors.Join(err, a.unsteer())
 	a.tellRest()
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow(), a.observer.finish())
-	return errors.Join(err, endWriter())
+	return errors.Join(err, endWriter(), endJournal(), a.journal.Close())
 }
 
 // background runs a part that outlives ctx and returns what ends it and waits for it.
@@ -400,6 +408,9 @@ func (a *Appliance) close() {
 		if err := a.chain.Close(); err != nil {
 			a.log.Error("stop", "err", err)
 		}
+	}
+	if err := a.journal.Abandon(); err != nil {
+		a.log.Error("stop", "err", err)
 	}
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {

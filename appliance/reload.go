@@ -145,6 +145,7 @@ func (a *Appliance) reload() error {
 	a.listSeen = seen
 	a.judge.rules.Store(rulesOf(next))
 	a.observer.use(next)
+	a.journal.Use(journalBounds(next))
 	for _, id := range dropped {
 		a.dropPlan(id)
 	}

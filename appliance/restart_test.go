@@ -60,29 +60,29 @@ func TestAClockThatIsAheadMakesNoCaseOld(t *testing.T) {
 			there := func() bool { _, ok := d.cases.file("00001"); return ok }
 			d.session("home", "small")
 			d.save()
-			d.forgetCases()
+			d.forgetOld()
 			d.pass(years)
 			if start {
 				d.cut()
 				d.start()
 			}
-			if d.forgetCases(); !there() {
+			if d.forgetOld(); !there() {
 				t.Fatal("forgotten at once")
 			}
 			d.pass(-years)
-			d.forgetCases()
+			d.forgetOld()
 			d.pass(clockTrial + time.Minute)
-			if d.forgetCases(); !there() {
+			if d.forgetOld(); !there() {
 				t.Fatal("forgotten although the clock is right again")
 			}
 			d.pass(years)
 			for range clockTrial / time.Hour {
-				if d.forgetCases(); !there() {
+				if d.forgetOld(); !there() {
 					t.Fatal("forgotten on trial")
 				}
 				d.pass(time.Hour)
 			}
-			if d.forgetCases(); there() {
+			if d.forgetOld(); there() {
 				t.Error("never forgotten")
 			}
 		})

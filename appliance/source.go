@@ -144,7 +144,7 @@ func letOthers(step int) {
 	}
 }
 
-// Records lists the last records, newest first. The cursor is the lowest number
+// Records lists records, newest first: from memory, and older ones from the journal. The cursor is the lowest number
 // of the page before.
 func (s *source) Records(q webadmin.RecordQuery) ([]webadmin.Record, string) {
 	below, err := strconv.ParseUint(q.Cursor, 10, 64)
@@ -162,6 +162,13 @@ func (s *source) Records(q webadmin.RecordQuery) ([]webadmin.Record, string) {
 	if len(found) > limit {
 		found = found[:limit]
 		next = strconv.FormatUint(found[limit-1].Seq, 10)
+	} else if older := s.a.older(q, below, limit-len(found)); older.err != nil {
+		s.a.log.Error("read the journal", "err", older.err) // what is in memory is told all the same
+	} else {
+		found = append(found, older.records...)
+		if older.below > 0 {
+			next = strconv.FormatUint(older.below, 10)
+		}
 	}
 	items := make([]webadmin.Record, len(found))
 	for i, r := range found {

@@ -12,6 +12,7 @@ func (a *Appliance) catchUp() {
 	a.settled(a.gov.Tick(now))
 	a.expired()
 	a.cases.reconcile(a.caseOf, now)
+	a.forgetOld()
 }
 
 // tick lets time release subscribers.
@@ -28,6 +29,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 			stats := a.queues.Stats()
 			a.health.watch(stats)
 			a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
+			a.watchJournal()
 			if a.floods != nil {
 				a.floods.watch(stats.Lane)
 			}
@@ -39,15 +41,17 @@ func (a *Appliance) tick(ctx context.Context) error {
 			}
 			if n%crowdLook == 0 {
 				a.lookAtCrowds()
-				a.forgetCases()
+				a.forgetOld()
 			}
 		}
 	}
 }
 
-// forgetCases drops cases that ended longer ago than records are kept. Only tick uses it.
-func (a *Appliance) forgetCases() {
+// forgetOld drops cases that ended longer ago than records are kept, and what the journal has beyond its time. Only tick uses
+// it, and who starts it.
+func (a *Appliance) forgetOld() {
 	if now := a.now(); a.clock.sound(now) {
 		a.cases.forget(now.Add(-a.cfg.Load().Retention.Records))
+		a.journal.Sweep(now)
 	}
 }

@@ -55,7 +55,7 @@ func apiRoutes() []route {
 			query: []string{"prefix"}, required: []string{"prefix"}, answer: Binding{}}},
 		{"GET", apiRoot + "/plans", byToken, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/presets", byToken, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
-		{"GET", apiRoot + "/records", byToken, (*Server).apiRecords, &operation{summary: "The last records, newest first",
+		{"GET", apiRoot + "/records", byToken, (*Server).apiRecords, &operation{summary: "Records, newest first; a page may be empty and have a next one",
 			query: append([]string{"kind", "subscriber", "from", "to"}, paged...), answer: list[Record]{}}},
 		{"GET", apiRoot + "/events", byToken, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
 		{"GET", apiRoot + "/openapi.json", byToken, (*Server).apiOpenAPI, &operation{summary: "This document"}},

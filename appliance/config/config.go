@@ -42,6 +42,7 @@ type Config struct {
 	Share        Share        `mapstructure:"share"`
 	Syslog       Syslog       `mapstructure:"syslog"`
 	Admin        Admin        `mapstructure:"admin"`
+	Journal      Journal      `mapstructure:"journal"`
 	Retention    Retention    `mapstructure:"retention"`
 	Fleet        Fleet        `mapstructure:"fleet"`
 
@@ -179,6 +180,11 @@ type Admin struct {
 type TLS struct {
 	CertFile string `mapstructure:"cert_file"`
 	KeyFile  string `mapstructure:"key_file"`
+}
+
+// Journal is what the box keeps of its records, and of what its governor was told.
+type Journal struct {
+	Bytes Size `mapstructure:"bytes" range:"1MiB..256GiB"` // of all its files; the oldest go first
 }
 
 // Retention says how long kinds of data are kept.

@@ -35,6 +35,7 @@ func Default() *Config {
 		Share:     Share{AlertPoints: 5, AlertSessions: 1000},
 		Syslog:    Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
 		Admin:     Admin{Listen: ":8443", Metrics: true},
+		Journal:   Journal{Bytes: 256 << 20},
 		Retention: Retention{Sessions: 30 * day, Records: 180 * day, Series: 400 * day},
 	}
 }

@@ -151,7 +151,12 @@ func (j *Journal) changeHolds(change func([]Hold) []Hold) error {
 }
 
 // Holds lists what is held, by when the hold began.
-func (j *Journal) Holds() []Hold { return slices.Clone(j.holdsNow()) }
+func (j *Journal) Holds() []Hold {
+	if j == nil {
+		return nil
+	}
+	return slices.Clone(j.holdsNow())
+}
 
 func (j *Journal) holdsNow() []Hold {
 	if all := j.held.Load(); all != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
@@ -47,7 +48,8 @@ type Options struct {
 	Bounds Bounds
 }
 
-// Journal writes. Add never waits for the disk; whoever calls Run writes, and has to call Close when it has returned.
+// Journal writes. Add never waits for the disk; whoever calls Run writes, and has to call Close when it has returned. To a nil
+// Journal, where there could be none, everything but a hold may be said; it keeps nothing.
 type Journal struct {
 	opt  Options
 	held atomic.Pointer[[]Hold]
@@ -145,7 +147,11 @@ func (s *segment) recover() (cut int64, err error) {
 	if whole == 0 { // not even the first frame
 		err = s.write(appendFrame(nil, []byte(magic+s.family+"\n")))
 	}
-	return int64(len(data) - whole), errors.Join(err, s.seal())
+	if err = errors.Join(err, s.seal()); errors.Is(err, syscall.ENOSPC) { // the next life will
+		err = errors.Join(s.f.Close(), os.Truncate(s.path, s.size))
+		s.f = nil
+	}
+	return int64(len(data) - whole), err
 }
 
 // take adds a payload to the file's summary. One that cannot be read is nothing.
@@ -157,6 +163,9 @@ func (s *segment) take(payload []byte) {
 
 // Add takes a record. It never blocks and is called in the order of seq.
 func (j *Journal) Add(r records.Record) {
+	if j == nil {
+		return
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.waiting) >= maxWaiting {
@@ -184,6 +193,9 @@ func (j *Journal) Add(r records.Record) {
 
 // Use changes the bounds; what is beyond them goes with the next Sweep.
 func (j *Journal) Use(b Bounds) {
+	if j == nil {
+		return
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.bounds = b
@@ -191,6 +203,9 @@ func (j *Journal) Use(b Bounds) {
 
 // Sweep has Run delete what is beyond its time at now. It does not wait for that.
 func (j *Journal) Sweep(now time.Time) {
+	if j == nil {
+		return
+	}
 	select {
 	case j.sweep <- now:
 	default: // the last one is not done yet
@@ -199,6 +214,9 @@ func (j *Journal) Sweep(now time.Time) {
 
 // Run writes until ctx ends, then what still waits, and returns nil: Status tells of trouble.
 func (j *Journal) Run(ctx context.Context) error {
+	if j == nil {
+		return nil
+	}
 	t := time.NewTicker(flushEvery)
 	defer t.Stop()
 	for {
@@ -367,6 +385,9 @@ func (j *Journal) syncAll() error {
 
 // Close completes the files and waits for the disk.
 func (j *Journal) Close() error {
+	if j == nil {
+		return nil
+	}
 	j.disk.Lock()
 	defer j.disk.Unlock()
 	var err error
@@ -383,6 +404,9 @@ func (j *Journal) Close() error {
 
 // Abandon closes the files as a crash does.
 func (j *Journal) Abandon() error {
+	if j == nil {
+		return nil
+	}
 	j.disk.Lock()
 	defer j.disk.Unlock()
 	var err error
@@ -411,6 +435,9 @@ const hangs = 10 * time.Second
 
 // Status never waits for the disk.
 func (j *Journal) Status() Status {
+	if j == nil {
+		return Status{}
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Held: j.heldRows, Err: j.trouble}

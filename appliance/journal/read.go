@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -123,7 +124,11 @@ func (r *Reader) file(s *segment, last bool, q *Query, give func(*Item) error) e
 	} else if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
+	complete := s.sum != summary{}
 	_, _, err = frames(data, func(at int, payload []byte, bad string) error {
+		if bad == "" && !complete {
+			s.take(payload)
+		}
 		it := Item{File: s.path, Offset: int64(at), Damage: bad}
 		if bad == torn && last {
 			return nil // it is being written
@@ -163,32 +168,46 @@ func (r *Reader) item(it *Item, payload []byte, q *Query) bool {
 	return q.wants(&it.Record, it.Held)
 }
 
-// Newest gives at most limit of what q wants, the newest first.
-func (r *Reader) Newest(q Query, limit int) ([]Item, error) {
+// Newest gives at most limit of what q wants, the newest first, and reads no more than so many bytes, but one file at least.
+// below is where to go on, as Query.Below; 0: that was all.
+func (r *Reader) Newest(q Query, limit int, bytes int64) (found []Item, below uint64, err error) {
 	var all []*segment
 	if err := r.files(recordsFamily, func(s *segment, last bool) error {
 		all = append(all, s)
 		return nil
 	}); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var found []Item
-	for i := len(all) - 1; i >= 0 && len(found) < limit; i-- {
-		s := all[i]
+	read := int64(0)
+	for i, s := range slices.Backward(all) {
 		if q.Below > 0 && s.sum.FirstSeq >= q.Below {
 			continue
 		}
+		if len(found) == limit || read > 0 && read+s.size > bytes {
+			return found, q.Below, nil
+		}
+		read += s.size
 		var here []Item
 		if err := r.file(s, i == len(all)-1, &q, func(it *Item) error {
 			here = append(here, *it)
 			return nil
 		}); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		slices.Reverse(here)
-		found = append(found, here[:min(len(here), limit-len(found))]...)
+		if room := limit - len(found); len(here) > room {
+			here = here[:room]
+			return append(found, here...), here[room-1].Record.Seq, nil
+		}
+		found = append(found, here...)
+		if first := s.sum.FirstSeq; first > 0 && (q.Below == 0 || first < q.Below) {
+			q.Below = first
+		} else { // one that is not complete yet, and all above: who goes on is no further by it
+			read -= s.size
+		}
+		runtime.Gosched() // others have something to do, too
 	}
-	return found, nil
+	return found, 0, nil
 }
 
 // Dir is where the journal of a data directory is.

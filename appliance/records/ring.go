@@ -20,6 +20,16 @@ func (g *Ring) Add(r Record) {
 	g.next++
 }
 
+// Oldest is the number of the oldest record in it, 0 where there is none.
+func (g *Ring) Oldest() uint64 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.next == 0 {
+		return 0
+	}
+	return g.buf[(g.next-min(g.next, uint64(len(g.buf))))%uint64(len(g.buf))].Seq
+}
+
 // Select returns at most limit records that keep wants, the newest first. keep nil wants all; it must not call back
 // into the ring. To page on, let keep refuse what is not below the last Seq seen.
 func (g *Ring) Select(limit int, keep func(*Record) bool) []Record {

@@ -1,0 +1,84 @@
+package appliance
+
+import (
+	"fmt"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/journal"
+	"github.com/mailweir/mailweir/appliance/records"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+func journalBounds(c *config.Config) journal.Bounds {
+	return journal.Bounds{Sessions: c.Retention.Sessions, Records: c.Retention.Records, Bytes: int64(c.Journal.Bytes)}
+}
+
+// openJournal opens the journal. Mail does not depend on it: where it cannot be opened there is none, which the error is to be
+// told for.
+func (a *Appliance) openJournal(cfg *config.Config) (trouble error) {
+	j, cut, err := journal.Open(journal.Options{Dir: journal.Dir(a.opt.DataDir), Bounds: journalBounds(cfg)})
+	if err != nil {
+		a.log.Error("there is no journal in this life: records go to the collectors only, and no what-if can be made of it later", "err", err)
+		return fmt.Errorf("there is no journal until the next start: %w", err)
+	}
+	if cut > 0 {
+		a.log.Warn("the end of the journal was cut off, as by a power cut; the records in it are missing there", "bytes", cut)
+	}
+	a.journal = j
+	return nil
+}
+
+// watchJournal tells when the journal cannot be written, and what it lost meanwhile. Only tick uses it.
+func (a *Appliance) watchJournal() {
+	if a.journal == nil {
+		return
+	}
+	st := a.journal.Status()
+	if st.Err != nil {
+		a.health.begin(records.HealthFacts{What: "journal", Detail: st.Err.Error()})
+	} else {
+		a.health.end("journal")
+	}
+	a.health.often(records.HealthFacts{What: "journal_loss", Count: grown(st.Lost, a.journalLost),
+		Detail: "records that the journal does not have, since the disk did not take them in time; the collectors get them all the same"})
+	a.journalLost = st.Lost
+}
+
+// journalAtOnce bounds what is read of the journal for one page.
+const journalAtOnce = 16 << 20
+
+// olderRecords are those that only the journal has.
+type olderRecords struct {
+	records []records.Record
+	below   uint64 // where to go on; 0: that was all
+	err     error
+}
+
+// older looks for what q wants among the records that are not in memory any more: below a number, if it is not 0.
+func (a *Appliance) older(q webadmin.RecordQuery, below uint64, limit int) (o olderRecords) {
+	oldest := a.recent.Oldest()
+	if a.journal == nil || oldest > 0 && oldest <= q.After+1 {
+		return o
+	}
+	if below == 0 || oldest > 0 && oldest < below {
+		below = oldest
+	}
+	if limit == 0 { // there may be more
+		o.below = below
+		return o
+	}
+	r, err := journal.Read(journal.Dir(a.opt.DataDir))
+	if err != nil {
+		return olderRecords{err: err}
+	}
+	want := journal.Query{Subscriber: q.Subscriber, From: q.From, To: q.To, Above: q.After, Below: below}
+	if q.Kind != "" {
+		want.Kinds = []records.Kind{records.Kind(q.Kind)}
+	}
+	items, below, err := r.Newest(want, limit, journalAtOnce)
+	for i := range items {
+		o.records = append(o.records, items[i].Record)
+	}
+	o.below, o.err = below, err
+	return o
+}

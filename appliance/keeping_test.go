@@ -1,0 +1,85 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// journaled writes what waits for the journal.
+func (d *deaf) journaled() {
+	d.t.Helper()
+	d.told(records.KindAudit)
+	ctx, end := context.WithCancel(d.t.Context())
+	end()
+	if err := d.journal.Run(ctx); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.journal.Status().Err; err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// What was said before a restart, and what memory has no room for, is in the list of records all the same, once each, page
+// by page.
+func TestRecordsReachBackBeyondTheRestart(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	say := func(n int) {
+		for range n {
+			d.writer.Say(records.Audit(records.AuditFacts{Time: d.time(), Who: "admin", What: "plan", Object: "home"}))
+			d.pass(time.Second)
+		}
+		d.journaled()
+	}
+	say(30)
+	d.cut()
+	d.start()
+	say(recentRecords + 20)
+	seen := map[uint64]bool{}
+	q := webadmin.RecordQuery{Kind: "AUDIT", Limit: 1000}
+	s := &source{a: d.Appliance}
+	var last uint64
+	for range 100 {
+		items, next := s.Records(q)
+		for _, it := range items {
+			if seen[it.Seq] || last > 0 && it.Seq >= last {
+				t.Fatalf("record %d after %d", it.Seq, last)
+			}
+			seen[it.Seq], last = true, it.Seq
+		}
+		if q.Cursor = next; next == "" {
+			break
+		}
+	}
+	if len(seen) != recentRecords+50 {
+		t.Errorf("%d records in all", len(seen))
+	}
+	if items, _ := s.Records(webadmin.RecordQuery{Kind: "AUDIT", Limit: 10, To: opened.Add(3 * time.Second)}); len(items) != 3 {
+		t.Errorf("%d records of the first three seconds", len(items))
+	}
+}
+
+// A journal that cannot be opened is told, and the box goes on without.
+func TestABoxWithoutAJournal(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	d.cut()
+	d.write("data/journal/holds.json", "{")
+	d.start()
+	d.writer.Say(records.Audit(records.AuditFacts{Time: d.time(), Who: "admin", What: "plan", Object: "home"}))
+	told := fmt.Sprint(d.told(records.KindHealth))
+	if !strings.Contains(told, "journal") || !strings.Contains(told, "holds.json") || !strings.Contains(d.log.String(), "holds.json") {
+		t.Errorf("told %s; log %s", told, d.log)
+	}
+	d.forgetOld()
+	d.watchJournal()
+	if items, _ := (&source{a: d.Appliance}).Records(webadmin.RecordQuery{Kind: "AUDIT"}); len(items) != 1 {
+		t.Errorf("%d records", len(items))
+	}
+}
