@@ -286,3 +286,25 @@ func alive(g *Governor, id string, network int, now time.Time) {
 func attempt(id string, network int) Attempt {
 	return Attempt{Subscriber: id, Plan: "home", Destination: netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(network >> 16), byte(network >> 8), byte(network), 0}), 24)}
 }
+
+// BenchmarkSpendEstimated is somebody whose messages are all inside TLS.
+func BenchmarkSpendEstimated(b *testing.B) {
+	g, now := New(residential(), t0), t0
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Minute)
+		g.SpendEstimated("S", "home", 1, now)
+	}
+}
+
+// BenchmarkSpendBesideEstimates is somebody with messages of both kinds.
+func BenchmarkSpendBesideEstimates(b *testing.B) {
+	g, now := New(residential(), t0), t0
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Minute)
+		g.SpendEstimated("S", "home", 1, now)
+		now = now.Add(time.Minute)
+		g.Spend("S", "home", Messages, 1, now)
+	}
+}

@@ -32,6 +32,7 @@ const forever = math.MaxInt64
 type limit struct {
 	Budget
 	place    int   // of its state, see entry.whole; none for concurrent sessions
+	sure     int   // of what is certain of it, see entry.sureAt; of a budget of messages only
 	nth      uint8 // of a budget of destinations: the first, the second …; 0 for any other
 	token    int64 // the time one token takes to come back: Per/Limit, rounded up
 	full     int64 // as much may be used: DeferAt per cent of the burst, but one token at least
@@ -133,6 +134,7 @@ type plan struct {
 	limits  []limit
 	nth     []int   // which of limits are budgets of destinations
 	places  int     // budgets that have a state
+	sures   int     // places beside those in the record for what is certain of budgets of messages
 	quick   []quick // the same as limits, for pass; empty where that cannot be
 	pays    []uint8 // which of them a session is charged to
 	few     int     // with no more sessions running than this, concurrent ones are below WarnAt
@@ -160,8 +162,22 @@ func newPlan(p Plan) *plan {
 			c.add(newLimit(b, l))
 		}
 	}
+	c.placeSures()
 	c.quicken()
 	return c
+}
+
+// placeSures gives the budgets of messages a second place each, for what is certain of them: what the record has room
+// for, as with the preset residential, and then in trouble. It comes when all budgets were added.
+func (p *plan) placeSures() {
+	next := p.places
+	for i := range p.limits {
+		if l := &p.limits[i]; l.Of == Messages {
+			l.sure = next
+			next++
+		}
+	}
+	p.sures = max(0, next-max(p.places, inline))
 }
 
 // same tells whether p and q decide alike.

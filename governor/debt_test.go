@@ -39,15 +39,16 @@ func TestACostThatOverflowsIsADebt(t *testing.T) {
 }
 
 // Messages that nobody saw, as those inside TLS, defer but never cut, however hard is tried again; not after a restart
-// either. Once their budget has been whole, what is certain cuts as ever.
+// either, and not together with some that were seen, as long as those alone would fit. Once their budget has been whole,
+// what is certain cuts as ever.
 func TestEstimatedMessagesCutNobody(t *testing.T) {
 	p := Policy{Mode: ModeEnforce, Plans: []Plan{{Name: "p", HighestStage: StageCut,
 		Budgets: []Budget{{Of: Messages, Limit: 60, Per: time.Hour, Burst: 2}}}}}
 	g := New(p, t0)
 	a := Attempt{Subscriber: "s", Plan: "p"}
 	g.Open(a, t0)
-	g.Spend("s", "p", Messages, 3, t0)
-	if d := g.SpendEstimated("s", "p", 1, t0); d.Stage != StageDefer || d.Action > ActionPace {
+	g.Spend("s", "p", Messages, 1, t0)
+	if d := g.SpendEstimated("s", "p", 3, t0); d.Stage != StageDefer || d.Action > ActionPace {
 		t.Errorf("while it runs: %v, stage %v", d.Action, d.Stage)
 	}
 	g.Close("s", t0)

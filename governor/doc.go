@@ -33,6 +33,10 @@
 // burst lie in a window; where many others began since, less may come back than could. A network is given back when
 // every session to it since it was charged was withdrawn.
 //
+// Messages that nobody saw but an estimate (SpendEstimated) are charged like all others, and so defer. What is certain of
+// a budget of messages is kept apart, as a second bucket to which no estimate is charged: only who is over that one presses
+// this budget, and is cut by it, as if there were no estimates.
+//
 // The figures shown are whole tokens, rounded up, of the burst: "sessions 4/5 at once, 20 per 1h (80%)". Per cent are
 // rounded down. The thresholds of the ladder are compared with these very figures.
 //

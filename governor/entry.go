@@ -26,6 +26,7 @@ type trouble struct {
 	older     *trouble // of those with as many decisions, see remembered
 	newer     *trouble
 	more      []int64   // wholeAt of the budgets that record.wholeAt has no room for
+	sure      []int64   // sureAt that record.wholeAt has no room for; nil: all of them are 0
 	known     []known   // networks that record.known has no room for
 	denied    []denial  // networks that this subscriber was denied to reach
 	denials   allowance // of retries to all of them together
@@ -114,6 +115,9 @@ func (g *Governor) put(e *entry, p *plan) {
 	p.users++
 	e.plan, e.shape = p, p.shape
 	e.wholeAt = [inline]int64{}
+	if e.t != nil {
+		e.t.sure = nil
+	}
 	if p.places > inline {
 		g.troubled(e).more = make([]int64, p.places-inline)
 	} else if e.t != nil {
@@ -149,6 +153,57 @@ func (e *entry) whole(l *limit) *int64 {
 
 // used is how much of budget l is gone now, as a span.
 func (e *entry) used(l *limit, now int64) int64 { return used(*e.whole(l), now) }
+
+// sureAt is when budget l of messages would be whole again if only what is certain had been charged, and no estimate:
+// not after whole. As long as no estimate is in it (flag estimated) that is the same, and not written down.
+func (e *entry) sureAt(l *limit) int64 {
+	switch {
+	case e.flags&estimated == 0:
+		return *e.whole(l)
+	case l.sure < inline:
+		return e.wholeAt[l.sure]
+	case e.t == nil || e.t.sure == nil:
+		return 0
+	}
+	return e.t.sure[l.sure-max(e.plan.places, inline)]
+}
+
+// sure is sureAt, to be changed, of an entry with an estimate.
+func (g *Governor) sure(e *entry, l *limit) *int64 {
+	if l.sure < inline {
+		return &e.wholeAt[l.sure]
+	}
+	tr := g.troubled(e)
+	if tr.sure == nil {
+		tr.sure = make([]int64, e.plan.sures)
+	}
+	return &tr.sure[l.sure-max(e.plan.places, inline)]
+}
+
+// estimate notes that an estimate goes into e's budgets of messages: until now all that was charged is certain.
+func (g *Governor) estimate(e *entry) {
+	if e.flags&estimated != 0 {
+		return
+	}
+	for i := range e.plan.limits {
+		if l := &e.plan.limits[i]; l.Of == Messages {
+			*g.sure(e, l) = *e.whole(l)
+		}
+	}
+	e.flags |= estimated
+}
+
+// estimates tells whether an estimate is in some budget of messages.
+func (e *entry) estimates(now int64) bool {
+	if e.flags&estimated != 0 {
+		for i := range e.plan.limits {
+			if l := &e.plan.limits[i]; l.Of == Messages && e.used(l, now) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // calmAt is the end of the pressure on the plan's budget i.
 func (e *entry) calmAt(i int) int64 {
@@ -201,6 +256,9 @@ func (g *Governor) adopt(e *entry, p *plan, now int64) {
 			taken[j] = true
 			if l.Of != ConcurrentSessions {
 				*e.whole(l) = l.carry(o, *before.whole(o), now)
+				if l.Of == Messages && e.flags&estimated != 0 {
+					*g.sure(e, l) = l.carry(o, before.sureAt(o), now)
+				}
 			}
 			if calm != nil && calm[j] > now {
 				*g.calm(e, i) = now + min(scale(used(calm[j], now), l.token, o.token), l.mostPressure())

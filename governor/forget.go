@@ -119,7 +119,7 @@ func (g *Governor) relieve(e *entry, now int64, keep time.Duration) {
 	if len(e.t.known) == 0 {
 		e.t.known = nil
 	}
-	if len(e.t.known) == 0 && len(e.t.more) == 0 && e.t.idle(now, keep) {
+	if len(e.t.known) == 0 && len(e.t.more) == 0 && !(e.t.sure != nil && e.estimates(now)) && e.t.idle(now, keep) {
 		g.uncount(e)
 		g.rare.drop(e.rare)
 		e.rare, e.t = 0, nil

@@ -169,19 +169,21 @@ func (e *entry) ask(i int, to network, highest Stage, now int64) offer {
 	case l.Of == Destinations && (to.kind == 0 || e.chargedFor(l, to, now) != nil):
 		return l.fitting(&e.plan.ladder, e.used(l, now), now, false)
 	}
-	if l.Of == Messages && e.flags&estimated != 0 {
-		highest = min(highest, StageDefer)
+	whole := *e.whole(l)
+	sure := whole
+	if l.Of == Messages {
+		sure = e.sureAt(l)
 	}
-	return l.open(&e.plan.ladder, highest, *e.whole(l), e.calmAt(i), now)
+	return l.open(&e.plan.ladder, highest, whole, sure, e.calmAt(i), now)
 }
 
 // charge writes down a new session: all budgets or none. One that does not fit adds to the pressure of the budgets that
-// it does not fit, unless it is a retry; where the plan lets it run all the same, budgets are charged up to what they
+// it does not fit for what is certain, unless it is a retry; where the plan lets it run all the same, budgets are charged up to what they
 // hold.
 func (g *Governor) charge(e *entry, to network, fits, retry bool, now int64) {
 	if !fits && !retry {
 		for i := range e.plan.limits {
-			if o := e.ask(i, to, e.plan.highest, now); !o.fits && o.l.Of != ConcurrentSessions && !(o.l.Of == Messages && e.flags&estimated != 0) {
+			if o := e.ask(i, to, e.plan.highest, now); o.sure {
 				calm := g.calm(e, i)
 				*calm = o.l.pressed(*calm, now)
 			}
@@ -252,8 +254,9 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 }
 
 // SpendEstimated is Spend for messages that nobody saw, as those inside TLS. They are charged like all others and may
-// lead to a wait or a deferral, but a budget of messages that holds some of them cuts nobody, however often is tried
-// again, until it has been whole once more.
+// lead to a wait or a deferral. What was charged for certain is kept apart: a session that fits without the estimates
+// adds no pressure to the budget of messages and is not cut by it, however often is tried again; one that does not fit
+// without them either presses and is cut as if there were none.
 func (g *Governor) SpendEstimated(sub, plan string, messages int, now time.Time) Decision {
 	return g.spend(sub, plan, Messages, messages, true, now)
 }
@@ -282,11 +285,11 @@ func (g *Governor) spend(sub, plan string, of Kind, cost int, guess bool, now ti
 	g.current(&e, t, now)
 	d.exempted(g, &e)
 	stage, since, _ := e.settled(t) // before anything is charged
-	if of == Messages && e.flags&estimated != 0 && e.messagesWhole(t) {
+	if of == Messages && e.flags&estimated != 0 && !e.estimates(t) {
 		e.flags &^= estimated
 	}
 	if guess {
-		e.flags |= estimated
+		g.estimate(&e)
 	}
 	var best offer
 	for i := range e.plan.limits {
@@ -298,6 +301,11 @@ func (g *Governor) spend(sub, plan string, of Kind, cost int, guess bool, now ti
 		w := e.whole(l)
 		o, *w = l.spend(&e.plan.ladder, *w, cost, t)
 		best = stricter(best, o)
+		if !guess && e.flags&estimated != 0 && of == Messages {
+			s := g.sure(&e, l)
+			_, owed := l.owe(*s, cost, t)
+			*s = t + owed
+		}
 	}
 	if best.l == nil {
 		return d
@@ -314,16 +322,6 @@ func (g *Governor) spend(sub, plan string, of Kind, cost int, guess bool, now ti
 	return d
 }
 
-// messagesWhole tells whether nothing of any budget of messages is used.
-func (e *entry) messagesWhole(now int64) bool {
-	for i := range e.plan.limits {
-		if l := &e.plan.limits[i]; l.Of == Messages && e.used(l, now) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // Release forgives sub everything, by hand: budgets whole, no destination and no retry known, no pressure, stage
 // observe, the case closed. Running sessions go on being counted, and an exemption goes on. The change goes from observe
 // to observe where there was only something used. False: nobody of that name is known.
@@ -337,6 +335,7 @@ func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
 	}
 	g.lapsed(&e, t, now)
 	e.wholeAt = [inline]int64{}
+	e.flags &^= estimated
 	e.forgetKnown()
 	e.void()
 	if e.t != nil {

@@ -6,6 +6,7 @@ import "math"
 type offer struct {
 	l      *limit
 	fits   bool
+	sure   bool // it does not fit for what is certain, so this attempt presses
 	action Action
 	level  Stage // the stage these numbers stand for
 	wait   int64 // of pace, defer and cut
@@ -13,15 +14,17 @@ type offer struct {
 	until  int64 // when the action ends by waiting; forever if not by waiting alone; 0 for pass
 }
 
-// open is what the budget says to a new session.
-func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, calmAt int64, now int64) offer {
+// open is what the budget says to a new session. sureAt is wholeAt without what is estimated: for an estimate alone a
+// session is deferred, but nobody pressed and nobody cut.
+func (l *limit) open(ladder *Ladder, highest Stage, wholeAt, sureAt, calmAt int64, now int64) offer {
 	u := used(wholeAt, now)
 	if room := l.full - u; room < l.token {
-		o := offer{l: l, action: ActionDefer, level: StageDefer, wait: l.token - room}
+		sure := used(sureAt, now)
+		o := offer{l: l, action: ActionDefer, level: StageDefer, wait: l.token - room, sure: l.full-sure < l.token}
 		pressed := 1 + l.tokens(used(calmAt, now))
 		o.value = l.tokens(u) + pressed
 		o.until = now + o.wait
-		if highest == StageCut && l.tokens(min(u, l.full))+pressed >= l.cutMin { // what a session owes does not cut, attempts do
+		if highest == StageCut && o.sure && l.tokens(min(sure, l.full))+pressed >= l.cutMin { // what a session owes does not cut, attempts do
 			o.action, o.level, o.wait = ActionCut, StageCut, int64(ladder.CutFor)
 			o.until = now + o.wait
 		}
@@ -47,11 +50,17 @@ func (l *limit) openConcurrent(running int, now int64) offer {
 	return o
 }
 
+// owe is what is used after cost was charged to a budget that is whole again at wholeAt: all of it, and as much as is
+// written down, which is bounded.
+func (l *limit) owe(wholeAt int64, cost int, now int64) (after, owed int64) {
+	u := used(wholeAt, now)
+	after = u + min(scale(int64(cost), l.token, 1), math.MaxInt64/4)
+	return after, min(after, max(u, l.debt))
+}
+
 // spend is what the budget says to cost that a running session has caused: never more than a wait.
 func (l *limit) spend(ladder *Ladder, wholeAt int64, cost int, now int64) (offer, int64) {
-	u := used(wholeAt, now)
-	after := u + min(scale(int64(cost), l.token, 1), math.MaxInt64/4)
-	owed := min(after, max(u, l.debt))
+	after, owed := l.owe(wholeAt, cost, now)
 	holds := l.Of == Messages || l.Of == Recipients || l.Of == Rejected // in clear: there is a reply to hold
 	o := l.fitting(ladder, owed, now, holds)
 	o.value = l.tokens(after)

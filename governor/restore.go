@@ -67,6 +67,7 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 			for _, b := range v.Budgets[:min(len(v.Budgets), maxBudgets)] {
 				p.add(newLimit(b.Budget, p.ladder))
 			}
+			p.placeSures()
 			shapes[v.Plan] = p
 		}
 	}
@@ -91,6 +92,9 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 				most = int64(l.Burst) * l.token * (MaxPercent/100 + 1)
 			}
 			*e.whole(l) = min(int64(v.Budgets[i].WholeAt), t+most)
+			if l.Of == Messages && v.Estimated {
+				*g.sure(&e, l) = min(int64(v.Budgets[i].SureAt), *e.whole(l))
+			}
 		}
 		if calm := int64(v.Budgets[i].CalmAt); calm > t {
 			*g.calm(&e, i) = min(calm, t+l.mostPressure())

@@ -65,6 +65,9 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 		s.Budgets[i] = SavedBudget{Budget: l.Budget, CalmAt: time.Duration(e.calmAt(i))}
 		if l.Of != ConcurrentSessions {
 			s.Budgets[i].WholeAt = time.Duration(*e.whole(l))
+			if l.Of == Messages && s.Estimated {
+				s.Budgets[i].SureAt = time.Duration(e.sureAt(l))
+			}
 		}
 	}
 	s.Destinations = e.savedKnown(s.Destinations, e.known[:], t)

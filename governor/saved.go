@@ -8,7 +8,7 @@ type Saved struct {
 	Subscriber, Plan       string
 	Gone                   bool // nothing is left to keep: delete it
 	Unlisted               bool // as in its Attempt
-	Estimated              bool // budgets of messages hold some that SpendEstimated charged
+	Estimated              bool // budgets of messages hold some that SpendEstimated charged: see SavedBudget.SureAt
 	Mode                   Mode
 	Stage                  Stage
 	Since, Until           time.Duration // of the stage; Until only for a cut
@@ -65,10 +65,11 @@ type Cause struct {
 	Window       time.Duration
 }
 
-// SavedBudget is one budget with its state: when it is whole again, and when its pressure is gone.
+// SavedBudget is one budget with its state: when it is whole again, and when its pressure is gone. SureAt is of a budget
+// of messages when Saved.Estimated, and says when it would be whole again for what is certain; 0: nothing is.
 type SavedBudget struct {
 	Budget
-	WholeAt, CalmAt time.Duration
+	WholeAt, CalmAt, SureAt time.Duration
 }
 
 // ClockVerdict says what Restore made of the wall clock.

@@ -155,7 +155,7 @@ func (d *decoder) record(r *reader, clock time.Duration) {
 	what, mode := r.byte(), governor.Mode(r.byte())
 	*s = governor.Saved{Subscriber: r.text(), Mode: mode, Gone: what&isGone != 0, Unlisted: what&isUnlisted != 0, Estimated: what&isEstimated != 0,
 		Budgets: s.Budgets[:0], Destinations: s.Destinations[:0], Retries: s.Retries[:0]}
-	if what&hasUnknownBits != 0 || s.Gone && what != isGone {
+	if s.Gone && what != isGone {
 		r.fail()
 	}
 	if s.Gone || !r.ok {
@@ -173,6 +173,9 @@ func (d *decoder) record(r *reader, clock time.Duration) {
 	r.budgetTimes(s.Budgets, clock, func(u *governor.SavedBudget) *time.Duration { return &u.WholeAt })
 	if what&hasCalm != 0 {
 		r.budgetTimes(s.Budgets, clock, func(u *governor.SavedBudget) *time.Duration { return &u.CalmAt })
+	}
+	if what&hasSure != 0 {
+		r.budgetTimes(s.Budgets, clock, func(u *governor.SavedBudget) *time.Duration { return &u.SureAt })
 	}
 	if what&hasTrouble != 0 {
 		s.Stage, s.Cause.Of = governor.Stage(r.byte()), governor.Kind(r.byte())

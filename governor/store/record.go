@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/mailweir/mailweir/governor"
@@ -12,14 +13,14 @@ import (
 // varints, texts have their length before them, enums are stored as numbers, to which new ones may only be added at the
 // end.
 const (
-	isGone         = 1 << iota // nothing follows the name
-	isUnlisted                 // a stranger
-	hasTrouble                 // stage, its times, case and cause
-	hasExempt                  // an exemption
-	hasNetworks                // destinations, retries
-	hasCalm                    // some budgets have pressure
-	isEstimated                // budgets of messages hold an estimate
-	hasUnknownBits = ^byte(isGone | isUnlisted | hasTrouble | hasExempt | hasNetworks | hasCalm | isEstimated)
+	isGone      = 1 << iota // nothing follows the name
+	isUnlisted              // a stranger
+	hasTrouble              // stage, its times, case and cause
+	hasExempt               // an exemption
+	hasNetworks             // destinations, retries
+	hasCalm                 // some budgets have pressure
+	isEstimated             // budgets of messages hold an estimate
+	hasSure                 // and some that is certain; this is the last bit
 )
 
 var errPayload = errors.New("a frame whose checksum is right cannot be read")
@@ -56,6 +57,10 @@ func appendRecord(b []byte, s *governor.Saved, shape int, clock time.Duration) [
 	}
 	if s.Estimated {
 		b[at] |= isEstimated
+		if slices.ContainsFunc(s.Budgets, func(u governor.SavedBudget) bool { return u.SureAt != 0 }) {
+			b[at] |= hasSure
+			b = appendBudgetTimes(b, s.Budgets, clock, func(u *governor.SavedBudget) time.Duration { return u.SureAt })
+		}
 	}
 	if troubled(s) {
 		b[at] |= hasTrouble

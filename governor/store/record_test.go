@@ -128,6 +128,9 @@ func TestAnyRecordsSurviveAndAnyFlippedBitIsNoticed(t *testing.T) {
 		for range rapid.IntRange(0, 19).Draw(t, "budgets") {
 			v.Budgets = append(v.Budgets, governor.SavedBudget{Budget: governor.Budget{Of: governor.Kind(rapid.ByteRange(0, 1).Draw(t, "of")), Limit: num.Draw(t, "limit"), Per: dur.Draw(t, "per"), Burst: num.Draw(t, "burst")},
 				WholeAt: dur.Draw(t, "whole"), CalmAt: dur.Draw(t, "calm")})
+			if v.Estimated { // of others it is not kept
+				v.Budgets[len(v.Budgets)-1].SureAt = dur.Draw(t, "sure")
+			}
 		}
 		for range rapid.IntRange(0, 3).Draw(t, "destinations") {
 			v.Destinations = append(v.Destinations, governor.SavedDestination{Budget: rapid.IntRange(0, 1<<16).Draw(t, "budget"), Network: network.Draw(t, "network"), At: dur.Draw(t, "at")})
