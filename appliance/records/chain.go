@@ -1,6 +1,7 @@
 package records
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -32,37 +33,60 @@ const (
 
 // Past is what a Chain found when it was opened.
 type Past struct {
-	How  Found
-	Last uint64 // the last number that the state knew, 0 where there was none
+	How     Found
+	Last    uint64 // the last number that was given, as far as is known; 0 where there was none
+	Resumed bool   // the last record was found in the spool, and the state did not know it
+	Spooled uint64 // the last number that is in the spool or was sent from it; 0 where there is no spool
 }
 
 // Health is the entry that tells the collectors, false where there is nothing to tell.
 func (p Past) Health(now time.Time) (Entry, bool) {
-	detail := ""
+	f := HealthFacts{Time: now, What: "chain_restart"}
+	spool := p.Spooled > 0
 	switch p.How {
 	case FoundKilled:
-		detail = fmt.Sprintf("the process before this one did not stop cleanly; the last number written is %d and the chain goes on from it without a gap, "+
-			"but records that were numbered and not sent to a collector yet are missing there", p.Last)
+		f.Detail = fmt.Sprintf("the process before this one did not stop cleanly; the last number written is %d and the chain goes on from it without a gap", p.Last)
+		if !spool {
+			f.Detail += ", but records that were numbered and not sent to a collector yet are missing there"
+		}
 	case FoundPowerCut:
-		detail = fmt.Sprintf("the machine stopped without warning; the last number on the disk is %d and the chain goes on from it, numbers of the half minute "+
-			"after it may occur twice, and records that were not sent to a collector yet are missing there", p.Last)
+		f.Detail = fmt.Sprintf("the machine stopped without warning; the last number on the disk is %d and the chain goes on from it", p.Last)
+		if spool {
+			f.Detail += "; what happened in the second before may be missing"
+		} else {
+			f.Detail += ", numbers of the half minute after it may occur twice, and records that were not sent to a collector yet are missing there"
+		}
 	case FoundDamaged:
-		detail = "the state of the chain was unreadable and was put aside; numbers begin at 1 again"
+		f.Detail = "the state of the chain was unreadable and was put aside; "
+		if p.Resumed {
+			f.Detail += fmt.Sprintf("the chain goes on from number %d, the last in the spool", p.Last)
+		} else {
+			f.Detail += "numbers begin at 1 again"
+		}
 	}
-	return Health(HealthFacts{Time: now, What: "chain_restart", Detail: detail}), detail != ""
+	if spool && p.Spooled < p.Last {
+		if f.Detail == "" {
+			f.Detail = fmt.Sprintf("the chain goes on from number %d", p.Last)
+		}
+		f.Count, f.FirstSeq, f.LastSeq = p.Last-p.Spooled, p.Spooled+1, p.Last
+		f.Detail += "; the records of these numbers did not reach the spool and are missing"
+	}
+	return Health(f), f.Detail != ""
 }
 
 // Chain numbers records and links each to the one before. It is safe for concurrent use.
 //
 // Number and hash are written to the state file, with one pwrite for the records of one moment, without waiting for the disk:
-// before anybody is given one of them, that survives kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s; then numbers
-// occur twice, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
+// before anybody is given one of them, that survives kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
+// then the spool knows better (Resume), since a record is on the disk there before a collector gets it. Without a spool numbers
+// occur twice then, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
 type Chain struct {
 	box   string
 	boot  string
 	found Past
 
-	mu    sync.Mutex // held over each write, however long the disk takes; guards the three below
+	mu    sync.Mutex // held over each write, however long the disk takes; guards the four below
+	first func([]Record)
 	file  stateFile
 	prev  string // hash of record seq, "" before the first
 	state [stateSize]byte
@@ -142,6 +166,35 @@ func (c *Chain) SetPolicy(mode, policy string) {
 	c.mode, c.policy = mode, policy
 }
 
+// Before has f take all records before their numbers are written to the state and before anybody else has them, so that what the state
+// knows was kept: a spool. It is set before the first record.
+func (c *Chain) Before(f func([]Record)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.first = f
+}
+
+// Resume goes on from a record that somebody else kept, a spool, if the state does not know it: the process died between the two, or
+// the machine did before the state was on the disk, or the state was damaged. prev is the hash of record seq. It is called before
+// the first record. It says how many numbers the state did not know.
+func (c *Chain) Resume(seq uint64, prev string) (more uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.facts.Lock()
+	defer c.facts.Unlock()
+	if seq <= c.seq || len(prev) != 2*sha256.Size {
+		return 0
+	}
+	more = seq - c.seq
+	c.seq, c.prev = seq, prev
+	c.found.Last = seq
+	c.found.Resumed = true
+	return more
+}
+
+// Spooled notes the last number that is on the disk for the collectors, for Found; 0 where there is no spool.
+func (c *Chain) Spooled(last uint64) { c.found.Spooled = last }
+
 // Append makes the next record of e: AppendAll of one.
 func (c *Chain) Append(e Entry, now time.Time) Record { return c.AppendAll([]Entry{e}, now)[0] }
 
@@ -154,6 +207,9 @@ func (c *Chain) AppendAll(entries []Entry, now time.Time) []Record {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	made := c.number(entries, now)
+	if c.first != nil {
+		c.first(made)
+	}
 	err := c.save(made[len(made)-1].Seq, stateOpen)
 	c.facts.Lock()
 	defer c.facts.Unlock()
@@ -188,8 +244,8 @@ func (c *Chain) record(e Entry, seq uint64, policy string) Record {
 	if err != nil {
 		panic("records: no random numbers: " + err.Error())
 	}
-	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: seq, Box: c.box, Text: clean(e.Text)}
-	const common = 320 // of what comes before the entry's parameters
+	r := Record{Kind: e.Kind, Severity: e.Severity, Time: e.Time.UTC().Truncate(time.Millisecond), Seq: seq, Box: c.box, Text: strings.TrimSpace(clean(e.Text))}
+	const common = 384 // of what comes beside the entry's parameters
 	b := make([]byte, 0, common+len(e.params))
 	b = append(append(b, r.Kind...), ' ')
 	b = append(r.Time.AppendFormat(b, timeLayout), ' ')
@@ -201,9 +257,12 @@ func (c *Chain) record(e Entry, seq uint64, policy string) Record {
 		add("event", event.String()).
 		add("mode", e.Mode).
 		add("policy", policy)
-	r.canonical = append(append(p, e.params...), dataEnd...)
-	sum := r.hash()
-	c.prev = hex.EncodeToString(sum[:])
+	p = append(p, e.params...)
+	if r.Text != "" {
+		p = p.add("text_sum", textSum(r.Text))
+	}
+	r.canonical = append(p, dataEnd...)
+	c.prev = r.HexHash()
 	return r
 }
 

@@ -117,14 +117,17 @@ func (p params) list() []Param {
 	}
 }
 
-func (p params) value(of string) string {
+func (p params) value(of string) string { return unescape(p.raw(of)) }
+
+// raw is the named value as it stands in the line, nil where there is none.
+func (p params) raw(of string) []byte {
 	for {
 		name, value, rest, ok := p.next()
 		if !ok {
-			return ""
+			return nil
 		}
 		if string(name) == of {
-			return unescape(value)
+			return value
 		}
 		p = rest
 	}

@@ -9,11 +9,13 @@
 //	KIND SP TIMESTAMP SP SD-ELEMENT
 //
 // MSGID, timestamp (UTC, milliseconds, Z) and structured data exactly as they stand in the line. Priority, host name, process
-// and the text for people are not part of it: collectors rewrite those. The first record of a box has no prev.
+// and the text for people are not part of it: collectors rewrite or leave out those. The parameter text_sum vouches for the text
+// where it is there. The first record of a box has no prev.
 package records
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -81,6 +83,7 @@ func (r *Record) params() params {
 }
 
 const (
+	appName    = "mailweir"
 	dataBegin  = "[mailweir@32473"
 	dataEnd    = "]"
 	timeLayout = "2006-01-02T15:04:05.000Z"
@@ -100,6 +103,12 @@ func (r *Record) Canonical() []byte { return r.canonical }
 // hash is what the record after this one carries as prev.
 func (r *Record) hash() [sha256.Size]byte { return sha256.Sum256(r.canonical) }
 
+// HexHash is Hash as the record after this one carries it.
+func (r *Record) HexHash() string {
+	sum := r.hash()
+	return hex.EncodeToString(sum[:])
+}
+
 // AppendLine appends the record as one line of RFC 5424, without a line end. facility is 0 to 23.
 func (r *Record) AppendLine(b []byte, facility int) []byte {
 	b = append(b, '<')
@@ -107,7 +116,7 @@ func (r *Record) AppendLine(b []byte, facility int) []byte {
 	b = append(b, ">1 "...)
 	b = append(b, r.canonical[len(r.Kind)+1:r.data]...)
 	b = append(b, hostName(r.Box)...)
-	b = append(b, " mailweir - "...)
+	b = append(b, " "+appName+" - "...)
 	b = append(b, r.Kind...)
 	b = append(b, ' ')
 	b = append(b, r.canonical[r.data:]...)

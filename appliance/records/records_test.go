@@ -104,7 +104,7 @@ func TestWordsOfTheContract(t *testing.T) {
 		for _, p := range r.Params() {
 			got = append(got, p.Name)
 		}
-		if want = append([]string{"seq", "box", "event", "mode", "policy"}, want...); !reflect.DeepEqual(got, want) { // no prev: it is the first
+		if want = append(append([]string{"seq", "box", "event", "mode", "policy"}, want...), "text_sum"); !reflect.DeepEqual(got, want) { // no prev: it is the first
 			t.Errorf("%s:\ngot  %v\nwant %v", name, got, want)
 		}
 	}
