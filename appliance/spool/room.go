@@ -1,0 +1,246 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+// Why records went before every reader had them.
+const (
+	Full       = "the spool was full"
+	Expired    = "they were older than their retention"
+	Unwritable = "the disk took nothing and the memory for them was full"
+)
+
+// Loss is records that went before every reader had them.
+type Loss struct {
+	Why     string   // Full, Expired or Unwritable
+	Numbers Ranges   // of the records
+	Readers []string // who has not got all of them
+}
+
+// lose tells of records that went, as far as somebody had not got them; mu is held.
+func (s *Spool) lose(gone Ranges, why string) {
+	if len(gone) == 0 {
+		return
+	}
+	gone = gone.above(s.acknowledged())
+	if len(gone) == 0 {
+		return
+	}
+	l := Loss{Why: why, Numbers: gone}
+	for name, p := range s.positions {
+		if len(gone.above(p.seq)) > 0 {
+			l.Readers = append(l.Readers, name)
+		}
+	}
+	slices.Sort(l.Readers)
+	s.told = append(s.told, func() { s.opt.OnLoss(l) })
+}
+
+// spare is for the first and the last line of what is being rewritten, and by what a segment may be longer than it should.
+const spare = 16 << 10
+
+// makeRoom drops from the disk until need more bytes are within the limit, with a segment to spare for what is being rewritten.
+// It is true when there is more to drop, and it has to be on the disk first. mu is held.
+func (s *Spool) makeRoom(need int64) (blocked bool) {
+	for s.bytes()+need > s.limit-s.segmentSize()-spare {
+		victim, of := -1, class(0)
+		for of = range class(classes) {
+			victim = slices.IndexFunc(s.segments, func(g *segment) bool { return g.n[of] > 0 })
+			if victim >= 0 {
+				break
+			}
+		}
+		if victim < 0 {
+			return false
+		}
+		g := s.segments[victim]
+		if g.dirty {
+			return true
+		}
+		if g.file != nil { // the one that is written to: the spool is small, or holds one large batch
+			if err := g.seal(); err != nil {
+				s.failed(err)
+				return false
+			}
+			return true
+		}
+		gone, err := s.rewrite(victim, func(it *Item) bool { return it.kind != of })
+		s.lose(gone, Full)
+		if err != nil {
+			s.failed(fmt.Errorf("make room: %w", err))
+			return false
+		}
+	}
+	return false
+}
+
+// Expire drops what is older than its retention, whether somebody still waits for it or not.
+func (s *Spool) Expire(now time.Time) {
+	s.Sync()
+	s.mu.Lock()
+	defer s.unlock()
+	before := func(d time.Duration) int64 {
+		if d <= 0 {
+			return 0
+		}
+		return now.Add(-d).UnixMilli()
+	}
+	limits := [classes]int64{before(s.opt.Sessions), before(s.opt.Records), before(s.opt.Records)}
+	for i := 0; i < len(s.segments); i++ {
+		g := s.segments[i]
+		old := false
+		for c := range g.n {
+			old = old || g.n[c] > 0 && g.oldest[c] < limits[c]
+		}
+		if !old || g.dirty {
+			continue
+		}
+		if g.file != nil {
+			if err := g.seal(); err != nil {
+				s.failed(err)
+				return
+			}
+			continue // a minute later
+		}
+		gone, err := s.rewrite(i, func(it *Item) bool { return it.at >= limits[it.kind] })
+		s.lose(gone, Expired)
+		if err != nil {
+			s.opt.Log.Error("records past their retention could not be removed from the spool", "file", g.path, "err", err)
+		}
+		if i >= len(s.segments) || s.segments[i] != g {
+			i = max(i-2, -1)
+		}
+	}
+}
+
+// rewrite makes a segment anew of those of its records that are to be kept, and says which are gone. One that is empty then goes as a whole, unless it is the last; a small one
+// is joined to a small one before it. mu is held.
+func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone Ranges, err error) {
+	g := s.segments[i]
+	into := &segment{path: g.path, after: g.after, afterHash: g.afterHash, sealed: true, version: g.version + 1}
+	parts := []*segment{g}
+	if i > 0 && s.segments[i-1].file == nil && !s.segments[i-1].dirty && s.segments[i-1].size+g.size < s.segmentSize() {
+		before := s.segments[i-1]
+		into.path, into.after, into.afterHash, into.version = before.path, before.after, before.afterHash, before.version+1
+		parts = []*segment{before, g}
+	}
+	into.last, into.lastHash = into.after, into.afterHash
+	b := appendSummed(nil, into.header())
+	for _, part := range parts {
+		f, err := os.Open(part.path)
+		if err != nil {
+			return nil, err
+		}
+		r := lines{file: f, to: part.size}
+		for {
+			line, ok := r.next()
+			if line == nil {
+				break
+			}
+			if !ok || line[0] == '#' {
+				continue
+			}
+			l, err := records.ParseLine(line)
+			if err != nil {
+				continue
+			}
+			it := Item{Seq: l.Seq, kind: classOf(l.Kind()), at: l.Time.UnixMilli(), hash: l.Hash()}
+			if part == g && !keep(&it) {
+				gone.Add(it.Seq)
+				continue
+			}
+			b = appendSummed(b, line)
+			into.add(&it)
+		}
+		f.Close()
+		if r.err != nil {
+			return nil, fmt.Errorf("read %s: %w", part.path, r.err)
+		}
+	}
+	if into.count() == 0 && i < len(s.segments)-1 {
+		if err := os.Remove(g.path); err != nil {
+			return nil, err
+		}
+		s.segments = slices.Delete(s.segments, i, i+1)
+		return gone, syncDir(s.opt.Dir)
+	}
+	if into.count() == 0 { // the last one: what is after it is all that is left to know
+		into.after, into.afterHash = g.last, g.lastHash
+		into.last, into.lastHash = g.last, g.lastHash
+		b = appendSummed(nil, into.header())
+	}
+	b = appendSummed(b, into.trailer())
+	into.size = int64(len(b))
+	if err := replace(into.path, b); err != nil {
+		return nil, err
+	}
+	s.segments[i] = into
+	if len(parts) > 1 {
+		err = os.Remove(g.path)
+		s.segments = slices.Delete(s.segments, i-1, i)
+	}
+	return gone, errors.Join(err, syncDir(s.opt.Dir))
+}
+
+// replace writes a file beside path and puts it in its place.
+func replace(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = io.Writer(f).Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// trim deletes segments that every reader is past. The last one stays, since it knows what comes next.
+func (s *Spool) trim() {
+	s.mu.Lock()
+	acked := s.acknowledged()
+	n := 0
+	for n < len(s.segments)-1 && s.segments[n].last <= acked && !s.segments[n].dirty && s.segments[n].file == nil {
+		n++
+	}
+	any := n > 0 && len(s.positions) > 0
+	// One that all have is not kept for what comes: what follows begins another.
+	if k := len(s.segments) - 1; k >= 0 && len(s.positions) > 0 {
+		if g := s.segments[k]; g.file != nil && g.count() > 0 && g.last <= acked && s.opt.Now().Sub(g.began).Abs() >= rotateAfter {
+			if _, err := s.active(); err != nil {
+				s.failed(err)
+			}
+		}
+	}
+	s.unlock()
+	if !any {
+		return
+	}
+	if err := s.save(true); err != nil { // a position that a power cut took back must still find its records
+		return
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	for range n {
+		if err := os.Remove(s.segments[0].path); err != nil {
+			s.opt.Log.Error("remove from the spool what every collector has", "err", err)
+			return
+		}
+		s.segments = slices.Delete(s.segments, 0, 1)
+	}
+}

@@ -1,0 +1,406 @@
+// Package spool keeps records on the disk until every collector has them.
+//
+// The spool is a directory of segments: files of lines, to which is only ever appended. A line is the CRC-32C of what follows (eight
+// hexadecimal digits), a space, the record as it goes to the collectors (RFC 5424), and a line feed; so that it can be read without us.
+// A segment begins with a line `# after SEQ HASH`, the number and the hash of the record before it, and when it is full it ends with a line
+// `# holds ...`, so that a start need not read it. A segment's name is the lowest number that it may hold.
+//
+//	append -> write (survives kill -9) -> fdatasync, once in SyncEvery -> readers see it (survives a power cut)
+//
+// Each reader, one for each collector, has its own position: all records up to there need not be sent to it again. Positions
+// are written once a second and never run ahead of what was acknowledged, so after a crash some records are sent
+// twice and none is missing. What all readers are past is deleted.
+//
+// The spool never takes more than Options.Limit of the disk. When it is full the oldest SESSION records go first; when there are none any more,
+// of all others but DECISION, STAGE and HEALTH; and those last. What is older than its retention goes, too. Options.OnLoss says which
+// numbers went before everybody had them.
+//
+// A disk that takes nothing stops nobody: records wait in memory, as many as fit into memoryRecords, are readable from there, and are written as soon as the disk
+// takes them. What a failed fdatasync may have dropped (after an error the kernel forgets what it could not write) is written anew, to another file.
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+// Options say how a spool is kept. Zero values of the later fields mean the defaults stated with them.
+type Options struct {
+	Dir      string        // made if it is not there
+	Limit    int64         // bytes; at least 1 MiB
+	Facility int           // of the lines, 0 to 23
+	After    uint64        // the last number that was ever given, as the chain's state has it
+	Sessions time.Duration // SESSION records older than that go
+	Records  time.Duration // and all others older than that
+
+	Log       *slog.Logger
+	Now       func() time.Time
+	SyncEvery time.Duration // 1 s
+	OnLoss    func(Loss)    // must not block, nor call back
+	OnFault   func(error)   // the disk does not take records; nil: it does again. Must not block, nor call back
+
+	create func(path string) (file, error) // tests put a disk with faults here
+}
+
+// file is the part of an os.File that a segment needs while it is written.
+type file interface {
+	Write([]byte) (int, error)
+	Sync() error
+	Truncate(size int64) error
+	Seek(offset int64, whence int) (int64, error)
+	Close() error
+}
+
+const (
+	minLimit      = 1 << 20
+	maxSegment    = 4 << 20
+	segmentsAtAll = 16          // the limit is so many segments, unless they would be larger than maxSegment
+	rotateAfter   = time.Hour   // a segment takes records for so long at most, so that what is old can go
+	retryEvery    = time.Second // between two attempts to write when the disk takes nothing
+	memoryRecords = 8192        // that wait in memory then, about 10 MB
+	saveEvery     = time.Second // positions
+	expireEvery   = time.Minute
+)
+
+// Spool is a directory of records. It is safe for concurrent use; Append has one caller at a time, as the chain has.
+type Spool struct {
+	opt  Options
+	wake chan struct{} // holds a value when there is something to sync
+
+	syncing sync.Mutex // held over fdatasync, taken before mu
+
+	mu        sync.Mutex // guards all below
+	facility  int
+	limit     int64
+	segments  []*segment // in the order of their numbers; the last is the one that is written to
+	positions map[string]*position
+	last      uint64 // the last record
+	lastHash  string // and its hash, "" where it is not known
+	durable   uint64 // records up to here are on the disk
+	written   uint64 // and up to here they were given to it
+	tail      []Item // those after durable
+	fault     error  // why the disk takes nothing; nil while it does
+	recovers  bool   // it took something since
+	retryAt   time.Time
+	waited    bool          // there were readers in the life before this one
+	changed   chan struct{} // closed when durable moves, and when the disk fails
+	told      []func()      // callbacks that are due once mu is free
+}
+
+// Item is a record and its line, which nobody writes to.
+type Item struct {
+	Seq  uint64
+	Line []byte
+	kind class
+	at   int64 // milliseconds since 1970
+	hash string
+}
+
+// class is what goes when the spool is full: the lower ones first.
+type class uint8
+
+const (
+	sessions class = iota
+	others
+	decisions
+	classes = 3
+)
+
+func classOf(k records.Kind) class {
+	switch k {
+	case records.KindSession:
+		return sessions
+	case records.KindDecision, records.KindStage, records.KindHealth:
+		return decisions
+	}
+	return others
+}
+
+// Open opens or makes the spool. What is damaged is left out and said in the log, never an error; an error is that of the directory.
+func Open(o Options) (*Spool, error) {
+	o.Limit = max(o.Limit, minLimit)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.SyncEvery == 0 {
+		o.SyncEvery = time.Second
+	}
+	if o.OnLoss == nil {
+		o.OnLoss = func(Loss) {}
+	}
+	if o.OnFault == nil {
+		o.OnFault = func(error) {}
+	}
+	if o.create == nil {
+		o.create = func(path string) (file, error) {
+			return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		}
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), changed: make(chan struct{})}
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
+	}
+	return s, nil
+}
+
+// load finds the segments and what they hold.
+func (s *Spool) load() error {
+	names, err := filepath.Glob(filepath.Join(s.opt.Dir, "*"+suffix))
+	if err != nil {
+		return err
+	}
+	slices.Sort(names) // of one length, so by number
+	for _, name := range names {
+		g, err := loadSegment(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		}
+		if g.bad > 0 {
+			s.opt.Log.Error("the spool has damaged lines; their records are missing", "file", name, "lines", g.bad)
+		}
+		if g.last <= s.last { // it was merged into the one before when the process died, or is empty
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		s.segments = append(s.segments, g)
+		s.last, s.lastHash = g.last, g.lastHash
+	}
+	tmps, _ := filepath.Glob(filepath.Join(s.opt.Dir, "*.tmp"))
+	for _, name := range tmps {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	readers, _ := filepath.Glob(filepath.Join(s.opt.Dir, positionPrefix+"*"))
+	s.waited = len(readers) > 0
+	if s.opt.After > s.last {
+		s.last, s.lastHash = s.opt.After, ""
+	}
+	s.durable, s.written = s.last, s.last
+	return nil
+}
+
+// Last is the number and the hash of the last record that the disk has. hash is "" where it does not know; then the chain does.
+func (s *Spool) Last() (seq uint64, hash string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.lastHash
+}
+
+// Kept is the last number that is on the disk for those who read in the life before, 0 where nobody did; that of the chain's state may be higher.
+func (s *Spool) Kept() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.segments); n > 0 && s.waited {
+		return s.segments[n-1].last
+	}
+	return 0
+}
+
+// Configure changes what a reload may change.
+func (s *Spool) Configure(facility int, limit int64, sessions, records time.Duration) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.facility, s.limit = facility, max(limit, minLimit)
+	s.opt.Sessions, s.opt.Records = sessions, records
+}
+
+// Append keeps records, in the order of seq. It waits for the kernel to take them and not for the disk, unless room has to be made.
+// While there is no reader nothing is kept.
+func (s *Spool) Append(rs []records.Record) {
+	if len(rs) == 0 {
+		return
+	}
+	s.mu.Lock()
+	end := &rs[len(rs)-1]
+	if len(s.positions) == 0 {
+		s.last, s.lastHash = end.Seq, end.HexHash()
+		s.durable, s.written = s.last, s.last
+		s.unlock()
+		return
+	}
+	size := 0
+	for i := range rs {
+		line := rs[i].AppendLine(make([]byte, 0, 1024), s.facility)
+		s.tail = append(s.tail, Item{Seq: rs[i].Seq, Line: line, kind: classOf(rs[i].Kind), at: rs[i].Time.UnixMilli()})
+		size += len(line) + lineOverhead
+	}
+	s.last, s.lastHash = end.Seq, end.HexHash()
+	s.tail[len(s.tail)-1].hash = s.lastHash
+	if s.fault == nil || !s.opt.Now().Before(s.retryAt) {
+		for tries := 0; s.makeRoom(int64(size)) && tries < segmentsAtAll; tries++ {
+			s.unlock() // only what is on the disk can be dropped from it
+			s.Sync()
+			s.mu.Lock()
+		}
+		s.write()
+	}
+	s.bound()
+	s.unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// unlock lets go of mu and calls what is due.
+func (s *Spool) unlock() {
+	told := s.told
+	s.told = nil
+	s.mu.Unlock()
+	for _, f := range told {
+		f()
+	}
+}
+
+// write gives the disk what it has not got yet; mu is held.
+func (s *Spool) write() {
+	from := len(s.tail)
+	for from > 0 && s.tail[from-1].Seq > s.written {
+		from--
+	}
+	for from < len(s.tail) {
+		g, err := s.active()
+		if err != nil {
+			s.failed(err)
+			return
+		}
+		n, err := g.append(s.tail[from:], s.segmentSize())
+		if n > 0 {
+			s.written = s.tail[from+n-1].Seq
+		}
+		if err != nil {
+			s.failed(err)
+			return
+		}
+		from += n
+		s.recovers = s.fault != nil
+	}
+}
+
+// active is the segment to write to; mu is held.
+func (s *Spool) active() (*segment, error) {
+	if n := len(s.segments); n > 0 {
+		g := s.segments[n-1]
+		if g.file != nil && !g.sealed && g.size < s.segmentSize() && s.opt.Now().Sub(g.began).Abs() < rotateAfter {
+			return g, nil
+		}
+		if g.file != nil {
+			if err := g.seal(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	after, hash := s.before()
+	g, err := newSegment(s.opt, after, hash)
+	if err != nil {
+		return nil, err
+	}
+	s.segments = append(s.segments, g)
+	return g, nil
+}
+
+// before is the record before the next that is to be written, and its hash where it is known; mu is held.
+func (s *Spool) before() (uint64, string) {
+	if n := len(s.segments); n > 0 && s.segments[n-1].last == s.written {
+		return s.written, s.segments[n-1].lastHash
+	}
+	return s.written, ""
+}
+
+func (s *Spool) segmentSize() int64 { return min(s.limit/segmentsAtAll, maxSegment) }
+
+// failed notes that the disk took not all; mu is held.
+func (s *Spool) failed(err error) {
+	if s.fault == nil {
+		s.opt.Log.Error("the spool cannot be written; records wait in memory", "dir", s.opt.Dir, "err", err)
+		s.told = append(s.told, func() { s.opt.OnFault(err) })
+	}
+	s.fault, s.retryAt, s.recovers = err, s.opt.Now().Add(retryEvery), false
+	s.notify()
+}
+
+// healed notes that the disk has all again; mu is held.
+func (s *Spool) healed() {
+	if s.fault != nil && s.recovers && s.written == s.last {
+		s.opt.Log.Info("the spool can be written again", "dir", s.opt.Dir)
+		s.fault = nil
+		s.told = append(s.told, func() { s.opt.OnFault(nil) })
+	}
+}
+
+// bound drops from memory what the disk did not take, when that is too much; mu is held.
+func (s *Spool) bound() {
+	over := len(s.tail) - memoryRecords
+	if over <= 0 || s.fault == nil {
+		return
+	}
+	var gone Ranges
+	for _, it := range s.tail[:over] {
+		gone.Add(it.Seq)
+	}
+	s.tail = slices.Delete(s.tail, 0, over)
+	s.written = max(s.written, gone.Last())
+	s.lose(gone, Unwritable)
+}
+
+func (s *Spool) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Stat says how full the spool is.
+type Stat struct {
+	Bytes, Limit int64
+	Records      int
+	Oldest       time.Time // of the records in it; zero where there is none
+	Fault        error     // why the disk takes nothing
+}
+
+// Stat says how full the spool is.
+func (s *Spool) Stat() Stat {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stat{Bytes: s.bytes(), Limit: s.limit, Fault: s.fault}
+	oldest := int64(0)
+	for _, g := range s.segments {
+		st.Records += g.count()
+		for c := range g.n {
+			if g.n[c] > 0 && (oldest == 0 || g.oldest[c] < oldest) {
+				oldest = g.oldest[c]
+			}
+		}
+	}
+	if oldest > 0 {
+		st.Oldest = time.UnixMilli(oldest).UTC()
+	}
+	return st
+}
+
+// bytes is what the spool takes of the disk; mu is held.
+func (s *Spool) bytes() (sum int64) {
+	for _, g := range s.segments {
+		sum += g.size
+	}
+	return sum + int64(len(s.positions))*positionSize
+}

@@ -1,0 +1,606 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+const url = "relp://192.0.2.1:2514"
+
+// box makes records as the box does, and keeps them in a spool.
+type box struct {
+	t      testing.TB
+	dir    string
+	chain  *records.Chain
+	spool  *Spool
+	reader *Reader
+	at     time.Time
+	losses []Loss
+	faults []error
+	made   map[uint64]records.Record
+}
+
+func newBox(t testing.TB, o Options) *box {
+	t.Helper()
+	b := &box{t: t, dir: t.TempDir(), at: time.Now().UTC().Truncate(time.Millisecond), made: map[uint64]records.Record{}}
+	if o.Dir == "" {
+		o.Dir = filepath.Join(b.dir, "spool")
+	}
+	b.open(o)
+	return b
+}
+
+// open begins another life in the same directories.
+func (b *box) open(o Options) {
+	b.t.Helper()
+	var err error
+	if b.chain, err = records.OpenChain(filepath.Join(b.dir, "records.state"), "box-1"); err != nil {
+		b.t.Fatal(err)
+	}
+	o.After, o.Facility = b.chain.Seq(), 20
+	if o.Now == nil {
+		o.Now = func() time.Time { return b.at }
+	}
+	o.OnLoss = func(l Loss) { b.losses = append(b.losses, l) }
+	o.OnFault = func(err error) { b.faults = append(b.faults, err) }
+	if b.spool, err = Open(o); err != nil {
+		b.t.Fatal(err)
+	}
+	b.chain.Resume(b.spool.Last())
+	b.chain.Before(b.spool.Append)
+	if b.reader, err = b.spool.Reader(url); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *box) say(kind records.Kind, n int) {
+	for range n {
+		var e records.Entry
+		switch kind {
+		case records.KindSession:
+			e = records.Session(records.SessionFacts{Subscriber: "S-1001", Plan: "residential", SNI: `quo"te]\`, End: b.at, EndReason: "fin"})
+		case records.KindHealth:
+			e = records.Health(records.HealthFacts{Time: b.at, What: "test"})
+		default:
+			e = records.Audit(records.AuditFacts{Time: b.at, Who: "admin", What: "release", Object: "S-1001"})
+		}
+		r := b.chain.Append(e, b.at)
+		b.made[r.Seq] = r
+	}
+}
+
+// read is the numbers of everything that is there for the reader.
+func (b *box) read() (seqs []uint64) {
+	b.t.Helper()
+	for {
+		items, err := b.reader.Next(100)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if len(items) == 0 {
+			return seqs
+		}
+		for _, it := range items {
+			r := b.made[it.Seq]
+			if string(it.Line) != string(r.AppendLine(nil, 20)) {
+				b.t.Fatalf("record %d came back as %s", it.Seq, it.Line)
+			}
+			seqs = append(seqs, it.Seq)
+		}
+	}
+}
+
+func numbers(from, to uint64) (all []uint64) {
+	for i := from; i <= to; i++ {
+		all = append(all, i)
+	}
+	return all
+}
+
+func same(t testing.TB, why string, got, want []uint64) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Fatalf("%s: %d numbers %.100s, want %d %.100s", why, len(got), fmt.Sprint(got), len(want), fmt.Sprint(want))
+	}
+}
+
+func TestRecordsAreReadWhenTheyAreOnTheDiskAndStayUntilAcknowledged(t *testing.T) {
+	t.Parallel()
+	o := Options{Limit: 2 << 20}
+	b := newBox(t, o)
+	b.say(records.KindSession, 500)
+	same(t, "before the disk has them", b.read(), nil)
+	b.spool.Sync()
+	same(t, "when it has", b.read(), numbers(1, 500))
+	b.reader.Ack(120)
+	if err := b.spool.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.open(Options{Limit: 2 << 20, Dir: b.spool.opt.Dir})
+	same(t, "after a clean stop", b.read(), numbers(121, 500))
+	b.say(records.KindAudit, 10)
+	b.spool.save(false)
+	b.open(Options{Limit: 2 << 20, Dir: b.spool.opt.Dir}) // kill -9: nothing was closed
+	same(t, "after kill -9", b.read(), numbers(121, 510))
+	if n := b.spool.Behind(b.reader.Position()); n != 390 {
+		t.Errorf("%d behind", n)
+	}
+	b.reader.Ack(510)
+	b.say(records.KindAudit, 1)
+	b.spool.Sync()
+	b.spool.trim()
+	if st := b.spool.Stat(); st.Records != 1 {
+		t.Errorf("what everybody has is still there: %+v", st)
+	}
+	b.open(Options{Limit: 2 << 20, Dir: b.spool.opt.Dir})
+	same(t, "in the end", b.read(), numbers(511, 511))
+}
+
+// The chain knows from the spool what its own state missed.
+func TestTheChainGoesOnFromTheSpool(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{})
+	b.say(records.KindAudit, 5)
+	state := filepath.Join(b.dir, "records.state")
+	old, err := os.ReadFile(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.say(records.KindAudit, 5)
+	b.spool.Sync()
+	for why, data := range map[string][]byte{"as it was five records ago": old, "damaged": []byte("x")} {
+		if err := os.WriteFile(state, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		last, _ := b.spool.Last()
+		b.open(Options{Dir: b.spool.opt.Dir})
+		before := b.made[last]
+		b.say(records.KindAudit, 1)
+		b.spool.Sync()
+		if r := b.made[last+1]; r.Value("prev") != before.HexHash() || !b.chain.Found().Resumed {
+			t.Errorf("%s: record %d carries %s, want %s", why, r.Seq, r.Value("prev"), before.HexHash())
+		}
+	}
+}
+
+// A segment whose end a power cut took, at any byte, gives what is whole; the next life goes on behind that.
+func TestATornEndIsCutOff(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{})
+	b.say(records.KindAudit, 3)
+	b.spool.Sync()
+	names, _ := filepath.Glob(filepath.Join(b.spool.opt.Dir, "*"+suffix))
+	whole, err := os.ReadFile(names[0])
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	for cut := range len(whole) {
+		for why, rest := range map[string]string{"nothing": "", "zeroes": strings.Repeat("\x00", 700)} {
+			dir := filepath.Join(t.TempDir(), "spool")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, filepath.Base(names[0])), append(whole[:cut:cut], rest...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(Options{Dir: dir})
+			if err != nil {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+			want := strings.Count(string(whole[:cut]), "\n") - 1 // the first line is no record
+			if seq, _ := s.Last(); int(seq) != max(want, 0) {
+				t.Fatalf("cut at %d, then %s: the last is %d, want %d", cut, why, seq, want)
+			}
+		}
+	}
+}
+
+func TestADamagedLineCostsItsRecordOnly(t *testing.T) {
+	t.Parallel()
+	for _, sealed := range []bool{false, true} {
+		b := newBox(t, Options{})
+		b.say(records.KindAudit, 20)
+		if sealed {
+			b.spool.segments[0].seal()
+		}
+		b.spool.Sync()
+		path := b.spool.segments[0].path
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[strings.Index(string(data), ` seq="7" `)+30] ^= 4
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.open(Options{Dir: b.spool.opt.Dir})
+		same(t, "the others", b.read(), append(numbers(1, 6), numbers(8, 20)...))
+	}
+}
+
+func TestAPositionBeyondTheSpoolIsDropped(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{})
+	b.say(records.KindAudit, 20)
+	b.spool.Sync()
+	path := positionPath(b.spool.opt.Dir, url)
+	for why, bend := range map[string]func(*position){
+		"beyond":  func(p *position) { p.seq = 1000 },
+		"damaged": func(p *position) { p.file.WriteAt([]byte("9"), int64(len(positionMagic)+2)) },
+	} {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &position{seq: 17, file: f}
+		if bend(p); why == "beyond" {
+			p.write(url)
+		}
+		b.open(Options{Dir: b.spool.opt.Dir})
+		same(t, why, b.read(), numbers(1, 20))
+	}
+}
+
+// Full: sessions go, the oldest first, then audits, health last; the disk is never over the limit, and what is missing is what was said.
+func TestAFullSpoolDropsSessionsFirstAndSaysWhich(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	b := newBox(t, Options{Limit: limit})
+	most := int64(0)
+	measure := func() {
+		var sum int64
+		all, _ := os.ReadDir(b.spool.opt.Dir)
+		for _, e := range all {
+			if info, err := e.Info(); err == nil {
+				sum += info.Size()
+			}
+		}
+		most = max(most, sum)
+	}
+	check := func(why string) {
+		t.Helper()
+		gone := map[uint64]bool{}
+		for _, l := range b.losses {
+			n := uint64(0)
+			for _, numbers := range l.Numbers.Pieces() {
+				piece := numbers.String()
+				if len(piece) > maxWords {
+					t.Errorf("a piece of %d bytes", len(piece))
+				}
+				for word := range strings.SplitSeq(piece, ",") {
+					var from, to uint64
+					if k, _ := fmt.Sscanf(word, "%d-%d", &from, &to); k == 1 {
+						to = from
+					}
+					for i := from; i <= to; i++ {
+						gone[i] = true
+						n++
+					}
+				}
+			}
+			if n != l.Numbers.Count() || l.Why != Full || !slices.Equal(l.Readers, []string{url}) {
+				t.Errorf("%d numbers, said %d: %+v", n, l.Numbers.Count(), l)
+			}
+		}
+		b.spool.Sync()
+		b.reader.Seek(0)
+		var want []uint64
+		for i := uint64(1); i <= b.chain.Seq(); i++ {
+			if !gone[i] {
+				want = append(want, i)
+			}
+		}
+		same(t, why, b.read(), want)
+	}
+	left := func() map[records.Kind]int {
+		b.reader.Seek(0)
+		n := map[records.Kind]int{}
+		for _, seq := range b.read() {
+			n[b.made[seq].Kind]++
+		}
+		return n
+	}
+	for range 300 {
+		b.say(records.KindSession, 8)
+		b.say(records.KindAudit, 1)
+		b.say(records.KindHealth, 1)
+		measure()
+	}
+	check("sessions went")
+	if n := left(); n[records.KindSession] == 0 || n[records.KindSession] > 2000 || n[records.KindAudit] != 300 || n[records.KindHealth] != 300 {
+		t.Errorf("left: %v", n)
+	}
+	for range 3000 {
+		b.say(records.KindAudit, 1)
+		measure()
+	}
+	check("audits went")
+	if n := left(); n[records.KindSession] != 0 || n[records.KindAudit] > 3000 || n[records.KindHealth] != 300 {
+		t.Errorf("left: %v", n)
+	}
+	for range 3500 {
+		b.say(records.KindHealth, 1)
+		measure()
+	}
+	check("health went")
+	if n := left(); n[records.KindAudit] > 20 || n[records.KindHealth] > 3500 || n[records.KindHealth] < 1000 {
+		t.Errorf("left: %v", n)
+	}
+	if most > limit {
+		t.Errorf("%d bytes on the disk, the limit is %d", most, limit)
+	}
+	b.open(Options{Limit: limit, Dir: b.spool.opt.Dir})
+	check("in the next life")
+	b.reader.Ack(b.chain.Seq())
+	known := len(b.losses)
+	b.say(records.KindSession, 3000)
+	if len(b.losses) == known {
+		t.Error("nothing was lost")
+	}
+	for _, l := range b.losses[known:] {
+		if l.Numbers.First() < 9301 {
+			t.Errorf("what everybody had is said to be lost: %+v", l)
+		}
+	}
+}
+
+func TestWhatIsOlderThanItsRetentionGoesAndIsStated(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{Sessions: 24 * time.Hour, Records: 48 * time.Hour})
+	for range 72 {
+		b.say(records.KindSession, 2)
+		b.say(records.KindAudit, 1)
+		b.spool.Sync()
+		b.at = b.at.Add(time.Hour)
+	}
+	b.spool.Expire(b.at)
+	b.reader.Seek(0)
+	n := map[records.Kind]int{}
+	for _, seq := range b.read() {
+		n[b.made[seq].Kind]++
+	}
+	if n[records.KindSession] != 48 || n[records.KindAudit] != 48 {
+		t.Errorf("%v are left of three days, an hour each", n)
+	}
+	var lost uint64
+	for _, l := range b.losses {
+		if lost += l.Numbers.Count(); l.Why != Expired {
+			t.Errorf("%+v", l)
+		}
+	}
+	if lost != 72*3-96 {
+		t.Errorf("%d stated", lost)
+	}
+	all, _ := filepath.Glob(filepath.Join(b.spool.opt.Dir, "*"))
+	for _, path := range all {
+		data, _ := os.ReadFile(path)
+		for seq, r := range b.made {
+			if r.Kind == records.KindSession && r.Time.Before(b.at.Add(-24*time.Hour)) && strings.Contains(string(data), r.Value("event")) {
+				t.Fatalf("record %d is still in %s", seq, path)
+			}
+		}
+	}
+	b.at = b.at.Add(1000 * time.Hour)
+	b.spool.Expire(b.at)
+	b.spool.Expire(b.at) // the one that was written to
+	if st := b.spool.Stat(); st.Records != 0 {
+		t.Errorf("%+v", st)
+	}
+	last, hash := b.spool.Last()
+	b.open(Options{Dir: b.spool.opt.Dir})
+	if seq, h := b.spool.Last(); seq != last || h != hash || hash == "" {
+		t.Errorf("an empty spool knows %d %s, before %d %s", seq, h, last, hash)
+	}
+}
+
+// faulty is a disk of which sync or write fail while they are told to.
+type faulty struct {
+	*os.File
+	disk *disk
+}
+
+type disk struct {
+	mu          sync.Mutex
+	sync, write error
+	forgets     bool // as Linux: what could not be synced is gone
+}
+
+func (d *disk) create(path string) (file, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &faulty{f, d}, nil
+}
+
+func (f *faulty) Sync() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if f.disk.sync != nil {
+		return f.disk.sync
+	}
+	return f.File.Sync()
+}
+
+func (f *faulty) Write(b []byte) (int, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if f.disk.write != nil {
+		n, _ := f.File.Write(b[:len(b)/2])
+		return n, f.disk.write
+	}
+	return f.File.Write(b)
+}
+
+func TestADiskWithFaultsLosesNothing(t *testing.T) {
+	t.Parallel()
+	for why, fail := range map[string]func(*disk, error){
+		"EIO on fsync": func(d *disk, err error) { d.sync = err },
+		"EIO on write": func(d *disk, err error) { d.write = err },
+	} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			d := &disk{}
+			b := newBox(t, Options{create: d.create})
+			b.say(records.KindSession, 50)
+			b.spool.Sync()
+			same(t, "before", b.read(), numbers(1, 50))
+			b.say(records.KindSession, 10) // written, and not synced yet
+			fail(d, syscall.EIO)
+			b.say(records.KindSession, 40)
+			b.spool.Sync()
+			if len(b.faults) != 1 || !errors.Is(b.faults[0], syscall.EIO) || b.spool.Stat().Fault == nil {
+				t.Fatalf("told %v", b.faults)
+			}
+			same(t, "out of memory", b.read(), numbers(51, 100))
+			for range 3 {
+				b.at = b.at.Add(retryEvery)
+				b.spool.retry()
+				b.say(records.KindAudit, 1)
+			}
+			fail(d, nil)
+			b.at = b.at.Add(retryEvery)
+			b.spool.retry()
+			if len(b.faults) != 2 || b.faults[1] != nil {
+				t.Fatalf("told %v", b.faults)
+			}
+			b.open(Options{Dir: b.spool.opt.Dir})
+			same(t, "what the disk has in the end", b.read(), numbers(1, 103))
+			if len(b.losses) > 0 {
+				t.Errorf("%+v", b.losses)
+			}
+		})
+	}
+}
+
+// While the disk takes nothing for long, memory is bounded and what does not fit is stated.
+func TestMemoryIsBoundedWhileTheDiskTakesNothing(t *testing.T) {
+	t.Parallel()
+	d := &disk{}
+	b := newBox(t, Options{create: d.create})
+	d.write = syscall.EIO
+	b.say(records.KindAudit, memoryRecords+100)
+	same(t, "the newest", b.read(), numbers(101, memoryRecords+100))
+	var lost uint64
+	for _, l := range b.losses {
+		if lost += l.Numbers.Count(); l.Why != Unwritable {
+			t.Errorf("%+v", l)
+		}
+	}
+	if lost != 100 {
+		t.Errorf("%d stated", lost)
+	}
+	b.reader.Ack(b.chain.Seq()) // all from memory: the disk is tried all the same, and heals once
+	for range 3 {
+		b.at = b.at.Add(retryEvery)
+		b.spool.retry()
+	}
+	d.write = nil
+	b.at = b.at.Add(retryEvery)
+	b.spool.retry()
+	if len(b.faults) != 2 || b.faults[1] != nil {
+		t.Errorf("told %v", b.faults)
+	}
+}
+
+// A file system that is full, with the kernel's own ENOSPC.
+func TestAFullFileSystemLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatalf("mount a tmpfs (this test needs root): %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	b := newBox(t, Options{Dir: filepath.Join(dir, "spool")})
+	b.say(records.KindSession, 100)
+	b.spool.Sync()
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the file system takes more than it should: %v", err)
+	}
+	b.say(records.KindSession, 300)
+	b.spool.Sync()
+	if len(b.faults) != 1 || !errors.Is(b.faults[0], syscall.ENOSPC) {
+		t.Fatalf("told %v", b.faults)
+	}
+	same(t, "while it is full", b.read(), numbers(1, 400))
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	b.at = b.at.Add(retryEvery)
+	b.spool.retry()
+	b.open(Options{Dir: b.spool.opt.Dir})
+	same(t, "what is there in the end", b.read(), numbers(1, 400))
+}
+
+// Readers, an appender and Run beside each other; then the next life has all.
+func TestEverybodyAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{Limit: 4 << 20, SyncEvery: time.Millisecond, Now: time.Now})
+	ctx, end := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := b.spool.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	const n = 3000
+	for _, name := range []string{"a", "b", "c"} {
+		r, err := b.spool.Reader(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() {
+			defer r.Close()
+			next := uint64(1)
+			for next <= n {
+				more := r.Changed()
+				items, err := r.Next(64)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, it := range items {
+					if it.Seq != next {
+						t.Errorf("%s got %d, want %d", name, it.Seq, next)
+						return
+					}
+					next++
+				}
+				r.Ack(next - 1)
+				if len(items) == 0 {
+					select {
+					case <-more:
+					case <-time.After(20 * time.Second):
+						t.Errorf("%s waits for %d", name, next)
+						return
+					}
+				}
+			}
+		})
+	}
+	b.say(records.KindSession, n)
+	end()
+	running.Wait()
+	if err := b.spool.Close(); err != nil {
+		t.Error(err)
+	}
+	b.open(Options{Dir: b.spool.opt.Dir})
+	same(t, "who never acknowledged", b.read(), numbers(1, n))
+}
