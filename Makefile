@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog tshark chromium gcc libc6-dev
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium gcc libc6-dev
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev

@@ -27,7 +27,6 @@ import (
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
 	"github.com/mailweir/mailweir/appliance/sources"
-	"github.com/mailweir/mailweir/appliance/syslog"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/memory"
 	"github.com/mailweir/mailweir/governor/store"
@@ -227,17 +226,14 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	policy := cfg.Policy()
 	a.chain.SetPolicy(cfg.Mode, policy.Hash)
 	a.recent = records.NewRing(recentRecords)
-	a.syslog = &syslogTargets{ctx: context.Background()}
 	noJournal := a.openJournal(cfg)
-	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.journal.Add, a.syslog.Send)
-	collectors, err := syslog.New(a.syslogConfig(cfg))
-	if err != nil {
-		return err
-	}
-	a.syslog.use(collectors)
+	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.journal.Add)
 	a.health = &health{say: a.writer.Say, now: a.now}
 	if noJournal != nil {
 		a.health.begin(records.HealthFacts{What: "journal", Detail: noJournal.Error()})
+	}
+	if err = a.openSyslog(cfg); err != nil {
+		return err
 	}
 	if e, tell := a.chain.Found().Health(now); tell {
 		a.writer.Say(e)

@@ -134,9 +134,7 @@ func (a *Appliance) reload() error {
 		}
 		return err
 	}
-	if collectors != nil {
-		a.syslog.use(collectors)
-	}
+	a.resyslog(next, collectors)
 	now := a.now()
 	policy := next.Policy()
 	inForce := policy

@@ -2,44 +2,83 @@ package appliance
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/spool"
 	"github.com/mailweir/mailweir/appliance/syslog"
 )
 
-// syslogTargets are the collectors in force. A reload replaces the exporter: the
-// old one sends what it still has, as far as its drain time allows, while the new
-// one already takes what comes.
+// syslogTargets are the collectors in force, and the spool from which they get their records. A reload replaces the exporter: the new one begins
+// where the old one stopped.
 type syslogTargets struct {
-	ctx context.Context // ends with the process's work, not with a signal
+	spool    *spool.Spool
+	endSpool func() error
 
 	mu      sync.RWMutex
 	current *syslog.Exporter
-	end     func() error // of current
-	leaving sync.WaitGroup
+	end     func() error         // of current
 	changed map[string]time.Time // when a target last went up or down, by URL
 }
 
-// use sends to an exporter's targets from now on.
-func (s *syslogTargets) use(next *syslog.Exporter) {
-	end := background(s.ctx, next.Run)
-	s.mu.Lock()
-	old := s.end
-	s.current, s.end = next, end
-	s.mu.Unlock()
-	if old != nil {
-		s.leaving.Go(func() { old() })
+// openSyslog opens the spool, has the chain go on from it where it knows more, and from then on keeps every record in it.
+func (a *Appliance) openSyslog(cfg *config.Config) error {
+	s, err := spool.Open(spool.Options{
+		Dir: filepath.Join(a.opt.DataDir, "spool"), Limit: int64(cfg.Syslog.SpoolBytes), Facility: facility(cfg), After: a.chain.Seq(),
+		Sessions: cfg.Retention.Sessions, Records: cfg.Retention.Records,
+		Log: a.log, Now: a.now, OnLoss: a.spoolLost, OnFault: a.spoolFault,
+	})
+	if err != nil {
+		return err
+	}
+	a.chain.Resume(s.Last())
+	a.chain.Spooled(s.Kept())
+	a.syslog = &syslogTargets{spool: s}
+	collectors, err := syslog.New(a.syslogConfig(cfg))
+	if err != nil {
+		return err
+	}
+	a.chain.Before(s.Append)
+	a.syslog.endSpool = background(context.Background(), s.Run)
+	a.syslog.use(collectors)
+	return s.Only(urls(cfg))
+}
+
+// spoolLost tells of records that left the spool before every collector had them, with their numbers.
+func (a *Appliance) spoolLost(l spool.Loss) {
+	for _, piece := range l.Numbers.Pieces() {
+		a.health.tell(records.HealthFacts{What: "record_loss", Target: "spool", Count: piece.Count(), FirstSeq: piece.First(), LastSeq: piece.Last(), Seqs: piece.String(),
+			Detail: l.Why + "; not sent to " + strings.Join(l.Readers, " ")})
 	}
 }
 
-// Send hands a record to every target.
-func (s *syslogTargets) Send(r records.Record) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	s.current.Send(r)
+func (a *Appliance) spoolFault(err error) {
+	if err == nil {
+		a.health.end("spool")
+		return
+	}
+	a.health.begin(records.HealthFacts{What: "spool", Detail: fmt.Sprintf("records cannot be written to the disk and wait in memory; collectors that are there get them all the same: %v", err)})
+}
+
+// use sends to an exporter's targets from now on, as soon as the one before has stopped.
+func (s *syslogTargets) use(next *syslog.Exporter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.end
+	s.end = background(context.Background(), func(ctx context.Context) error {
+		if before != nil {
+			if err := before(); err != nil {
+				return err
+			}
+		}
+		return next.Run(ctx)
+	})
+	s.current = next
 }
 
 // Status is how the targets in force stand.
@@ -69,31 +108,57 @@ func (s *syslogTargets) since(url string) time.Time {
 	return s.changed[url]
 }
 
-// stop sends what is still to be sent, as far as the drain time allows.
+// stop sends what is still to be sent, as far as the drain time allows, and closes the spool, which keeps the rest.
 func (s *syslogTargets) stop() error {
+	s.spool.Sync()
 	s.mu.Lock()
 	end := s.end
 	s.end = nil
 	s.mu.Unlock()
-	defer s.leaving.Wait()
-	if end == nil {
-		return nil
+	if end != nil {
+		if err := end(); err != nil {
+			return err
+		}
 	}
-	return end()
+	if s.endSpool != nil {
+		if err := s.endSpool(); err != nil {
+			return err
+		}
+	}
+	return s.spool.Close()
 }
 
 func (a *Appliance) syslogConfig(cfg *config.Config) syslog.Config {
 	c := syslog.Config{
-		Facility: facility(cfg), Log: a.log, Now: a.now, Drain: drainLimit,
+		Spool: a.syslog.spool, Log: a.log, Now: a.now, Drain: drainLimit,
 		OnEvent: func(e syslog.Event) {
 			a.syslog.heard(e)
 			a.writer.Say(e.Health())
 		},
 	}
 	for _, t := range cfg.Syslog.Targets {
-		c.Targets = append(c.Targets, t.URL)
+		c.Targets = append(c.Targets, syslog.Target{URL: t.URL, CAFile: cfg.Resolve(t.CAFile), CertFile: cfg.Resolve(t.CertFile), KeyFile: cfg.Resolve(t.KeyFile)})
 	}
 	return c
+}
+
+// resyslog takes what a new configuration says of collectors, spool and retention.
+func (a *Appliance) resyslog(cfg *config.Config, collectors *syslog.Exporter) {
+	a.syslog.spool.Configure(facility(cfg), int64(cfg.Syslog.SpoolBytes), cfg.Retention.Sessions, cfg.Retention.Records)
+	if collectors == nil {
+		return
+	}
+	a.syslog.use(collectors)
+	if err := a.syslog.spool.Only(urls(cfg)); err != nil {
+		a.log.Error("forget the positions of collectors that are not configured any more", "err", err)
+	}
+}
+
+func urls(cfg *config.Config) (all []string) {
+	for _, t := range cfg.Syslog.Targets {
+		all = append(all, t.URL)
+	}
+	return all
 }
 
 func facility(cfg *config.Config) int {

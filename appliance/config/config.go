@@ -162,10 +162,13 @@ type Syslog struct {
 	SpoolBytes Size     `mapstructure:"spool_bytes" range:"1MiB..64GiB"`
 }
 
-// Target is one collector: udp://HOST:PORT, tcp://, tls:// or relp://. Ports default to 514, 514, 6514 and 2514.
+// Target is one collector: udp://HOST:PORT, tcp://, tls://, relp:// or relps:// (RELP over TLS). Ports default to 514, 514, 6514, 2514 and 2514.
+// The files are as written; Config.Resolve makes them absolute.
 type Target struct {
-	URL    string `mapstructure:"url"`
-	CAFile string `mapstructure:"ca_file"`
+	URL      string `mapstructure:"url"`
+	CAFile   string `mapstructure:"ca_file"`   // who may sign its certificate
+	CertFile string `mapstructure:"cert_file"` // ours, for a collector that asks for one
+	KeyFile  string `mapstructure:"key_file"`
 }
 
 // Admin is the web admin, its API and /metrics.

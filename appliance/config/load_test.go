@@ -183,8 +183,6 @@ func TestWarnings(t *testing.T) {
 		{"identity: {radius: {require_timestamp: true}}", "identity.radius", "no effect while listen is empty"},
 		{"identity: {radius: {clients: [192.0.2.1]}}", "identity.radius", "no effect while listen is empty"},
 		{"fleet: {nats_url: 'nats://n.example:4222'}", "fleet.nats_url", "decides alone"},
-		{"syslog: {targets: [{url: 'tls://c.example'}]}", "syslog.targets[0].url", "nothing is sent"},
-		{"syslog: {targets: [{url: 'relp://c.example:2514'}]}", "syslog.targets[0].url", "nothing is sent"},
 		{"admin: {metrics: false, metrics_public: true}", "admin.metrics_public", "no effect"},
 		{"plans: [{name: unmapped, highest_stage: cut}]", "plans[0].budgets", "never slowed"},
 	} {

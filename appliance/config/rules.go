@@ -239,12 +239,18 @@ func (r *rules) syslog() {
 			r.bad(at, "%q is already syslog.targets[%d]; every record would arrive twice", t.URL, first)
 		}
 		seen[u.String()] = i
-		switch u.Scheme {
-		case "tls", "relp":
-			r.warn(at, "%s:// is not active yet: nothing is sent to %s", u.Scheme, u.Host)
+		secure := u.Scheme == "tls" || u.Scheme == "relps"
+		for _, f := range []struct{ key, path string }{{"ca_file", t.CAFile}, {"cert_file", t.CertFile}, {"key_file", t.KeyFile}} {
+			if f.path != "" && !secure {
+				r.bad(fmt.Sprintf("syslog.targets[%d].%s", i, f.key), "only tls:// and relps:// have certificates; remove it, or use tls://%s", u.Host)
+			}
 		}
-		if t.CAFile != "" && u.Scheme != "tls" {
-			r.bad(fmt.Sprintf("syslog.targets[%d].ca_file", i), "only tls:// checks certificates; remove it, or use tls://%s", u.Host)
+		if secure && (t.CertFile == "") != (t.KeyFile == "") {
+			missing, present := "cert_file", "key_file"
+			if t.KeyFile == "" {
+				missing, present = present, missing
+			}
+			r.bad(fmt.Sprintf("syslog.targets[%d].%s", i, missing), "is missing although %s is set; set both, or neither", present)
 		}
 	}
 }
@@ -258,8 +264,8 @@ func targetURL(s string) (*url.URL, string) {
 	if err != nil {
 		return nil, "is not a URL"
 	}
-	if !slices.Contains([]string{"udp", "tcp", "tls", "relp"}, u.Scheme) {
-		return nil, "has none of the schemes udp, tcp, tls, relp"
+	if !slices.Contains([]string{"udp", "tcp", "tls", "relp", "relps"}, u.Scheme) {
+		return nil, "has none of the schemes udp, tcp, tls, relp, relps"
 	}
 	if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.ForceQuery {
 		return nil, "has more than a scheme, a host and a port"

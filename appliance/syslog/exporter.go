@@ -1,19 +1,20 @@
-// Package syslog sends records to collectors: RFC 5424 lines over UDP (RFC 5426) and TCP (RFC 6587, octet counting).
+// Package syslog sends records to collectors: RFC 5424 lines over UDP (RFC 5426), TCP (RFC 6587, octet counting), TLS (RFC 5425), and RELP,
+// also over TLS.
 //
-// Every target has a bounded queue and one goroutine. A collector that is away is dialled again with growing pauses, while its
-// queue fills; when that is full the newest record is dropped for this target, and a Loss event says how many and between which
-// numbers as soon as half of the queue is free again.
+// Records come from the spool, where they are on the disk before anybody sends them. Every target has one goroutine and a position of its own
+// in the spool, so that one that is away, or slow, holds up nobody else. A collector that is away is dialled again with growing pauses.
 //
-// # What may be lost
+// # What may be lost, and what may come twice
 //
-// Neither transport has acknowledgements from the collector.
-//   - UDP: whatever the network or the collector's socket drops, unseen. Where the collector's host answers that nobody listens
-//     (ICMP port unreachable), the last record is sent again later; others sent before the answer came are gone. From then on
-//     each new connection begins with one record and 200 ms for the host to refuse it.
-//   - TCP: a record is kept until the collector's kernel has acknowledged its bytes, and sent again on the next connection
-//     otherwise, so a broken connection costs nothing that was on the way and may bring a record twice (same event). What the
-//     collector's kernel had taken and its process had not yet read when it died is gone.
-//   - Either: what is still queued when the process dies or the drain time ends. The gap in seq shows it.
+//   - RELP: the collector acknowledges each record, and the position follows. Nothing is lost that the spool still has; what was sent and not
+//     acknowledged when a connection ended, at most Window records, comes twice, with the same event.
+//   - TCP and TLS: the protocol acknowledges nothing. The position is Overlap records behind what the collector's kernel has acknowledged, so each
+//     connection that follows one that broke, or a process that died, begins with those once more; an Again event says which. What a collector had
+//     taken before those and not stored when it died is gone, unseen. When we stop we say so and wait for the collector to end the
+//     connection: that proves that it has read everything, and then nothing comes twice.
+//   - UDP: whatever the network or the collector's socket drops is gone, unseen. Where the collector's host answers that nobody listens (ICMP port
+//     unreachable) the last batch is sent again later, and each new connection begins with one record and 200 ms for the host to refuse it.
+//   - All: what the spool had to drop. A Loss event says which numbers, when the target comes to them.
 package syslog
 
 import (
@@ -22,58 +23,32 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/spool"
 )
+
+// Target is one collector.
+type Target struct {
+	URL      string // udp, tcp, tls, relp or relps://HOST[:PORT]; the ports default to 514, 514, 6514, 2514 and 2514
+	CAFile   string // tls, relps: who may sign the collector's certificate; empty: whom the system trusts
+	CertFile string // tls, relps: our own certificate, for collectors that ask for one; both or neither
+	KeyFile  string
+}
 
 // Config is what an Exporter needs. Zero values of the later fields mean the defaults stated with them.
 type Config struct {
-	Targets  []string // URLs, udp://HOST[:514] or tcp://HOST[:514]; tls:// and relp:// are listed in Status and get nothing
-	Facility int      // 0 to 23
-	Log      *slog.Logger
-	Now      func() time.Time
-	OnEvent  func(Event) // called from the targets' goroutines; it must not block
+	Targets []Target
+	Spool   *spool.Spool
+	Log     *slog.Logger
+	Now     func() time.Time
+	OnEvent func(Event) // called from the targets' goroutines; it must not block
 
-	Queue    int           // records per target; 8192, at most about 12 MiB of memory
 	MinPause time.Duration // the first pause before dialling again; 500 ms
-	MaxPause time.Duration // pauses double up to here; 30 s
+	MaxPause time.Duration // pauses double up to here, and a quarter more or less at random; 30 s
 	Drain    time.Duration // how long Run goes on sending after its context has ended; 5 s
-}
-
-// What an Event tells.
-const (
-	Down = "down" // the collector does not take records any more
-	Up   = "up"   // it does again
-	Loss = "loss" // records were dropped for this target
-)
-
-// Event is something that a HEALTH record should tell.
-type Event struct {
-	What     string // Down, Up or Loss
-	Target   string // URL
-	Time     time.Time
-	Err      string // Down: why
-	Count    uint64 // Loss: how many
-	FirstSeq uint64 // Loss: the first of them ...
-	LastSeq  uint64 // ... and the last; not all between need be missing
-}
-
-// Health is the event as an entry for the records.
-func (e Event) Health() records.Entry {
-	f := records.HealthFacts{Time: e.Time, Target: e.Target, Count: e.Count, FirstSeq: e.FirstSeq, LastSeq: e.LastSeq}
-	switch e.What {
-	case Down:
-		f.What, f.Detail = "collector_down", e.Err
-	case Up:
-		f.What, f.Good = "collector_up", true
-	case Loss:
-		f.What, f.Detail = "record_loss", "the queue for this collector was full"
-	}
-	return records.Health(f)
 }
 
 // Status is how a target stands.
@@ -81,9 +56,10 @@ type Status struct {
 	URL       string
 	Up        bool // the last attempt to send worked; with UDP nobody can know more
 	Sent      uint64
-	Behind    int    // records queued or not yet acknowledged
-	Dropped   uint64 // records never sent since the start
-	LastError string // of the present trouble, empty while Up
+	Behind    int    // records not yet acknowledged: by the collector (RELP), by its kernel (TCP, TLS), or not yet sent (UDP)
+	Dropped   uint64 // records that will never be sent, since the start
+	Again     uint64 // records sent once more since nothing said whether they had been stored (TCP, TLS), since the start
+	LastError string // of the present trouble in plain words, empty while Up
 }
 
 // Exporter sends every record to all targets.
@@ -92,9 +68,10 @@ type Exporter struct {
 	targets []*target
 }
 
-// New checks the targets' URLs; it opens nothing yet.
+var defaultPorts = map[string]string{"udp": "514", "tcp": "514", "tls": "6514", "relp": "2514", "relps": "2514"}
+
+// New checks the targets' URLs, and registers their positions in the spool; it dials nobody yet.
 func New(cfg Config) (*Exporter, error) {
-	cfg.Queue = orDefault(cfg.Queue, 8192)
 	cfg.MinPause = orDefault(cfg.MinPause, 500*time.Millisecond)
 	cfg.MaxPause = orDefault(cfg.MaxPause, 30*time.Second)
 	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
@@ -108,60 +85,46 @@ func New(cfg Config) (*Exporter, error) {
 		cfg.OnEvent = func(Event) {}
 	}
 	x := &Exporter{cfg: cfg}
-	for _, raw := range cfg.Targets {
-		u, err := url.Parse(raw)
+	for _, t := range cfg.Targets {
+		u, err := url.Parse(t.URL)
 		if err != nil || u.Hostname() == "" {
-			return nil, fmt.Errorf("syslog target %q is not a URL with a host", raw)
+			return nil, fmt.Errorf("syslog target %q is not a URL with a host", t.URL)
 		}
-		t := &target{cfg: &x.cfg, url: raw, queue: make(chan item, cfg.Queue)}
-		switch u.Scheme {
-		case "udp", "tcp":
-			t.network = u.Scheme
-			port := u.Port()
-			if port == "" {
-				port = "514"
-			}
-			t.address = net.JoinHostPort(u.Hostname(), port)
-			t.status.LastError = "not tried yet"
-		case "tls", "relp":
-			t.status.LastError = u.Scheme + ":// is not active yet"
-		default:
-			return nil, fmt.Errorf("syslog target %q has none of the schemes udp, tcp, tls, relp", raw)
+		port, known := defaultPorts[u.Scheme]
+		if !known {
+			return nil, fmt.Errorf("syslog target %q has none of the schemes udp, tcp, tls, relp, relps", t.URL)
 		}
-		t.status.URL = raw
-		x.targets = append(x.targets, t)
+		if u.Port() != "" {
+			port = u.Port()
+		}
+		x.targets = append(x.targets, &target{cfg: &x.cfg, Target: t, scheme: u.Scheme, host: u.Hostname(), address: net.JoinHostPort(u.Hostname(), port),
+			status: Status{URL: t.URL, LastError: notTried}})
+	}
+	for _, t := range x.targets {
+		var err error
+		if t.reader, err = cfg.Spool.Reader(t.URL); err != nil {
+			return nil, err
+		}
+		t.acked, t.reached = t.reader.Position(), t.reader.Position()
 	}
 	return x, nil
 }
 
-func orDefault[T int | time.Duration](v, d T) T {
+const notTried = "not tried yet"
+
+func orDefault(v, d time.Duration) time.Duration {
 	if v == 0 {
 		return d
 	}
 	return v
 }
 
-// Send queues a record for every target and never blocks. It keeps nothing of r. Call it in the order of seq.
-func (x *Exporter) Send(r records.Record) {
-	it := item{seq: r.Seq}
-	for _, t := range x.targets {
-		if t.network == "" {
-			continue
-		}
-		if it.line == nil {
-			it.line = r.AppendLine(make([]byte, 0, 1024), x.cfg.Facility)
-		}
-		t.put(it)
-	}
-}
-
-// Run sends until ctx ends, then drains the queues as far as Config.Drain allows, and returns nil. Whoever calls it waits for it.
+// Run sends until ctx ends, then goes on with what the spool has as far as Config.Drain allows and collectors are there, and returns nil. Whoever
+// calls it waits for it. What is not sent then stays in the spool.
 func (x *Exporter) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, t := range x.targets {
-		if t.network != "" {
-			g.Go(func() error { t.run(ctx); return nil })
-		}
+		g.Go(func() error { t.run(ctx); return nil })
 	}
 	return g.Wait()
 }
@@ -172,5 +135,17 @@ func (x *Exporter) Status() []Status {
 	for _, t := range x.targets {
 		all = append(all, t.state())
 	}
-	return slices.Clip(all)
+	return all
+}
+
+// Reached tells for each target, in the order of Config.Targets, whether it has the record of a number: acknowledged by the collector (RELP) or its kernel (TCP, TLS), or
+// sent (UDP).
+func (x *Exporter) Reached(seq uint64) []bool {
+	all := make([]bool, 0, len(x.targets))
+	for _, t := range x.targets {
+		t.mu.Lock()
+		all = append(all, t.acked >= seq)
+		t.mu.Unlock()
+	}
+	return all
 }

@@ -1,7 +1,6 @@
 package syslog
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -18,26 +17,53 @@ import (
 	"github.com/leodido/go-syslog/v4/rfc5424"
 
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/spool"
 )
 
-// source makes records as the box does.
+// source makes records as the box does, into a spool of their own.
 type source struct {
 	t     testing.TB
 	chain *records.Chain
+	spool *spool.Spool
 }
 
-func newSource(t testing.TB) *source {
+func newSource(t testing.TB) *source { return newSourceIn(t, spool.Options{Limit: 64 << 20}) }
+
+func newSourceIn(t testing.TB, o spool.Options) *source {
 	t.Helper()
-	c, err := records.OpenChain(t.TempDir()+"/records.state", "box-1")
+	dir := t.TempDir()
+	c, err := records.OpenChain(dir+"/records.state", "box-1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.SetPolicy("observe", "0123456789abcdef")
-	return &source{t, c}
+	o.Dir, o.Facility, o.SyncEvery = dir+"/spool", 20, time.Millisecond
+	s, err := spool.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Before(s.Append)
+	ctx, end := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		end()
+		if err := errors.Join(<-done, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &source{t, c, s}
 }
 
 func (s *source) next() records.Record {
 	return s.chain.Append(records.Session(records.SessionFacts{Subscriber: "S-1001", Plan: "residential", SNI: `quo"te]\`, EndReason: "fin"}), time.Now())
+}
+
+func (s *source) some(n int) {
+	for range n {
+		s.next()
+	}
+	s.spool.Sync()
 }
 
 // collected gathers what arrived.
@@ -176,12 +202,20 @@ func frames(t testing.TB, r io.Reader, c *collected) {
 	}), syslog.WithMaxMessageLength(1<<16)).Parse(r)
 }
 
+// targets are collectors without certificates.
+func targets(urls ...string) (all []Target) {
+	for _, u := range urls {
+		all = append(all, Target{URL: u})
+	}
+	return all
+}
+
 // start runs an exporter until the test ends or stop is called.
-func start(t testing.TB, cfg Config) (x *Exporter, events func() []Event, stop func()) {
+func (s *source) start(t testing.TB, cfg Config) (x *Exporter, events func() []Event, stop func()) {
 	t.Helper()
 	var mu sync.Mutex
 	var seen []Event
-	cfg.Facility = 20
+	cfg.Spool = s.spool
 	cfg.OnEvent = func(e Event) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -198,6 +232,7 @@ func start(t testing.TB, cfg Config) (x *Exporter, events func() []Event, stop f
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
+		s.spool.Sync()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -219,10 +254,10 @@ func TestUDPAndTCPDeliverInOrder(t *testing.T) {
 	udp, tcp := newCollected(), newCollected()
 	udpAddr, _ := listenUDP(t, "127.0.0.1:0", udp)
 	tcpAddr, _ := listenTCP(t, "[::1]:0", func(_ int, conn net.Conn) { frames(t, conn, tcp) })
-	x, events, stop := start(t, Config{Targets: []string{"udp://" + udpAddr, "tcp://" + tcpAddr, "relp://127.0.0.1:2514"}})
 	src := newSource(t)
+	x, events, stop := src.start(t, Config{Targets: targets("udp://"+udpAddr, "tcp://"+tcpAddr)})
 	for i := range uint64(200) {
-		x.Send(src.next())
+		src.next()
 		if i%20 == 19 { // a datagram socket holds about a hundred records; more at once may be lost, as UDP is
 			udp.wait(t, "UDP", all(1, i+1))
 		}
@@ -234,45 +269,62 @@ func TestUDPAndTCPDeliverInOrder(t *testing.T) {
 			t.Fatalf("datagram %d is %s", i, line)
 		}
 	}
-	for i, s := range x.Status() {
-		if active := i < 2; s.Dropped != 0 || s.Behind != 0 || active && s.Sent != 200 || !active && s.LastError != "relp:// is not active yet" {
+	for _, s := range x.Status() {
+		if s.Dropped != 0 || s.Behind != 0 || s.Sent != 200 {
 			t.Errorf("%+v", s)
 		}
 	}
 	if len(events()) != 0 {
 		t.Errorf("%v", events())
 	}
+	x, _, stop = src.start(t, Config{Targets: targets("udp://"+udpAddr, "tcp://"+tcpAddr)})
+	src.some(1)
+	udp.wait(t, "UDP", all(1, 201))
+	tcp.wait(t, "TCP", all(1, 201))
+	stop()
+	if s := x.Status(); s[0].Sent != 1 || s[1].Sent != 1 || tcp.seqs[200] != 1 { // the collector had read everything when we stopped
+		t.Errorf("after a clean stop: %+v", s)
+	}
 }
 
+// A collector that goes away takes nothing with it but what it had taken before the overlap; what is sent again is stated.
 func TestTCPCollectorThatComesBackGetsEverything(t *testing.T) {
 	got := newCollected()
 	serve := func(_ int, conn net.Conn) { frames(t, conn, got) }
 	addr, stopFirst := listenTCP(t, "127.0.0.1:0", serve)
-	x, events, stop := start(t, Config{Targets: []string{"tcp://" + addr}})
 	src := newSource(t)
-	send := func(n int) {
-		for range n {
-			x.Send(src.next())
-		}
-	}
-	send(50)
+	x, events, stop := src.start(t, Config{Targets: targets("tcp://" + addr)})
+	src.some(50)
 	got.wait(t, "before", all(1, 50))
+	for x.Status()[0].Behind > 0 {
+		time.Sleep(time.Millisecond)
+	}
 	stopFirst()
-	send(50)
+	src.some(50)
 	listenTCP(t, addr, serve)
 	got.wait(t, "while it was away", all(51, 100))
-	send(50)
+	src.some(50)
 	got.wait(t, "after", all(101, 150))
 	stop()
-	if w := whats(events()); w != "down up" {
+	if w := whats(events()); w != "down again up" {
 		t.Errorf("events: %s", w)
 	}
-	if s := x.Status()[0]; s.Dropped != 0 || s.LastError != "" {
+	for _, e := range events() {
+		if e.What == Again && (e.FirstSeq != 1 || e.LastSeq != 50 || e.Count != 50) {
+			t.Errorf("%+v", e)
+		}
+	}
+	for seq, n := range got.seqs {
+		if want := map[bool]int{true: 2, false: 1}[seq <= 50]; n != want {
+			t.Errorf("record %d came %d times, want %d", seq, n, want)
+		}
+	}
+	if s := x.Status()[0]; s.Dropped != 0 || s.Again != 50 || s.LastError != "" {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestTCPSendsAgainWhatWasNotAcknowledged has a collector that takes the connection, reads nothing and resets it.
+// A collector that takes the connection, reads nothing and resets it.
 func TestTCPSendsAgainWhatWasNotAcknowledged(t *testing.T) {
 	got := newCollected()
 	full := make(chan struct{})
@@ -289,54 +341,40 @@ func TestTCPSendsAgainWhatWasNotAcknowledged(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	x, _, stop := start(t, Config{Targets: []string{"tcp://" + addr}})
 	src := newSource(t)
+	x, _, stop := src.start(t, Config{Targets: targets("tcp://" + addr)})
 	const n = 4000
-	for range n {
-		x.Send(src.next())
-	}
+	src.some(n)
 	for x.Status()[0].Sent < 200 { // the collector's kernel has what fits into its buffer, ours has some more
 		time.Sleep(time.Millisecond)
 	}
 	close(full)
-	first := uint64(n)
-	got.wait(t, "the tail", func(seqs map[uint64]int) bool {
-		for s := range seqs {
-			first = min(first, s)
-		}
-		return all(first, n)(seqs) && seqs[n] > 0
-	})
+	got.wait(t, "all, since the kernel of the collector holds fewer than the overlap", all(1, n))
 	stop()
-	t.Logf("the collector's kernel had taken %d of %d records with it; from %d on none is missing", first-1, n, first)
-	if first > n/2 {
-		t.Errorf("records before %d were not sent again", first)
-	}
 }
 
 func TestUDPRefusedRecordsWait(t *testing.T) {
 	got := newCollected()
 	addr, stopFirst := listenUDP(t, "127.0.0.1:0", got)
-	x, events, stop := start(t, Config{Targets: []string{"udp://" + addr}})
 	src := newSource(t)
-	x.Send(src.next())
+	_, events, stop := src.start(t, Config{Targets: targets("udp://" + addr)})
+	src.some(1)
 	got.wait(t, "before", all(1, 1))
 	stopFirst()
-	for range 20 {
-		x.Send(src.next())
-	}
+	src.some(20)
 	for whats(events()) != "down" {
 		time.Sleep(time.Millisecond)
 	}
 	listenUDP(t, addr, got)
-	got.wait(t, "the newest", all(21, 21))
+	got.wait(t, "what was refused", all(1, 21))
 	stop()
 	if w := whats(events()); w != "down up" {
 		t.Errorf("events: %s", w)
 	}
-	t.Logf("%d of 21 arrived; the others went out before the refusal came back", len(got.seqs))
 }
 
-func TestFullQueueDropsTheNewestAndTells(t *testing.T) {
+// A collector that is away for longer than the spool holds: what it misses is what was said, to the number.
+func TestAGapIsStatedToTheNumber(t *testing.T) {
 	got := newCollected()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -344,31 +382,58 @@ func TestFullQueueDropsTheNewestAndTells(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	l.Close() // nobody listens there for now
-	x, events, stop := start(t, Config{Targets: []string{"tcp://" + addr}, Queue: 8})
-	src := newSource(t)
-	for range 20 {
-		x.Send(src.next())
-	}
-	if s := x.Status()[0]; s.Behind != 8 || s.Dropped != 12 || s.Up {
-		t.Errorf("%+v", s)
-	}
-	listenTCP(t, addr, func(_ int, conn net.Conn) { frames(t, conn, got) })
-	got.wait(t, "what the queue held", all(1, 8))
-	x.Send(src.next())
-	got.wait(t, "the next", all(21, 21))
-	stop()
-	var loss []Event
-	for _, e := range events() {
-		if e.What == Loss {
-			loss = append(loss, e)
+	var lost spool.Ranges
+	src := newSourceIn(t, spool.Options{Limit: 1 << 20, OnLoss: func(l spool.Loss) {
+		for i := 0; i < len(l.Numbers); i += 2 {
+			lost.AddRange(l.Numbers[i], l.Numbers[i+1])
+		}
+	}})
+	x, events, stop := src.start(t, Config{Targets: targets("tcp://" + addr)})
+	const n = 6000
+	for i := range n {
+		if i%3 == 0 {
+			src.chain.Append(records.Health(records.HealthFacts{What: "test"}), time.Now())
+		} else {
+			src.next()
 		}
 	}
-	if len(loss) != 1 || loss[0].Count != 12 || loss[0].FirstSeq != 9 || loss[0].LastSeq != 20 {
-		t.Fatalf("%+v", events())
+	src.spool.Sync()
+	if s := x.Status()[0]; s.Behind != n-int(lost.Count()) || s.Up || !strings.Contains(s.LastError, "nobody listens at "+addr) {
+		t.Errorf("%+v, lost %d", s, lost.Count())
 	}
-	r := newSource(t).chain.Append(loss[0].Health(), time.Now())
-	if r.Value("what") != "record_loss" || r.Value("count") != "12" || r.Value("first_seq") != "9" || r.Value("last_seq") != "20" {
-		t.Errorf("%+v", r)
+	listenTCP(t, addr, func(_ int, conn net.Conn) { frames(t, conn, got) })
+	got.wait(t, "the last", all(n, n))
+	stop()
+	missing := map[uint64]bool{}
+	for _, e := range events() {
+		if e.What != Loss {
+			continue
+		}
+		for word := range strings.SplitSeq(e.Seqs, ",") {
+			from, to, many := strings.Cut(word, "-")
+			if !many {
+				to = from
+			}
+			a, _ := strconv.ParseUint(from, 10, 64)
+			b, err := strconv.ParseUint(to, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for ; a <= b; a++ {
+				missing[a] = true
+			}
+		}
+		if r := src.chain.Append(e.Health(), time.Now()); r.Value("seqs") != e.Seqs || r.Value("count") != strconv.FormatUint(e.Count, 10) {
+			t.Errorf("%+v", r)
+		}
+	}
+	for i := uint64(1); i <= n; i++ {
+		if (got.seqs[i] == 0) != missing[i] {
+			t.Fatalf("record %d came %d times, stated missing: %v", i, got.seqs[i], missing[i])
+		}
+	}
+	if len(missing) == 0 || uint64(len(missing)) != lost.Count() || x.Status()[0].Dropped != lost.Count() {
+		t.Errorf("%d missing, %d dropped by the spool, %+v", len(missing), lost.Count(), x.Status())
 	}
 }
 
@@ -379,23 +444,19 @@ func TestStopDrainsUntilTheDeadline(t *testing.T) {
 		if err := conn.(*net.TCPConn).SetReadBuffer(2048); err != nil {
 			t.Error(err)
 		}
-		b := bufio.NewReaderSize(conn, 16)
-		b.Peek(1)
 		<-t.Context().Done()
 	})
-	x, _, stop := start(t, Config{Targets: []string{"tcp://" + good, "tcp://" + deaf, "tcp://127.0.0.1:1"}, Drain: 300 * time.Millisecond})
 	src := newSource(t)
+	x, _, stop := src.start(t, Config{Targets: targets("tcp://"+good, "tcp://"+deaf, "tcp://127.0.0.1:1"), Drain: 300 * time.Millisecond})
 	const n = 3000
-	for range n {
-		x.Send(src.next())
-	}
+	src.some(n)
 	began := time.Now()
 	stop()
 	if d := time.Since(began); d < 250*time.Millisecond || d > 5*time.Second {
 		t.Errorf("the stop took %v with a deaf collector and 300 ms to drain", d)
 	}
 	got.wait(t, "the good one", all(1, n))
-	if s := x.Status(); s[0].Dropped != 0 || s[1].Dropped == 0 || s[2].Dropped != n {
+	if s := x.Status(); s[0].Behind != 0 || s[1].Behind == 0 || s[2].Behind != n { // the spool keeps it
 		t.Errorf("%+v", s)
 	}
 }
@@ -407,8 +468,8 @@ func TestNothingRunsAfterTheStop(t *testing.T) {
 	tcp, stopTCP := listenTCP(t, "127.0.0.1:0", func(_ int, conn net.Conn) { frames(t, conn, got) })
 	src := newSource(t)
 	for range 5 {
-		x, _, stop := start(t, Config{Targets: []string{"udp://" + udp, "tcp://" + tcp, "tcp://127.0.0.1:1"}, Drain: 20 * time.Millisecond})
-		x.Send(src.next())
+		_, _, stop := src.start(t, Config{Targets: targets("udp://"+udp, "tcp://"+tcp, "tcp://127.0.0.1:1"), Drain: 20 * time.Millisecond})
+		src.some(1)
 		stop()
 	}
 	stopUDP()
@@ -417,7 +478,7 @@ func TestNothingRunsAfterTheStop(t *testing.T) {
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		stacks := make([]byte, 1<<20)
 		left = string(stacks[:runtime.Stack(stacks, true)])
-		if !strings.Contains(left, "appliance/syslog.(*t") && !strings.Contains(left, "appliance/syslog.(*u") && !strings.Contains(left, "appliance/syslog.newTCP") {
+		if !strings.Contains(left, "appliance/syslog.(*t") && !strings.Contains(left, "appliance/syslog.(*u") && !strings.Contains(left, "appliance/syslog.newStream") {
 			return
 		}
 	}
@@ -426,7 +487,7 @@ func TestNothingRunsAfterTheStop(t *testing.T) {
 
 func TestBadTargets(t *testing.T) {
 	for _, u := range []string{"", "udp://", "http://x", "127.0.0.1:514", "udp://[::1"} {
-		if _, err := New(Config{Targets: []string{u}}); err == nil {
+		if _, err := New(Config{Targets: targets(u)}); err == nil {
 			t.Errorf("%q was accepted", u)
 		}
 	}
@@ -442,12 +503,10 @@ func TestUDPSendsAtOnceAfterAStart(t *testing.T) {
 	for range 5 {
 		got := newCollected()
 		addr, _ := listenUDP(t, "127.0.0.1:0", got)
-		x, _, stop := start(t, Config{Targets: []string{"udp://" + addr}})
 		src := newSource(t)
+		_, _, stop := src.start(t, Config{Targets: targets("udp://" + addr)})
 		began := time.Now()
-		for range 3 {
-			x.Send(src.next())
-		}
+		src.some(3)
 		got.wait(t, "three records", all(1, 3))
 		best = min(best, time.Since(began))
 		stop()
@@ -462,18 +521,16 @@ func TestUDPRefusedFromTheStart(t *testing.T) {
 	got := newCollected()
 	addr, stop := listenUDP(t, "127.0.0.1:0", got)
 	stop() // the port is ours no more, and nobody else's
-	x, events, end := start(t, Config{Targets: []string{"udp://" + addr}})
 	src := newSource(t)
-	x.Send(src.next())
+	x, events, end := src.start(t, Config{Targets: targets("udp://" + addr)})
+	src.some(1)
 	for whats(events()) != "down" {
 		time.Sleep(time.Millisecond)
 	}
 	if s := x.Status()[0]; s.Up || s.LastError == "" || s.Behind != 1 {
 		t.Errorf("%+v", s)
 	}
-	for range 5 {
-		x.Send(src.next())
-	}
+	src.some(5)
 	listenUDP(t, addr, got)
 	got.wait(t, "all", all(1, 6))
 	end()

@@ -6,86 +6,83 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-)
 
-// item is a record ready to go.
-type item struct {
-	seq  uint64
-	line []byte // shared between targets: nobody writes to it
-}
+	"github.com/mailweir/mailweir/appliance/spool"
+)
 
 // sender is one connection to a collector. Only target.run calls it.
 type sender interface {
-	// send writes items and says how many need not be written again, unless pending has them.
-	send(items []item) (int, error)
+	// send writes items and says how many it took; fewer than there are when it has to hear of earlier ones first.
+	send(items []spool.Item) (int, error)
+	// acked is up to where records have arrived as far as the protocol can tell, and safe is up to where none needs to be sent on another connection;
+	// 0 while nothing is known. They cost little.
+	acked() uint64
+	safe() uint64
+	// news has a value when acked may have moved and there may be room to send again.
+	news() <-chan struct{}
 	// broken is closed when the collector ended the connection or its host refused a record; why then says what happened.
 	broken() <-chan struct{}
 	why() error
-	// pending is what was sent and may not have arrived, in the order of seq.
-	pending() []item
-	// unsure is about how many those are; it may be some milliseconds old, and costs nothing.
-	unsure() int
-	// settle waits until nothing is pending, or ctx ends.
+	// settle says that nothing follows, and waits until everything is safe, or broken, or ctx ends.
 	settle(ctx context.Context)
-	// close ends the connection; pending still answers. interrupt, from any goroutine, makes send and settle return.
+	// close ends the connection; acked and safe still answer. interrupt, from any goroutine, makes send and settle return.
 	close()
 	interrupt()
 }
 
 var errEnded = errors.New("the collector ended the connection")
 
+// refusedError is what a collector that acknowledges says to a record that it does not want.
+type refusedError struct {
+	seq  uint64
+	text string
+}
+
+func (e *refusedError) Error() string { return "it refused a record: " + e.text }
+
 const (
-	maxBatch  = 256                  // records per write
-	restFor   = 5 * time.Millisecond // after a write that was not full: what comes meanwhile goes with the next
-	askPeriod = time.Second          // how often a quiet connection is asked whether all has arrived
+	maxBatch    = 256                  // records per write
+	maxBurst    = 32                   // datagrams at once: the collector's socket holds about a hundred records
+	restFor     = 5 * time.Millisecond // after a write that was not full: what comes meanwhile goes with the next
+	askPeriod   = 200 * time.Millisecond
+	maxRefusals = 5 // of one record, until it is left out
 )
 
 // target sends to one collector. Its goroutine is Exporter.Run's.
 type target struct {
-	cfg     *Config
-	url     string
-	network string // udp or tcp; empty: not active
-	address string
-	queue   chan item
-	backlog []item // taken from the queue and to be sent; only run touches it, and the next one
-	broke   bool   // a connection has ended in trouble
+	Target
+	cfg           *Config
+	scheme        string
+	host, address string
+	reader        *spool.Reader
 
-	mu      sync.Mutex // guards all below
-	status  Status     // without Behind
-	down    bool       // Down has been told, and not Up since
-	lost    Event      // what the next Loss will tell
-	unsure  int        // pending of the connection
-	waiting int        // length of the backlog
-}
+	// Only run touches these.
+	backlog  []spool.Item // read and to be sent
+	reached  uint64       // gaps up to here were told
+	begun    bool         // a connection was made by this process
+	broke    bool         // one has ended in trouble
+	refused  uint64       // the record that was refused last
+	refusals int          // how often in a row
 
-// put queues an item or drops it.
-func (t *target) put(it item) {
-	select {
-	case t.queue <- it:
-	default:
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.lost.Count == 0 {
-			t.lost.FirstSeq = it.seq
-		}
-		t.lost.Count++
-		t.lost.LastSeq = it.seq
-		t.status.Dropped++
-	}
+	mu     sync.Mutex // guards all below
+	status Status     // without Behind
+	down   bool       // Down has been told, and not Up since
+	acked  uint64     // what has arrived as far as is known
 }
 
 func (t *target) state() Status {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.status
-	s.Behind = len(t.queue) + t.waiting + t.unsure
+	s, acked := t.status, t.acked
+	t.mu.Unlock()
+	s.Behind = t.cfg.Spool.Behind(acked)
 	return s
 }
 
-// run connects, sends and connects again until ctx has ended and everything is sent, or the drain time is over.
+// run connects, sends and connects again until ctx has ended and everything is sent, or the drain time is over, or the collector is not there.
 func (t *target) run(ctx context.Context) {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ends Config.Drain after ctx
 	defer cancel()
+	defer t.reader.Close()
 	defer context.AfterFunc(ctx, func() { // runs in a goroutine of its own, which ends with hard
 		select {
 		case <-time.After(t.cfg.Drain):
@@ -107,36 +104,70 @@ func (t *target) run(ctx context.Context) {
 		if time.Since(began) > t.cfg.MaxPause {
 			pause = t.cfg.MinPause
 		}
-		over := ctx.Done() // stopping cuts a pause short, once
-		if ctx.Err() != nil {
-			pause, over = t.cfg.MinPause, hard.Done()
-		}
 		select {
-		case <-time.After(pause + rand.N(pause/4+1)):
-		case <-over:
+		case <-time.After(pause - pause/4 + rand.N(pause/2+1)):
+		case <-ctx.Done(): // the spool keeps what is left
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		pause = min(2*pause, t.cfg.MaxPause)
 	}
-	t.abandon()
+	t.mu.Lock()
+	t.status.Up = false
+	t.mu.Unlock()
 }
 
 // connection serves one connection from dialling to its end. nil means that ctx has ended and everything is sent.
 func (t *target) connection(ctx, hard context.Context) error {
-	if ctx.Err() != nil && len(t.queue) == 0 && len(t.backlog) == 0 {
-		return nil
-	}
-	s, err := dial(hard, t.network, t.address, t.broke)
+	from := t.reader.Position()
+	t.reader.Seek(from)
+	t.backlog = nil
+	s, err := t.dial(hard)
 	if err != nil {
 		return err
 	}
+	if again := t.again(from); again.Count > 0 {
+		t.tell(again)
+	}
+	t.begun = true
 	stop := context.AfterFunc(hard, s.interrupt)
 	err = t.serve(ctx, hard, s)
 	stop()
 	s.close()
-	t.backlog = append(s.pending(), t.backlog...)
-	t.count(0, nil)
+	t.note(0, s)
 	t.broke = t.broke || err != nil
+	if refusal, ok := errors.AsType[*refusedError](err); ok {
+		t.leaveOut(refusal)
+	}
 	return err
+}
+
+// again is what a connection that begins after from sends once more, of what may have arrived. With RELP only what was acknowledged has arrived.
+func (t *target) again(from uint64) Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.scheme != "tcp" && t.scheme != "tls" || t.acked <= from || !t.begun {
+		return Event{}
+	}
+	n := t.acked - from
+	t.status.Again += n
+	return Event{What: Again, Count: n, FirstSeq: from + 1, LastSeq: t.acked}
+}
+
+// leaveOut counts how often in a row a record was refused, and goes on without it in the end: one that a collector never takes must not hold up all others.
+func (t *target) leaveOut(r *refusedError) {
+	if r.seq != t.refused {
+		t.refused, t.refusals = r.seq, 0
+	}
+	if t.refusals++; t.refusals < maxRefusals || r.seq != t.reader.Position()+1 {
+		return
+	}
+	t.reader.Ack(r.seq)
+	t.mu.Lock()
+	t.status.Dropped++
+	t.mu.Unlock()
+	t.tell(Event{What: Refused, Count: 1, FirstSeq: r.seq, LastSeq: r.seq, Err: r.text})
 }
 
 func (t *target) serve(ctx, hard context.Context, s sender) error {
@@ -144,28 +175,43 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 	defer ask.Stop()
 	rest := time.NewTimer(0)
 	defer rest.Stop()
-	if t.network == "tcp" {
+	if t.scheme != "udp" {
 		t.fine() // a connection is news by itself; with UDP only a record that was not refused is
 	}
+	full := false
 	for {
+		t.note(0, s)
+		more := t.reader.Changed()
 		if len(t.backlog) == 0 {
+			if err := t.read(); err != nil {
+				return err
+			}
+		}
+		switch {
+		case hard.Err() != nil:
+			return hard.Err()
+		case len(t.backlog) == 0 && ctx.Err() != nil:
+			s.settle(hard)
+			t.note(0, s)
+			return nil
+		case len(t.backlog) == 0:
+			full = false
 			select {
-			case it := <-t.queue:
-				t.backlog = append(t.backlog, it)
+			case <-more:
+			case <-s.news():
+			case <-ask.C:
+			case <-ctx.Done():
 			case <-s.broken():
 				return s.why()
+			}
+			continue
+		case full:
+			select {
+			case <-s.news():
 			case <-ask.C:
-				t.count(0, s)
-				continue
-			case <-ctx.Done():
-				if len(t.queue) == 0 {
-					s.settle(hard)
-					if len(s.pending()) > 0 {
-						return errEnded
-					}
-					return nil
-				}
-				continue
+			case <-hard.Done():
+			case <-s.broken():
+				return s.why()
 			}
 		}
 		select {
@@ -173,20 +219,17 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 		case <-s.broken(): // which send tells
 		case <-ctx.Done():
 		}
-		for len(t.backlog) < maxBatch && len(t.queue) > 0 {
-			t.backlog = append(t.backlog, <-t.queue)
-		}
-		n, err := s.send(t.backlog[:min(len(t.backlog), maxBatch)])
-		t.backlog = append(t.backlog[:0], t.backlog[n:]...)
-		t.count(n, s)
+		n, err := s.send(t.backlog)
+		full = n < len(t.backlog)
+		t.backlog = t.backlog[n:]
+		t.note(n, s)
 		if err != nil {
 			return err
 		}
-		t.fine()
-		if hard.Err() != nil {
-			return hard.Err()
+		if n > 0 {
+			t.fine()
 		}
-		if n < maxBatch {
+		if n < maxBatch || t.scheme == "udp" {
 			rest.Reset(restFor)
 		} else {
 			rest.Reset(0)
@@ -194,69 +237,72 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 	}
 }
 
-// count keeps Status in step. s is nil when there is no connection.
-func (t *target) count(sent int, s sender) {
-	unsure := 0
-	if s != nil {
-		unsure = s.unsure()
+// read fills the backlog from the spool and tells of numbers that are not there any more.
+func (t *target) read() error {
+	batch := maxBatch
+	if t.scheme == "udp" {
+		batch = maxBurst
 	}
+	items, err := t.reader.Next(batch)
+	var missing spool.Ranges
+	for _, it := range items {
+		if it.Seq > t.reached {
+			if it.Seq > t.reached+1 {
+				missing.AddRange(t.reached+1, it.Seq-1)
+			}
+			t.reached = it.Seq
+		}
+	}
+	t.backlog = items
+	if len(missing) > 0 {
+		t.mu.Lock()
+		t.status.Dropped += missing.Count()
+		t.mu.Unlock()
+		for _, piece := range missing.Pieces() {
+			t.tell(Event{What: Loss, Count: piece.Count(), FirstSeq: piece.First(), LastSeq: piece.Last(), Seqs: piece.String()})
+		}
+	}
+	return err
+}
+
+// note keeps Status and the position in step with the connection.
+func (t *target) note(sent int, s sender) {
+	acked := s.acked()
+	t.reader.Ack(s.safe())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.status.Sent += uint64(sent)
-	t.waiting, t.unsure = len(t.backlog), unsure
+	t.acked = max(t.acked, acked)
 }
 
-// fine notes that sending works, and tells what was dropped when there is room for telling it.
+// fine notes that sending works.
 func (t *target) fine() {
 	t.mu.Lock()
-	var tell []Event
 	t.status.Up, t.status.LastError = true, ""
-	if t.down {
-		t.down = false
-		tell = append(tell, Event{What: Up})
-	}
-	if t.lost.Count > 0 && len(t.queue) <= cap(t.queue)/2 {
-		t.lost.What = Loss
-		tell = append(tell, t.lost)
-		t.lost = Event{}
-	}
+	up := t.down
+	t.down = false
 	t.mu.Unlock()
-	t.tell(tell...)
+	if up {
+		t.tell(Event{What: Up})
+	}
 }
 
 // troubled notes that sending does not work, and tells it once per trouble.
 func (t *target) troubled(err error) {
+	words := t.explain(err)
 	t.mu.Lock()
 	first := !t.down
 	t.down = true
-	t.status.Up, t.status.LastError = false, err.Error()
+	t.status.Up, t.status.LastError = false, words
 	t.mu.Unlock()
 	if first {
-		t.tell(Event{What: Down, Err: err.Error()})
+		t.tell(Event{What: Down, Err: words})
 	}
 }
 
 func (t *target) tell(events ...Event) {
 	for _, e := range events {
-		e.Target, e.Time = t.url, t.cfg.Now()
+		e.Target, e.Time = t.URL, t.cfg.Now()
 		t.cfg.OnEvent(e)
-	}
-}
-
-// abandon counts what will never be sent, at the end of the drain time.
-func (t *target) abandon() {
-	left := append(t.backlog, make([]item, 0, len(t.queue))...)
-	for len(t.queue) > 0 {
-		left = append(left, <-t.queue)
-	}
-	t.backlog = nil
-	t.mu.Lock()
-	t.status.Dropped += uint64(len(left))
-	t.status.Up = false
-	t.waiting, t.unsure = 0, 0
-	t.mu.Unlock()
-	if len(left) > 0 {
-		t.cfg.Log.Warn("records not sent before the end", "target", t.url, "count", len(left),
-			"first_seq", left[0].seq, "last_seq", left[len(left)-1].seq)
 	}
 }

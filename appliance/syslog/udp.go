@@ -7,53 +7,61 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/spool"
 )
 
 // udpSender sends one record per datagram (RFC 5426 section 3.1).
 type udpSender struct {
 	conn   net.Conn
 	proven bool // no record is on probation, and gone is listened for
-	last   []item
+	sent   uint64
+	mark   uint64 // sent as it was at marked
+	marked time.Time
+	sure   uint64        // up to here a refusal would have come by now
 	err    error         // why gone was closed
 	gone   chan struct{} // closed by the listening goroutine, which ends with conn
 }
 
-// probation is how long the host of a collector that has refused a record may take to refuse the next one. A port that is closed
+// probation is how long the host of a collector may take to refuse a record. A port that is closed
 // is noticed by the ICMP message that it causes, so records are not poured into it again and again.
 const probation = 200 * time.Millisecond
 
-// dial connects. cautious: the connection before was refused or broken.
-func dial(ctx context.Context, network, address string, cautious bool) (sender, error) {
-	d := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := d.DialContext(ctx, network, address)
+// dialUDP makes a socket. cautious: the one before was refused.
+func dialUDP(ctx context.Context, address string, cautious bool) (*udpSender, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", address)
 	if err != nil {
 		return nil, err
 	}
-	if network == "udp" {
-		u := &udpSender{conn: conn, gone: make(chan struct{})}
-		if !cautious {
-			u.listen()
-		}
-		return u, nil
+	u := &udpSender{conn: conn, gone: make(chan struct{})}
+	if !cautious {
+		u.listen()
 	}
-	return newTCP(conn.(*net.TCPConn))
+	return u, nil
 }
 
-func (u *udpSender) send(items []item) (int, error) {
+func (u *udpSender) send(items []spool.Item) (int, error) {
+	if u.proven {
+		select {
+		case <-u.gone:
+			return 0, u.why()
+		default:
+		}
+	}
+	u.safe()
 	for i, it := range items {
-		_, err := u.conn.Write(it.line)
-		switch {
-		case errors.Is(err, syscall.EMSGSIZE): // cannot be: records are bounded far below a datagram's size
-			return i + 1, err
-		case err != nil:
+		if _, err := u.conn.Write(it.Line); err != nil && !errors.Is(err, syscall.EMSGSIZE) { // which cannot be: records are bounded far below that
 			return i, err
 		}
 		if !u.proven {
 			if err := u.prove(); err != nil {
 				return i, err
 			}
+			u.sure, u.mark = it.Seq, it.Seq
 		}
-		u.last = append(u.last[:0], it)
+		u.sent = it.Seq
 	}
 	return len(items), nil
 }
@@ -88,23 +96,38 @@ func (u *udpSender) listen() {
 	}()
 }
 
+func (u *udpSender) news() <-chan struct{} { return nil }
+
 func (u *udpSender) broken() <-chan struct{} { return u.gone }
-
-// pending is the last record, when the connection ended because something was refused.
-func (u *udpSender) pending() []item {
-	select {
-	case <-u.gone:
-		return u.last
-	default:
-		return nil
-	}
-}
-
-func (u *udpSender) unsure() int { return len(u.pending()) }
 
 func (u *udpSender) why() error { return u.err }
 
-func (u *udpSender) settle(context.Context) { u.last = nil }
+func (u *udpSender) acked() uint64 { return u.sure }
+
+// safe is behind what was sent while a refusal may still come, or has.
+func (u *udpSender) safe() uint64 {
+	select {
+	case <-u.gone:
+	default:
+		if now := time.Now(); now.Sub(u.marked) >= probation {
+			u.sure, u.mark, u.marked = max(u.sure, u.mark), u.sent, now
+		}
+	}
+	return u.sure
+}
+
+// settle waits for a refusal of the last records.
+func (u *udpSender) settle(ctx context.Context) {
+	if u.sure == u.sent {
+		return
+	}
+	select {
+	case <-u.gone:
+	case <-ctx.Done():
+	case <-time.After(probation):
+		u.sure = u.sent
+	}
+}
 
 func (u *udpSender) interrupt() { u.conn.Close() }
 

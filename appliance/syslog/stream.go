@@ -1,0 +1,245 @@
+package syslog
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/appliance/spool"
+)
+
+// Overlap is how many records before those that the collector's kernel has acknowledged are sent again on a new TCP or TLS connection, if there may have
+// been trouble with the one before.
+const Overlap = 1000
+
+const (
+	sendBuffer   = 256 << 10
+	writeTimeout = 20 * time.Second
+	dialTimeout  = 10 * time.Second
+	// The kernel is asked what was acknowledged once in askEvery.
+	askEvery = 50 * time.Millisecond
+)
+
+// wire is a TCP connection, with or without TLS, that knows how many of its bytes have arrived.
+type wire struct {
+	tcp     *net.TCPConn
+	conn    net.Conn // what is written to and read from: tcp, or TLS over it
+	written uint64   // bytes given to the kernel; only who sends touches it
+}
+
+// counted is the wire's TCP connection as TLS uses it.
+type counted struct {
+	net.Conn
+	w *wire
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.w.written += uint64(n)
+	return n, err
+}
+
+// dialWire connects, with TLS where config is not nil.
+func dialWire(ctx context.Context, address string, config *tls.Config) (*wire, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{tcp: conn.(*net.TCPConn)}
+	w.conn = counted{w.tcp, w}
+	err = w.tcp.SetWriteBuffer(sendBuffer)
+	if err == nil {
+		// A collector whose machine vanished answers nothing: without this, TCP goes on trying for a quarter of an hour.
+		err = w.control(func(fd int) error {
+			return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(writeTimeout.Milliseconds()))
+		})
+	}
+	if err != nil {
+		w.tcp.Close()
+		return nil, fmt.Errorf("set up the connection: %w", err)
+	}
+	if config != nil {
+		secured := tls.Client(w.conn, config)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			w.tcp.Close()
+			return nil, &phaseError{"the TLS handshake", err}
+		}
+		w.conn = secured
+	}
+	return w, nil
+}
+
+// write gives all of b to the kernel, or fails within writeTimeout.
+func (w *wire) write(b []byte) error {
+	if err := w.tcp.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	_, err := w.conn.Write(b)
+	return err
+}
+
+// arrived is how many bytes the collector's kernel has acknowledged (SIOCOUTQ, see tcp(7)); false when ours cannot say any more.
+func (w *wire) arrived() (uint64, bool) {
+	var out int
+	if err := w.control(func(fd int) (err error) {
+		out, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		return err
+	}); err != nil || out < 0 || uint64(out) > w.written {
+		return 0, false
+	}
+	return w.written - uint64(out), true
+}
+
+func (w *wire) control(f func(fd int) error) error {
+	raw, err := w.tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// endWrite says that nothing follows.
+func (w *wire) endWrite() error {
+	if s, ok := w.conn.(*tls.Conn); ok {
+		if err := s.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return w.tcp.CloseWrite()
+}
+
+// stream sends octet-counted frames (RFC 6587 section 3.4.1, RFC 5425 section 4.3).
+type stream struct {
+	*wire
+	buf     []byte
+	batches []batch // not acknowledged when last asked; bounded by the send buffer
+	seq     uint64  // the last record that is acknowledged
+	asked   time.Time
+	settled bool          // the collector has read everything
+	err     error         // why gone was closed
+	gone    chan struct{} // closed by the listening goroutine, which ends with the connection
+}
+
+// batch is records that were written at once.
+type batch struct {
+	last uint64 // record
+	end  uint64 // wire.written as it was after it
+}
+
+func newStream(w *wire) *stream {
+	s := &stream{wire: w, gone: make(chan struct{})}
+	go func() { // a collector says nothing; what ends this is its end of the connection, or ours
+		defer close(s.gone)
+		var b [512]byte
+		for {
+			if _, s.err = w.conn.Read(b[:]); s.err != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *stream) send(items []spool.Item) (int, error) {
+	select {
+	case <-s.gone: // half closed: the kernel would take the bytes and nobody would read them
+		return 0, s.why()
+	default:
+	}
+	s.buf = s.buf[:0]
+	for _, it := range items {
+		s.buf = strconv.AppendInt(s.buf, int64(len(it.Line)), 10)
+		s.buf = append(s.buf, ' ')
+		s.buf = append(s.buf, it.Line...)
+	}
+	if err := s.write(s.buf); err != nil {
+		select { // what the collector said before it ended tells more than that writing does not work
+		case <-s.gone:
+			return 0, s.why()
+		case <-time.After(askPeriod):
+		}
+		return 0, err
+	}
+	s.batches = append(s.batches, batch{items[len(items)-1].Seq, s.written})
+	return len(items), nil
+}
+
+func (s *stream) news() <-chan struct{} { return nil }
+
+func (s *stream) broken() <-chan struct{} { return s.gone }
+
+func (s *stream) why() error {
+	if errors.Is(s.err, io.EOF) {
+		return errEnded
+	}
+	return s.err
+}
+
+func (s *stream) acked() uint64 {
+	if len(s.batches) > 0 && time.Since(s.asked) >= askEvery {
+		s.ask()
+	}
+	return s.seq
+}
+
+func (s *stream) ask() {
+	s.asked = time.Now()
+	arrived, ok := s.arrived()
+	if !ok {
+		return
+	}
+	i := 0
+	for i < len(s.batches) && s.batches[i].end <= arrived {
+		s.seq = s.batches[i].last
+		i++
+	}
+	s.batches = slices.Delete(s.batches, 0, i)
+}
+
+func (s *stream) safe() uint64 {
+	if s.settled {
+		return s.seq
+	}
+	return s.seq - min(s.seq, Overlap)
+}
+
+// settle ends our side and waits for the collector to end its own: it has read everything then.
+func (s *stream) settle(ctx context.Context) {
+	if s.endWrite() != nil {
+		return
+	}
+	select {
+	case <-s.gone:
+	case <-ctx.Done():
+		return
+	}
+	if s.err != nil && !errors.Is(s.err, io.EOF) && !errors.Is(s.err, io.ErrUnexpectedEOF) {
+		return
+	}
+	if n := len(s.batches); n > 0 {
+		s.seq, s.batches = s.batches[n-1].last, nil
+	}
+	s.settled = true
+}
+
+func (s *stream) interrupt() { s.tcp.Close() }
+
+func (s *stream) close() {
+	s.ask() // the last chance
+	s.tcp.Close()
+	<-s.gone
+}
