@@ -24,6 +24,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/journal"
+	"github.com/mailweir/mailweir/appliance/notices"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
 	"github.com/mailweir/mailweir/appliance/sources"
@@ -86,6 +87,7 @@ type Appliance struct {
 	recent   *records.Ring
 	journal  *journal.Journal // nil: there could be none
 	syslog   *syslogTargets
+	notices  *notices.Service
 	answers  *responder.Responder
 	cutter   *cutter
 	judge    *judge
@@ -227,12 +229,15 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.chain.SetPolicy(cfg.Mode, policy.Hash)
 	a.recent = records.NewRing(recentRecords)
 	noJournal := a.openJournal(cfg)
-	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.journal.Add)
+	a.writer = records.NewWriter(a.chain, recordQueue, a.now, a.recent.Add, a.journal.Add, func(r records.Record) { a.notices.Take(r) })
 	a.health = &health{say: a.writer.Say, now: a.now}
 	if noJournal != nil {
 		a.health.begin(records.HealthFacts{What: "journal", Detail: noJournal.Error()})
 	}
 	if err = a.openSyslog(cfg); err != nil {
+		return err
+	}
+	if err = a.openNotices(cfg); err != nil {
 		return err
 	}
 	if e, tell := a.chain.Found().Health(now); tell {
@@ -302,6 +307,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 // makes records of it. What sends the records ends last, in close.
 func (a *Appliance) run(ctx context.Context) error {
 	endJournal := background(ctx, a.journal.Run)
+	endNotices := background(ctx, a.notices.Run)
 	endWriter := background(ctx, a.writer.Run)
 	a.catchUp()
 
@@ -362,7 +368,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	err = errors.Join(err, a.unsteer())
 	a.tellRest()
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow(), a.observer.finish())
-	return errors.Join(err, endWriter(), endJournal(), a.journal.Close())
+	return errors.Join(err, endWriter(), endNotices(), endJournal(), a.journal.Close())
 }
 
 // background runs a part that outlives ctx and returns what ends it and waits for it.

@@ -71,6 +71,12 @@ var (
 	mSyslogUp       = desc("syslog_up", "1 while the collector is reached.", "url")
 	mSyslogBehind   = desc("syslog_waiting_records", "Records that wait for the collector.", "url")
 	mSyslogDropped  = desc("syslog_dropped_records_total", "Records the collector will never get.", "url")
+	mNoticeUp       = desc("notices_up", "1 while the target of notices takes them.", "target")
+	mNoticeWaiting  = desc("notices_waiting", "Notices that wait for the target.", "target")
+	mNoticeSent     = desc("notices_delivered_total", "Notices that the target took.", "target")
+	mNoticeFailed   = desc("notices_failed_attempts_total", "Attempts to deliver a notice that failed.", "target")
+	mNoticeLost     = desc("notices_lost_total", "Notices the target will never get: refused again and again, or made room for newer ones.", "target")
+	mNoticeDigested = desc("notices_digested_total", "Notices that are told in a digest, since they were too many to be told one by one.")
 	mUncounted      = desc("governor_uncounted_total", "What the governor could not count as it should, by reason.", "reason")
 	mForgotten      = desc("decisions_forgotten_total", "Decisions that made room for newer ones, so that Explain does not have them.")
 	mCaseChanges    = desc("case_changes_lost_total", "Changes of stage that are in no case, since there were too many open cases.")
@@ -255,6 +261,14 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(mSyslogBehind, float64(t.Behind), t.URL)
 		counter(mSyslogDropped, float64(t.Dropped), t.URL)
 	}
+	for _, t := range a.notices.Status() {
+		gauge(mNoticeUp, truth(t.Up), t.Name)
+		gauge(mNoticeWaiting, float64(t.Waiting), t.Name)
+		counter(mNoticeSent, float64(t.Delivered), t.Name)
+		counter(mNoticeFailed, float64(t.Failed), t.Name)
+		counter(mNoticeLost, float64(t.Given), t.Name)
+	}
+	counter(mNoticeDigested, float64(a.notices.Digested()))
 	g := a.gov.Stats()
 	counter(mUncounted, float64(g.Untracked-g.Strangers), "table_full")
 	counter(mUncounted, float64(g.Strangers), "too_many_strangers")

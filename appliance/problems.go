@@ -79,6 +79,16 @@ func (a *Appliance) problems() []webadmin.Problem {
 			})
 		}
 	}
+	for _, t := range a.notices.Status() {
+		if !t.Up {
+			found = append(found, webadmin.Problem{
+				What:    "Notices do not reach " + t.Name + " (" + t.Where + ").",
+				Meaning: fmt.Sprintf("Mail is not affected; %d wait on the disk and are tried again.", t.Waiting),
+				Do:      "Check it, and the way to it: " + t.LastError + ".",
+				Since:   webadmin.At(t.Since),
+			})
+		}
+	}
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)
 	found = append(found, shortHistory(a.who.Stats(), a.now())...)

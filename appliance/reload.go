@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/notices"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/syslog"
 	"github.com/mailweir/mailweir/governor"
@@ -122,6 +123,13 @@ func (a *Appliance) reload() error {
 			return err
 		}
 	}
+	notify := noticesChanged(old, next)
+	var told notices.Setup
+	if notify {
+		if told, err = a.noticesSetup(next); err != nil {
+			return err
+		}
+	}
 	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
 	if resteer {
 		if err := a.steer(next); err != nil {
@@ -135,6 +143,9 @@ func (a *Appliance) reload() error {
 		return err
 	}
 	a.resyslog(next, collectors)
+	if notify {
+		a.notices.Use(told)
+	}
 	now := a.now()
 	policy := next.Policy()
 	inForce := policy

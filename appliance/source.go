@@ -69,6 +69,7 @@ func (s *source) Status() webadmin.Status {
 			URL: t.URL, Up: t.Up, Since: webadmin.At(a.syslog.since(t.URL)), Behind: int64(t.Behind), Dropped: int64(t.Dropped), LastError: t.LastError,
 		})
 	}
+	st.Notices = a.noticeTargets()
 	ok, why := a.saved()
 	st.Store = webadmin.Store{OK: ok, Why: why, WrittenToday: a.saver.writtenToday()}
 	return st

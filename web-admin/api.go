@@ -53,6 +53,7 @@ func apiRoutes() []route {
 		{"PUT", apiRoot + "/bindings", byToken, (*Server).apiBind, &operation{summary: "Give a prefix to a subscriber from now on, whoever had it", body: bindingBody{}, answer: Binding{}}},
 		{"DELETE", apiRoot + "/bindings", byToken, (*Server).apiUnbind, &operation{summary: "Take back what the API said about a prefix",
 			query: []string{"prefix"}, required: []string{"prefix"}, answer: Binding{}}},
+		{"POST", apiRoot + "/notices/test", byToken, (*Server).apiTestNotices, &operation{summary: "Send a test notice to every target now, and tell what each said", answer: list[NoticeResult]{}}},
 		{"GET", apiRoot + "/plans", byToken, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/presets", byToken, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/records", byToken, (*Server).apiRecords, &operation{summary: "Records, newest first; a page may be empty and have a next one",
@@ -114,7 +115,7 @@ func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
 
 // whole is a status with lists instead of nulls.
 func whole(st Status) Status {
-	st.Syslog, st.Problems, st.Ports = orEmpty(st.Syslog), orEmpty(st.Problems), orEmpty(st.Ports)
+	st.Syslog, st.Notices, st.Problems, st.Ports = orEmpty(st.Syslog), orEmpty(st.Notices), orEmpty(st.Problems), orEmpty(st.Ports)
 	return st
 }
 

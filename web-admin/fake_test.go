@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,6 +37,13 @@ func (f *fakeBox) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status
+}
+
+func (f *fakeBox) TestNotices(_ context.Context, who string) []NoticeResult {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.by = append(f.by, who+" notices_test")
+	return []NoticeResult{{Target: "desk", OK: true, Took: Seconds(20 * time.Millisecond)}, {Target: "mail", Error: "connection refused"}}
 }
 
 func (f *fakeBox) Traffic() Traffic {

@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"time"
@@ -34,6 +35,14 @@ type Source interface {
 	Observer
 	Operator
 	Binder
+	Notifier
+}
+
+// Notifier sends notices.
+type Notifier interface {
+	// TestNotices sends a test notice to every target and waits for what each says, in the configuration's order, as long as ctx
+	// lasts; it writes an AUDIT record.
+	TestNotices(ctx context.Context, who string) []NoticeResult
 }
 
 // Addresses answers who is behind an address.

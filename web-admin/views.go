@@ -66,13 +66,14 @@ type Status struct {
 	// Acted counts decisions that were carried out; 0 in observe mode.
 	Acted int64 `json:"acted"`
 	// WouldHaveActed counts decisions that observe mode turned into a pass.
-	WouldHaveActed int64    `json:"would_have_acted"`
-	Stages         Stages   `json:"stages"` // subscribers per stage, now
-	Exempt         int      `json:"exempt"` // subscribers with an exemption, now
-	Clusters       Clusters `json:"clusters"`
-	Syslog         []Syslog `json:"syslog"`
-	Clock          Clock    `json:"clock"`
-	Store          Store    `json:"store"`
+	WouldHaveActed int64          `json:"would_have_acted"`
+	Stages         Stages         `json:"stages"` // subscribers per stage, now
+	Exempt         int            `json:"exempt"` // subscribers with an exemption, now
+	Clusters       Clusters       `json:"clusters"`
+	Syslog         []Syslog       `json:"syslog"`
+	Notices        []NoticeTarget `json:"notices"`
+	Clock          Clock          `json:"clock"`
+	Store          Store          `json:"store"`
 	// Problems are faults that the fields above do not show. Collectors that are down, a store that is not OK, a clock that is not
 	// synchronised and a box that is not ready need not be repeated here: the pages say them anyway.
 	Problems []Problem `json:"problems"`

@@ -41,6 +41,7 @@ type Config struct {
 	Destinations Destinations `mapstructure:"destinations"`
 	Share        Share        `mapstructure:"share"`
 	Syslog       Syslog       `mapstructure:"syslog"`
+	Notices      Notices      `mapstructure:"notices"`
 	Admin        Admin        `mapstructure:"admin"`
 	Journal      Journal      `mapstructure:"journal"`
 	Retention    Retention    `mapstructure:"retention"`
@@ -48,6 +49,7 @@ type Config struct {
 
 	path     string
 	warnings Problems
+	lines    map[string]int // on which line each key of the file stands
 }
 
 // Network says where the subscribers are and which ports are governed.
@@ -171,6 +173,38 @@ type Target struct {
 	KeyFile  string `mapstructure:"key_file"`
 }
 
+// Notices says who is told what happened, and how.
+type Notices struct {
+	Stages               []string      `mapstructure:"stages" allowed:"warn pace defer cut"` // whose beginning is told
+	Limit                int           `mapstructure:"limit" range:"1..1000"`                // one by one, of each subject in Per; the others become a digest
+	Per                  time.Duration `mapstructure:"per" range:"1m..24h"`
+	Webhooks             []Webhook     `mapstructure:"webhooks"`
+	Mail                 Mail          `mapstructure:"mail"`
+	MailTemplateFile     string        `mapstructure:"mail_template_file"`     // as written, as all files; Config.Resolve makes it absolute
+	CustomerTemplateFile string        `mapstructure:"customer_template_file"` // "": the one we bring
+}
+
+// Webhook is who gets notices by HTTP, signed as the Standard Webhooks specification says.
+type Webhook struct {
+	Name       string   `mapstructure:"name"`
+	URL        string   `mapstructure:"url"`
+	SecretFile string   `mapstructure:"secret_file"`
+	CAFile     string   `mapstructure:"ca_file"`
+	Of         []string `mapstructure:"of" allowed:"stages clusters health"`
+}
+
+// Mail is the operator's mail server and who gets notices through it; off while Smarthost is empty.
+type Mail struct {
+	Smarthost    string   `mapstructure:"smarthost"` // HOST:PORT
+	TLS          string   `mapstructure:"tls" allowed:"starttls implicit none"`
+	CAFile       string   `mapstructure:"ca_file"`
+	User         string   `mapstructure:"user"`
+	PasswordFile string   `mapstructure:"password_file"`
+	From         string   `mapstructure:"from"`
+	To           []string `mapstructure:"to"`
+	Of           []string `mapstructure:"of" allowed:"stages clusters health"`
+}
+
 // Admin is the web admin, its API and /metrics.
 type Admin struct {
 	Listen        string `mapstructure:"listen"`
@@ -208,6 +242,11 @@ func (c *Config) Path() string { return c.path }
 
 // Warnings are things that are valid but do not do yet, or hardly do, what one may expect of them.
 func (c *Config) Warnings() Problems { return c.warnings }
+
+// ProblemAt is something wrong with a key that only came to light when what it names was used.
+func (c *Config) ProblemAt(key, message string) Problem {
+	return Problem{File: c.path, Line: nearestLine(c.lines, key), Key: key, Message: message}
+}
 
 // Resolve makes a path of the file absolute: relative ones count from the file's own directory. Empty stays empty.
 func (c *Config) Resolve(p string) string {

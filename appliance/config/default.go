@@ -29,11 +29,13 @@ func Default() *Config {
 			RADIUS:                RADIUS{Clients: []netip.Prefix{}},
 			LeaseFiles:            []LeaseFile{},
 		},
-		Plans:     defaultPlans(),
-		Defer:     Defer{Text: "{budget} exceeded; retry in {retry}; case {case}; help: https://isp.example/mail"},
-		Clusters:  Clusters{Subscribers: 10, Learn: 2 * day, KnownGood: []string{}},
-		Share:     Share{AlertPoints: 5, AlertSessions: 1000},
-		Syslog:    Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
+		Plans:    defaultPlans(),
+		Defer:    Defer{Text: "{budget} exceeded; retry in {retry}; case {case}; help: https://isp.example/mail"},
+		Clusters: Clusters{Subscribers: 10, Learn: 2 * day, KnownGood: []string{}},
+		Share:    Share{AlertPoints: 5, AlertSessions: 1000},
+		Syslog:   Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
+		Notices: Notices{Stages: []string{"defer", "cut"}, Limit: 20, Per: time.Hour, Webhooks: []Webhook{},
+			Mail: Mail{TLS: "starttls", To: []string{}, Of: noticeSubjects()}},
 		Admin:     Admin{Listen: ":8443", Metrics: true},
 		Journal:   Journal{Bytes: 256 << 20},
 		Retention: Retention{Sessions: 30 * day, Records: 180 * day, Series: 400 * day},
@@ -57,3 +59,6 @@ func DefaultLadder() Ladder {
 		PaceMax: 60 * time.Second, CutFor: 60 * time.Minute, ReleaseAfter: 15 * time.Minute,
 	}
 }
+
+// noticeSubjects are all that a notice can be about.
+func noticeSubjects() []string { return []string{"stages", "clusters", "health"} }

@@ -116,7 +116,7 @@ func Parse(path string, data []byte) (*Config, error) {
 			if root == nil {
 				r.warn("", "sets nothing: every key has its default")
 			}
-			c.warnings = r.warnings
+			c.warnings, c.lines = r.warnings, s.lines
 			return c, nil
 		}
 	}
@@ -248,6 +248,8 @@ func fillDefaults(from, to reflect.Type, data any) (any, error) {
 	switch to {
 	case reflect.TypeFor[Plan]():
 		return fillPlan(m), nil
+	case reflect.TypeFor[Webhook]():
+		return with(m, map[string]any{"of": noticeSubjects()}), nil
 	case reflect.TypeFor[Budget]():
 		return with(m, map[string]any{"burst": m["limit"]}), nil
 	}

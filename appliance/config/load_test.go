@@ -26,7 +26,7 @@ func contract(t testing.TB) string {
 func sameValues(t *testing.T, got, want *Config) {
 	t.Helper()
 	a, b := *got, *want
-	a.path, b.path, a.warnings, b.warnings = "", "", nil, nil
+	a.path, b.path, a.warnings, b.warnings, a.lines, b.lines = "", "", nil, nil, nil, nil
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("got  %+v\nwant %+v", a, b)
 	}
@@ -183,6 +183,9 @@ func TestWarnings(t *testing.T) {
 		{"identity: {radius: {require_timestamp: true}}", "identity.radius", "no effect while listen is empty"},
 		{"identity: {radius: {clients: [192.0.2.1]}}", "identity.radius", "no effect while listen is empty"},
 		{"fleet: {nats_url: 'nats://n.example:4222'}", "fleet.nats_url", "decides alone"},
+		{"notices: {mail: {from: a@b.example}}", "notices.mail", "no effect while smarthost is empty"},
+		{"notices: {webhooks: [{name: d, url: 'http://d.example', secret_file: s}]}", "notices.webhooks[0].url", "everybody on the way"},
+		{"notices: {mail: {smarthost: 'm.example:25', tls: none, from: a@b.example, to: [c@d.example]}}", "notices.mail.tls", "everybody on the way"},
 		{"admin: {metrics: false, metrics_public: true}", "admin.metrics_public", "no effect"},
 		{"plans: [{name: unmapped, highest_stage: cut}]", "plans[0].budgets", "never slowed"},
 	} {

@@ -37,6 +37,7 @@ func (r *rules) check() {
 	r.deferText()
 	r.clusters()
 	r.syslog()
+	r.notices()
 	r.admin()
 	r.fleet()
 }

@@ -38,9 +38,11 @@ func (s *schema) problem(line int, key, format string, args ...any) {
 }
 
 // line is where key stands, or else the nearest thing around it; 0 when the file has nothing of it.
-func (s *schema) line(key string) int {
+func (s *schema) line(key string) int { return nearestLine(s.lines, key) }
+
+func nearestLine(lines map[string]int, key string) int {
 	for key != "" {
-		if n, ok := s.lines[key]; ok {
+		if n, ok := lines[key]; ok {
 			return n
 		}
 		key = key[:max(strings.LastIndexByte(key, '.'), strings.LastIndexByte(key, '['), 0)]

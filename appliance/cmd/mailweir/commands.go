@@ -60,6 +60,13 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		}
 		fmt.Fprintf(w, "syslog\t%s %s, %d waiting, %d lost\n", t.URL, up, t.Behind, t.Dropped)
 	}
+	for _, t := range s.Notices {
+		up := "up"
+		if !t.Up {
+			up = "FAILS since " + clock(t.Since) + ": " + t.LastError
+		}
+		fmt.Fprintf(w, "notices\t%s (%s) %s, %d waiting, %d delivered, %d lost\n", t.Name, t.Where, up, t.Waiting, t.Delivered, t.Lost)
+	}
 	fmt.Fprintf(w, "clusters\t%s\n", clustersLine(s.Clusters))
 	store := "ok"
 	if !s.Store.OK {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/mailweir/mailweir/appliance"
@@ -68,7 +69,11 @@ func checkCommand(_ context.Context, c *invocation) error {
 	for _, w := range appliance.ListWarnings(table) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 	}
-	for _, w := range appliance.BridgeWarnings(cfg) {
+	told, err := appliance.NoticesProblems(cfg)
+	if err != nil {
+		return problems(c, err)
+	}
+	for _, w := range slices.Concat(told, appliance.BridgeWarnings(cfg)) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 	}
 	if appliance.SubscribersMissing(cfg) {
