@@ -314,6 +314,19 @@ func (c *Chain) save(seq uint64, how string) error {
 	return err
 }
 
+// ReadState is the number and the hash of the last record that a state file knows.
+func ReadState(path string) (seq uint64, hash string, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, "", err
+	}
+	seq, hash, _, _, ok := parseState(string(data))
+	if !ok {
+		return 0, "", fmt.Errorf("%s: not the state of a record chain", path)
+	}
+	return seq, hash, nil
+}
+
 func parseState(s string) (seq uint64, prev, how, boot string, ok bool) {
 	f := strings.Fields(s)
 	if len(s) != stateSize || len(f) != 6 || f[0] != stateMagic {

@@ -130,6 +130,12 @@ func (l *Line) TextKept() bool {
 	return sum == "" || len(l.Text) == 0 || textSum(string(l.Text)) == sum
 }
 
+// TextKept tells whether the text is the one that the record was made with.
+func (r *Record) TextKept() bool {
+	sum := r.Value("text_sum")
+	return sum == "" || textSum(r.Text) == sum
+}
+
 // textSum is the parameter text_sum: the first half of the SHA-256 of the text, in hexadecimal.
 func textSum(text string) string {
 	sum := sha256.Sum256([]byte(strings.TrimSpace(text)))

@@ -78,12 +78,13 @@ var commands = []command{
 	{"unmapped", "[--data DIR] [--json]", "sources that are nobody's line, and what they did", unmappedCommand},
 	{"presets", "[NAME] [--json]", "the ready-made plans that a configuration can name", presetsCommand},
 	{"replay", "--config FILE --pcap FILE… [--against FILE2] [--json]", "what a configuration would have made of captured packets; needs no root", replayCommand},
+	{"records", "verify [FILE|DIR…] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
 	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
 	{"version", "[--json]", "print the version", versionCommand},
 }
 
 // later are the commands of the contract that are not built yet.
-var later = []string{"records", "backup", "restore", "update", "reset", "init"}
+var later = []string{"backup", "restore", "update", "reset", "init"}
 
 func main() {
 	lab.Reexec() // the lab runs programs inside its namespaces through this binary; else this returns
