@@ -96,6 +96,20 @@ func (h *health) watchLane(now, last *nfq.LaneStats) {
 	}
 }
 
+// watchCopies says what of the copies of sessions inside TLS was lost meanwhile.
+func (h *health) watchCopies(now, last *nfq.CopyStats) {
+	if now == nil {
+		return
+	}
+	if last == nil {
+		last = &nfq.CopyStats{}
+	}
+	h.often(records.HealthFacts{What: "copies_lost", Target: "queue lane", Count: grown(now.Lost, last.Lost),
+		Detail: "these copies of what servers say inside TLS found no room; messages_hi of their sessions is unknown where it matters"})
+	h.often(records.HealthFacts{What: "copies_unmarked", Target: "queue lane", Count: grown(now.Unmarked, last.Unmarked),
+		Detail: "conntrack did not take the mark of these sessions (has it forgotten them, or does somebody use zones?); they are not paced inside TLS"})
+}
+
 // often says what may happen every second at once and then once a minute, with how many
 // there were meanwhile. It is to be called every second, also with none.
 func (h *health) often(f records.HealthFacts) {
@@ -156,6 +170,7 @@ func (h *health) watch(now nfq.Stats) {
 		h.mu.Unlock()
 	}()
 	h.watchLane(now.Lane, last.Lane)
+	h.watchCopies(now.Copies, last.Copies)
 	h.often(records.HealthFacts{What: "bridge_unanswered", Count: grown(unanswered(now), unanswered(last)),
 		Detail: "these sessions were to be deferred, and reset since no way back to the client was known"})
 	if n := grown(now.Replaced, last.Replaced); n > 0 {

@@ -108,6 +108,9 @@ var (
 	mLaneStack      = desc("fast_lane_stack_packets_total", "Packets of the fast lane that the kernel forwarded as it does all others, by reason.", "reason")
 	mLaneDropped    = desc("fast_lane_dropped_total", "SYNs dropped on arrival, by reason.", "reason")
 	mLaneUnjudged   = desc("fast_lane_passed_unjudged_total", "SYNs that passed unjudged, by reason.", "reason")
+	mTLSCopied      = desc("tls_copied_flows", "Sessions inside TLS, in the queue lane, of which what the server says passes with a copy to us.")
+	mTLSCopies      = desc("tls_copies_total", "Packets that were copied so, by what became of the copy.", "copy")
+	mTLSRemarked    = desc("tls_copied_flows_ended_total", "Such sessions that went back to the queue or were cut, by whether conntrack took it.", "result")
 	mBridge         = desc("bridge", "1 while the bridge is as it has to be, with its name; only with network.topology: bridge.", "name")
 	mUnanswered     = desc("bridge_unanswered_total", "Deferred sessions that were reset, since no way back to the client was known.")
 	mReplaced       = desc("readers_replaced_total", "Readers of queues that hung and were replaced.")
@@ -185,6 +188,15 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(mBridge, truth(b.Name != "" && b.Why == ""), b.Name)
 		counter(mUnanswered, float64(b.Unanswered))
 	}
+	if c := q.Copies; c != nil {
+		gauge(mTLSCopied, float64(c.Flows))
+		counter(mTLSCopies, float64(c.Copies-c.Stray), "read")
+		counter(mTLSCopies, float64(c.Stray), "stray")
+		counter(mTLSCopies, float64(c.Lost), "lost")
+		counter(mTLSCopies, float64(c.Unparsed), "not_understood")
+		counter(mTLSRemarked, float64(c.Remarked), "done")
+		counter(mTLSRemarked, float64(c.Unmarked), "refused")
+	}
 	if l := q.Lane; l != nil {
 		counter(mLaneSessions, float64(l.SYNFast))
 		each(laneWaited(l), func(k string, v uint64) { counter(mLaneWaited, float64(v), k) })
@@ -215,6 +227,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 			counter(mKernel, float64(c.Deferred.Packets), "deferred")
 			counter(mKernel, float64(c.Invalid.Packets), "invalid")
 			counter(mKernel, float64(c.ResponderDropped.Packets), "responder_drop")
+			counter(mKernel, float64(c.Copied.Packets), "copied")
 		}
 	}
 	if heard, on := a.lines.heard(); on {

@@ -15,7 +15,7 @@ func (a *Appliance) queueConfig(cfg *config.Config) nfq.Config {
 		First: cfg.Queue.First, Count: queueCount(cfg), Reader: cfg.Queue.Reader, Length: cfg.Queue.Length,
 		FailOpen: cfg.Network.FailOpen(), Marks: ruleset.Marks{Mask: uint32(cfg.Network.MarkMask)}, Ports: cfg.Network.Ports(),
 		Lane: a.lane.forQueues(), LaneBroken: a.laneBroken, WayBack: a.wayBack(), Policy: a.judge, Log: a.log, Now: a.now,
-		MaxFlows: a.size.followed, MaxLeases: a.size.leases, SocketBuffer: a.size.socket,
+		MaxFlows: a.size.followed, Copies: a.kernel.Copies, MaxLeases: a.size.leases, SocketBuffer: a.size.socket,
 	}
 }
 

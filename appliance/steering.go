@@ -14,6 +14,7 @@ func (a *Appliance) rulesetOptions(cfg *config.Config) ruleset.Options {
 		Ports: cfg.Network.Ports(), LimitedPorts: cfg.Network.LimitedPorts, QueueFirst: cfg.Queue.First, QueueCount: queueCount(cfg),
 		FailOpen: cfg.Network.FailOpen(), ResponderPort: a.answers.Port(),
 	}
+	o.Copies = a.queues.Copies()
 	a.lane.options(&o)
 	a.bridgeOptions(&o)
 	return o

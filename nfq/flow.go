@@ -83,6 +83,8 @@ type flow struct {
 	unheld    int           // passed over the bound
 	dropped   int
 
+	copied bool // inside TLS copies will do: nothing of it was held there yet
+
 	class      class
 	seen       time.Time
 	prev, next *flow
@@ -149,6 +151,9 @@ func (f *flow) state() ruleset.State {
 	}
 	switch f.tracker.Release() {
 	case session.ReleaseUp:
+		if f.copied && f.tracker.Sealed() && f.held == nil && f.hold == 0 && f.holdUntil.IsZero() {
+			return ruleset.Copied
+		}
 		return ruleset.Up
 	case session.ReleaseBoth:
 		return ruleset.Both

@@ -25,6 +25,10 @@ func (w *worker) judge(p *queued, now time.Time) {
 		return
 	}
 	f := w.table.flows.find(key)
+	if p.copied && (dir == session.Up || f == nil || f.tracker == nil) {
+		w.count.passed[passStray]++ // of a flow that is over
+		return
+	}
 	const kind = packet.SYN | packet.ACK | packet.FIN | packet.RST
 	if f == nil && w.fromLane(p, s.Flags&kind == packet.SYN) {
 		f = w.adopt(key, now)
@@ -149,6 +153,7 @@ func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 		}
 	}
 	f.tracker = w.track(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
+	f.copied = w.q.copies != nil && w.lane == nil
 	return f, action
 }
 
@@ -258,7 +263,7 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 		return
 	}
 	reply := dir == session.Down && len(s.Payload) > 0 && !closing && !s.Flags.Any(packet.SYN)
-	if reply && f.held != nil && f.held.overlaps(s) {
+	if reply && !p.copied && f.held != nil && f.held.overlaps(s) {
 		w.drop(p, f)
 		return
 	}
@@ -312,6 +317,7 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 		f.hold, f.holdUntil = 0, time.Time{}
 	}
 	if wait > 0 {
+		f.copied = false
 		f.holdUntil = later(f.holdUntil, now.Add(wait))
 		if w.lane != nil {
 			w.lane.hand(f)
@@ -321,7 +327,7 @@ func (w *worker) follow(p *queued, f *flow, dir session.Direction, syn bool, now
 	case hold <= 0:
 	case f.held != nil:
 		w.prolong(f, hold, now) // what is in hand comes behind it, and waits with it
-	case w.lane == nil && w.hold(f, p, hold, now):
+	case w.lane == nil && !p.copied && w.hold(f, p, hold, now):
 		return
 	default:
 		f.unheld++

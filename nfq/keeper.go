@@ -125,8 +125,12 @@ func (w *worker) settle(intact bool) error {
 		err = w.drain()
 	}
 	kernel := w.q.kernel.read()[w.number]
+	if w.q.copies != nil {
+		w.q.copies.catchUp()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.hear(w.q.cfg.Now())
 	w.last, w.count.abandoned = kernel, uint64(kernel.Depth)
 	w.endAll()
 	return err

@@ -74,6 +74,10 @@ type Config struct {
 
 	WayBack WayBack // nil: routes lead to all clients
 
+	// Copies: inside TLS copies of what servers say will do, if the kernel gives them (ruleset.CopyGroup). Whether it
+	// does, Queues.Copies says; ruleset.Options.Copies is to be the same.
+	Copies bool
+
 	Policy Policy
 	Log    *slog.Logger     // nil: none. Never used per packet.
 	Now    func() time.Time // nil: time.Now
@@ -142,6 +146,7 @@ type Queues struct {
 	cfg      Config
 	bind     func(uint16, readerOptions) (reader, error)
 	follower *follower // nil: no fast lane
+	copies   *copies   // nil: the server's packets inside TLS wait for their verdicts
 
 	opened    time.Time
 	netns     *os.File // in which the queues are, for those who replace a reader
@@ -189,6 +194,11 @@ func open(cfg Config, bind func(uint16, readerOptions) (reader, error)) (*Queues
 		}
 		q.workers = append(q.workers, newWorker(q, n, r))
 	}
+	if cfg.Copies {
+		if q.copies, err = openCopies(q, ruleset.CopyGroup); err != nil {
+			cfg.Log.Warn("inside TLS what servers say waits for its verdict, which is slower", "err", err)
+		}
+	}
 	if cfg.Lane != nil {
 		q.follower = newFollower(q, cfg.Lane, cfg.Policy.(Lessor), cfg.MaxLeases)
 	}
@@ -217,6 +227,12 @@ func (q *Queues) Run(ctx context.Context) error {
 		start(w)
 	}
 	group.Go(func() error { return q.watch(ctx, start) })
+	if c := q.copies; c != nil {
+		group.Go(func() error {
+			c.run(ctx)
+			return nil
+		})
+	}
 	if fl := q.follower; fl != nil {
 		group.Go(func() error {
 			fl.run(ctx)
@@ -225,6 +241,9 @@ func (q *Queues) Run(ctx context.Context) error {
 	}
 	return group.Wait()
 }
+
+// Copies reports whether inside TLS copies do. Where Config.Copies wants that and the kernel does not, the log says why.
+func (q *Queues) Copies() bool { return q.copies != nil }
 
 // queues are the workers of the queues, now.
 func (q *Queues) queues() []*worker {
@@ -264,6 +283,9 @@ const leastShare = 16
 func (q *Queues) Close() {
 	for _, w := range q.queues() {
 		w.reader.close()
+	}
+	if q.copies != nil {
+		q.copies.close()
 	}
 	q.kernel.close()
 	q.netns.Close() // was only read

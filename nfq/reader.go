@@ -21,6 +21,7 @@ type queued struct {
 	skbInfo uint32  // NFQA_SKB_INFO: bit 0 checksum not filled in, bit 1 GSO
 	length  int     // bytes that the packet has; more than ip when the copy was cut
 	ip      []byte
+	copied  bool // it has gone on: a copy, which waits for nothing
 }
 
 // verdict is the answer to one packet.

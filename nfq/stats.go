@@ -14,6 +14,18 @@ type Stats struct {
 	Held     int        // packets held now
 	Replaced uint64     // readers that hung and were replaced
 	Lane     *LaneStats // nil: there is no fast lane
+	Copies   *CopyStats // nil: the server's packets inside TLS go through the queue
+}
+
+// CopyStats are the figures of what servers say inside TLS: packets that passed with a copy.
+type CopyStats struct {
+	Flows    int    // of which copies are made now
+	Copies   uint64 // that came
+	Lost     uint64 // that did not, for want of room; the estimates of their sessions know of it
+	Stray    uint64 // of flows that were over
+	Unparsed uint64 // not understood
+	Remarked uint64 // flows that went back to the queue, or were cut
+	Unmarked uint64 // flows that should have, and conntrack did not take it
 }
 
 // LaneStats are the figures of the fast lane, the kernel's and ours.
@@ -44,7 +56,7 @@ type QueueStats struct {
 	Packets uint64 // taken from the kernel
 
 	// Verdicts given: "accept", "drop", and by the state that an accepting
-	// verdict put into the flow's mark: "see", "up", "both", "deferred", "cut".
+	// verdict put into the flow's mark: "see", "up", "both", "deferred", "cut", "copied".
 	Verdicts map[string]uint64
 	// Passed counts packets that passed without judgement, by reason: those of
 	// packet.Reason, and not_governed, mid_air, stray, empty, flow_table_full,
@@ -74,6 +86,8 @@ type QueueStats struct {
 	Abandoned     uint64 // packets without a verdict when Run ended; the kernel dropped them
 
 	Kernel KernelQueue // after Run: as it was at the end
+
+	remarked, unmarked uint64 // see CopyStats
 }
 
 // passReason says why a packet passed unjudged; the numbers below
@@ -146,7 +160,7 @@ func (e ended) String() string {
 type counters struct {
 	packets, batches         uint64
 	accepted, dropped        uint64
-	marked                   [ruleset.Cut + 1]uint64
+	marked                   [ruleset.Copied + 1]uint64
 	passed                   [passReasons]uint64
 	ended                    [endeds]uint64
 	held, opened, midAir     uint64
@@ -155,6 +169,7 @@ type counters struct {
 	panics                   uint64
 	heldNow, retransmissions uint64
 	abandoned                uint64
+	remarked, unmarked       uint64
 }
 
 // Stats takes each worker's lock for a moment.
@@ -171,6 +186,13 @@ func (q *Queues) Stats() Stats {
 		s.Held += one.HeldNow
 	}
 	s.Replaced = q.replaced.Load()
+	if c := q.copies; c != nil {
+		s.Copies = c.stats()
+		for _, one := range s.Queues {
+			s.Copies.Remarked += one.remarked
+			s.Copies.Unmarked += one.unmarked
+		}
+	}
 	if q.follower != nil {
 		s.Lane = q.follower.laneStats()
 		s.Flows += s.Lane.Flows
@@ -206,6 +228,7 @@ func (w *worker) stats() QueueStats {
 		Passed:   map[string]uint64{},
 		Ended:    map[string]uint64{},
 	}
+	s.remarked, s.unmarked = c.remarked, c.unmarked
 	for i, n := range c.marked {
 		s.Verdicts[ruleset.State(i).String()] = n
 	}

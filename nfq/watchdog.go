@@ -107,6 +107,9 @@ func (q *Queues) replace(w *worker) (*worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
+	if q.copies != nil {
+		q.copies.leave(w)
+	}
 	next := newWorker(q, w.number, r)
 	q.replacing.Lock()
 	defer q.replacing.Unlock()

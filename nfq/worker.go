@@ -36,8 +36,9 @@ type worker struct {
 	events   []session.Event
 	idle     []*session.Tracker // of sessions that are over, for the next ones
 	current  *flow              // of the packet in hand, for the one who cleans up after a panic
-	answered bool               // the packet in hand has its verdict, or is held
+	answered bool               // the packet in hand has its verdict, or is held, or has gone on
 	broken   error              // sending failed
+	inbox    inbox              // what went on already; guards itself
 	last     KernelQueue        // at the end of run
 	panicked time.Time
 
@@ -106,7 +107,13 @@ func (w *worker) batch(packets []queued, now time.Time, out []verdict) []verdict
 	defer w.mu.Unlock()
 	w.count.batches++
 	w.count.packets += uint64(len(packets))
+	behind := w.q.copies != nil && w.q.copies.flows.Load() > 0
 	for i := range packets {
+		if behind && decides(packets[i].ip) {
+			behind = false
+			w.q.copies.catchUp()
+			w.hear(now)
+		}
 		w.judgeSafely(&packets[i], now)
 	}
 	return w.swap(out)
@@ -139,7 +146,7 @@ func (w *worker) send(out []verdict) {
 // judgeSafely gives p a verdict even when judging it panics: it passes, and
 // its flow is closed, since nobody knows in what state it was left.
 func (w *worker) judgeSafely(p *queued, now time.Time) {
-	w.current, w.answered = nil, false
+	w.current, w.answered = nil, p.copied
 	defer func() {
 		cause := recover()
 		if cause == nil {
@@ -168,6 +175,12 @@ func (w *worker) caught(cause any, now time.Time) {
 
 // accept lets the packet in hand pass.
 func (w *worker) accept(p *queued, f *flow, syn bool) {
+	if p.copied {
+		if f.told == ruleset.Copied && f.state() != ruleset.Copied {
+			w.remark(f)
+		}
+		return
+	}
 	w.give(f, p.id, p.mark, syn)
 	w.answered = true
 }
@@ -185,7 +198,7 @@ func (w *worker) give(f *flow, id, mark uint32, syn bool) {
 	v := verdict{id: id}
 	if syn || !f.marked || f.told != state || state == ruleset.Deferred || state == ruleset.Cut {
 		v.mark, v.marked = w.q.cfg.Marks.Apply(mark, state), true
-		f.told, f.marked = state, true
+		w.note(f, state)
 		w.count.marked[state]++
 	} else {
 		w.count.accepted++
@@ -260,6 +273,9 @@ func (w *worker) add(key Flow, now time.Time) *flow {
 }
 
 func (w *worker) forget(f *flow) {
+	if f.told == ruleset.Copied {
+		w.q.copies.disown(f.Flow, w)
+	}
 	switch fl := w.q.follower; {
 	case !f.laned:
 	case w.lane != nil:
@@ -317,8 +333,13 @@ func (w *worker) end(f *flow, why session.EndReason, as ended, now time.Time) {
 	if len(w.idle) < maxIdle {
 		w.idle = append(w.idle, t)
 	}
-	if w.lane != nil && f.wanted == ruleset.Cut {
-		w.lane.hand(f) // for the answer to its next packet
+	if f.wanted != ruleset.Cut { // that is for the answer to its next packet
+		return
+	}
+	if w.lane != nil {
+		w.lane.hand(f)
+	} else if f.told == ruleset.Copied {
+		w.remark(f)
 	}
 }
 

@@ -40,7 +40,7 @@ func TestListingIsGolden(t *testing.T) {
 	o := options()
 	o.SubscriberIfs = []string{"lan0", "ppp.subscribers", "lan0"} // 15 bytes: the longest there is
 	o.Ports = []uint16{587, 25, 25}
-	o.QueueCount = 2
+	o.QueueCount, o.Copies = 2, true
 	r.apply(o)
 	// The two forms of the queue statement look different, and nft prints the
 	// xt one as nothing: it is read back below.

@@ -21,6 +21,7 @@ type Counters struct {
 	Deferred         Counter // connections (their SYN) led to the responder
 	Invalid          Counter // passed: the other end will not get it, or not take it
 	ResponderDropped Counter // came to the responder's port by themselves
+	Copied           Counter // the server's, inside TLS: passed, and copied
 }
 
 // Counters reads the counters. The error satisfies
@@ -44,6 +45,7 @@ func (r *Ruleset) Counters() (Counters, error) {
 		counterDeferred:   &all.Deferred,
 		counterInvalid:    &all.Invalid,
 		counterResponder:  &all.ResponderDropped,
+		counterCopied:     &all.Copied,
 	}
 	for _, o := range objects {
 		if c, ok := o.(*nftables.CounterObj); ok && fields[c.Name] != nil {

@@ -223,4 +223,9 @@ func queue(form QueueForm, first, count uint16, bypass bool) exprs {
 	return exprs{&expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}}
 }
 
+// logTo copies the whole packet to an NFLOG group, to be delivered at once.
+func logTo(group uint16) exprs {
+	return exprs{&expr.Log{Key: 1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_QTHRESHOLD, Group: group, QThreshold: 1}}
+}
+
 const xtBypass = 1 // NFQ_FLAG_BYPASS

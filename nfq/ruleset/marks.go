@@ -17,10 +17,11 @@ const (
 	Both                  // all packets pass but those with SYN, FIN or RST
 	Deferred              // the session goes to the local responder
 	Cut                   // every packet is answered with a reset
+	Copied                // as Up, but of the server's packets with payload copies are queued (Options.Copies)
 	states                // how many there are
 )
 
-var stateNames = [states]string{"see", "up", "both", "deferred", "cut"}
+var stateNames = [states]string{"see", "up", "both", "deferred", "cut", "copied"}
 
 func (s State) String() string {
 	if s < states {
@@ -53,19 +54,29 @@ func (m Marks) Validate() error {
 }
 
 // Value is s in place: the state shifted up by one, with the lowest bit set so
-// that no state is zero.
-func (m Marks) Value(s State) uint32 { return (uint32(s)<<1 | 1) << m.shift() }
+// that no state is zero. Copied came when the odd numbers were used up.
+func (m Marks) Value(s State) uint32 {
+	if s == Copied {
+		return copied << m.shift()
+	}
+	return odd(uint32(s)) << m.shift()
+}
+
+// What the four bits hold: an odd number, or copied.
+const copied = 2
+
+func odd(n uint32) uint32 { return n<<1 | 1 }
 
 // Fast is the mark of a packet that goes on without us: of the fast lane (package
 // lane). It is no state, and stays on the packet only as long as our chains last.
-func (m Marks) Fast() uint32 { return (uint32(states)<<1 | 1) << m.shift() }
+func (m Marks) Fast() uint32 { return odd(uint32(Cut)+1) << m.shift() }
 
 // Up is the mark of a packet that came from a subscriber over a bridge, and UpSee of such
 // a one that the lane has marked See. They are no states either, and go as far as our chains.
-func (m Marks) Up() uint32 { return (uint32(states+1)<<1 | 1) << m.shift() }
+func (m Marks) Up() uint32 { return odd(uint32(Cut)+2) << m.shift() }
 
 // UpSee: see Up.
-func (m Marks) UpSee() uint32 { return (uint32(states+2)<<1 | 1) << m.shift() }
+func (m Marks) UpSee() uint32 { return odd(uint32(Cut)+3) << m.shift() }
 
 // FromLane reports whether the lane has marked a packet.
 func (m Marks) FromLane(mark uint32) bool { return mark&m.Mask != 0 && mark&m.Mask != m.Up() }
@@ -79,7 +90,10 @@ func (m Marks) Apply(old uint32, s State) uint32 { return old&^m.Mask | m.Value(
 // State reads a mark back; governed is false when our bits hold no state.
 func (m Marks) State(mark uint32) (s State, governed bool) {
 	v := (mark & m.Mask) >> m.shift()
-	if v&1 == 0 || v>>1 >= uint32(states) {
+	switch {
+	case v == copied:
+		return Copied, true
+	case v&1 == 0 || v>>1 > uint32(Cut):
 		return See, false
 	}
 	return State(v >> 1), true

@@ -14,6 +14,7 @@ import (
 type Kernel struct {
 	QueueForm   QueueForm
 	ReversePath bool // rules can ask for the route back (CONFIG_NFT_FIB_INET); without it a subscriber can forge answers to himself
+	Copies      bool // rules can copy packets (CONFIG_NFT_LOG, CONFIG_NETFILTER_NETLINK_LOG)
 }
 
 // QueueForm is the way in which this kernel lets a rule queue a packet.
@@ -55,6 +56,7 @@ func Probe() (Kernel, error) {
 		return Kernel{}, fmt.Errorf("this kernel cannot carry mailweir's rules: %w", errors.Join(missing...))
 	}
 	k.ReversePath = try(steerChain(), noReversePath()) == nil
+	k.Copies = try(steerChain(), logTo(CopyGroup)) == nil
 	return k, nil
 }
 

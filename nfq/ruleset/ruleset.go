@@ -41,6 +41,12 @@
 // (its SYN): addresses are chosen once. A connection with that mark that was not
 // redirected stays in the queue.
 //
+// # Copies
+//
+// Inside TLS the server's packets are to be seen, and none of them decides anything: with
+// Options.Copies those of a connection in state Copied pass, and a copy of each goes to an NFLOG
+// group, at a fraction of what the way through the queue costs. SYN, FIN and RST still take that way.
+//
 // # On a bridge
 //
 // With Options.Bridge the subscriber interfaces are ports of a bridge, and br_netfilter
@@ -83,6 +89,10 @@ import (
 // TableName is our table's; its family is inet.
 const TableName = "mailweir"
 
+// CopyGroup is the NFLOG group that gets the copies (Options.Copies). One mailweir runs in
+// a network namespace, and others number theirs from 0 on.
+const CopyGroup = 28025
+
 // Options is what the table depends on.
 type Options struct {
 	Marks
@@ -95,6 +105,7 @@ type Options struct {
 	Lane                   bool     // packets with Marks.Fast pass
 	Untracked              bool     // and conntrack does not see them
 	Bridge                 *Bridge  // nil: the box routes
+	Copies                 bool     // what servers say in sessions of state Copied passes, with a copy to the NFLOG group CopyGroup; else it is queued
 }
 
 // Validate says what cannot work in o.

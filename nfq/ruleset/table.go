@@ -32,10 +32,11 @@ const (
 	counterDeferred   = "deferred"
 	counterInvalid    = "invalid"
 	counterResponder  = "responder_drop"
+	counterCopied     = "copied"
 )
 
 var counterNames = []string{
-	counterCutReset, counterPureACK, counterReleased, counterQueuedUp, counterQueuedDown, counterDeferred, counterInvalid, counterResponder,
+	counterCutReset, counterPureACK, counterReleased, counterQueuedUp, counterQueuedDown, counterDeferred, counterInvalid, counterResponder, counterCopied,
 }
 
 // Priorities in prerouting. Conntrack is at -200 and the kernel rewrites
@@ -98,11 +99,12 @@ func design(o Options, k Kernel) []chain {
 		}},
 		{name: "up", rules: append(append(o.lastHop(), first...),
 			rule{"the client's bulk", join(quietFlags, m.ctIs(Up), count(counterReleased), accept())},
+			rule{"the client's, inside TLS", join(quietFlags, m.ctIs(Copied), count(counterReleased), accept())},
 			rule{"", join(count(counterQueuedUp), sendToQueue)},
 		)},
-		{name: "down", rules: append(append(o.forged(k), first...),
-			rule{"", join(count(counterQueuedDown), sendToQueue)},
-		)},
+		{name: "down", rules: slices.Concat(o.forged(k), first, o.copyRules(), []rule{
+			{"", join(count(counterQueuedDown), sendToQueue)},
+		})},
 	}...)
 	opens := join(flagsAre(flagSYN|flagACK, flagSYN), dportIn(setLimited))
 	chains = append(chains, []chain{
@@ -163,6 +165,14 @@ func letFastPass(chains []chain, o Options) {
 			}
 		}
 	}
+}
+
+// copyRules copy what the server says inside TLS, and let it pass. Without them it goes into the queue.
+func (o Options) copyRules() []rule {
+	if !o.Copies {
+		return nil
+	}
+	return []rule{{"inside TLS a copy will do", join(flagsAre(flagFIN|flagSYN|flagRST, 0), o.ctIs(Copied), count(counterCopied), logTo(CopyGroup), accept())}}
 }
 
 // lastHop lets pass what gets no further than here: no server will see it, and it

@@ -154,6 +154,10 @@ func (t *Tracker) release() Release {
 	return SeeAll
 }
 
+// Sealed reports whether the session is inside TLS, where nothing of the client's and of the server's only the
+// records' headers and acknowledgements say something, in whatever order they come.
+func (t *Tracker) Sealed() bool { return t.mode == inSeal && !t.sealed.blind && !t.wasReset }
+
 // Ended reports whether the session is over; after a RST that may change, see Segment.
 func (t *Tracker) Ended() bool { return t.ended || t.wasReset }
 
