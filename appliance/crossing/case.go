@@ -21,14 +21,17 @@ type Case struct {
 	Chunking   int   `json:"chunking,omitempty"`   // the client sends BDAT with chunks of so many bytes
 	Resume     bool  `json:"resume,omitempty"`     // the TLS session is resumed, if both ends do
 	Noise      bool  `json:"noise,omitempty"`      // NOOP and VRFY between
+	AtOnce     int   `json:"at_once,omitempty"`    // of a burst: so many messages go out before an answer is read; 0 is all
+	Pieces     bool  `json:"pieces,omitempty"`     // of a burst: each command and each content is a record of its own
 }
 
 // Kind is what a session is for.
 type Kind string
 
-// The kinds. All but Mail and MailThenLeave are to bring no message.
+// The kinds. All but Mail and Burst are to bring no message.
 const (
 	Mail       Kind = "mail"
+	Burst      Kind = "burst"      // whole messages at once, DATA not waited for either
 	Leave      Kind = "quit"       // QUIT after EHLO
 	Hangup     Kind = "hangup"     // the connection is closed after EHLO
 	BadLogin   Kind = "bad-login"  // AUTH that fails

@@ -86,12 +86,15 @@ const (
 	brings   class = iota // messages that were taken
 	empty                 // none, nor any content
 	refusedC              // content that the server refused: only inside TLS does it say so
+	burst                 // whole messages at once
 )
 
 func (s Session) class() class {
 	switch {
 	case s.Case.Kind == NotWanted || s.Case.Unwanted > 0:
 		return refusedC
+	case s.Case.Kind == Burst:
+		return burst
 	case s.Messages > 0:
 		return brings
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 )
 
 // Plan gives the cases that a client is to do with a server.
@@ -39,9 +40,15 @@ var known = []Case{
 // refusing are the cases in which the server refuses messages after their content.
 var refusing = []Case{{Kind: NotWanted}, {Kind: Mail, Messages: 4, Unwanted: 2}}
 
+// bursting are clients that do not wait: whole messages one behind the other, by BDAT and by DATA.
+var bursting = []Case{
+	{Kind: Burst, Messages: 20}, {Kind: Burst, Messages: 20, Chunking: 1 << 20}, {Kind: Burst, Messages: 20, Chunking: 1 << 20, Pieces: true, Implicit: true},
+	{Kind: Burst, Messages: 100, AtOnce: 10, Pieces: true}, {Kind: Burst, Messages: 2, Chunking: 1 << 20}, {Kind: Burst, Messages: 5, Recipients: 3, Chunking: 300},
+}
+
 // Short is a plan of few cases a pair, the i-th of n parts of what every pair is to do.
 func Short(i, n int) Plan {
-	all := append(append(append([]Case{}, known...), zeros...), refusing...)
+	all := slices.Concat(known, zeros, refusing, bursting)
 	return func(c client, s *Server) []Case {
 		var out []Case
 		for j, what := range all {
@@ -57,8 +64,9 @@ func Short(i, n int) Plan {
 // Whole is every known case, those that bring no message included.
 func Whole() Plan { return Short(0, 1) }
 
-// Drawn is n cases for each pair that are drawn with the seed among those that both ends are able to do.
-func Drawn(seed uint64, n int) Plan {
+// Drawn is n cases for each pair that are drawn with the seed among those that both ends are able to do: of the kind only, if
+// that is not "".
+func Drawn(seed uint64, n int, only Kind) Plan {
 	return func(c client, s *Server) []Case {
 		name := fnv.New64a()
 		fmt.Fprint(name, c.name(), c.line().Name, s.Name)
@@ -69,11 +77,18 @@ func Drawn(seed uint64, n int) Plan {
 			if len(out) == n {
 				break
 			}
-			if what := draw(r); c.can(what, s) && s.does(what) {
+			if what := draw(r, only); c.can(what, s) && s.does(what) {
 				out = append(out, what)
 			}
 		}
 		return out
+	}
+}
+
+// Only is what is of a kind in the plan.
+func (p Plan) Only(kind Kind) Plan {
+	return func(c client, s *Server) []Case {
+		return slices.DeleteFunc(p(c, s), func(c Case) bool { return c.Kind != kind })
 	}
 }
 
@@ -83,14 +98,17 @@ func (p Plan) Then(next Plan) Plan {
 }
 
 // draw makes a case.
-func draw(r *rand.Rand) Case {
+func draw(r *rand.Rand, only Kind) Case {
 	pick := func(of ...int) int { return of[r.IntN(len(of))] }
 	one := func(in int) bool { return r.IntN(in) == 0 }
 	c := Case{
 		Kind: Mail, Messages: pick(1, 1, 2, 5, 20, 100), Recipients: pick(1, 1, 2, 7, 50), Implicit: one(4), IPv6: one(4),
 		Reset: one(4), Broken: one(8), Noise: one(8), Login: one(6), Resume: one(4), Pipelining: one(2),
 	}
-	if one(4) {
+	if only == Burst || only == "" && one(8) {
+		c = Case{Kind: Burst, Messages: pick(1, 2, 3, 5, 20, 60), Recipients: pick(1, 1, 1, 2, 5), Implicit: c.Implicit, IPv6: c.IPv6, Pieces: one(2), AtOnce: pick(0, 0, 2, 5, 20)}
+	}
+	if one(4) || c.Kind == Burst && one(2) {
 		c.Chunking = pick(1000, 60000, 1<<20)
 	}
 	if one(5) {

@@ -22,7 +22,7 @@ type Report struct {
 // Goals says which of the goals are not reached. slack is by how many sessions the shares may miss them: of a few hundred
 // sessions one or two are a matter of luck. That nothing is invented has no slack.
 func (r *Report) Goals(slack int) error {
-	var with Score
+	var with, bursts Score
 	var errs []error
 	for i := range r.Sessions {
 		e := &r.Sessions[i]
@@ -30,6 +30,8 @@ func (r *Report) Goals(slack int) error {
 		switch e.class() {
 		case brings:
 			with.add(e, w)
+		case burst:
+			bursts.add(e, w)
 		case empty:
 			if x.Lo > 0 {
 				errs = append(errs, fmt.Errorf("no message, but lo is %d: %s to %s, TLS %s, %v (%s)", x.Lo, e.Client, e.Host, e.TLS, e.Case, w))
@@ -41,6 +43,9 @@ func (r *Report) Goals(slack int) error {
 	}
 	if p := percent(with.Narrow, with.Sessions); percent(with.Narrow+slack, with.Sessions) < wantNarrow {
 		errs = append(errs, fmt.Errorf("hi - lo is at most 1 or 5 %% in %.1f %% of the sessions with messages, the goal is %.0f", p, wantNarrow))
+	}
+	if p := percent(bursts.Inside, bursts.Sessions); percent(bursts.Inside+slack, bursts.Sessions) < wantInside {
+		errs = append(errs, fmt.Errorf("the true number lies in lo..hi in %.1f %% of the sessions with messages all at once, the goal is %.0f", p, wantInside))
 	}
 	return errors.Join(errs...)
 }
@@ -134,14 +139,18 @@ func (r *Report) writeGroups(w io.Writer) {
 		}
 		line(g.name, &s)
 	}
-	var s Score
-	for i := range r.Sessions {
-		if e := &r.Sessions[i]; e.class() == refusedC {
-			way, _ := e.best()
-			s.add(e, way)
+	of := func(c class) *Score {
+		var s Score
+		for i := range r.Sessions {
+			if e := &r.Sessions[i]; e.class() == c {
+				way, _ := e.best()
+				s.add(e, way)
+			}
 		}
+		return &s
 	}
-	line("messages refused after their content (no part of the goals)", &s)
+	line("messages refused after their content (no part of the goals)", of(refusedC))
+	line("whole messages at once (a goal for lo..hi, none for narrow)", of(burst))
 	r.writeOutside(w)
 }
 

@@ -54,6 +54,8 @@ func (k *talk) run(c Case, to string) error {
 				}
 			}
 		}
+	case Burst:
+		return k.bursts(c, to)
 	case Mail, NoOne, NotWanted:
 		for i := range c.messages() {
 			if err := k.message(c, i, to); err != nil {

@@ -33,6 +33,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Keep, "keep", "", "an existing directory for the captures and what is true of them")
 	seed := flag.Uint64("seed", 1, "of the cases that are drawn")
 	drawn := flag.Int("drawn", 10, "how many cases are drawn for each pair, beside the known ones, in each way")
+	only := flag.String("only", "", "a kind of session, such as burst: no others are done")
 	known := flag.Bool("known", true, "the known cases too")
 	path := flag.String("report", "out/crossing.md", "the file to write")
 	flag.Var((*ways)(&o.Phases), "way", "how it is estimated, may be repeated: capture, fast, queue (all three)")
@@ -45,8 +46,10 @@ func run(ctx context.Context) error {
 		o.Phases = []crossing.Phase{{Way: crossing.Steered}, {Way: crossing.FastLane}, {Way: crossing.QueueLane}}
 	}
 	for i := range o.Phases {
-		o.Phases[i].Plan = crossing.Drawn(*seed+uint64(i), *drawn)
-		if *known {
+		o.Phases[i].Plan = crossing.Drawn(*seed+uint64(i), *drawn, crossing.Kind(*only))
+		if *known && *only != "" {
+			o.Phases[i].Plan = crossing.Whole().Only(crossing.Kind(*only)).Then(o.Phases[i].Plan)
+		} else if *known {
 			o.Phases[i].Plan = crossing.Whole().Then(o.Phases[i].Plan)
 		}
 	}
