@@ -95,19 +95,15 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 		return nil, 0, errors.Join(failed, err)
 	}
 	truth, err := Truth(ctx, r.Servers, done, flows)
+	failed = errors.Join(failed, err)
+	out := make([]Estimated, len(truth))
+	whole, err := Flows(capture, false)
 	if err != nil {
 		return nil, len(done), errors.Join(failed, err)
 	}
-	out := make([]Estimated, len(truth))
 	for i, s := range truth {
-		out[i] = Estimated{Session: s, By: map[Way]Estimate{Steered: {flows[i].Facts.MessagesLo, flows[i].Facts.MessagesHi}}}
-	}
-	if whole, err := Flows(capture, false); err != nil {
-		return nil, len(done), err
-	} else {
-		for i, f := range whole {
-			out[i].By[Everything] = Estimate{f.Facts.MessagesLo, f.Facts.MessagesHi}
-		}
+		seen, all := flows[s.flow].Facts, whole[s.flow].Facts
+		out[i] = Estimated{Session: s, By: map[Way]Estimate{Steered: {seen.MessagesLo, seen.MessagesHi}, Everything: {all.MessagesLo, all.MessagesHi}}}
 	}
 	if box != nil {
 		err = box.estimate(ctx, p.Way, out)

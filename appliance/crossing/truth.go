@@ -18,6 +18,7 @@ type Session struct {
 	Start      time.Time      `json:"start"`
 	Messages   int            `json:"messages"`   // that the server took, by its log
 	Recipients int            `json:"recipients"` // of those
+	flow       int            // its place in the capture
 	Run
 }
 
@@ -25,7 +26,7 @@ type Session struct {
 const settle = 15 * time.Second
 
 // Truth gives each session of a capture what its server's log says. It fails when a session is in one of the two only,
-// or when what clients know of themselves is something else.
+// or when what clients know of themselves is something else; those sessions that agree are given all the same.
 func Truth(ctx context.Context, servers []*Server, runs []Run, flows []Flow) ([]Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
@@ -47,7 +48,7 @@ func Truth(ctx context.Context, servers []*Server, runs []Run, flows []Flow) ([]
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return all, err
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -72,27 +73,29 @@ func logged(servers []*Server) (map[*Server][]lab.Taken, error) {
 func match(taken map[*Server][]lab.Taken, runs []Run, flows []Flow) ([]Session, error) {
 	out := make([]Session, 0, len(flows))
 	sum := make([]int, len(runs))
-	for _, f := range flows {
+	var errs []error
+	for n, f := range flows {
 		i := slices.IndexFunc(runs, func(r Run) bool {
 			l, a := r.client.line(), f.Client.Addr()
 			return (a == l.IPv4 || a == l.IPv6) && r.server.has(f.Server.Addr()) && !f.Start.Before(r.Begin) && !f.Start.After(r.End)
 		})
 		if i < 0 {
-			return nil, fmt.Errorf("nobody did the session %v to %v at %v", f.Client, f.Server, f.Start)
+			errs = append(errs, fmt.Errorf("nobody did the session %v to %v at %v", f.Client, f.Server, f.Start))
+			continue
 		}
 		r := runs[i]
 		j := slices.IndexFunc(taken[r.server], func(t lab.Taken) bool {
 			return t.From == f.Client || t.From.Port() == 0 && t.From.Addr() == f.Client.Addr()
 		})
 		if j < 0 {
-			return nil, fmt.Errorf("the log of %s does not have the session %v of %s, %v", r.Host, f.Client, r.Client, r.Case)
+			errs = append(errs, fmt.Errorf("the log of %s does not have the session %v of %s, %v", r.Host, f.Client, r.Client, r.Case))
+			continue
 		}
 		t := taken[r.server][j]
 		taken[r.server] = slices.Delete(taken[r.server], j, j+1)
-		out = append(out, Session{Src: f.Client, Dst: f.Server, Start: f.Start, Messages: t.Messages, Recipients: t.Recipients, Run: r})
+		out = append(out, Session{Src: f.Client, Dst: f.Server, Start: f.Start, Messages: t.Messages, Recipients: t.Recipients, flow: n, Run: r})
 		sum[i] += t.Messages
 	}
-	var errs []error
 	for s, rest := range taken {
 		if len(rest) > 0 {
 			errs = append(errs, fmt.Errorf("%d sessions of %s are not in the capture, the first of %v", len(rest), s.Name, rest[0].From))

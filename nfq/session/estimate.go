@@ -19,10 +19,13 @@ type estimate struct {
 	over bool // the session ended in order: nothing is under way
 	told int  // messages that were told of
 
+	doubt bool // that it is SMTP: nothing was said in clear
+
 }
 
 const (
 	maxGuesses = 24
+	abrupt     = 2 // what the end costs at least that comes without QUIT
 	// plausible is how much worse than the best a guess may be. One point halves
 	// the plausibility, roughly.
 	plausible = 12
@@ -36,12 +39,15 @@ type flight struct {
 	down       int // most bytes of plaintext in them
 	slack      int // it can be so many less
 	first, end int // of the first and of the last record
+	tally      tally
 }
 
 // guess is one way to read the session so far.
 type guess struct {
 	cost     int32
 	messages int32
+	more     uint16 // there may be so many more
+	period   uint16 // bytes that the server says to a message, in a burst; 0: not known
 	at       stand
 	habits   habits
 
@@ -81,11 +87,14 @@ const (
 	resets                        // RSET comes after a message that was taken
 	plain                         // none does
 	irregular                     // the sizes of the client's records say nothing
+	bursting                      // whole messages came one behind the other
+	proved                        // DATA was said, alone, and a message came
 )
 
 // begin starts anew, acked being where the client's part of the handshake ends.
-func (e *estimate) begin(f framing, acked int64) {
-	*e = estimate{framing: f, acked: acked, n: 1}
+// With doubt nothing was said in clear that shows that it is SMTP.
+func (e *estimate) begin(f framing, acked int64, doubt bool) {
+	*e = estimate{framing: f, acked: acked, n: 1, doubt: doubt}
 }
 
 // record takes a record of the server with n bytes of body; ack says how many of the client's
@@ -109,6 +118,7 @@ func (e *estimate) record(n int, ack int64) {
 	f.down += most
 	f.slack += most - least
 	f.end = most
+	f.tally.add(most)
 }
 
 // settle reads the open flight.
@@ -131,6 +141,7 @@ func (e *estimate) take(f *flight) {
 		m.from = &m.plainly
 		m.move()
 	}
+	m.blur(e.guesses[0].heard())
 	if m.to.n == 0 {
 		return // cannot be: what is irregular can be anything
 	}
@@ -144,9 +155,11 @@ func (e *estimate) put(g *guess) {
 	for i := range e.guesses[:e.n] {
 		have := &e.guesses[i]
 		if have.at == g.at && have.messages == g.messages && have.habits == g.habits {
+			more := max(have.more, g.more)
 			if g.cost < have.cost {
 				*have = *g
 			}
+			have.more = more
 			return
 		}
 		if have.cost > e.guesses[worst].cost {
@@ -162,12 +175,17 @@ func (e *estimate) put(g *guess) {
 	}
 }
 
+func (e *estimate) cheapest() int32 {
+	best := e.guesses[0].cost
+	for i := range e.guesses[1:e.n] {
+		best = min(best, e.guesses[1+i].cost)
+	}
+	return best
+}
+
 // prune gives up what is not plausible any more, and counts costs from the best.
 func (e *estimate) prune() {
-	best := e.guesses[0].cost
-	for _, g := range e.guesses[1:e.n] {
-		best = min(best, g.cost)
-	}
+	best := e.cheapest()
 	kept := 0
 	for _, g := range e.guesses[:e.n] {
 		if g.cost -= best; g.cost <= plausible {
@@ -189,7 +207,8 @@ func (e *estimate) bounds() (lo, hi int) {
 	for i := range e.guesses[:e.n] {
 		g := &e.guesses[i]
 		n := int(g.messages)
-		lo = min(lo, n)
+		lo = min(lo, e.certain(g))
+		n += int(g.more)
 		if !e.over && (g.at == atData || g.at == atChunk) {
 			n++ // under way
 		}
@@ -200,11 +219,19 @@ func (e *estimate) bounds() (lo, hi int) {
 
 // least is the fewest messages, without the open flight.
 func (e *estimate) least() int {
-	lo := e.guesses[0].messages
-	for _, g := range e.guesses[1:e.n] {
-		lo = min(lo, g.messages)
+	lo := math.MaxInt
+	for i := range e.guesses[:e.n] {
+		lo = min(lo, e.certain(&e.guesses[i]))
 	}
-	return int(lo)
+	return lo
+}
+
+// certain is how many messages a guess has: none as long as the session may be something else than SMTP.
+func (e *estimate) certain(g *guess) int {
+	if e.doubt && g.voice == 0 && g.habits&proved == 0 {
+		return 0
+	}
+	return int(g.messages)
 }
 
 // end takes that the session has ended. Who closes in order does not do so in the middle of
@@ -221,6 +248,9 @@ func (e *estimate) end(byServer, inOrder bool) {
 		if byServer && g.at != atQuit {
 			g.cost += 5
 		}
+	}
+	if f := &e.open; e.cheapest() >= abrupt && f.up >= 2*leastMessage && f.down >= 3*leastAnswers && !f.usual() {
+		e.blur(f, -1) // QUIT was in it, behind more than one message perhaps
 	}
 	e.prune()
 }

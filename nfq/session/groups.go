@@ -47,7 +47,7 @@ func (m *mover) fits(g group, k int64) int32 {
 	if k < 0 || up < g.upLeast+k*rcptSpan.upLeast || down < shortestReply*replies {
 		return never
 	}
-	var cost int32
+	cost := graded(k, manyRcpts)
 	if down < g.downUsual+usualReply*k {
 		cost += 4
 	}
@@ -195,9 +195,18 @@ func (m *mover) chunkGroup(g group, mail bool) {
 	c = sum(c, contents(m.most-(g.upLeast+k*rcptSpan.upLeast+5)-20*(k+1))) // addresses have some length
 	next, l := m.lengths(g, k, mail, theFinal)
 	c = sum(c, l, next.way(usedChunks))
+	if next.voice != 0 && m.flight.slack == 0 {
+		if w := next.wordsOf(); w.count(&m.flight.tally, false).most == 0 {
+			c = sum(c, 8) // no end of a message is in these records
+		}
+	}
 	refused := next
 	refused.final, refused.group = m.from.final, m.from.group
 	next.messages++
+	if m.from.habits&(usedData|usedChunks) == usedChunks && next.voice == 0 && m.roomy() && !m.flight.usual() { // in words that are not known there may be more than one
+		w := words{mail: usualReply, rcpt: usualReply, endLeast: usualReply}
+		next.more = length(int(next.more) + max(w.fit(&m.flight)-1, 0))
+	}
 	m.put(next, atTaken, c)
 	if l >= 4 && m.from.habits&usedChunks != 0 {
 		m.put(refused, atIdle, sum(c-l, 8))

@@ -12,6 +12,7 @@ const (
 	rcptLeast     = 13
 	bdatLeast     = 13 // "BDAT 1 LAST"
 	bdatUsual     = 18
+	leastChunk    = 200 // with its content, as a rule
 )
 
 // grade is a line of a table: up to so many bytes it costs so much.
@@ -40,6 +41,9 @@ var (
 	contentSize = []grade{{2, never}, {12, 24}, {30, 14}, {64, 10}, {99, 5}, {150, 2}, {250, 1}, {most, 0}}
 	chunkSizes  = []grade{{8, never}, {60, 9}, {200, 5}, {1000, 1}, {most, 0}}
 )
+
+// How many RCPT there are in a group: a server takes 100 for sure (RFC 5321, section 4.5.3.1.8), and few clients send more.
+var manyRcpts = []grade{{50, 0}, {100, 2}, {most, 10}}
 
 // How long replies are that are seen for the first time in a session.
 var (

@@ -110,6 +110,13 @@ func (m *mover) move() {
 }
 
 func (m *mover) regular() {
+	m.burst()
+	if m.from.habits&bursting != 0 {
+		m.from.cost += 2 // who does not wait does not begin to
+		if m.roomy() {
+			m.from.cost += 4
+		}
+	}
 	switch m.from.at {
 	case atStart:
 		m.start()
@@ -260,6 +267,9 @@ func (m *mover) envelope() {
 		if v := voiceOf(int(g.mail.last), int(g.rcpt.last), m.flight.down); v != 0 {
 			g.voice = v
 		}
+		if !m.odd() {
+			g.habits |= proved
+		}
 		cost := m.reply(&g.data, dataReply) - m.known(&g)
 		if l := length(m.flight.down); l == g.mail.last || l == g.rcpt.last {
 			cost += 3 // most servers have more to say than OK
@@ -273,6 +283,31 @@ func (m *mover) envelope() {
 	m.lastChunk()
 	g := *m.from
 	cost := sum(g.way(usedChunks), m.size(chunkSizes), m.reply(&g.chunk, chunkReply))
+	m.put(g, atChunk, cost)
+	m.chunks()
+}
+
+// chunks: several BDAT, none of them the last, were answered in one flight.
+func (m *mover) chunks() {
+	g, f := *m.from, &m.flight
+	if f.up < 2*leastChunk || f.down < 2*usualReply {
+		return
+	}
+	cost := g.way(usedChunks)
+	switch c := int(g.chunk.last); {
+	case g.voice != 0 && f.slack == 0:
+		if w := g.wordsOf(); !w.parts(&f.tally) {
+			return
+		}
+	case c == 0:
+		g.chunk.last = f.tally.shortest()
+		cost += 5
+		if !f.tally.multiples(int(g.chunk.last)) {
+			return
+		}
+	case !f.tally.multiples(c):
+		return
+	}
 	m.put(g, atChunk, cost)
 }
 
@@ -326,6 +361,11 @@ func (m *mover) final(g *guess, reply int, chunks bool) (taken, refused, grudge 
 			return 10, 8, 3
 		}
 		return 10, 1, 3
+	case g.voice == postfix && reply == postfixRefusal && m.flight.slack == 0:
+		if g.spurned.last == postfixRefusal {
+			return taken, 0, 1
+		}
+		return min(taken, 2), 3, 2
 	case g.voice != 0 && v.same && known && !like && !chunks:
 		return 4, 1, 3
 	case g.voice != 0:
@@ -351,7 +391,11 @@ func (m *mover) known(g *guess) int32 {
 
 // content: 354 was said. What follows is the message, perhaps with commands behind it.
 func (m *mover) content() {
-	m.message(atTaken, usedData, m.flight.down, sum(contents(m.most), m.more))
+	c := contents(m.most)
+	if m.from.voice != 0 {
+		c /= 3 // it was 354 for sure, more or less
+	}
+	m.message(atTaken, usedData, m.flight.down, sum(c, m.more))
 	m.groups(withContent)
 }
 
@@ -360,6 +404,7 @@ func (m *mover) chunk() {
 	g := *m.from
 	cost := sum(1, m.size(chunkSizes), m.reply(&g.chunk, chunkReply))
 	m.put(g, atChunk, cost)
+	m.chunks()
 	if m.most >= bdatLeast {
 		m.message(atTaken, usedChunks, m.flight.down, m.more)
 	}

@@ -21,7 +21,7 @@ func (t *Tracker) seal() {
 	h := t.tls
 	s := seals.Get().(*sealed)
 	*s = sealed{records: h.side[Down]}
-	s.estimate.begin(framingOf(h.version, h.suite), h.end)
+	s.estimate.begin(framingOf(h.version, h.suite), h.end, t.facts.TLS == TLSImplicit)
 	t.forgetClear()
 	t.up.drop()
 	t.mode, t.tls, t.sealed = inSeal, nil, s
