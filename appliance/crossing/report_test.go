@@ -37,6 +37,9 @@ func TestGoals(t *testing.T) {
 		{"no bound is not narrow", many(1, 2, Mail, Estimate{2, -1}), "hi - lo is at most 1 or 5 % in 0.0 %", 0},
 		{"nothing is invented", append(many(1, 0, Leave, Estimate{0, 1}), good...), "", 0},
 		{"one is", append(many(1, 0, Leave, Estimate{1, 1}), good...), "no message, but lo is 1", 5},
+		{"most of those at once", append(many(1, 20, Burst, Estimate{0, 1}), many(10, 20, Burst, Estimate{0, 60})...), "", 0},
+		{"too few of them", append(many(2, 20, Burst, Estimate{0, 1}), many(10, 20, Burst, Estimate{0, 60})...), "lies in lo..hi in 83.3 % of the sessions with messages all at once", 0},
+		{"more than there were at once", append(many(1, 2, Burst, Estimate{3, 9}), many(100, 20, Burst, Estimate{0, 60})...), "2 messages at once, but lo is 3", 5},
 		{"refused after the content", append(many(500, 0, NotWanted, Estimate{1, 1}), good...), "", 0},
 	} {
 		err := (&Report{Sessions: row.all}).Goals(row.slack)
