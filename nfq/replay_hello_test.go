@@ -66,6 +66,44 @@ func inTLS(r *Replay, give func([]byte)) *talk {
 	return c
 }
 
+// TestAHelloCutAnywhere: wherever a ClientHello is cut, it is the same: Go's own at each byte, and one of 16 KiB.
+func TestAHelloCutAnywhere(t *testing.T) {
+	t.Parallel()
+	hello := goHello(t)
+	for _, row := range []struct {
+		why   string
+		said  []byte
+		every int // beyond the first and before the last 2000 bytes, which are padding
+	}{{"Go's own", hello, 1}, {"16 KiB", paddedHello(t, hello, 1<<14), 5}} {
+		var first session.Facts
+		cuts := 0
+		for at := 1; at < len(row.said); at++ {
+			if at > 2000 && at < len(row.said)-2000 && at%row.every != 0 {
+				continue
+			}
+			r, p := newReplay(t, Config{MaxFlows: 16})
+			give := func(ip []byte) { r.Packet(ip, len(ip), time.Unix(1000, 0)) }
+			c := inTLS(r, give)
+			for _, part := range [][]byte{row.said[:at], row.said[at:]} {
+				for len(part) > 0 { // segments of the usual length, and one that ends at the cut
+					n := min(len(part), 1448)
+					give(c.say(string(part[:n])))
+					part = part[n:]
+				}
+			}
+			r.Close()
+			f := p.closed()[0].Facts
+			if cuts++; cuts == 1 {
+				first = f
+			}
+			if f.TLS != session.TLSStartTLS || f.JA4 == "" || f.JA4 != first.JA4 || f.JA3 != first.JA3 || f.SNI != "mx.example" || f.TLSVersion != "TLS1.3" || f.Gaps != 0 {
+				t.Fatalf("%s, cut at byte %d: %+v", row.why, at, f)
+			}
+		}
+		t.Logf("%s: %d bytes, %d cuts, JA4 %q", row.why, len(row.said), cuts, first.JA4)
+	}
+}
+
 // TestLongHellos: Go's own ClientHello in two segments, and one of 16 KiB, are read; a longer one is not, and costs
 // no more memory, nor does one of 1 GiB.
 func TestLongHellos(t *testing.T) {
