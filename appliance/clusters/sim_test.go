@@ -47,8 +47,8 @@ func (w *world) outcome(ja4 string, from time.Duration) string {
 	return "botnet later"
 }
 
-// learnt lets the box learn for two days and a part of one.
-func (w *world) learnt() { w.run(48*time.Hour + time.Duration(w.r.IntN(24))*time.Hour) }
+// learnt lets the box learn for a week and a part of a day.
+func (w *world) learnt() { w.run(usual.Learn + time.Duration(w.r.IntN(24))*time.Hour) }
 
 // Forty homes, each below every budget of the preset residential: at most 5 networks and 20 sessions an hour.
 func TestABotnetIsOnACardWithinTenMinutes(t *testing.T) {
@@ -87,6 +87,19 @@ func TestABotnetAmongFew(t *testing.T) {
 
 func TestCommonPrintsMakeNoCard(t *testing.T) {
 	inWorlds(t, "two weeks of common prints, day and night", "no card", 400, func(w *world) string {
+		w.run(14 * 24 * time.Hour)
+		if len(w.changes) > 0 {
+			return w.changes[0].Card.Why
+		}
+		return "no card"
+	})
+}
+
+// A box that is put in place on a Friday evening has seen no office when its second day is over: what comes on Monday is
+// not new, and no card. With two days of learning it was one.
+func TestTheFirstMondayMakesNoCard(t *testing.T) {
+	inWorlds(t, "the first two weeks from a Friday evening on", "no card", 400, func(w *world) string {
+		w.at = 6*24*time.Hour + 18*time.Hour // start is a Saturday
 		w.run(14 * 24 * time.Hour)
 		if len(w.changes) > 0 {
 			return w.changes[0].Card.Why
@@ -179,7 +192,7 @@ func TestANewMailProgramMakesNoCard(t *testing.T) {
 // Mail servers update themselves within half a day. That is a card or not, but never one that says botnet.
 func TestAnUpdateOfMailServersIsSaidToBeOne(t *testing.T) {
 	inWorlds(t, "every Postfix of a kind updated within half a day", "said so, or nothing", 1000, func(w *world) string {
-		w.run(5 * 24 * time.Hour)
+		w.learnt()
 		for i := range w.all {
 			if w.all[i].ja4 == postfix {
 				w.move(i, newServer, w.at+time.Duration(w.r.Float64()*float64(12*time.Hour)))

@@ -79,10 +79,10 @@ func (c *Clusters) weigh(p *print, h int) found {
 	return f
 }
 
-// best is the horizon that speaks most for one botnet.
+// best is the horizon that speaks most for one botnet, the shorter one where they say the same but for rounding.
 func (c *Clusters) best(p *print) (best found, ok bool) {
 	for h := range horizons {
-		if f := c.weigh(p, h); f.came >= c.cfg.Subscribers && (!ok || f.total > best.total) {
+		if f := c.weigh(p, h); f.came >= c.cfg.Subscribers && (!ok || f.total > best.total+0.001) {
 			best, ok = f, true
 		}
 	}

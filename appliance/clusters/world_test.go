@@ -12,6 +12,9 @@ var start = time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 
 var cfg = Config{Subscribers: 10, Learn: 24 * time.Hour}
 
+// usual is what the configuration has by default.
+var usual = Config{Subscribers: 10, Learn: 7 * 24 * time.Hour}
+
 // program is a TLS client that somebody runs, with how many of a hundred homes have it and how it behaves.
 type program struct {
 	ja4      string
@@ -19,7 +22,7 @@ type program struct {
 	perDay   float64 // sessions
 	mta      bool    // sends to the networks of whom it writes to, not to its provider's
 	shuffles bool    // its extensions
-	office   bool    // from 8 to 18 only
+	office   bool    // from 8 to 18 only, on weekdays
 }
 
 // Those that stories are told of.
@@ -73,7 +76,7 @@ type world struct {
 const ever = 1 << 60
 
 func newWorld(seed uint64, homes int) *world {
-	w := &world{r: rand.New(rand.NewPCG(seed, 7)), c: New(cfg)}
+	w := &world{r: rand.New(rand.NewPCG(seed, 7)), c: New(usual)}
 	w.c.key = seed + 1 // every run is the same
 	for h := range homes {
 		for _, p := range common {
@@ -130,11 +133,14 @@ func (w *world) to(p *runs) netip.Prefix {
 // active is how much of its usual a program does at this time of the day.
 func (p *runs) active(at time.Duration) float64 {
 	hour := (at % (24 * time.Hour)).Hours()
+	weekend := start.Add(at).Weekday()%6 == 0 // Saturday and Sunday
 	switch {
 	case at < p.from || at >= p.until:
 		return 0
 	case p.bot:
 		return 1
+	case p.office && weekend:
+		return 0
 	case p.office && (hour < 8 || hour > 18):
 		return 0.02
 	case p.office:
@@ -151,7 +157,7 @@ func (w *world) run(d time.Duration) {
 			p := &w.all[i]
 			rate := p.perDay / 1440 * p.active(w.at)
 			for rate > 0 && w.r.Float64() < rate {
-				s := Sighting{JA4: p.ja4, JA3: p.ja4, Subscriber: p.home, Network: w.to(p)}
+				s := Sighting{JA4: p.ja4, JA3: p.ja4, Subscriber: p.home, Network: w.to(p), Messages: 1} // as estimated inside TLS
 				if p.shuffles {
 					s.JA3 = fmt.Sprint(w.r.Uint64())
 				}

@@ -31,7 +31,7 @@ func Default() *Config {
 		},
 		Plans:    defaultPlans(),
 		Defer:    Defer{Text: "{budget} exceeded; retry in {retry}; case {case}; help: https://isp.example/mail"},
-		Clusters: Clusters{Subscribers: 10, Learn: 2 * day, KnownGood: []string{}},
+		Clusters: Clusters{Subscribers: 10, Learn: 7 * day, KnownGood: []string{}},
 		Share:    Share{AlertPoints: 5, AlertSessions: 1000},
 		Syslog:   Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
 		Notices: Notices{Stages: []string{"defer", "cut"}, Limit: 20, Per: time.Hour, Webhooks: []Webhook{},
