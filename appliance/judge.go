@@ -95,6 +95,7 @@ type visit struct {
 	counted bool // the governor counts it as running
 	since   time.Time
 	receipt governor.Receipt
+	number  uint64 // governor.Decision.Session
 }
 
 var _ nfq.Policy = (*judge)(nil)
@@ -114,7 +115,7 @@ func (j *judge) Open(f nfq.Flow, now time.Time) nfq.Opening {
 	if d.Action >= governor.ActionDefer {
 		j.book.Denied(f.Client.Addr(), v.id)
 	}
-	v.counted, v.receipt = d.LetThrough(), d.Receipt
+	v.counted, v.receipt, v.number = d.LetThrough(), d.Receipt, d.Session
 	j.count(d)
 	j.told(f, v, d)
 	switch d.Effective() {
@@ -209,11 +210,11 @@ func (j *judge) Event(f nfq.Flow, handle any, e session.Event, now time.Time) ti
 	case session.Message:
 		if e.Estimated { // inside TLS: nobody is cut for it alone
 			j.estimated.Add(1)
-			return j.spent(f, v, j.gov.SpendEstimated(v.id, v.plan, 1, now))
+			return j.spent(f, v, j.gov.In(v.number).SpendEstimated(v.id, v.plan, 1, now))
 		}
 		j.messages.Add(1)
 		if e.Recipients > 0 {
-			j.gov.Accepted(v.id, e.Recipients, now)
+			j.gov.In(v.number).Accepted(v.id, e.Recipients, now)
 			j.spend(f, v, governor.Recipients, e.Recipients, now)
 		}
 		return j.spend(f, v, governor.Messages, 1, now)
@@ -240,7 +241,7 @@ func cameAbout(s nfq.Summary) bool {
 // neither waits nor changes the stage is no decision about anything, so it
 // leaves no record of its own.
 func (j *judge) spend(f nfq.Flow, v *visit, of governor.Kind, cost int, now time.Time) time.Duration {
-	return j.spent(f, v, j.gov.Spend(v.id, v.plan, of, cost, now))
+	return j.spent(f, v, j.gov.In(v.number).Spend(v.id, v.plan, of, cost, now))
 }
 
 func (j *judge) spent(f nfq.Flow, v *visit, d governor.Decision) time.Duration {
@@ -273,9 +274,9 @@ func (j *judge) Close(f nfq.Flow, handle any, s nfq.Summary) {
 	switch {
 	case !v.counted:
 	case cameAbout(s):
-		j.gov.Close(v.id, now)
+		j.gov.In(v.number).Close(v.id, now)
 	default:
-		j.gov.Withdraw(v.id, v.receipt, now)
+		j.gov.In(v.number).Withdraw(v.id, v.receipt, now)
 	}
 	if ok {
 		j.open.Add(-1)

@@ -36,6 +36,7 @@ type Decision struct {
 	Case   string       // the open case's number, or ""
 	Change *StageChange // set when this attempt changed the stage
 
+	Session   uint64  // which it is, for Governor.In; 0 where it is not about the begin of one
 	Retry     bool    // denied, and a retry: no pressure was added
 	Exemption string  // the reason of the exemption that lets everything pass, or ""
 	Receipt   Receipt // what was charged, for Governor.Withdraw

@@ -57,6 +57,7 @@ func (g *Governor) Exempt(sub, plan string, x Exemption, now time.Time) error {
 		}
 	}
 	g.current(&e, t, now)
+	g.tell(Input{Op: OpExempt, Subscriber: sub, Plan: plan, Lasts: lasts, Reason: x.Reason, By: x.By}, t, now)
 	g.exempts(&e, &exemption{since: t, until: t + int64(lasts), reason: x.Reason, by: x.By})
 	g.current(&e, t, now)
 	g.mark(e.slot)
@@ -85,6 +86,7 @@ func (g *Governor) Unexempt(sub string, now time.Time) (Exemption, bool) {
 	if e.t == nil || e.t.exempt == nil {
 		return Exemption{}, false
 	}
+	g.tell(Input{Op: OpUnexempt, Subscriber: sub}, t, now)
 	x := e.t.exempt.at(&g.clock, now)
 	g.unexempt(&e, t)
 	return x, true
@@ -118,6 +120,7 @@ func (g *Governor) Expired(now time.Time) []Ended {
 		g.due = forever
 		for slot := range g.exempt {
 			e := g.entry(slot)
+			g.touches(&e, t, now)
 			if g.lapsed(&e, t, now); e.t.exempt != nil {
 				g.due = min(g.due, e.t.exempt.until)
 			}

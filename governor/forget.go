@@ -58,19 +58,31 @@ func (g *Governor) forgetOne(e *entry, t int64, now time.Time) (c StageChange, c
 	if scarce || g.full() {
 		keep = -1
 	}
+	had := e.t != nil
 	switch {
 	case e.idle(t, keep):
+		g.forgets(e, t, now)
 		g.drop(e)
 	case scarce && e.open == 0 && (e.t == nil || e.t.exempt == nil) && (e.flags&met == 0 || e.stage <= StageWarn && e.calmed(t, keep)):
+		g.forgets(e, t, now)
 		if changed = e.stage != StageObserve; changed {
 			c = g.move(e, StageObserve, t, now)
 			c.Why = "forgotten to make room: too many senders are in no list"
 		}
 		g.drop(e)
 	default:
-		g.relieve(e, t, keep)
+		if g.relieve(e, t, keep); had && e.t == nil {
+			g.forgets(e, t, now)
+		}
 	}
 	return c, changed
+}
+
+// forgets tells the tape.
+func (g *Governor) forgets(e *entry, t int64, now time.Time) {
+	if g.tape != nil {
+		g.tell(Input{Op: OpForget, Subscriber: g.name(e.slot)}, t, now)
+	}
 }
 
 // idle tells whether nothing would be lost if e were forgotten, but its decisions and its retries if they are older

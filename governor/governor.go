@@ -30,6 +30,10 @@ type Governor struct {
 	most    int                 // MaxSubscribers, less in tests
 	decided [classes]remembered // for Explain
 	denied  [classes]int        // networks remembered beyond fewDenied of each
+	policy  Policy              // in force
+	tape    Tape                // nil: nobody is told
+	input   Input               // that the tape is told, for it alone
+	opened  uint64              // sessions so far, for Decision.Session
 	slow    bool                // in tests: the long way, also where the short one would do
 	stats   Stats
 }
@@ -50,6 +54,7 @@ func NewIn(m Memory, p Policy, now time.Time) *Governor {
 
 func (g *Governor) use(p Policy) {
 	old := g.plans
+	g.policy = p
 	g.mode, g.plans = min(p.Mode, ModeEnforce), make(map[string]*plan, len(p.Plans))
 	for _, pl := range p.Plans {
 		next := newPlan(pl)
@@ -75,8 +80,13 @@ func (g *Governor) Open(a Attempt, now time.Time) (d Decision) {
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	d.Subscriber, d.Plan, d.At, d.Mode = a.Subscriber, a.Plan, now, g.mode
+	g.opened++
+	d.Session = g.opened
 	if !g.pass(&d, &a, t) {
 		g.open(&d, &a, t)
+	}
+	if g.tape != nil {
+		g.tell(Input{Op: OpOpen, Session: d.Session, Subscriber: a.Subscriber, Plan: a.Plan, Destination: a.Destination, Unlisted: a.Unlisted, Ran: d.LetThrough()}, t, now)
 	}
 	return d
 }
@@ -222,10 +232,16 @@ func (e *entry) pay(l *limit, now int64) {
 }
 
 // Close tells that a session which Open let through has ended.
-func (g *Governor) Close(sub string, now time.Time) {
+func (g *Governor) Close(sub string, now time.Time) { g.closeIn(0, sub, now) }
+
+func (g *Governor) closeIn(session uint64, sub string, now time.Time) {
 	g.mu.hurry()
 	defer g.mu.Unlock()
-	if e, ok := g.close(sub, g.clock.at(now)); ok {
+	t := g.clock.at(now)
+	if g.tape != nil {
+		g.tell(Input{Op: OpClose, Session: session, Subscriber: sub}, t, now)
+	}
+	if e, ok := g.close(sub, t); ok {
 		e.flags |= met
 	}
 }
@@ -250,7 +266,7 @@ func (g *Governor) close(sub string, t int64) (entry, bool) {
 // the plan that sub is under now, whatever the session began under; plan counts only where nothing is known of sub.
 // Concurrent sessions and destinations are counted by Open and not by Spend.
 func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Decision {
-	return g.spend(sub, plan, of, cost, false, now)
+	return g.spend(0, sub, plan, of, cost, false, now)
 }
 
 // SpendEstimated is Spend for messages that nobody saw, as those inside TLS. They are charged like all others and may
@@ -258,13 +274,20 @@ func (g *Governor) Spend(sub, plan string, of Kind, cost int, now time.Time) Dec
 // adds no pressure to the budget of messages and is not cut by it, however often is tried again; one that does not fit
 // without them either presses and is cut as if there were none.
 func (g *Governor) SpendEstimated(sub, plan string, messages int, now time.Time) Decision {
-	return g.spend(sub, plan, Messages, messages, true, now)
+	return g.spend(0, sub, plan, Messages, messages, true, now)
 }
 
-func (g *Governor) spend(sub, plan string, of Kind, cost int, guess bool, now time.Time) (d Decision) {
+func (g *Governor) spend(session uint64, sub, plan string, of Kind, cost int, guess bool, now time.Time) (d Decision) {
 	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
+	if g.tape != nil {
+		op := OpSpend
+		if guess {
+			op = OpEstimate
+		}
+		g.tell(Input{Op: op, Session: session, Subscriber: sub, Plan: plan, Of: of, Cost: cost}, t, now)
+	}
 	d = Decision{Subscriber: sub, Plan: plan, At: now, Mode: g.mode, Of: of}
 	if cost = clamp(cost, 0, MaxLimit); cost == 0 || of == ConcurrentSessions || of == Destinations {
 		return d
@@ -333,6 +356,7 @@ func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
 	if !ok {
 		return StageChange{}, false
 	}
+	g.tell(Input{Op: OpRelease, Subscriber: sub}, t, now)
 	g.lapsed(&e, t, now)
 	e.wholeAt = [inline]int64{}
 	e.flags &^= estimated

@@ -53,6 +53,7 @@ func (g *Governor) SetPlan(sub, plan string, now time.Time) (StageChange, bool) 
 func (g *Governor) under(sub, name string, t int64) (entry, bool) {
 	e, ok := g.lookup(sub)
 	if p := g.plans[name]; ok && p != nil && e.plan.name != p.name {
+		g.tell(Input{Op: OpPlan, Subscriber: sub, Plan: name}, t, g.clock.last)
 		g.adopt(&e, p, t)
 		g.mark(e.slot)
 	}

@@ -12,6 +12,7 @@ import (
 func (g *Governor) Tick(now time.Time) []StageChange {
 	g.mu.Lock()
 	g.clock.step(now)
+	g.tell(Input{Op: OpTick}, g.clock.at(now), now)
 	g.mu.Unlock()
 	changes := append(g.descents(now), g.forget(now)...)
 	inOrder(changes)
@@ -25,6 +26,7 @@ func (g *Governor) Tick(now time.Time) []StageChange {
 func (g *Governor) SetPolicy(p Policy, now time.Time) []StageChange {
 	g.mu.Lock()
 	g.use(p)
+	g.tell(Input{Op: OpPolicy, Policy: &p}, g.clock.at(now), now)
 	g.mu.Unlock()
 	return g.settle(now)
 }
@@ -67,6 +69,9 @@ func (g *Governor) descend(e *entry, t int64, now time.Time) (StageChange, bool)
 	if stage == e.stage {
 		return StageChange{}, false
 	}
+	if g.tape != nil {
+		g.tell(Input{Op: OpDescend, Subscriber: g.name(e.slot)}, t, now)
+	}
 	why := e.lowered(stage)
 	c := g.move(e, stage, since, now)
 	c.Why = why
@@ -96,6 +101,7 @@ func (e *entry) lowered(to Stage) string {
 // names another. Who only looks does this too; a new form of a plan is not saved for that, since restoring what was saved
 // does the same again.
 func (g *Governor) current(e *entry, t int64, now time.Time) {
+	g.touches(e, t, now)
 	if !e.plan.current {
 		if p := g.plans[e.plan.name]; p != nil {
 			g.adopt(e, p, t)

@@ -19,10 +19,15 @@ const voidLeap = 1 << 24
 // back already: never so much that more sessions than limit plus burst come about in a window. For a session this means
 // the least that may have been used since it was charged; for a destination that nobody else went to since, a token less
 // the time that has passed.
-func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) {
+func (g *Governor) Withdraw(sub string, r Receipt, now time.Time) { g.withdraw(0, sub, r, now) }
+
+func (g *Governor) withdraw(session uint64, sub string, r Receipt, now time.Time) {
 	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
+	if g.tape != nil {
+		g.tell(Input{Op: OpWithdraw, Session: session, Subscriber: sub}, t, now)
+	}
 	e, ok := g.close(sub, t)
 	since := e.since(r)
 	if !ok || !r.ok || since >= voidLeap {
@@ -66,9 +71,16 @@ func (e *entry) since(r Receipt) uint32 {
 // Accepted tells that recipients were accepted: each gives back a ninth of what one rejection costs, so that a budget of
 // rejections counts what is beyond one in ten.
 func (g *Governor) Accepted(sub string, recipients int, now time.Time) {
+	g.accepted(0, sub, recipients, now)
+}
+
+func (g *Governor) accepted(session uint64, sub string, recipients int, now time.Time) {
 	g.mu.hurry()
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
+	if g.tape != nil {
+		g.tell(Input{Op: OpAccepted, Session: session, Subscriber: sub, Cost: recipients}, t, now)
+	}
 	e, ok := g.lookup(sub)
 	if !ok || recipients <= 0 {
 		return
