@@ -109,6 +109,7 @@ type Appliance struct {
 	listSeen    string                 // state of the subscribers file before it was last read; only Run and then reloads use it
 	listNext    string                 // and as the last look found it
 	journalLost uint64                 // records that the journal had lost when it was last looked at; only tick uses it
+	inputsLost  uint64                 // and inputs of the governor
 	ready       atomic.Bool
 }
 
@@ -273,6 +274,9 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	if err := budgets(); err != nil {
 		return err
 	}
+	if a.journal != nil {
+		a.gov.Record(a.journal, now)
+	}
 	a.plansThere(cfg)
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, crypt: newEncryption(a.writer.Say), now: a.now}
@@ -368,6 +372,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	err = errors.Join(err, a.unsteer())
 	a.tellRest()
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow(), a.observer.finish())
+	a.gov.Stop(a.now())
 	return errors.Join(err, endWriter(), endNotices(), endJournal(), a.journal.Close())
 }
 

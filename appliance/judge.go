@@ -244,11 +244,14 @@ func (j *judge) spend(f nfq.Flow, v *visit, of governor.Kind, cost int, now time
 	return j.spent(f, v, j.gov.In(v.number).Spend(v.id, v.plan, of, cost, now))
 }
 
+// holdsReply tells whether a charge in a running session holds the server's next reply, or would.
+func holdsReply(d governor.Decision) bool { return d.Action == governor.ActionPace && d.Wait > 0 }
+
 func (j *judge) spent(f nfq.Flow, v *visit, d governor.Decision) time.Duration {
 	if d.Change != nil {
 		j.changed(*d.Change, d.Mode)
 	}
-	if d.Action != governor.ActionPace || d.Wait <= 0 {
+	if !holdsReply(d) {
 		return 0
 	}
 	if j.noted != nil {

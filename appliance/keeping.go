@@ -41,7 +41,9 @@ func (a *Appliance) watchJournal() {
 	}
 	a.health.often(records.HealthFacts{What: "journal_loss", Count: grown(st.Lost, a.journalLost),
 		Detail: "records that the journal does not have, since the disk did not take them in time; the collectors get them all the same"})
-	a.journalLost = st.Lost
+	a.health.often(records.HealthFacts{What: "journal_loss", Target: "inputs", Count: grown(st.Inputs, a.inputsLost),
+		Detail: "of what the governor was told; a what-if over this time is an estimate"})
+	a.journalLost, a.inputsLost = st.Lost, st.Inputs
 }
 
 // journalAtOnce bounds what is read of the journal for one page.

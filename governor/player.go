@@ -29,7 +29,7 @@ type Player struct {
 	shift   time.Duration // added to the tape's clock
 	last    time.Time
 
-	Exact    bool // all was played from the begin of a life on
+	Exact    bool // as it was, and all of it, since the last begin of a life
 	Inputs   uint64
 	Sessions uint64
 	Guessed  uint64 // sessions that were denied then and would not have been
@@ -112,14 +112,14 @@ func (p *Player) policy() Policy {
 
 // begin begins a life. With a policy of its own it knows what the one before knew.
 func (p *Player) begin(in *Input) {
-	old, first := p.g, p.lives == 0
+	old := p.g
 	p.lives++
 	clear(p.running)
 	p.before, p.begun, p.last = 0, false, in.Now
 	p.g = New(p.policy(), in.Now)
 	p.g.clock.t, p.g.clock.last = int64(in.At+p.shift), in.Now
 	if p.asRecorded() {
-		p.Exact = first || p.Lost == 0
+		p.Exact = true
 		p.g.stats.Cases = in.Cases
 		return
 	}

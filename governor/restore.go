@@ -129,7 +129,7 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 		tr.confirmed, tr.ended = min(int64(v.Confirmed), t), min(int64(v.Ended), t)
 		at, _ := e.belowAt(false)
 		tr.calm = min(int64(v.Calm), max(at, t))
-		tr.caseNo, tr.cause = v.Case, v.Cause
+		tr.caseNo, tr.cause, tr.lifted = v.Case, v.Cause, v.Lifted
 		g.watched(&e)
 	}
 	if x := v.Exemption; x != nil && x.Reason != "" {

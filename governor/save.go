@@ -78,7 +78,7 @@ func (g *Governor) saved(e *entry, t int64) Saved {
 	if e.stage != StageObserve {
 		s.Since, s.Until = time.Duration(e.t.since), time.Duration(e.t.until)
 		s.Confirmed, s.Calm, s.Ended = time.Duration(e.t.confirmed), time.Duration(e.t.calm), time.Duration(e.t.ended)
-		s.Case, s.Cause = e.t.caseNo, e.t.cause
+		s.Case, s.Cause, s.Lifted = e.t.caseNo, e.t.cause, e.t.lifted
 		if int(e.open) > e.plan.few {
 			s.Ended = time.Duration(t) // in the next life none of them runs
 		}

@@ -13,6 +13,7 @@ type Saved struct {
 	Stage                  Stage
 	Since, Until           time.Duration // of the stage; Until only for a cut
 	Confirmed, Calm, Ended time.Duration // the moments of these names of trouble
+	Lifted                 string        // why a cut has ended before its time; only a tape keeps it
 	Case                   string
 	Cause                  Cause
 	Budgets                []SavedBudget

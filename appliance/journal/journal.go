@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,10 +69,14 @@ type Journal struct {
 
 	disk    sync.Mutex // one writer at a time; guards all below
 	records []*segment // in order; only the last may be open
-	again   bool       // holds changed: files that hold something beyond its time are looked at again
+	inputs  []*segment // the same
+	frames  []inputFrame
+	again   bool // holds changed: files that hold something beyond its time are looked at again
 	batch   []item
 	buf     []byte
 	synced  time.Time
+
+	tape tape
 
 	sweep chan time.Time // holds one
 	wake  chan struct{}  // holds one
@@ -106,7 +111,10 @@ func Open(opt Options) (j *Journal, cut int64, err error) {
 	if j.records, err = segmentsIn(opt.Dir, recordsFamily); err != nil {
 		return nil, 0, fmt.Errorf("journal: %w", err)
 	}
-	for _, s := range j.records {
+	if j.inputs, err = segmentsIn(opt.Dir, inputsFamily); err != nil {
+		return nil, 0, fmt.Errorf("journal: %w", err)
+	}
+	for _, s := range j.all() {
 		n, err := s.recover()
 		if err != nil {
 			return nil, cut, fmt.Errorf("journal: %s: %w", s.path, err)
@@ -116,6 +124,9 @@ func Open(opt Options) (j *Journal, cut int64, err error) {
 	j.note()
 	return j, cut, nil
 }
+
+// all are the files of both families.
+func (j *Journal) all() []*segment { return slices.Concat(j.records, j.inputs) }
 
 // recover completes a file that is not complete. It gives how many bytes were cut off.
 func (s *segment) recover() (cut int64, err error) {
@@ -156,6 +167,10 @@ func (s *segment) recover() (cut int64, err error) {
 
 // take adds a payload to the file's summary. One that cannot be read is nothing.
 func (s *segment) take(payload []byte) {
+	if f, ok := inputsOf(payload); ok {
+		s.sum.frame(&f)
+		return
+	}
 	if r, stub, err := decodeRow(payload); err == nil {
 		s.sum.counted(&r, stub, false)
 	}
@@ -250,7 +265,11 @@ func (j *Journal) flush() {
 	b := j.bounds
 	j.mu.Unlock()
 	j.batch = append(j.batch, fresh...)
-	n, err := j.writeAll(b)
+	// What the governor was told comes first, and is taken last: so there is no record of a decision whose inputs are missing.
+	n, err := 0, j.writeInputs(b)
+	if err == nil {
+		n, err = j.writeAll(b)
+	}
 	j.batch = append(j.batch[:0], j.batch[n:]...)
 	if err == nil && time.Since(j.synced) >= syncEvery {
 		err = j.syncAll()
@@ -274,7 +293,7 @@ func (j *Journal) ended(err error) {
 func (j *Journal) note() {
 	var bytes, since int64
 	held := 0
-	for _, s := range j.records {
+	for _, s := range j.all() {
 		bytes += s.size
 		held += s.sum.Held
 		if oldest := s.sum.oldestRow(); oldest > 0 && (since == 0 || oldest < since) {
@@ -289,14 +308,14 @@ func (j *Journal) note() {
 // writeAll writes the batch, and gives how many of it.
 func (j *Journal) writeAll(b Bounds) (done int, err error) {
 	for done < len(j.batch) {
-		s, err := j.current(&j.batch[done], b)
+		s, err := j.current(&j.records, recordsFamily, j.batch[done].ms(), b)
 		if err != nil {
 			return done, err
 		}
 		j.buf = j.buf[:0]
 		sum, n := s.sum, 0
 		for _, it := range j.batch[done:] {
-			if n > 0 && sum.full(s.size+int64(len(j.buf)), &it, b) {
+			if n > 0 && sum.full(s.size+int64(len(j.buf)), it.ms(), b) {
 				break
 			}
 			j.buf = it.append(j.buf, &sum)
@@ -340,19 +359,18 @@ func (it *item) ms() int64 {
 }
 
 // full tells whether a file of that size is not to take it: it would become too large, or span too much time.
-func (s *summary) full(size int64, it *item, b Bounds) bool {
+func (s *summary) full(size, ms int64, b Bounds) bool {
 	if size >= b.segment() {
 		return true
 	}
-	away := it.ms() - s.Oldest
+	away := ms - s.Oldest
 	return s.Oldest > 0 && max(away, -away) >= b.span().Milliseconds()
 }
 
-// current is the file that it is to be written to.
-func (j *Journal) current(it *item, b Bounds) (*segment, error) {
-	n := len(j.records)
-	if n > 0 && j.records[n-1].f != nil {
-		if s := j.records[n-1]; !s.sum.full(s.size, it, b) {
+// current is the file of a family that something of a time is to be written to.
+func (j *Journal) current(of *[]*segment, family string, ms int64, b Bounds) (*segment, error) {
+	if n := len(*of); n > 0 && (*of)[n-1].f != nil {
+		if s := (*of)[n-1]; !s.sum.full(s.size, ms, b) {
 			return s, nil
 		} else if err := s.seal(); err != nil {
 			return nil, fmt.Errorf("complete %s: %w", s.path, err)
@@ -362,19 +380,19 @@ func (j *Journal) current(it *item, b Bounds) (*segment, error) {
 		return nil, err
 	}
 	number := 1
-	if n = len(j.records); n > 0 {
-		number = j.records[n-1].number + 1
+	if n := len(*of); n > 0 {
+		number = (*of)[n-1].number + 1
 	}
-	s, err := begin(j.opt.Dir, recordsFamily, number)
+	s, err := begin(j.opt.Dir, family, number)
 	if err != nil {
 		return nil, err
 	}
-	j.records = append(j.records, s)
+	*of = append(*of, s)
 	return s, nil
 }
 
 func (j *Journal) syncAll() error {
-	for _, s := range j.records {
+	for _, s := range j.all() {
 		if err := s.sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", s.path, err)
 		}
@@ -391,7 +409,7 @@ func (j *Journal) Close() error {
 	j.disk.Lock()
 	defer j.disk.Unlock()
 	var err error
-	for _, s := range j.records {
+	for _, s := range j.all() {
 		if s.f != nil {
 			err = errors.Join(err, s.seal())
 		}
@@ -410,7 +428,7 @@ func (j *Journal) Abandon() error {
 	j.disk.Lock()
 	defer j.disk.Unlock()
 	var err error
-	for _, s := range j.records {
+	for _, s := range j.all() {
 		if s.f != nil {
 			err = errors.Join(err, s.f.Close())
 			s.f = nil
@@ -426,6 +444,7 @@ type Status struct {
 	Since   time.Time // the oldest record; zero: there is none
 	Waiting int
 	Lost    uint64 // records that were not written, since it was opened
+	Inputs  uint64 // inputs of the governor that were not written, since it was opened
 	Held    int    // records beyond their time
 	Err     error  // why nothing can be written at present
 }
@@ -440,7 +459,7 @@ func (j *Journal) Status() Status {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Held: j.heldRows, Err: j.trouble}
+	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Inputs: j.tape.lostSoFar(), Held: j.heldRows, Err: j.trouble}
 	if j.since > 0 {
 		s.Since = time.UnixMilli(j.since).UTC()
 	}

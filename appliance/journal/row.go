@@ -89,37 +89,28 @@ var errRow = errors.New("a row whose checksum is right cannot be read")
 
 // decodeRow reads a payload: a row, or a stub.
 func decodeRow(p []byte) (r row, s *Stub, err error) {
-	take := func(n int) {
-		if n <= 0 {
-			err, p, n = errRow, nil, 0
-		}
-		p = p[n:]
-	}
-	uvarint := func() uint64 { v, n := binary.Uvarint(p); take(n); return v }
-	varint := func() int64 { v, n := binary.Varint(p); take(n); return v }
 	switch {
 	case len(p) > 3 && p[0] == rowRecord:
+		c := cursor{b: p[3:]}
 		r.severity, r.session = records.Severity(p[1]), p[2] == 1
-		p = p[3:]
-		r.seq, r.ms = uvarint(), varint()
-		n := uvarint()
-		if n > uint64(len(p)) {
+		r.seq, r.ms = c.uvarint(), c.varint()
+		canonical := c.text()
+		if c.bad {
 			return r, nil, errRow
 		}
-		r.canonical, r.text = p[:n:n], p[n:]
+		r.canonical, r.text = canonical[:len(canonical):len(canonical)], c.b
+		return r, nil, nil
 	case len(p) > 2 && p[0] == rowStub:
+		c := cursor{b: p[2:]}
 		s = &Stub{Why: Why(p[1])}
-		p = p[2:]
-		s.First, s.Last, s.Oldest, s.Newest = uvarint(), uvarint(), varint(), varint()
-		if len(p) != len(s.Prev)+len(s.Hash) {
-			return r, nil, errRow
+		s.First, s.Last, s.Oldest, s.Newest = c.uvarint(), c.uvarint(), c.varint(), c.varint()
+		copy(s.Prev[:], c.take(len(s.Prev)))
+		copy(s.Hash[:], c.take(len(s.Hash)))
+		if !c.bad && len(c.b) == 0 {
+			return r, s, nil
 		}
-		copy(s.Prev[:], p)
-		copy(s.Hash[:], p[len(s.Prev):])
-	default:
-		return r, nil, errRow
 	}
-	return r, s, err
+	return r, nil, errRow
 }
 
 // record is the row's record.

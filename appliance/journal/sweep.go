@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -68,6 +69,14 @@ func (j *Journal) expire(now time.Time, b Bounds) error {
 		}
 	}
 	j.again = false
+	for i := 0; i < len(j.inputs); i++ {
+		if s := j.inputs[i]; s.sum.Sessions > 0 && s.sum.OldestSession < cut.sessions {
+			if err := j.remove(&j.inputs, i); err != nil {
+				return err
+			}
+			i--
+		}
+	}
 	return j.behead(cut.others)
 }
 
@@ -78,24 +87,50 @@ func (j *Journal) bound(b Bounds) error {
 		return err
 	}
 	all := b.segment() // what the next file will take
-	for _, s := range j.records {
+	for _, s := range j.all() {
 		all += s.size
 	}
 	if all <= most {
 		return nil
 	}
-	for i := 0; i < len(j.records)-1 && all > most; i++ {
-		s := j.records[i]
-		if s.sum.Sessions+s.sum.Others == 0 {
-			continue
+	for i := 0; all > most; {
+		for i < len(j.records)-1 && j.records[i].sum.Sessions+j.records[i].sum.Others == 0 { // nothing more to be had there
+			i++
 		}
-		all -= s.size
-		if err := j.shrink(i, everything); err != nil {
-			return err
+		switch records := i < len(j.records)-1; {
+		case len(j.inputs) > 1 && (!records || j.inputs[0].sum.Newest <= j.records[i].sum.Newest):
+			all -= j.inputs[0].size
+			if err := j.remove(&j.inputs, 0); err != nil {
+				return err
+			}
+		case records:
+			s := j.records[i]
+			all -= s.size
+			if err := j.shrink(i, everything); err != nil {
+				return err
+			}
+			all += s.size
+		default: // what is held, and what is written to now
+			return j.behead(1 << 62)
 		}
-		all += s.size
 	}
 	return j.behead(1 << 62)
+}
+
+// remove removes a file.
+func (j *Journal) remove(of *[]*segment, i int) error {
+	s := (*of)[i]
+	if s.f != nil {
+		if err := s.f.Close(); err != nil {
+			return err
+		}
+		s.f = nil
+	}
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	*of = slices.Delete(*of, i, i+1)
+	return nil
 }
 
 // most is how large the journal may be: the bound, or less where it would take the last of the disk, which the budgets need.
@@ -105,7 +140,7 @@ func (j *Journal) most(b Bounds) (int64, error) {
 		return 0, fmt.Errorf("space left at %s: %w", j.opt.Dir, err)
 	}
 	var all int64
-	for _, s := range j.records {
+	for _, s := range j.all() {
 		all += s.size
 	}
 	size := int64(fs.Bsize)
@@ -120,10 +155,9 @@ func (j *Journal) behead(before int64) error {
 		if s.sum.rows() > 0 || s.sum.Newest >= before {
 			return nil
 		}
-		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := j.remove(&j.records, 0); err != nil {
 			return err
 		}
-		j.records = j.records[1:]
 	}
 	return nil
 }

@@ -59,6 +59,9 @@ type Entry struct {
 	params params
 }
 
+// Params are the entry's own parameters, as they were before they were escaped.
+func (e Entry) Params() []Param { return e.params.list() }
+
 // Record is an Entry with its place in the chain. It is not changed once it is made.
 type Record struct {
 	Kind     Kind

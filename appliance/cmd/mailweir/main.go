@@ -77,7 +77,7 @@ var commands = []command{
 	{"lookup", "ADDRESS [--at T] [--data DIR] [--json]", "who holds an address, or held it at a time", lookupCommand},
 	{"unmapped", "[--data DIR] [--json]", "sources that are nobody's line, and what they did", unmappedCommand},
 	{"presets", "[NAME] [--json]", "the ready-made plans that a configuration can name", presetsCommand},
-	{"replay", "--config FILE --pcap FILE… [--against FILE2] [--json]", "what a configuration would have made of captured packets; needs no root", replayCommand},
+	{"replay", "--config FILE {--journal DIR | --pcap FILE…} [--against FILE2] [--json]", "what a configuration would have made of what a box saw, or of captured packets; needs no root", replayCommand},
 	{"records", "verify [FILE|DIR…] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
 	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
 	{"version", "[--json]", "print the version", versionCommand},

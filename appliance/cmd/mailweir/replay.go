@@ -29,18 +29,33 @@ func replayCommand(ctx context.Context, c *invocation) error {
 	file := c.flags.String("config", "", "configuration file (required)")
 	c.flags.Var(&captures, "pcap", "pcap or pcapng file, also packed with gzip; - is the standard input; more may follow (required)")
 	against := c.flags.String("against", "", "another configuration: show with whom it would have dealt differently")
-	journal := c.flags.String("journal", "", "not built yet")
-	asJSON := c.flags.Bool("json", false, "print JSON, an object a line: one per session, and with --against one per subscriber with a difference")
+	journal := c.flags.String("journal", "", "directory of a box's journal, DATA/journal, in the place of captures; without --config: are the decisions in it made again, word by word?")
+	since := c.flags.String("since", "", "of the journal: a duration (7d), a day, or a time (RFC 3339); all of it if left out")
+	plans := c.flags.String("plans", "recorded", "of the journal: who is under which plan, as `recorded` or as the configuration's list says")
+	asJSON := c.flags.Bool("json", false, "print JSON: of captures an object a line, one per session, and with --against one per subscriber with a difference; of a journal one object")
 	rest, err := c.parse()
 	if err != nil {
 		return err
 	}
 	captures = append(captures, rest...)
 	switch {
+	case *journal != "" && len(captures) > 0:
+		return usagef("replay takes --journal DIR or --pcap FILE, not both")
+	case *journal != "" && *file == "" && *against != "":
+		return usagef("replay --journal needs --config FILE beside --against")
 	case *journal != "":
-		return fmt.Errorf("replay --journal is not built yet in version %s; nothing was done; --pcap is", version)
+		opt := appliance.WhatIfOptions{Journal: *journal, ConfigFile: *file, Against: *against, ListPlans: *plans == "list"}
+		if *plans != "list" && *plans != "recorded" {
+			return usagef("--plans %q: recorded or list", *plans)
+		}
+		if opt.From, err = sinceTime(*since, time.Now()); err != nil {
+			return err
+		}
+		return whatIf(ctx, c, opt, *asJSON)
+	case *since != "" || *plans != "recorded":
+		return usagef("--since and --plans are of --journal DIR")
 	case *file == "" || len(captures) == len(rest):
-		return usagef("replay needs --config FILE and --pcap FILE")
+		return usagef("replay needs --config FILE and --pcap FILE, or --journal DIR")
 	}
 
 	out := bufio.NewWriterSize(c.stdout, 64<<10)

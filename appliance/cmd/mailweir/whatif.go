@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance"
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/governor/subscriber"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// sinceTime reads --since: zero if it is empty.
+func sinceTime(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := config.ParseDuration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	at, err := webadmin.ParsePast(text, now, time.Local)
+	if err != nil {
+		return time.Time{}, usagef("--since %q: a duration like 36h or 7d, a day like 2026-12-31, or a time like 2026-12-31T12:00:00Z", text)
+	}
+	return at, nil
+}
+
+// whatIf replays a journal.
+func whatIf(ctx context.Context, c *invocation, opt appliance.WhatIfOptions, asJSON bool) error {
+	opt.Loaded = func(cfg *config.Config, table *subscriber.Table) {
+		for _, w := range appliance.ListWarnings(table) {
+			fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
+		}
+	}
+	report, err := appliance.WhatIf(ctx, opt)
+	if _, bad := errors.AsType[config.Problems](err); bad {
+		return problems(c, err)
+	}
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(c.stdout, 64<<10)
+	if asJSON {
+		err = printJSON(out, report.View())
+	} else {
+		whatIfText(out, report)
+	}
+	if err = cmp.Or(err, out.Flush()); err != nil {
+		return err
+	}
+	if r := report.Recorded; r != nil && r.OnlyThen+r.OnlyNow > 0 {
+		return fmt.Errorf("%d decisions of the journal were not made again, and %d were made that it does not have", r.OnlyThen, r.OnlyNow)
+	}
+	return nil
+}
+
+// whatIfText prints a what-if for people.
+func whatIfText(out io.Writer, r *appliance.WhatIfReport) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	defer w.Flush() // the writer below tells of errors
+	if r.Inputs == 0 {
+		fmt.Fprintf(w, "journal\tnothing in it of that time\n")
+		return
+	}
+	fmt.Fprintf(w, "journal\t%d sessions, %s to %s UTC (%s), %d starts of the box\n", r.Sessions,
+		r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime), lasting(r.Last.Sub(r.First)), r.Lives)
+	if r.Missing > 0 {
+		fmt.Fprintf(w, "\t%d things that the governor was told are missing; what comes after is an estimate\n", r.Missing)
+	}
+	if rec := r.Recorded; rec != nil {
+		fmt.Fprintf(w, "records\t%d decisions and changes of stage were made again as they are recorded; %d were not, %d have no record\n", rec.Same, rec.OnlyThen, rec.OnlyNow)
+		if rec.CutOff > 0 {
+			fmt.Fprintf(w, "\t%d of the last moments before a crash, or before now, have no record yet\n", rec.CutOff)
+		}
+		if rec.Unchecked > 0 {
+			fmt.Fprintf(w, "\t%d records are of a time whose begin, or a part, is not in the journal: they cannot be held against anything\n", rec.Unchecked)
+		}
+		for _, e := range rec.Examples {
+			fmt.Fprintf(w, "\t%s\n", plain(e))
+		}
+	}
+	whatIfLines(w, &r.Run)
+	if r.Against == nil {
+		subscriberTable(w, r.Run.Subscribers)
+		return
+	}
+	whatIfLines(w, r.Against)
+	differenceTable(w, &appliance.ReplayReport{Run: r.Run.ReplayRun, Against: &r.Against.ReplayRun})
+}
+
+func whatIfLines(w io.Writer, r *appliance.WhatIfRun) {
+	runLines(w, &r.ReplayRun)
+	if r.Guessed > 0 {
+		fmt.Fprintf(w, "\t%d sessions were denied then and would not have been: what they would have sent nobody knows\n", r.Guessed)
+	}
+	above := map[governor.Stage]int{}
+	for _, s := range r.Subscribers {
+		above[s.Highest]++
+	}
+	var parts []string
+	for stage := governor.StageWarn; stage <= governor.StageCut; stage++ {
+		if n := above[stage]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, stage))
+		}
+	}
+	if parts != nil {
+		fmt.Fprintf(w, "\tat worst: %s\n", strings.Join(parts, ", "))
+	}
+}

@@ -1,0 +1,240 @@
+package journal
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/mailweir/mailweir/governor"
+)
+
+// A frame of inputs is complete in itself: rowInputs, the time of the oldest and of the newest in Unix milliseconds, how many
+// are missing before it, and then the inputs, each with its times as distances from those of the one before. Texts have their
+// length before them; what is rare (a policy, a subscriber as it was saved) is JSON.
+
+// Bits of an input's second byte.
+const (
+	hasSession = 1 << iota
+	hasPlan
+	hasDestination
+	isUnlisted
+	isRan
+	hasMore // JSON
+)
+
+// more is what only few inputs have.
+type more struct {
+	Lasts      time.Duration    `json:",omitempty"`
+	Reason, By string           `json:",omitempty"`
+	Cases      uint64           `json:",omitempty"`
+	Policy     *governor.Policy `json:",omitempty"`
+	Saved      *governor.Saved  `json:",omitempty"`
+}
+
+// encoder writes the inputs of a frame.
+type encoder struct {
+	b              []byte
+	at, now        int64
+	oldest, newest int64 // Unix milliseconds
+	n              int
+}
+
+func (e *encoder) reset() { *e = encoder{b: e.b[:0]} }
+
+func text(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+
+func (e *encoder) add(in *governor.Input) {
+	now := in.Now.UnixNano()
+	if ms := now / 1e6; e.n == 0 {
+		e.oldest, e.newest = ms, ms
+	} else {
+		e.oldest, e.newest = min(e.oldest, ms), max(e.newest, ms)
+	}
+	e.n++
+	at := len(e.b)
+	b := append(e.b, byte(in.Op), 0)
+	flags := byte(0)
+	b = binary.AppendVarint(b, int64(in.At)-e.at)
+	b = binary.AppendVarint(b, now-e.now-(int64(in.At)-e.at)) // 0 where both clocks went as far
+	e.at, e.now = int64(in.At), now
+	b = text(b, in.Subscriber)
+	if in.Session > 0 {
+		flags |= hasSession
+		b = binary.AppendUvarint(b, in.Session)
+	}
+	if in.Plan != "" {
+		flags |= hasPlan
+		b = text(b, in.Plan)
+	}
+	if in.Destination.IsValid() {
+		flags |= hasDestination
+		a := in.Destination.Addr()
+		b = append(b, byte(in.Destination.Bits()))
+		if a.Is4() {
+			v := a.As4()
+			b = append(append(b, 4), v[:]...)
+		} else {
+			v := a.As16()
+			b = append(append(b, 16), v[:]...)
+		}
+	}
+	if in.Unlisted {
+		flags |= isUnlisted
+	}
+	if in.Ran {
+		flags |= isRan
+	}
+	if spends(in.Op) {
+		b = binary.AppendUvarint(append(b, byte(in.Of)), uint64(max(in.Cost, 0)))
+	}
+	if in.Lasts != 0 || in.Reason != "" || in.By != "" || in.Cases != 0 || in.Policy != nil || in.Saved != nil {
+		flags |= hasMore
+		j, err := json.Marshal(more{in.Lasts, in.Reason, in.By, in.Cases, in.Policy, in.Saved})
+		if err != nil {
+			panic("journal: " + err.Error()) // numbers and texts always marshal
+		}
+		b = append(binary.AppendUvarint(b, uint64(len(j))), j...)
+	}
+	b[at+1] = flags
+	e.b = b
+}
+
+func spends(op governor.Op) bool {
+	return op == governor.OpSpend || op == governor.OpEstimate || op == governor.OpAccepted || op == governor.OpLost
+}
+
+// frame is the payload of what was added.
+func (e *encoder) frame(lost uint64) []byte {
+	if e.n == 0 {
+		e.oldest = time.Now().UnixMilli()
+		e.newest = e.oldest
+	}
+	b := append(make([]byte, 0, len(e.b)+32), rowInputs)
+	b = binary.AppendVarint(binary.AppendVarint(b, e.oldest), e.newest)
+	b = binary.AppendUvarint(b, lost)
+	return append(b, e.b...)
+}
+
+// names makes one string of the same bytes, again and again.
+type names map[string]string
+
+func (n names) of(b []byte) string {
+	if s, ok := n[string(b)]; ok {
+		return s
+	}
+	if len(n) > 1<<20 {
+		clear(n)
+	}
+	s := string(b)
+	n[s] = s
+	return s
+}
+
+// decodeInputs gives the inputs of a payload. in is used again for each.
+func decodeInputs(p []byte, known names, give func(in *governor.Input) error) error {
+	r := cursor{b: p[1:]}
+	r.varint()
+	r.varint()
+	var at, now int64
+	if lost := r.uvarint(); lost > 0 && !r.bad {
+		if err := give(&governor.Input{Op: governor.OpLost, Cost: int(lost), Now: time.UnixMilli(oldestOf(p))}); err != nil {
+			return err
+		}
+	}
+	var in governor.Input
+	for len(r.b) > 0 {
+		in = governor.Input{Op: governor.Op(r.byte())}
+		flags := r.byte()
+		d := r.varint()
+		at += d
+		now += d + r.varint()
+		in.At, in.Now = time.Duration(at), time.Unix(0, now)
+		in.Subscriber = known.of(r.text())
+		if flags&hasSession != 0 {
+			in.Session = r.uvarint()
+		}
+		if flags&hasPlan != 0 {
+			in.Plan = known.of(r.text())
+		}
+		if flags&hasDestination != 0 {
+			bits := int(r.byte())
+			a, _ := netip.AddrFromSlice(r.take(int(r.byte())))
+			in.Destination = netip.PrefixFrom(a, bits)
+		}
+		in.Unlisted, in.Ran = flags&isUnlisted != 0, flags&isRan != 0
+		if spends(in.Op) {
+			in.Of, in.Cost = governor.Kind(r.byte()), int(r.uvarint())
+		}
+		if flags&hasMore != 0 {
+			var m more
+			if j := r.text(); !r.bad {
+				if err := json.Unmarshal(j, &m); err != nil {
+					return fmt.Errorf("%w: %w", errRow, err)
+				}
+			}
+			in.Lasts, in.Reason, in.By, in.Cases, in.Policy, in.Saved = m.Lasts, m.Reason, m.By, m.Cases, m.Policy, m.Saved
+		}
+		if r.bad {
+			return errRow
+		}
+		if err := give(&in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oldestOf is the time of the oldest input of a payload, Unix milliseconds.
+func oldestOf(p []byte) int64 {
+	r := cursor{b: p[1:]}
+	return r.varint()
+}
+
+// cursor takes bytes apart. Behind their end everything is zero, and bad is true.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) take(n int) []byte {
+	if n < 0 || n > len(c.b) {
+		c.b, c.bad = nil, true
+		return nil
+	}
+	b := c.b[:n]
+	c.b = c.b[n:]
+	return b
+}
+
+func (c *cursor) byte() byte {
+	if b := c.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *cursor) varint() int64 {
+	v, n := binary.Varint(c.b)
+	if n <= 0 {
+		n = -1
+	}
+	if c.take(n); c.bad {
+		return 0
+	}
+	return v
+}
+
+func (c *cursor) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		n = -1
+	}
+	if c.take(n); c.bad {
+		return 0
+	}
+	return v
+}
+
+func (c *cursor) text() []byte { return c.take(int(min(c.uvarint(), 1<<30))) }

@@ -1,0 +1,169 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mailweir/mailweir/governor"
+)
+
+const (
+	maxTape   = 2 << 20 // bytes of inputs that wait to be made a frame; over it they are lost, and counted
+	maxFrames = 16      // frames that wait for a disk which takes nothing
+	stateRoom = 16      // what is known when a life begins takes no more than this part of the bound
+)
+
+// tape takes the governor's inputs.
+type tape struct {
+	mu     sync.Mutex // held for some nanoseconds; guards all below
+	e, old encoder
+	lost   uint64 // inputs, since the last frame
+	all    uint64 // inputs, since Open
+	states int64  // bytes of them in this life
+}
+
+// inputFrame is a frame of inputs that is to be written.
+type inputFrame struct {
+	payload        []byte
+	oldest, newest int64 // Unix milliseconds
+	n              int   // inputs in it
+}
+
+var _ governor.Tape = (*Journal)(nil)
+
+// Record takes an input of the governor. It never waits, but for what is known when a life begins: then nobody waits for it
+// who has a packet.
+func (j *Journal) Record(in *governor.Input) {
+	t := &j.tape
+	t.mu.Lock()
+	before := len(t.e.b)
+	switch {
+	case in.Op == governor.OpBegin:
+		t.states = 0
+	case in.Op == governor.OpState && t.states > j.opt.Bounds.Bytes/stateRoom, before >= maxTape:
+		t.lost++
+		t.all++
+		t.mu.Unlock()
+		return
+	}
+	t.e.add(in)
+	n := len(t.e.b)
+	if in.Op == governor.OpState {
+		t.states += int64(n - before)
+	}
+	t.mu.Unlock()
+	if in.Op == governor.OpState && n >= maxTape/2 {
+		j.flush()
+	}
+}
+
+func (t *tape) lostSoFar() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all
+}
+
+// take is what was recorded since the last call; false: nothing was.
+func (t *tape) take() (f inputFrame, any bool) {
+	t.mu.Lock()
+	t.e, t.old = t.old, t.e
+	lost := t.lost
+	t.lost = 0
+	t.mu.Unlock()
+	e := &t.old // nobody else's until the next call
+	if e.n == 0 && lost == 0 {
+		return f, false
+	}
+	f = inputFrame{payload: e.frame(lost), oldest: e.oldest, newest: e.newest, n: e.n + int(lost)}
+	e.reset()
+	return f, true
+}
+
+// missed counts inputs that are not written after all.
+func (t *tape) missed(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost += uint64(n)
+	t.all += uint64(n)
+}
+
+// writeInputs writes what was recorded. What cannot be written waits. The caller holds j.disk.
+func (j *Journal) writeInputs(b Bounds) error {
+	if f, any := j.tape.take(); any {
+		if len(j.frames) >= maxFrames {
+			j.tape.missed(f.n)
+		} else {
+			j.frames = append(j.frames, f)
+		}
+	}
+	for len(j.frames) > 0 {
+		f := &j.frames[0]
+		s, err := j.current(&j.inputs, inputsFamily, f.oldest, b)
+		if err != nil {
+			return err
+		}
+		frame := appendFrame(nil, f.payload)
+		if err := s.write(frame); err != nil {
+			return fmt.Errorf("write %s: %w", s.path, err)
+		}
+		j.wrote(len(frame))
+		s.sum.frame(f)
+		j.frames = j.frames[1:]
+	}
+	return nil
+}
+
+// frame counts a frame of inputs, as sessions: they have the same retention.
+func (sum *summary) frame(f *inputFrame) {
+	sum.Sessions++
+	sum.at(f.oldest)
+	sum.at(f.newest)
+	sum.OldestSession = sum.Oldest
+}
+
+// inputsOf is what can be told of a payload of inputs without reading them; false: it is none.
+func inputsOf(p []byte) (f inputFrame, ok bool) {
+	if len(p) == 0 || p[0] != rowInputs {
+		return f, false
+	}
+	c := cursor{b: p[1:]}
+	f.oldest, f.newest = c.varint(), c.varint()
+	return f, !c.bad
+}
+
+// Inputs gives what the governor was told from a time on, the oldest first. The input is used again for the next. Where something cannot be
+// read, an OpLost says so. It ends with the first error of give, or of reading.
+func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error {
+	known := names{}
+	return r.files(inputsFamily, func(s *segment, last bool) error {
+		if s.sum.Newest > 0 && !from.IsZero() && s.sum.Newest < from.UnixMilli() {
+			return nil
+		}
+		data, err := os.ReadFile(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		_, _, err = frames(data, func(at int, payload []byte, bad string) error {
+			f, ok := inputsOf(payload)
+			switch {
+			case bad == torn && last:
+				return nil // it is being written
+			case bad != "" || !ok:
+				return give(&governor.Input{Op: governor.OpLost, Cost: 1, Now: time.UnixMilli(s.sum.Newest)})
+			case !from.IsZero() && f.newest < from.UnixMilli():
+				return nil
+			}
+			if err := decodeInputs(payload, known, give); err != nil {
+				return fmt.Errorf("journal: %s: the frame at %d: %w", s.path, at, err)
+			}
+			return nil
+		})
+		return err
+	})
+}

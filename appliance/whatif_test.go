@@ -1,0 +1,161 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/journal"
+	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/governor"
+	"github.com/mailweir/mailweir/nfq"
+	"github.com/mailweir/mailweir/nfq/session"
+)
+
+// sends is a sender at an address who begins so many sessions, one each second, to a new network each time; each that runs has
+// a handshake and a message.
+func (d *deaf) sends(from string, n int) {
+	d.t.Helper()
+	d.judge.answers = noAnswers{}
+	d.judge.end = func(string, time.Duration) {} // nothing runs in the kernel
+	for i := range n {
+		f := nfq.Flow{Client: netip.AddrPortFrom(netip.MustParseAddr(from), uint16(10000+i)), Server: netip.MustParseAddrPort(fmt.Sprintf("192.0.%d.25:25", i%200))}
+		o := d.judge.Open(f, d.time())
+		if o.Action == nfq.Pass || o.Action == nfq.Hold {
+			d.judge.Event(f, o.Handle, session.Event{Kind: session.ClientHello}, d.time())
+			d.judge.Event(f, o.Handle, session.Event{Kind: session.Message, Estimated: i%2 == 0, Recipients: 1}, d.time())
+			s := nfq.Summary{}
+			s.EndReason = session.EndFIN
+			d.judge.Close(f, o.Handle, s)
+		}
+		d.pass(time.Second)
+		d.settled(d.gov.Tick(d.time()))
+	}
+	d.save()
+}
+
+func (d *deaf) whatIf(opt WhatIfOptions) *WhatIfReport {
+	d.t.Helper()
+	d.journaled()
+	opt.Journal = journal.Dir(filepath.Join(d.dir, "data"))
+	r, err := WhatIf(context.Background(), opt)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return r
+}
+
+const ladderPlans = `mode: enforce
+identity: {unmapped_plan: strangers}
+plans:
+  - name: small
+    highest_stage: cut
+    budgets: [{of: sessions, limit: %d, per: 1h, burst: 5}, {of: messages, limit: 30, per: 1h}, {of: tls_handshakes, limit: 50, per: 1h}]
+    ladder: {cut_for: 5m, release_after: 2m}
+  - name: strangers
+    highest_stage: defer
+    budgets: [{of: sessions, limit: 2, per: 24h}]
+`
+
+// Over a crash, a clean stop, a reload, a release, an exemption and another plan, the journal decides again what was decided,
+// word by word as the records have it; another policy comes out otherwise, and says how.
+func TestAJournalDecidesAgain(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
+	s := func() *source { return &source{a: d.Appliance} }
+	d.sends("100.64.0.1", 40) // up to the cut
+	d.sends("203.0.113.9", 5) // a stranger
+	if err := d.gov.Exempt("other", "small", governor.Exemption{Until: d.time().Add(time.Minute), Reason: "test", By: "admin"}, d.time()); err != nil {
+		t.Fatal(err)
+	}
+	d.sends("100.64.0.2", 30)
+	d.pass(10 * time.Minute)
+	d.settled(d.gov.Tick(d.time()))
+	d.expired()
+	d.journaled()
+	d.cut() // a crash
+	d.pass(time.Minute)
+	d.start()
+	d.sends("100.64.0.1", 20)
+	if c, ok := d.gov.Release("home", d.time()); ok {
+		d.judge.changed(c, c.Mode)
+	}
+	d.write("mailweir.yaml", fmt.Sprintf(ladderPlans, 60))
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	d.sends("100.64.0.1", 30)
+	s().Subscriber("home") // somebody looks
+	d.sends("100.64.0.2", 10)
+	d.gov.Stop(d.time())
+	d.journaled()
+	d.cut()
+	d.pass(time.Hour)
+	d.start()
+	d.sends("100.64.0.2", 10)
+
+	r := d.whatIf(WhatIfOptions{})
+	rec := r.Recorded
+	written := len(d.items(journal.Query{Kinds: comparedKinds}))
+	if rec.Same != written || rec.Same < 100 || rec.OnlyThen+rec.OnlyNow+rec.CutOff+rec.Unchecked > 0 || r.Lives != 3 || r.Missing > 0 {
+		t.Fatalf("%+v of %d records, %d lives, %d missing:\n%s", rec, written, r.Lives, r.Missing, strings.Join(rec.Examples, "\n"))
+	}
+	stages := map[string]governor.Stage{}
+	for _, sub := range r.Run.Subscribers {
+		stages[sub.ID] = sub.Highest
+	}
+	if stages["home"] != governor.StageCut || stages["other"] == governor.StageObserve {
+		t.Errorf("stages %v", stages)
+	}
+
+	d.write("generous.yaml", fmt.Sprintf(ladderPlans, 10_000)+"\n")
+	d.write("strict.yaml", strings.ReplaceAll(fmt.Sprintf(ladderPlans, 20), "burst: 5", "burst: 1"))
+	r = d.whatIf(WhatIfOptions{ConfigFile: filepath.Join(d.dir, "strict.yaml"), Against: filepath.Join(d.dir, "generous.yaml")})
+	v := r.View()
+	if r.Recorded != nil || v.Config.Decisions.Cut <= v.Against.Decisions.Cut || v.Against.Guessed == 0 || len(v.Subscribers) == 0 {
+		t.Errorf("%+v\nagainst %+v", v.Config, v.Against)
+	}
+	all := func(d ReplayDecisions) int { return d.Passed + d.Paced + d.Deferred + d.Cut }
+	if all(v.Config.Decisions) < int(r.Sessions) || all(v.Against.Decisions) < int(r.Sessions) {
+		t.Errorf("%d sessions, decided %+v and %+v", r.Sessions, v.Config.Decisions, v.Against.Decisions)
+	}
+	for _, o := range v.Subscribers {
+		if o.Subscriber == "home" && (o.Highest != "cut" || o.Stages["cut"] <= 0 || o.Against == nil || o.Stages["cut"] <= o.Against.Stages["cut"]) {
+			t.Errorf("home: %+v against %+v", o.OutcomeView, o.Against)
+		}
+	}
+}
+
+func (d *deaf) items(q journal.Query) (all []journal.Item) {
+	d.t.Helper()
+	r, err := journal.Read(journal.Dir(filepath.Join(d.dir, "data")))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := r.Each(q, func(it *journal.Item) error { all = append(all, *it); return nil }); err != nil {
+		d.t.Fatal(err)
+	}
+	return all
+}
+
+// A decision that was not made so is found: the comparison is one that can fail.
+func TestAJournalThatWasBentIsFound(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
+	d.sends("100.64.0.1", 20)
+	dec := d.gov.Open(governor.Attempt{Subscriber: "other", Plan: "small"}, d.time()) // has no record
+	dec.Action, dec.Stage = governor.ActionDefer, governor.StageDefer
+	d.writer.Say(records.Decision(records.DecisionFacts{Decision: dec})) // nor was this decided
+	for range 5 {
+		d.gov.Open(governor.Attempt{Subscriber: "other", Plan: "small"}, d.time())
+	}
+	rec := d.whatIf(WhatIfOptions{}).Recorded
+	// It is told apart from what is not written yet only when the life is over.
+	if rec.OnlyThen != 1 || rec.OnlyNow+rec.CutOff == 0 || rec.Same == 0 {
+		t.Errorf("%+v", rec)
+	}
+}

@@ -1,0 +1,114 @@
+package appliance
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/mailweir/mailweir/governor"
+)
+
+// WhatIfView is a what-if as JSON, of `mailweir replay --journal --json`.
+type WhatIfView struct {
+	From        time.Time           `json:"from"`
+	To          time.Time           `json:"to"`
+	Sessions    uint64              `json:"sessions"`
+	Inputs      uint64              `json:"inputs"`
+	Missing     uint64              `json:"missing"`            // inputs that the journal does not have: what comes after is an estimate
+	Starts      int                 `json:"starts"`             // of the box
+	Recorded    *ReproducedView     `json:"recorded,omitempty"` // without a configuration
+	Config      WhatIfRunView       `json:"config"`
+	Against     *WhatIfRunView      `json:"against,omitempty"`
+	Subscribers []WhatIfOutcomeView `json:"subscribers"` // those above observe; with another configuration, those with a difference
+}
+
+// ReproducedView is how the records and the decisions made again compare.
+type ReproducedView struct {
+	Same      int      `json:"same"`
+	OnlyThen  int      `json:"only_then"`
+	OnlyNow   int      `json:"only_now"`
+	CutOff    int      `json:"cut_off"`
+	Unchecked int      `json:"unchecked"`
+	Examples  []string `json:"examples,omitempty"`
+}
+
+// WhatIfRunView is a policy and what it would have done.
+type WhatIfRunView struct {
+	File      string          `json:"file,omitempty"`
+	Mode      string          `json:"mode"`
+	Decisions ReplayDecisions `json:"decisions"`
+	Acted     int             `json:"acted"`
+	Guessed   uint64          `json:"guessed"` // sessions that were denied then and not here: what they would have done nobody knows
+	Highest   map[string]int  `json:"highest"` // how many subscribers came how far, above observe
+}
+
+// OutcomeView is what becomes of a subscriber under a policy.
+type OutcomeView struct {
+	Plan      string             `json:"plan"`
+	Highest   string             `json:"highest_stage"`
+	Why       string             `json:"why,omitempty"`
+	Stages    map[string]float64 `json:"stage_seconds"`
+	Decisions ReplayDecisions    `json:"decisions"`
+}
+
+// WhatIfOutcomeView is a subscriber.
+type WhatIfOutcomeView struct {
+	Subscriber string `json:"subscriber"`
+	OutcomeView
+	Against *OutcomeView `json:"against,omitempty"`
+}
+
+// View is the report as JSON. Subscribers are in the order of what happened to them, the harshest first.
+func (r *WhatIfReport) View() WhatIfView {
+	v := WhatIfView{From: r.First.UTC(), To: r.Last.UTC(), Sessions: r.Sessions, Inputs: r.Inputs, Missing: r.Missing, Starts: r.Lives,
+		Config: r.Run.view(), Subscribers: []WhatIfOutcomeView{}}
+	if c := r.Recorded; c != nil {
+		v.Recorded = &ReproducedView{c.Same, c.OnlyThen, c.OnlyNow, c.CutOff, c.Unchecked, c.Examples}
+	}
+	var all []ReplayDifference
+	if r.Against != nil {
+		against := r.Against.view()
+		v.Against = &against
+		all = Differences(&r.Run.ReplayRun, &r.Against.ReplayRun)
+	} else {
+		for _, s := range r.Run.Subscribers {
+			if s.Highest > governor.StageObserve {
+				all = append(all, ReplayDifference{ID: s.ID, One: s})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b ReplayDifference) int {
+		return cmp.Or(cmp.Compare(max(b.One.Highest, b.Two.Highest), max(a.One.Highest, a.Two.Highest)), cmp.Compare(a.ID, b.ID))
+	})
+	for _, d := range all {
+		o := WhatIfOutcomeView{Subscriber: d.ID, OutcomeView: d.One.outcome()}
+		if r.Against != nil {
+			two := d.Two.outcome()
+			o.Against = &two
+		}
+		v.Subscribers = append(v.Subscribers, o)
+	}
+	return v
+}
+
+func (r *WhatIfRun) view() WhatIfRunView {
+	v := WhatIfRunView{Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}}
+	if r.ConfigFile != "" {
+		v.File = filepath.Base(r.ConfigFile)
+	}
+	for _, s := range r.Subscribers {
+		if s.Highest > governor.StageObserve {
+			v.Highest[s.Highest.String()]++
+		}
+	}
+	return v
+}
+
+func (s *ReplaySubscriber) outcome() OutcomeView {
+	o := OutcomeView{Plan: s.Plan, Highest: s.Highest.String(), Why: s.Why, Stages: map[string]float64{}, Decisions: s.Decisions}
+	for stage, d := range s.In {
+		o.Stages[stage.String()] = d.Seconds()
+	}
+	return o
+}
