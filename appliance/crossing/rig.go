@@ -14,6 +14,9 @@ import (
 	"github.com/mailweir/mailweir/appliance/lab"
 )
 
+// bounces is the domain of all senders: what comes back ends in a mailbox, not in a queue that is tried anew each second.
+const bounces = "client.example"
+
 // login is what all servers of the rig know.
 var login = lab.Login{Name: "me@client.example", Password: "weir-2525"}
 
@@ -72,7 +75,8 @@ func (r *Rig) addServer(ctx context.Context, software lab.Software, version uint
 		tuning.Without = []string{"PIPELINING", "CHUNKING"}
 	}
 	domain := name + ".test"
-	s, err := r.Lab.AddMailServer(ctx, name, lab.ServerOptions{Software: software, StartTLS: true, Domains: []string{domain, "implicit." + domain}, Tuning: tuning})
+	s, err := r.Lab.AddMailServer(ctx, name, lab.ServerOptions{Software: software, StartTLS: true,
+		Domains: []string{domain, "implicit." + domain, bounces}, Tuning: tuning})
 	if err != nil {
 		return err
 	}
@@ -139,7 +143,7 @@ func (r *Rig) addClients(ctx context.Context) error {
 				}
 			}
 			s, err := r.Lab.AddMailServer(ctx, name, lab.ServerOptions{Software: software, Side: lab.Subscribers, Routes: routes, Concurrency: concurrency,
-				RetryAfter: time.Second, Tuning: lab.Tuning{Reuse: reuse, Resume: true}})
+				Domains: []string{bounces}, RetryAfter: time.Second, Tuning: lab.Tuning{Reuse: reuse, Resume: true}})
 			if err != nil {
 				return err
 			}
