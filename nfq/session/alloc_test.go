@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 	"unsafe"
@@ -70,5 +71,35 @@ func BenchmarkInside(b *testing.B) {
 		st := &steps[n%len(steps)]
 		events = tr.Segment(st.dir, &st.seg, st.time, events[:0])
 		n++
+	}
+}
+
+// BenchmarkInsideHostile is what a reply costs whose lengths, and those of the client's talk, keep as many guesses alive as
+// possible.
+func BenchmarkInsideHostile(b *testing.B) {
+	for name, next := range map[string]func(r *rand.Rand) (up, records, length int){
+		"any length":       func(r *rand.Rand) (int, int, int) { return 30 + r.IntN(120), 1, 8 + r.IntN(60) },
+		"long groups":      func(r *rand.Rand) (int, int, int) { return 300 + r.IntN(3000), 1 + r.IntN(3), 30 + r.IntN(600) },
+		"messages at once": func(r *rand.Rand) (int, int, int) { return 14000, 20, 14 + 23*r.IntN(4) },
+		"one byte each":    func(r *rand.Rand) (int, int, int) { return 23, 1, 14 },
+	} {
+		b.Run(name, func(b *testing.B) {
+			const add = 17
+			r := rand.New(rand.NewPCG(1, 2))
+			var e estimate
+			e.begin(framing{add: add}, 0, false)
+			ack := int64(0)
+			replies := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				up, records, length := next(r)
+				ack += int64(up)
+				for range records {
+					e.record(length+add, ack)
+				}
+				replies += records
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(replies), "ns/reply")
+		})
 	}
 }

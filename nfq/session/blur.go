@@ -6,7 +6,7 @@ func (m *mover) roomy() bool { return m.flight.up >= 2*leastMessage && m.flight.
 // blur is called when all readings of a flight are there, known being how many kinds of replies were known before. If the best
 // that takes it for what mail software does is a bad one, any number of messages that there is room for may have been in it.
 func (m *mover) blur(known int32) {
-	if !m.roomy() || m.flight.usual() {
+	if !m.roomy() || m.usual() {
 		return
 	}
 	best := int32(never)
@@ -18,6 +18,46 @@ func (m *mover) blur(known int32) {
 	if best >= strange {
 		m.to.blur(&m.flight, 1)
 	}
+}
+
+// looks are what a flight looks like, found out when it is asked for first.
+type looks struct {
+	asked, usual   bool
+	linked, linkOK bool
+	link           chain
+	period         int // that link was looked for with
+	words          [2]words
+	counted        [2]bool
+	counts         [2]counts
+}
+
+func (m *mover) usual() bool {
+	if !m.looks.asked {
+		m.looks.asked, m.looks.usual = true, m.flight.usual()
+	}
+	return m.looks.usual
+}
+
+// chain is the flight's for a guess that knows the period.
+func (m *mover) chain(period int) (*chain, bool) {
+	l := &m.looks
+	if !l.linked || l.period != period {
+		l.linked, l.period = true, period
+		l.link, l.linkOK = m.flight.chain(period)
+	}
+	return &l.link, l.linkOK
+}
+
+// count reads the flight in the words, by DATA or by BDAT.
+func (m *mover) count(w *words, data bool) counts {
+	l, i := &m.looks, 0
+	if data {
+		i = 1
+	}
+	if !l.counted[i] || l.words[i] != *w {
+		l.counted[i], l.words[i], l.counts[i] = true, *w, w.count(&m.flight.tally, data)
+	}
+	return l.counts[i]
 }
 
 // usual reports whether a flight is, to the byte, what a server that is known answers to one envelope, with the end of the

@@ -39,8 +39,8 @@ func (m *mover) burst() {
 	if g.cost+cost-sureness > m.limit || f.slack > 0 {
 		return
 	}
-	if c, ok := f.chain(g); ok {
-		m.chained(&c)
+	if c, ok := m.chain(int(g.period)); ok {
+		m.chained(c)
 		return
 	}
 	if w, ok := g.words(); ok {
@@ -65,7 +65,7 @@ func (m *mover) burstOf(w *words, voice uint8, cost int32) {
 		if !data {
 			how = usedChunks
 		}
-		c := w.count(&m.flight.tally, data)
+		c := m.count(w, data)
 		owed := 0
 		if was.at == atData {
 			owed = 1

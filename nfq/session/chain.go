@@ -16,16 +16,16 @@ const (
 	evenRcpts = 3   // of each message, where nothing else shows how many bytes a message has
 )
 
-// chain finds it, if the flight is one in the words of a server that is known: from its beginning on, or the rest of one that g
-// knows.
-func (f *flight) chain(g *guess) (c chain, ok bool) {
+// chain finds it, if the flight is one in the words of a server that is known: from its beginning on, or the rest of one whose period is
+// known.
+func (f *flight) chain(known int) (c chain, ok bool) {
 	if f.slack > 0 || f.records < 2 {
 		return c, false
 	}
 	for i := 1; i < len(voices); i++ {
 		v := &voices[i]
 		for _, period := range [...]int{f.tally.commonest(), f.tally.common(), f.tally.divisor()} {
-			if period == 0 || period != int(g.period) && !v.begins(f.first%period) {
+			if period == 0 || period != known && !v.begins(f.first%period) {
 				continue
 			}
 			if c, ok = f.chained(v, period); ok {

@@ -196,14 +196,14 @@ func (m *mover) chunkGroup(g group, mail bool) {
 	next, l := m.lengths(g, k, mail, theFinal)
 	c = sum(c, l, next.way(usedChunks))
 	if next.voice != 0 && m.flight.slack == 0 {
-		if w := next.wordsOf(); w.count(&m.flight.tally, false).most == 0 {
+		if w := next.wordsOf(); m.count(&w, false).most == 0 {
 			c = sum(c, 8) // no end of a message is in these records
 		}
 	}
 	refused := next
 	refused.final, refused.group = m.from.final, m.from.group
 	next.messages++
-	if m.from.habits&(usedData|usedChunks) == usedChunks && next.voice == 0 && m.roomy() && !m.flight.usual() { // in words that are not known there may be more than one
+	if m.from.habits&(usedData|usedChunks) == usedChunks && next.voice == 0 && m.roomy() && !m.usual() { // in words that are not known there may be more than one
 		w := words{mail: usualReply, rcpt: usualReply, endLeast: usualReply}
 		next.more = length(int(next.more) + max(w.fit(&m.flight)-1, 0))
 	}

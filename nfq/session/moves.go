@@ -15,6 +15,7 @@ type mover struct {
 	record      int64 // bytes that a record adds to its plaintext, at most
 	limit       int32 // what costs more is not plausible any more
 	more        int32 // what it costs that one reply came in more than one record
+	looks       looks // of the flight, the same for all guesses
 
 	// The guess as it was, and as it is looked at in some places.
 	plainly, oddly, idly, leaving, ended guess
@@ -26,6 +27,7 @@ var movers = sync.Pool{New: func() any { return new(mover) }}
 // measure prepares for a flight.
 func (m *mover) measure(f *flight) {
 	m.flight, m.least, m.most, m.limit = *f, 0, 0, never-1
+	m.looks = looks{}
 	m.record = recordHeader + int64(m.framing.add) + int64(m.framing.block)
 	if body := f.up - recordHeader; body > maxRecord {
 		m.least, m.most = body-m.record, body

@@ -121,6 +121,9 @@ func (w *words) count(t *tally, data bool) (c counts) {
 	return c
 }
 
+// readable is how many bytes a record has at most that is read: there are too many ways to read more.
+const readable = 320
+
 // read is what a record of n bytes has: ends of messages, at least and at most, and replies that are one or a 354.
 func (w *words) read(n int, data bool) (least, most, even int, ok bool) {
 	if n == w.mail || n == w.rcpt {
@@ -128,6 +131,9 @@ func (w *words) read(n int, data bool) (least, most, even int, ok bool) {
 	}
 	if w.period > 0 && n%w.period == 0 {
 		return n / w.period, n / w.period, 0, true
+	}
+	if n > readable {
+		return 0, 0, 0, false
 	}
 	if data && w.endLeast == w.endMost && w.endLeast == w.data {
 		for s := 0; s*w.data <= n; s++ {
