@@ -19,13 +19,17 @@ type estimate struct {
 	over bool // the session ended in order: nothing is under way
 	told int  // messages that were told of
 
-	doubt bool // that it is SMTP: nothing was said in clear
+	crowd uint8 // how much longer the session was crowded than not, in flights
+	doubt bool  // that it is SMTP: nothing was said in clear
 
 }
 
 const (
 	maxGuesses = 24
-	abrupt     = 2 // what the end costs at least that comes without QUIT
+	fewGuesses = 6 // once the session was crowded with guesses for long
+	crowded    = 12
+	patience   = 48 // flights
+	abrupt     = 2  // what the end costs at least that comes without QUIT
 	// plausible is how much worse than the best a guess may be. One point halves
 	// the plausibility, roughly.
 	plausible = 12
@@ -134,7 +138,7 @@ func (e *estimate) settle() {
 func (e *estimate) take(f *flight) {
 	m := movers.Get().(*mover)
 	defer movers.Put(m)
-	m.framing, m.to.n = e.framing, 0
+	m.framing, m.to.n, m.to.crowd = e.framing, 0, e.crowd
 	m.measure(f)
 	for i := range e.guesses[:e.n] {
 		m.plainly = e.guesses[i]
@@ -147,6 +151,13 @@ func (e *estimate) take(f *flight) {
 	}
 	e.n = copy(e.guesses[:], m.to.guesses[:m.to.n])
 	e.prune()
+	switch {
+	case e.crowd >= patience: // for good
+	case e.n > crowded:
+		e.crowd++
+	case e.crowd > 0:
+		e.crowd--
+	}
 }
 
 // put adds a guess, or takes it for a like one where that is worse.
@@ -167,12 +178,35 @@ func (e *estimate) put(g *guess) {
 		}
 	}
 	switch {
-	case e.n < maxGuesses:
+	case e.n < e.room():
 		e.guesses[e.n] = *g
 		e.n++
+	case e.crowd < patience:
+		if g.cost < e.guesses[worst].cost {
+			e.guesses[worst] = *g
+		}
 	case g.cost < e.guesses[worst].cost:
+		given := e.guesses[worst]
 		e.guesses[worst] = *g
+		e.guesses[worst].absorb(&given)
+	default:
+		e.guesses[worst].absorb(g)
 	}
+}
+
+// room is how many guesses there may be: who keeps very many alive for long wants to cost us time, and gets wide bounds for it.
+func (e *estimate) room() int {
+	if e.crowd >= patience {
+		return fewGuesses
+	}
+	return maxGuesses
+}
+
+// absorb widens a guess by the messages of one that there is no room for.
+func (g *guess) absorb(other *guess) {
+	lo := min(g.messages, other.messages)
+	hi := max(g.messages+int32(g.more), other.messages+int32(other.more))
+	g.messages, g.more = lo, length(int(hi-lo))
 }
 
 func (e *estimate) cheapest() int32 {
