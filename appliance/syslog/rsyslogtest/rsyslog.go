@@ -1,5 +1,8 @@
 // Package rsyslogtest runs a real rsyslog as a collector for tests and measurements: with inputs for UDP, TCP, TLS, RELP and RELP over TLS on
 // loopback, and a file to which it writes what it received, in its own words.
+//
+// Its ruleset has no queue (queue.type="Direct"): what it acknowledges over RELP it has given to the file. With rsyslog's default, a queue in memory, it
+// acknowledges what a kill -9 takes with it.
 package rsyslogtest
 
 import (
@@ -48,7 +51,7 @@ global(workDirectory=%q maxMessageSize="64k" defaultNetstreamDriverCAFile=%q def
 module(load="imudp")
 module(load="imtcp")
 module(load="imrelp")
-ruleset(name="to-file") { action(type="omfile" file=%q template="RSYSLOG_SyslogProtocol23Format" asyncWriting="off" flushOnTXEnd="on") }
+ruleset(name="to-file" queue.type="Direct") { action(type="omfile" file=%q template="RSYSLOG_SyslogProtocol23Format" asyncWriting="off" flushOnTXEnd="on") }
 input(type="imudp" address="127.0.0.1" port="%d" rcvbufSize="4m" ruleset="to-file")
 input(type="imtcp" address="127.0.0.1" port="%d" ruleset="to-file")
 input(type="imtcp" address="127.0.0.1" port="%d" ruleset="to-file" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="x509/certvalid")
