@@ -70,6 +70,7 @@ func (s *source) Status() webadmin.Status {
 		})
 	}
 	st.Notices = a.noticeTargets()
+	st.Spool = a.spoolView()
 	ok, why := a.saved()
 	st.Store = webadmin.Store{OK: ok, Why: why, WrittenToday: a.saver.writtenToday()}
 	return st

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -8,10 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/spool"
 	"github.com/mailweir/mailweir/appliance/syslog"
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // syslogTargets are the collectors in force, and the spool from which they get their records. A reload replaces the exporter: the new one begins
@@ -164,4 +168,63 @@ func urls(cfg *config.Config) (all []string) {
 func facility(cfg *config.Config) int {
 	n, _ := records.ParseFacility(cfg.Syslog.Facility) // the configuration knows no other words
 	return n
+}
+
+// TestSyslog makes a record like any other and waits until every collector has it, or ctx ends.
+func (s *source) TestSyslog(ctx context.Context, who string) []webadmin.SyslogResult {
+	a, began := s.a, time.Now()
+	token := uuid.NewString()
+	s.audit(who, "syslog_test", token, "", "")
+	a.syslog.mu.RLock()
+	x := a.syslog.current
+	a.syslog.mu.RUnlock()
+	status := x.Status()
+	results := make([]webadmin.SyslogResult, len(status))
+	look := time.NewTicker(testLook)
+	defer look.Stop()
+	var seq uint64
+	for waiting := len(status); waiting > 0; {
+		if seq == 0 {
+			if found := a.recent.Select(1, func(r *records.Record) bool { return r.Kind == records.KindAudit && r.Value("object") == token }); len(found) > 0 {
+				seq = found[0].Seq
+			}
+		}
+		if seq > 0 {
+			for i, has := range x.Reached(seq) {
+				if has && !results[i].OK {
+					results[i].OK, results[i].Took = true, webadmin.Seconds(time.Since(began))
+					waiting--
+				}
+			}
+		}
+		if waiting == 0 {
+			break
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			waiting = 0
+		}
+	}
+	for i, st := range x.Status() {
+		results[i].URL = st.URL
+		if !results[i].OK {
+			results[i].Took = webadmin.Seconds(time.Since(began))
+			results[i].Error = cmp.Or(st.LastError, fmt.Sprintf("it is %d records behind, and goes on", st.Behind))
+		}
+	}
+	return results
+}
+
+// testLook is how often TestSyslog looks.
+const testLook = 20 * time.Millisecond
+
+// spoolView is the spool as status tells it.
+func (a *Appliance) spoolView() webadmin.Spool {
+	st := a.syslog.spool.Stat()
+	v := webadmin.Spool{Bytes: st.Bytes, Limit: st.Limit, Records: int64(st.Records), Oldest: webadmin.At(st.Oldest)}
+	if st.Fault != nil {
+		v.Fault = st.Fault.Error()
+	}
+	return v
 }

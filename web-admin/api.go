@@ -53,6 +53,7 @@ func apiRoutes() []route {
 		{"PUT", apiRoot + "/bindings", byToken, (*Server).apiBind, &operation{summary: "Give a prefix to a subscriber from now on, whoever had it", body: bindingBody{}, answer: Binding{}}},
 		{"DELETE", apiRoot + "/bindings", byToken, (*Server).apiUnbind, &operation{summary: "Take back what the API said about a prefix",
 			query: []string{"prefix"}, required: []string{"prefix"}, answer: Binding{}}},
+		{"POST", apiRoot + "/syslog/test", byToken, (*Server).apiTestSyslog, &operation{summary: "Send a test record to every collector now, and tell who has it", answer: list[SyslogResult]{}}},
 		{"POST", apiRoot + "/notices/test", byToken, (*Server).apiTestNotices, &operation{summary: "Send a test notice to every target now, and tell what each said", answer: list[NoticeResult]{}}},
 		{"GET", apiRoot + "/plans", byToken, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/presets", byToken, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},

@@ -39,6 +39,13 @@ func (f *fakeBox) Status() Status {
 	return f.status
 }
 
+func (f *fakeBox) TestSyslog(_ context.Context, who string) []SyslogResult {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.by = append(f.by, who+" syslog_test")
+	return []SyslogResult{{URL: "relp://192.0.2.1", OK: true, Took: Seconds(20 * time.Millisecond)}, {URL: "tls://192.0.2.2", Error: "nobody listens"}}
+}
+
 func (f *fakeBox) TestNotices(_ context.Context, who string) []NoticeResult {
 	f.mu.Lock()
 	defer f.mu.Unlock()

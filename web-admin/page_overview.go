@@ -23,6 +23,7 @@ type overviewView struct {
 	More     string // how many more lines need a look; empty when all are shown
 	Lanes    lanesView
 	Syslog   []syslogView
+	Spool    string
 }
 
 type nowRow struct {
@@ -127,5 +128,6 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		}
 		v.Syslog = append(v.Syslog, row)
 	}
+	v.Spool = st.Spool.words()
 	return v
 }

@@ -46,6 +46,7 @@ func routes() []route {
 		{"GET", "/lookup", loggedIn, (*Server).lookupPage, nil},
 		{"GET", "/cases/{id}", loggedIn, (*Server).casePage, nil},
 		{"GET", "/records", loggedIn, (*Server).recordsPage, nil},
+		{"POST", "/syslog/test", loggedIn, (*Server).testSyslogPage, nil},
 		{"GET", "/login", everybody, (*Server).loginPage, nil},
 		{"POST", "/login", everybody, (*Server).login, nil},
 		{"POST", "/logout", loggedIn, (*Server).logout, nil},

@@ -43,6 +43,8 @@ type Notifier interface {
 	// TestNotices sends a test notice to every target and waits for what each says, in the configuration's order, as long as ctx
 	// lasts; it writes an AUDIT record.
 	TestNotices(ctx context.Context, who string) []NoticeResult
+	// TestSyslog makes a record and waits until every collector has it, or ctx ends; in the configuration's order.
+	TestSyslog(ctx context.Context, who string) []SyslogResult
 }
 
 // Addresses answers who is behind an address.

@@ -67,6 +67,9 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		}
 		fmt.Fprintf(w, "notices\t%s (%s) %s, %d waiting, %d delivered, %d lost\n", t.Name, t.Where, up, t.Waiting, t.Delivered, t.Lost)
 	}
+	if len(s.Syslog) > 0 {
+		fmt.Fprintf(w, "spool\t%s\n", spoolLine(s.Spool))
+	}
 	fmt.Fprintf(w, "clusters\t%s\n", clustersLine(s.Clusters))
 	store := "ok"
 	if !s.Store.OK {
@@ -77,6 +80,18 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(w, "problem\t%s %s %s\n", p.What, p.Meaning, p.Do)
 	}
 	return w.Flush()
+}
+
+// spoolLine says how full the spool is, in a line.
+func spoolLine(p webadmin.Spool) string {
+	text := fmt.Sprintf("%d records, %.1f of %.1f MiB", p.Records, float64(p.Bytes)/(1<<20), float64(p.Limit)/(1<<20))
+	if !p.Oldest.IsZero() {
+		text += ", the oldest of " + clock(p.Oldest)
+	}
+	if p.Fault != "" {
+		text += "; the disk TAKES NOTHING, records wait in memory: " + plain(p.Fault)
+	}
+	return text
 }
 
 // clustersLine says how the search for clusters stands, in a line.
