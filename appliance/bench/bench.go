@@ -1,9 +1,10 @@
 // Package bench is `make bench`: it measures this machine and this source tree in one run, the variants one after the
 // other in every repetition, and writes what came of it as a Markdown table with the date, the machine, and how noisy it
-// was. It has four parts:
+// was. It has five parts:
 //
 //   - The governor: the benchmarks of package governor, each repetition a process of its own.
 //   - The store: those of package governor/store.
+//   - The records: that of appliance/syslog, with a real rsyslog.
 //   - The packet path: the real binary in a network of the lab, with a million subscribers restored from disk. Thousands
 //     of connections are timed from SYN to SYN-ACK, both of which wait for a verdict, while budgets are saved, RADIUS
 //     accounting floods in, the list of subscribers is read again and again, and pages are rendered.
@@ -54,13 +55,13 @@ type Options struct {
 	Peers       peers.Options // Mailweir, Dir and Log are those above
 	PeersReport string        // the file to write
 
-	Governor, Store, Latency, Against bool // the parts; Against: the peers
+	Governor, Store, Records, Latency, Against bool // the parts; Against: the peers
 }
 
 // Full is what the published figures are made with.
 func Full() Options {
 	return Options{Repetitions: 5, Benchmarks: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
-		Peers: peers.Full(), Governor: true, Store: true, Latency: true, Against: true}
+		Peers: peers.Full(), Governor: true, Store: true, Records: true, Latency: true, Against: true}
 }
 
 // Quick takes less than five minutes.
@@ -92,6 +93,7 @@ func Main(ctx context.Context, o Options) error {
 	}
 	part("the governor", o.Governor, func() (err error) { r.governor, err = measureGovernor(ctx, o); return err })
 	part("the store", o.Store, func() (err error) { r.store, err = measureStore(ctx, o); return err })
+	part("the records", o.Records, func() (err error) { r.records, err = measureRecords(ctx, o); return err })
 	part("the packet path", o.Latency, func() (err error) { r.latency, err = measureLatency(ctx, o); return err })
 	part("mailweir against its peers", o.Against, func() (err error) { r.peers, err = measurePeers(ctx, o); return err })
 	errs = append(errs, ctx.Err())

@@ -56,6 +56,15 @@ var storeGoals = []goal{
 	{what: "load and restore a million, files on disk", from: "BenchmarkStart1M/cold=true load+restore-s", unit: "s", most: 3, roughly: true},
 }
 
+// recordsGoals are the box's own share: rsyslog, which receives the records, is another process.
+var recordsGoals = []goal{
+	{what: "processor time of 1000 records a second, RELP, of a core", from: "BenchmarkRecords/relp core-%", unit: "%", most: 10},
+	{what: "the same, TLS", from: "BenchmarkRecords/tls core-%", unit: "%", most: 10},
+	{what: "bytes written to the disk for a record, RELP", from: "BenchmarkRecords/relp disk-B/record", unit: "bytes", told: true},
+	{what: "the same, TLS", from: "BenchmarkRecords/tls disk-B/record", unit: "bytes", told: true},
+	{what: "records a second", from: "BenchmarkRecords/relp records/s", unit: "", told: true},
+}
+
 var startGoals = []goal{
 	{what: "start with a list of a million, a session of RADIUS for each, and all their budgets, until the rules are written", from: "BenchmarkStart start-s", unit: "s", most: 3, roughly: true},
 	{what: "what is done of it after packets are judged", from: "BenchmarkStart follow-s", unit: "s", told: true},
@@ -73,6 +82,10 @@ func measureStore(ctx context.Context, o Options) (measures, error) {
 	starts, err := goBench(ctx, o, "appliance", "^BenchmarkStart$", "1x", startGoals)
 	maps.Copy(all, starts)
 	return all, err
+}
+
+func measureRecords(ctx context.Context, o Options) (measures, error) {
+	return goBench(ctx, o, "appliance/syslog", "^BenchmarkRecords$", "1x", recordsGoals)
 }
 
 // goBench runs a package's benchmarks, each repetition a process of its own.

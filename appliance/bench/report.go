@@ -18,6 +18,7 @@ type report struct {
 	machine  machine
 	governor measures
 	store    measures
+	records  measures
 	latency  *latency
 	peers    *peers.Result
 }
@@ -38,6 +39,10 @@ func (r *report) markdown(errs []error) []byte {
 	if r.store != nil {
 		b.WriteString("\n## The store: a million subscribers on disk\n\n")
 		r.goals(&b, r.store, slices.Concat(storeGoals, startGoals))
+	}
+	if r.records != nil {
+		b.WriteString("\n## The records: made, on the disk and at a collector\n\n")
+		r.goals(&b, r.records, recordsGoals)
 	}
 	if r.latency != nil {
 		r.latency.markdown(&b)
