@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -167,20 +168,36 @@ func ipsec() (string, error) {
 
 // netfilterPrograms looks for eBPF programs at hooks of netfilter (Linux 6.4). The kernel
 // does not tell in which network namespace they are, so any is one too many.
-func netfilterPrograms() (string, error) {
-	it := new(link.Iterator)
-	defer it.Close()
-	for it.Next() {
-		info, err := it.Link.Info()
-		if err != nil {
-			return "", fmt.Errorf("look for programs at netfilter: %w", err)
+func netfilterPrograms() (who string, err error) {
+	err = settled(func() error {
+		it := new(link.Iterator)
+		defer it.Close()
+		for it.Next() {
+			info, err := it.Link.Info()
+			if err != nil {
+				return err
+			}
+			if info.Type == link.NetfilterType {
+				who = "an eBPF program at a hook of netfilter"
+				return nil
+			}
 		}
-		if info.Type == link.NetfilterType {
-			return "an eBPF program at a hook of netfilter", nil
-		}
-	}
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EINVAL) {
+		return it.Err()
+	})
+	if err != nil && !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EINVAL) {
 		return "", fmt.Errorf("look for programs at netfilter: %w", err)
 	}
-	return "", nil
+	return who, nil
+}
+
+// settled does again what ends with EAGAIN: the kernel says so of a link that somebody is just making and that has its number
+// already (bpf_link_by_id). That lasts microseconds; who still gets it after some milliseconds gives up.
+func settled(do func() error) (err error) {
+	for wait := 100 * time.Microsecond; wait < 20*time.Millisecond; wait *= 2 {
+		if err = do(); !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+		time.Sleep(wait)
+	}
+	return err
 }
