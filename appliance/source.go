@@ -16,6 +16,7 @@ import (
 type source struct {
 	a         *Appliance
 	roll      roll
+	packing   sync.Mutex // one pack of evidence at a time
 	searching sync.Mutex // one search at a time: however many ask, the packet path has room
 }
 

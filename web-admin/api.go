@@ -23,6 +23,7 @@ type operation struct {
 	body     any      // a value of the type that is taken; nil: nothing
 	answer   any      // a value of the type that is answered; nil: a stream or free JSON
 	stream   bool     // text/event-stream
+	media    string   // of a file that is answered
 }
 
 // apiRoutes are the API's routes, the same over HTTPS and over the local socket.
@@ -40,6 +41,7 @@ func apiRoutes() []route {
 		{"PATCH", apiRoot + "/subscribers/{id}", byToken, (*Server).apiSetPlan, &operation{summary: "Put a subscriber under another plan, whatever the list says; an empty one goes back to the list's",
 			body: planBody{}, answer: Subscriber{}}},
 		{"GET", apiRoot + "/cases/{id}", byToken, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
+		{"GET", apiRoot + "/cases/{id}/evidence.zip", byToken, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
 		{"GET", apiRoot + "/lookup", byToken, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
 			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
 		{"GET", apiRoot + "/unmapped", byToken, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},

@@ -53,6 +53,17 @@ func (f *fakeBox) TestNotices(_ context.Context, who string) []NoticeResult {
 	return []NoticeResult{{Target: "desk", OK: true, Took: Seconds(20 * time.Millisecond)}, {Target: "mail", Error: "connection refused"}}
 }
 
+func (f *fakeBox) Evidence(id, who string) ([]byte, bool, error) {
+	_, ok := f.Case(id)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !ok || f.failing != nil {
+		return nil, ok, f.failing
+	}
+	f.by = append(f.by, who+" evidence "+id)
+	return []byte("PK of " + id), true, nil
+}
+
 func (f *fakeBox) Traffic() Traffic {
 	f.mu.Lock()
 	defer f.mu.Unlock()

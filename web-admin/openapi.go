@@ -40,6 +40,8 @@ func openAPI(rs []route) object {
 		switch {
 		case rt.api.stream:
 			content = object{"text/event-stream": object{"schema": object{"type": "string"}}}
+		case rt.api.media != "":
+			content = object{rt.api.media: object{}}
 		case rt.api.answer != nil:
 			content = object{"application/json": object{"schema": schemaOf(reflect.TypeOf(rt.api.answer), schemas)}}
 		}

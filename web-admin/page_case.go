@@ -18,6 +18,7 @@ type caseView struct {
 	Changes          []changeView
 	Decisions        []decisionView
 	AllLink          string // all records of the subscriber
+	PackLink         string
 }
 
 type changeView struct {
@@ -38,7 +39,8 @@ func (s *Server) casePage(w http.ResponseWriter, r *http.Request) {
 	z := zone{s.opt.Now(), s.opt.Location}
 	v := caseView{ID: inert(c.ID), Subscriber: inert(c.Subscriber), Name: inert(c.Name), Plan: inert(c.Plan), Link: subscriberLink(c.Subscriber),
 		Open: c.Closed.IsZero(), Stage: inert(c.Stage), Highest: inert(c.Highest), Opened: z.clock(c.Opened.Time), Closed: z.clock(c.Closed.Time),
-		Until: z.clock(c.Until.Time), Reason: inert(c.Reason), Decisions: decisionsOf(c.Decisions, z), AllLink: recordsLink("", c.Subscriber, "")}
+		Until: z.clock(c.Until.Time), Reason: inert(c.Reason), Decisions: decisionsOf(c.Decisions, z), AllLink: recordsLink("", c.Subscriber, ""),
+		PackLink: apiRoot + caseLink(c.ID) + "/evidence.zip"}
 	if v.Name == "" {
 		v.Name = v.Subscriber
 	}

@@ -36,6 +36,14 @@ type Source interface {
 	Operator
 	Binder
 	Notifier
+	Packer
+}
+
+// Packer makes packs of evidence.
+type Packer interface {
+	// Evidence is the pack of a case, a zip file of some megabytes at most; false when there is no such case. It reads the disk, and
+	// writes an AUDIT record, since somebody takes away what is about a customer.
+	Evidence(id, who string) (pack []byte, ok bool, err error)
 }
 
 // Notifier sends notices.

@@ -42,6 +42,7 @@ type Config struct {
 	Share        Share        `mapstructure:"share"`
 	Syslog       Syslog       `mapstructure:"syslog"`
 	Notices      Notices      `mapstructure:"notices"`
+	Evidence     Evidence     `mapstructure:"evidence"`
 	Admin        Admin        `mapstructure:"admin"`
 	Journal      Journal      `mapstructure:"journal"`
 	Retention    Retention    `mapstructure:"retention"`
@@ -203,6 +204,12 @@ type Mail struct {
 	From         string   `mapstructure:"from"`
 	To           []string `mapstructure:"to"`
 	Of           []string `mapstructure:"of" allowed:"stages clusters health"`
+}
+
+// Evidence says who reports what a case's pack of evidence has; without them a pack has no XARF report.
+type Evidence struct {
+	Organization string `mapstructure:"organization"`
+	Contact      string `mapstructure:"contact"` // an e-mail address
 }
 
 // Admin is the web admin, its API and /metrics.

@@ -135,6 +135,8 @@ func TestContractMutations(t *testing.T) {
 		{"a password in clear", "defer:", "notices: {mail: {smarthost: 'm.example:25', tls: none, user: u, password_file: p, from: a@b.example, to: [c@d.example]}}\ndefer:", "", "notices.mail.tls", "password in clear"},
 		{"notices of a stage that is none", "defer:", "notices: {stages: [observe]}\ndefer:", "", "notices.stages[0]", "allowed: warn, pace, defer, cut"},
 		{"no notices at all", "defer:", "notices: {limit: 0}\ndefer:", "", "notices.limit", "allowed: 1 to 1000"},
+		{"evidence of nobody", "defer:", "evidence: {contact: abuse@isp.example}\ndefer:", "", "evidence.organization", "is missing although contact is set"},
+		{"evidence without an address", "defer:", "evidence: {organization: Example ISP}\ndefer:", "", "evidence.contact", "is not an address"},
 		{"facility unknown", "facility: local4", "facility: local8", "", "syslog.facility", "did you mean"},
 		{"size without a unit", "spool_bytes: 64MiB", "spool_bytes: 67108864", "", "syslog.spool_bytes", "has no unit; write a number and a unit: 512KiB"},
 		{"size with a bad unit", "spool_bytes: 64MiB", "spool_bytes: 64M", "", "syslog.spool_bytes", "has no unit we know"},

@@ -38,6 +38,7 @@ func (r *rules) check() {
 	r.clusters()
 	r.syslog()
 	r.notices()
+	r.evidence()
 	r.admin()
 	r.fleet()
 }

@@ -113,3 +113,16 @@ func (r *rules) mailAddress(key, s string) {
 		r.bad(key, "%q is not an address like abuse@isp.example", s)
 	}
 }
+
+func (r *rules) evidence() {
+	e := r.c.Evidence
+	switch {
+	case e.Organization == "" && e.Contact == "":
+		return
+	case e.Organization == "":
+		r.bad("evidence.organization", "is missing although contact is set")
+	case len([]rune(e.Organization)) > 200:
+		r.bad("evidence.organization", "has more than the 200 characters that XARF allows")
+	}
+	r.mailAddress("evidence.contact", e.Contact)
+}
