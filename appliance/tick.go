@@ -51,6 +51,7 @@ func (a *Appliance) tick(ctx context.Context) error {
 // it, and who starts it.
 func (a *Appliance) forgetOld() {
 	if now := a.now(); a.clock.sound(now) {
+		a.holdsEnd()
 		a.cases.forget(now.Add(-a.cfg.Load().Retention.Records))
 		a.journal.Sweep(now)
 	}

@@ -28,6 +28,8 @@ type Player struct {
 	lives   int           // begins that were seen
 	shift   time.Duration // added to the tape's clock
 	last    time.Time
+	looked  time.Duration // on the tape's clock
+	forgot  time.Duration
 
 	Exact    bool // as it was, and all of it, since the last begin of a life
 	Inputs   uint64
@@ -96,10 +98,32 @@ func (p *Player) Play(in *Input) {
 		if p.asRecorded() {
 			p.moved(in)
 		} else if in.Op == OpTick {
-			for _, c := range p.g.Tick(in.Now) {
-				p.changed(c)
-			}
+			p.tick(in)
 		}
+	}
+}
+
+// Looks at who comes down the ladder, and at whom to forget, are rarer than a box's, which are one a second: a change of stage is
+// of the time when it was due, whenever it is noticed, and only of two within lookEvery the first is not seen.
+const (
+	lookEvery   = 5 * time.Second
+	forgetEvery = time.Minute
+)
+
+func (p *Player) tick(in *Input) {
+	if since := in.At - p.looked; since >= 0 && since < lookEvery {
+		return
+	}
+	p.looked = in.At
+	for _, c := range p.g.settle(in.Now) {
+		p.changed(c)
+	}
+	if since := in.At - p.forgot; since >= 0 && since < forgetEvery {
+		return
+	}
+	p.forgot = in.At
+	for _, c := range p.g.forget(in.Now) {
+		p.changed(c)
 	}
 }
 

@@ -162,6 +162,17 @@ func (f *fakeBox) Exempt(id string, until time.Time, reason, who string) (Subscr
 	})
 }
 
+func (f *fakeBox) Hold(number, reason, who string) (Hold, error) {
+	if _, ok := f.Case(number); !ok {
+		return Hold{}, ErrNoCase
+	}
+	return Hold{Case: number, Reason: reason, By: who}, nil
+}
+
+func (f *fakeBox) Unhold(number, who string) (Hold, error) { return Hold{}, ErrNoCase }
+
+func (f *fakeBox) Holds() []Hold { return nil }
+
 func (f *fakeBox) Unexempt(id, who string) (Subscriber, error) {
 	return f.change(id, who, "unexempt", func(s *Subscriber) error {
 		if s.Exemption == nil {

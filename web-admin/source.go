@@ -35,6 +35,7 @@ type Source interface {
 	Observer
 	Operator
 	Binder
+	Keeper
 	Notifier
 	Packer
 }

@@ -78,6 +78,8 @@ var commands = []command{
 	{"unmapped", "[--data DIR] [--json]", "sources that are nobody's line, and what they did", unmappedCommand},
 	{"presets", "[NAME] [--json]", "the ready-made plans that a configuration can name", presetsCommand},
 	{"replay", "--config FILE {--journal DIR | --pcap FILE…} [--against FILE2] [--json]", "what a configuration would have made of what a box saw, or of captured packets; needs no root", replayCommand},
+	{"export", "{sessions|decisions|stages|records|series} [--format csv|json] [--from T] [--to T] [--subscriber ID] [--case NUMBER] [--data DIR]", "what the journal holds, for a spreadsheet or a program", exportCommand},
+	{"hold", "[NUMBER {--reason R | --end}] [--data DIR] [--json]", "keep what belongs to a case beyond its time; or end that; or list what is held", holdCommand},
 	{"records", "verify [FILE|DIR…] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
 	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
 	{"version", "[--json]", "print the version", versionCommand},

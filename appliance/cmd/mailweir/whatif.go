@@ -18,8 +18,8 @@ import (
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
-// sinceTime reads --since: zero if it is empty.
-func sinceTime(text string, now time.Time) (time.Time, error) {
+// sinceTime reads the time of a flag: zero if it is empty.
+func sinceTime(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -28,7 +28,7 @@ func sinceTime(text string, now time.Time) (time.Time, error) {
 	}
 	at, err := webadmin.ParsePast(text, now, time.Local)
 	if err != nil {
-		return time.Time{}, usagef("--since %q: a duration like 36h or 7d, a day like 2026-12-31, or a time like 2026-12-31T12:00:00Z", text)
+		return time.Time{}, usagef("%s %q: a duration like 36h or 7d, a day like 2026-12-31, or a time like 2026-12-31T12:00:00Z", flag, text)
 	}
 	return at, nil
 }

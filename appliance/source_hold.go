@@ -1,0 +1,68 @@
+package appliance
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/journal"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// holdBefore is how long before a case opened what led to it begins: the longest window that plans commonly have.
+const holdBefore = 24 * time.Hour
+
+// Hold keeps what belongs to a case in the journal beyond its time.
+func (s *source) Hold(number, reason, who string) (webadmin.Hold, error) {
+	f, ok := s.a.cases.file(number)
+	if !ok {
+		return webadmin.Hold{}, webadmin.ErrNoCase
+	}
+	if s.a.journal == nil {
+		return webadmin.Hold{}, fmt.Errorf("there is no journal in this life: see status")
+	}
+	h := journal.Hold{Case: f.ID, Subscriber: f.Subscriber, From: f.Opened.Add(-holdBefore), To: f.Closed, Reason: reason, By: who, Since: s.a.now()}
+	if err := s.a.journal.Hold(h); err != nil {
+		return webadmin.Hold{}, err
+	}
+	s.audit(who, "hold", number, "", reason)
+	return holdView(&h), nil
+}
+
+// Unhold ends it.
+func (s *source) Unhold(number, who string) (webadmin.Hold, error) {
+	if s.a.journal == nil {
+		return webadmin.Hold{}, webadmin.ErrNoCase
+	}
+	h, ok, err := s.a.journal.Unhold(number)
+	switch {
+	case err != nil:
+		return webadmin.Hold{}, err
+	case !ok:
+		return webadmin.Hold{}, webadmin.ErrNoCase
+	}
+	s.audit(who, "unhold", number, h.Reason, "")
+	return holdView(&h), nil
+}
+
+// Holds lists what is held.
+func (s *source) Holds() (all []webadmin.Hold) {
+	for _, h := range s.a.journal.Holds() {
+		all = append(all, holdView(&h))
+	}
+	return all
+}
+
+func holdView(h *journal.Hold) webadmin.Hold {
+	return webadmin.Hold{Case: h.Case, Subscriber: h.Subscriber, From: webadmin.At(h.From), To: webadmin.At(h.To), Reason: h.Reason, By: h.By, Since: webadmin.At(h.Since)}
+}
+
+// holdsEnd notes which held cases have closed: what their subscribers do afterwards is not held.
+func (a *Appliance) holdsEnd() {
+	for _, h := range a.journal.Holds() {
+		if f, known := a.cases.file(h.Case); h.To.IsZero() && known && !f.Closed.IsZero() {
+			if err := a.journal.Closed(h.Case, f.Closed); err != nil {
+				a.log.Error("note that a held case has closed", "case", h.Case, "err", err)
+			}
+		}
+	}
+}
