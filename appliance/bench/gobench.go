@@ -70,6 +70,11 @@ var startGoals = []goal{
 	{what: "what is done of it after packets are judged", from: "BenchmarkStart follow-s", unit: "s", told: true},
 }
 
+var whatIfGoals = []goal{
+	{what: "what-if over a week of a million sessions, two policies", from: "BenchmarkWhatIf whatif-s", unit: "s", most: 10, roughly: true},
+	{what: "inputs in the journal, of a session", from: "BenchmarkWhatIf B/session", unit: "bytes", told: true},
+}
+
 func measureGovernor(ctx context.Context, o Options) (measures, error) {
 	return goBench(ctx, o, "governor", "^Benchmark(Table|Memory|Open|Session)$", "1s", governorGoals)
 }
@@ -81,6 +86,11 @@ func measureStore(ctx context.Context, o Options) (measures, error) {
 	}
 	starts, err := goBench(ctx, o, "appliance", "^BenchmarkStart$", "1x", startGoals)
 	maps.Copy(all, starts)
+	if err != nil {
+		return all, err
+	}
+	tried, err := goBench(ctx, o, "appliance", "^BenchmarkWhatIf$", "1x", whatIfGoals)
+	maps.Copy(all, tried)
 	return all, err
 }
 

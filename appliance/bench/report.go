@@ -38,7 +38,7 @@ func (r *report) markdown(errs []error) []byte {
 	}
 	if r.store != nil {
 		b.WriteString("\n## The store: a million subscribers on disk\n\n")
-		r.goals(&b, r.store, slices.Concat(storeGoals, startGoals))
+		r.goals(&b, r.store, slices.Concat(storeGoals, startGoals, whatIfGoals))
 	}
 	if r.records != nil {
 		b.WriteString("\n## The records: made, on the disk and at a collector\n\n")
