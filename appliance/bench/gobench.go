@@ -72,6 +72,7 @@ var startGoals = []goal{
 
 var whatIfGoals = []goal{
 	{what: "what-if over a week of a million sessions, two policies", from: "BenchmarkWhatIf whatif-s", unit: "s", most: 10, roughly: true},
+	{what: "the same, of a processor", from: "BenchmarkWhatIf whatif-cpu-s", unit: "s", most: 10, roughly: true},
 	{what: "inputs in the journal, of a session", from: "BenchmarkWhatIf B/session", unit: "bytes", told: true},
 }
 
