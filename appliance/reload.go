@@ -122,6 +122,11 @@ func (a *Appliance) reload() error {
 		if collectors, err = syslog.New(a.syslogConfig(next)); err != nil {
 			return err
 		}
+		defer func() {
+			if a.cfg.Load() != next { // it was refused after all: the spool waits for nobody who is only in it
+				a.forgetCollectors(old)
+			}
+		}()
 	}
 	notify := noticesChanged(old, next)
 	var told notices.Setup

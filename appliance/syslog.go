@@ -35,7 +35,7 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 	s, err := spool.Open(spool.Options{
 		Dir: filepath.Join(a.opt.DataDir, "spool"), Limit: int64(cfg.Syslog.SpoolBytes), Facility: facility(cfg), After: a.chain.Seq(),
 		Sessions: cfg.Retention.Sessions, Records: cfg.Retention.Records,
-		Log: a.log, Now: a.now, OnLoss: a.spoolLost, OnFault: a.spoolFault,
+		Log: a.log, Now: a.now, Sound: a.clock.sound, OnLoss: a.spoolLost, OnFault: a.spoolFault,
 	})
 	if err != nil {
 		return err
@@ -153,8 +153,13 @@ func (a *Appliance) resyslog(cfg *config.Config, collectors *syslog.Exporter) {
 		return
 	}
 	a.syslog.use(collectors)
+	a.forgetCollectors(cfg)
+}
+
+// forgetCollectors has the spool wait for no others than those of a configuration.
+func (a *Appliance) forgetCollectors(cfg *config.Config) {
 	if err := a.syslog.spool.Only(urls(cfg)); err != nil {
-		a.log.Error("forget the positions of collectors that are not configured any more", "err", err)
+		a.log.Error("forget the positions of collectors that are not configured", "err", err)
 	}
 }
 

@@ -44,9 +44,10 @@ type Options struct {
 
 	Log       *slog.Logger
 	Now       func() time.Time
-	SyncEvery time.Duration // 1 s
-	OnLoss    func(Loss)    // must not block, nor call back
-	OnFault   func(error)   // the disk does not take records; nil: it does again. Must not block, nor call back
+	Sound     func(time.Time) bool // whether the clock can be trusted: otherwise nothing goes for its age; nil: always
+	SyncEvery time.Duration        // 1 s
+	OnLoss    func(Loss)           // must not block, nor call back
+	OnFault   func(error)          // the disk does not take records; nil: it does again. Must not block, nor call back
 
 	create func(path string) (file, error) // tests put a disk with faults here
 }
@@ -133,6 +134,9 @@ func Open(o Options) (*Spool, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Sound == nil {
+		o.Sound = func(time.Time) bool { return true }
 	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = time.Second

@@ -26,7 +26,7 @@ func (s *Spool) Run(ctx context.Context) error {
 			s.save(false)
 			s.trim()
 			s.retry()
-			if now := s.opt.Now(); now.Sub(expired).Abs() >= expireEvery {
+			if now := s.opt.Now(); now.Sub(expired).Abs() >= expireEvery && s.opt.Sound(now) {
 				expired = now
 				s.Expire(now)
 			}
