@@ -42,7 +42,7 @@ test: setup build cross ## every test: unit, kernel (namespaces), real mail serv
 	@GO='$(GO)' sh .ci/test ./...
 
 test-race: setup ## the tests that need no mail servers under the race detector (needs gcc; ./nfq as root)
-	CGO_ENABLED=1 $(GO) test -race -count=1 ./governor/... ./nfq ./nfq/packet ./nfq/session ./nfq/tlshello ./appliance/config ./appliance/records ./appliance/responder ./appliance/syslog ./appliance/destinations ./appliance/owners ./appliance/share ./web-admin
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./governor/... ./nfq ./nfq/packet ./nfq/session ./nfq/tlshello ./appliance/config ./appliance/records ./appliance/responder ./appliance/syslog ./appliance/notices ./appliance/destinations ./appliance/owners ./appliance/share ./web-admin
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }

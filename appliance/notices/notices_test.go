@@ -193,6 +193,7 @@ func TestATargetThatIsAwayHoldsUpNobody(t *testing.T) {
 			}
 		}
 		time.Sleep(3 * 24 * time.Hour)
+		synctest.Wait()
 		if w.trouble["away"] != "connection refused" {
 			t.Errorf("trouble %q", w.trouble["away"])
 		}
