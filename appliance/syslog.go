@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 	s, err := spool.Open(spool.Options{
 		Dir: filepath.Join(a.opt.DataDir, "spool"), Limit: int64(cfg.Syslog.SpoolBytes), Facility: facility(cfg), After: a.chain.Seq(),
 		Sessions: cfg.Retention.Sessions, Records: cfg.Retention.Records,
-		Log: a.log, Now: a.now, Sound: a.clock.sound, OnLoss: a.spoolLost, OnFault: a.spoolFault,
+		Log: a.log, Now: a.now, Sound: a.spoolClock().sound, OnLoss: a.spoolLost, OnFault: a.spoolFault,
 	})
 	if err != nil {
 		return err
@@ -51,6 +52,18 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 	a.syslog.endSpool = background(context.Background(), s.Run)
 	a.syslog.use(collectors)
 	return s.Only(urls(cfg))
+}
+
+// spoolClock is a clock of the spool's own, which only its Run asks: it begins with when the last life wrote to the spool.
+func (a *Appliance) spoolClock() *wallClock {
+	var c wallClock
+	files, _ := filepath.Glob(filepath.Join(a.opt.DataDir, "spool", "*"))
+	for _, path := range files {
+		if info, err := os.Stat(path); err == nil && info.ModTime().After(c.last) {
+			c.last = info.ModTime()
+		}
+	}
+	return &c
 }
 
 // spoolLost tells of records that left the spool before every collector had them, with their numbers.
