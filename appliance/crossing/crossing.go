@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -35,7 +36,8 @@ type Phase struct {
 type Options struct {
 	Mailweir string // the binary; needed for phases with the box
 	Phases   []Phase
-	Keep     string // a directory for captures and truth; "" keeps none
+	Keep     string    // a directory for captures and truth; "" keeps none
+	Corpus   io.Writer // for a line about each session: see corpus; nil for none
 	Log      *slog.Logger
 }
 
@@ -107,6 +109,9 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 	}
 	if box != nil {
 		err = box.estimate(ctx, p.Way, out)
+	}
+	if o.Corpus != nil {
+		err = errors.Join(err, corpus(o.Corpus, truth, flows))
 	}
 	if o.Keep == "" {
 		err = errors.Join(err, os.Remove(capture))

@@ -18,6 +18,7 @@ type Flow struct {
 	Client, Server netip.AddrPort
 	Start          time.Time
 	Facts          session.Facts
+	Recording      session.Recording
 }
 
 // pair names a flow in one direction.
@@ -58,7 +59,8 @@ func Flows(path string, kernel bool) ([]Flow, error) {
 		way := pair{s.Src, s.Dst}
 		f := open[way]
 		if s.Flags&(packet.SYN|packet.ACK) == packet.SYN && (f == nil || f.tracker.Ended()) {
-			f = &tracked{Flow: &Flow{Client: s.Src, Server: s.Dst, Start: info.Timestamp}, tracker: session.New(session.Options{ImplicitTLS: s.Dst.Port() == 465})}
+			f = &tracked{Flow: &Flow{Client: s.Src, Server: s.Dst, Start: info.Timestamp}}
+			f.tracker = session.New(session.Options{ImplicitTLS: s.Dst.Port() == 465, Record: &f.Recording})
 			open[way], open[pair{s.Dst, s.Src}] = f, f
 			all = append(all, f)
 		}

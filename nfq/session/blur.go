@@ -74,6 +74,9 @@ func (f *flight) usual() bool {
 		if f.records == 2 && v.accepts(f.first, 0, f.up > maxRecord) && f.end >= v.quitLeast && f.end <= v.quitMost {
 			return true
 		}
+		if f.refuses(v) || f.records == 1 && v.chunkMost-v.chunkedLeast <= 2*vague && f.down >= v.chunkedLeast && f.down <= v.chunkMost {
+			return true
+		}
 		for _, least := range [...]int{v.data, v.data + v.finalLeast} { // perhaps behind the end of the one before
 			most := v.data + (least-v.data)/v.finalLeast*v.finalMost
 			for n := max(f.down-v.mail-most, 0); n <= f.down-v.mail-least; n += v.step {
@@ -93,6 +96,15 @@ func (f *flight) usual() bool {
 		}
 	}
 	return false
+}
+
+// refuses reports whether the flight can be the answers to one envelope, of which the first recipients are refused and those in the
+// records behind are not.
+func (f *flight) refuses(v *voice) bool {
+	rest, refusal := f.down-f.first-v.data, f.first-v.mail
+	k := rest / v.rcpt
+	return f.records > 1 && rest > 0 && rest%v.rcpt == 0 && refusal >= refusalLeast && refusal <= refusalMost &&
+		k <= usualRcpts && f.up >= int64(k+3)*leastRcpt && f.up <= int64(k+4)*usualRcpt
 }
 
 // blur takes as many more messages as possible as there is room for in the flight, and so many beside: the end of one that

@@ -20,8 +20,11 @@ const (
 	leastAnswers = 3 * usualReply                         // to MAIL, RCPT and BDAT LAST
 	leastMessage = mailLeast + rcptLeast + bdatLeast + 40 // bytes of the client
 	usualRcpt    = 70                                     // with what its record adds
+	leastRcpt    = 20                                     // the same, at least
 	usualRcpts   = 60                                     // of one message, at most
-	mostRcpts    = 10                                     // of the messages of a burst, on the average
+	refusalLeast = 20                                     // bytes of the answer to one that is refused
+	refusalMost  = 120
+	mostRcpts    = 10 // of the messages of a burst, on the average
 )
 
 // burst adds the guesses that the flight holds whole messages, more than one, or goes on with such: where the words are known.

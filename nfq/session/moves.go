@@ -266,7 +266,7 @@ func (m *mover) envelope() {
 	}
 	if m.four() {
 		g := *m.from
-		if v := voiceOf(int(g.mail.last), int(g.rcpt.last), m.flight.down); v != 0 {
+		if v := g.voiceTo(m.flight.down); v != 0 {
 			g.voice = v
 		}
 		if !m.odd() {
@@ -329,6 +329,11 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 		return
 	}
 	taken, refused, grudge := int32(0), int32(never), int32(0)
+	if how == usedChunks && g.voice == 0 && reply > 0 && m.flight.slack == 0 {
+		if g.voice = voiceOfChunks(&g, reply); g.voice != 0 {
+			cost -= 3
+		}
+	}
 	if reply > 0 {
 		taken, refused, grudge = m.final(&g, reply, how == usedChunks)
 	}
@@ -370,6 +375,8 @@ func (m *mover) final(g *guess, reply int, chunks bool) (taken, refused, grudge 
 		return min(taken, 2), 3, 2
 	case g.voice != 0 && v.same && known && !like && !chunks:
 		return 4, 1, 3
+	case g.voice != 0 && m.flight.slack == 0 && v.finalMost-v.finalLeast <= vague:
+		return min(taken, 2), plausible + 3, 11 // word by word what it says
 	case g.voice != 0:
 		if refused = 7; g.spurned.last != 0 {
 			refused += 2

@@ -22,6 +22,9 @@ func (t *Tracker) seal() {
 	s := seals.Get().(*sealed)
 	*s = sealed{records: h.side[Down]}
 	s.estimate.begin(framingOf(h.version, h.suite), h.end, t.facts.TLS == TLSImplicit)
+	if r := t.opt.Record; r != nil {
+		*r = Recording{framing: s.estimate.framing, doubt: s.estimate.doubt, begin: h.end}
+	}
 	t.forgetClear()
 	t.up.drop()
 	t.mode, t.tls, t.sealed = inSeal, nil, s
@@ -73,6 +76,9 @@ func (t *Tracker) sealedBytes(off int64, p []byte) {
 			return
 		}
 		if r.kind() == recordData {
+			if rec := t.opt.Record; rec != nil {
+				rec.heard = append(rec.heard, heard{r.left, s.at})
+			}
 			s.estimate.record(r.left, s.at)
 			t.tell()
 		}

@@ -10,6 +10,8 @@ import (
 type Options struct {
 	ImplicitTLS bool // port 465: the client starts with a ClientHello
 	MidAir      bool // found after its SYN went by: nothing is invented about what came before
+
+	Record *Recording // filled in with what is inside TLS, if it is not nil
 }
 
 // mode is what the session speaks.
@@ -278,7 +280,11 @@ func (t *Tracker) conclude(reason EndReason) {
 	t.catchUp(Up, max(t.up.high(), min(t.up.fin, t.acked)))
 	t.catchUp(Down, max(t.down.high(), t.down.fin))
 	if t.sealed != nil {
-		t.sealed.estimate.end(t.sealed.hungUp, t.up.closed() || t.down.closed())
+		hungUp, inOrder := t.sealed.hungUp, t.up.closed() || t.down.closed()
+		if r := t.opt.Record; r != nil {
+			r.hungUp, r.inOrder, r.holes = hungUp, inOrder, t.sealed.blind
+		}
+		t.sealed.estimate.end(hungUp, inOrder)
 		t.tell()
 	}
 	if t.mode == inTLS && t.facts.TLS != TLSNone && t.down.seen {

@@ -46,11 +46,40 @@ func voiceOf(mail, rcpt, data int) uint8 {
 	return 0
 }
 
+// voiceTo is the same for what a guess has heard, some of which may have been refusals, and an answer to DATA.
+func (g *guess) voiceTo(data int) uint8 {
+	for _, rcpt := range [...]uint16{g.rcpt.last, g.rcpt.other} {
+		for _, mail := range [...]uint16{g.mail.last, g.mail.other} {
+			if v := voiceOf(int(mail), int(rcpt), data); v != 0 {
+				return v
+			}
+		}
+	}
+	return 0
+}
+
 // voiceOfGroup is the same for one MAIL, RCPT any number of times, and DATA, all answered with so many bytes.
 func voiceOfGroup(down int) uint8 {
 	for i := 1; i < len(voices); i++ {
 		v := &voices[i]
 		if k := down - v.mail - v.data; k >= v.rcpt && k%v.rcpt == 0 {
+			return uint8(i)
+		}
+	}
+	return 0
+}
+
+// voiceOfChunks is the same where BDAT was said instead of DATA, and the last one was answered with so many bytes.
+func voiceOfChunks(g *guess, final int) uint8 {
+	for i := 1; i < len(voices); i++ {
+		v, part := &voices[i], int(g.chunk.last)
+		if v.chunkMost == 0 || v.chunkMost-v.chunkedLeast > 2*vague || final < v.chunkedLeast || final > v.chunkMost {
+			continue
+		}
+		if part != 0 && (part < v.partLeast || part > v.partMost) {
+			continue
+		}
+		if int(g.mail.last) == v.mail && int(g.rcpt.last) == v.rcpt || g.mail.last == 0 && v.isEnvelope(int(g.group.last)) {
 			return uint8(i)
 		}
 	}

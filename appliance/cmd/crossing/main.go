@@ -2,6 +2,7 @@
 package main
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"flag"
@@ -35,6 +36,7 @@ func run(ctx context.Context) error {
 	drawn := flag.Int("drawn", 10, "how many cases are drawn for each pair, beside the known ones, in each way")
 	only := flag.String("only", "", "a kind of session, such as burst: no others are done")
 	known := flag.Bool("known", true, "the known cases too")
+	corpus := flag.String("corpus", "", "a file for the lines that nfq/session is tested with, compressed")
 	path := flag.String("report", "out/crossing.md", "the file to write")
 	flag.Var((*ways)(&o.Phases), "way", "how it is estimated, may be repeated: capture, fast, queue (all three)")
 	flag.Parse()
@@ -53,7 +55,7 @@ func run(ctx context.Context) error {
 			o.Phases[i].Plan = crossing.Whole().Then(o.Phases[i].Plan)
 		}
 	}
-	report, err := crossing.Cross(ctx, o)
+	report, err := cross(ctx, o, *corpus)
 	if report == nil {
 		return err
 	}
@@ -66,6 +68,21 @@ func run(ctx context.Context) error {
 	}
 	report.Write(io.MultiWriter(os.Stdout, file))
 	return errors.Join(err, file.Close(), report.Goals(0))
+}
+
+// cross crosses, and writes the corpus if it is to have a file.
+func cross(ctx context.Context, o crossing.Options, corpus string) (*crossing.Report, error) {
+	if corpus == "" {
+		return crossing.Cross(ctx, o)
+	}
+	file, err := os.Create(corpus)
+	if err != nil {
+		return nil, err
+	}
+	zip := gzip.NewWriter(file)
+	o.Corpus = zip
+	report, err := crossing.Cross(ctx, o)
+	return report, errors.Join(err, zip.Close(), file.Close())
 }
 
 // ways are phases by their short names.
