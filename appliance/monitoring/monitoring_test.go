@@ -114,6 +114,7 @@ func TestDashboardIsGrafanas(t *testing.T) {
 	kinds.RegisterPanelcfgVariant(stat.VariantConfig())
 	kinds.RegisterPanelcfgVariant(timeseries.VariantConfig())
 	kinds.RegisterDataqueryVariant(grafana.VariantConfig())
+	//lint:ignore SA1019 dashboardv2 is the form that Grafana 10 and 11 do not import from a file
 	var board dashboard.Dashboard
 	var faults cog.BuildErrors // which the SDK returns as an error even when there are none
 	if err := board.UnmarshalJSONStrict(Dashboard); !errors.As(err, &faults) || len(faults) > 0 {

@@ -415,7 +415,6 @@ type faulty struct {
 type disk struct {
 	mu          sync.Mutex
 	sync, write error
-	forgets     bool // as Linux: what could not be synced is gone
 }
 
 func (d *disk) create(path string) (file, error) {

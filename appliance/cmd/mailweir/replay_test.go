@@ -353,7 +353,7 @@ func TestReplaySaysWhatIsWrong(t *testing.T) {
 		{"nothing", nil, 2, "", "replay needs --config FILE and --pcap FILE"},
 		{"no capture", []string{"--config", config}, 2, "", "replay needs"},
 		{"a capture without its flag", []string{"--config", config, good}, 2, "", "replay needs"},
-		{"the journal", []string{"--config", config, "--journal", "x"}, 1, "", "--journal is not built yet"},
+		{"the journal", []string{"--config", config, "--journal", "x"}, 1, "", "journal: stat x: no such file or directory"},
 		{"a bad configuration", []string{"--config", file(t, "bad.yaml", "mode: maybe\n"), "--pcap", good}, 2, "", "mode"},
 		{"a bad other configuration", []string{"--config", config, "--against", file(t, "bad.yaml", "mode: maybe\n"), "--pcap", good}, 2, "", "mode"},
 		{"no file", []string{"--config", config, "--pcap", "none.pcap"}, 1, "", "none.pcap: no such file"},
