@@ -69,6 +69,9 @@ func (m *mover) burstOf(w *words, voice uint8, cost int32) {
 			how = usedChunks
 		}
 		c := m.count(w, data)
+		if c.strange > 0 && was.habits&bursting == 0 && m.usual() {
+			continue // what is strange is a refusal
+		}
 		owed := 0
 		if was.at == atData {
 			owed = 1

@@ -148,7 +148,11 @@ func (m *mover) other() {
 		at = atIdle
 	}
 	g := *m.from
-	cost := sum(m.size(otherSize), max(m.reply(&g.said, anyReply), 3))
+	least := int32(3)
+	if m.odd() {
+		least = 5 // its size does not speak against it any more
+	}
+	cost := sum(m.size(otherSize), max(m.reply(&g.said, anyReply), least))
 	m.put(g, at, cost)
 }
 
@@ -284,7 +288,7 @@ func (m *mover) envelope() {
 	}
 	m.lastChunk()
 	g := *m.from
-	cost := sum(g.way(usedChunks), m.size(chunkSizes), m.reply(&g.chunk, chunkReply))
+	cost := sum(g.way(usedChunks), m.size(chunkSizes), m.reply(&g.chunk, chunkReply), m.notPart())
 	m.put(g, atChunk, cost)
 	m.chunks()
 }
@@ -363,6 +367,8 @@ func (m *mover) final(g *guess, reply int, chunks bool) (taken, refused, grudge 
 	near := like || known && distance(reply, g.final.last) <= 6+m.flight.slack
 	taken = g.final.hear(reply, m.flight.slack, finalReply)
 	switch {
+	case g.voice != 0 && m.flight.slack == 0 && (reply == v.mail || reply == v.rcpt) && !v.accepts(reply, 0, chunks):
+		return 10, 8, 3 // it says OK to something else
 	case g.voice != 0 && !v.accepts(reply, m.flight.slack, chunks):
 		if v.takesLeave(reply, m.flight.slack) {
 			return 10, 8, 3
@@ -411,12 +417,21 @@ func (m *mover) content() {
 // chunk: more of a message by BDAT.
 func (m *mover) chunk() {
 	g := *m.from
-	cost := sum(1, m.size(chunkSizes), m.reply(&g.chunk, chunkReply))
+	cost := sum(1, m.size(chunkSizes), m.reply(&g.chunk, chunkReply), m.notPart())
 	m.put(g, atChunk, cost)
 	m.chunks()
 	if m.most >= bdatLeast {
 		m.message(atTaken, usedChunks, m.flight.down, m.more)
 	}
+}
+
+// notPart is what it costs that an answer to a BDAT that is not the last is none in the words that are known.
+func (m *mover) notPart() int32 {
+	v := &voices[m.from.voice]
+	if m.from.voice == 0 || v.partMost == 0 || m.flight.slack > 0 || m.flight.down >= v.partLeast && m.flight.down <= v.partMost {
+		return 0
+	}
+	return 8
 }
 
 // way notes that a message comes by DATA or BDAT, and says what that costs: a client
