@@ -22,6 +22,10 @@ type recorded struct {
 	Recording
 }
 
+// notKnown is the truth of the class "ordinary": sessions of all programs of a plan whose mail servers' logs were lost. They say how narrow
+// the estimate is, not whether it is right.
+const notKnown = -1
+
 // corpus reads them.
 func corpus(t *testing.T) (all []recorded) {
 	file, err := os.Open("testdata/corpus.txt.gz")
@@ -41,7 +45,9 @@ func corpus(t *testing.T) (all []recorded) {
 			t.Fatalf("line %d has %d fields, not 7", n, len(f))
 		}
 		r := recorded{class: f[0], client: f[1], server: f[2], tls: f[3], what: f[5]}
-		if r.truth, err = strconv.Atoi(f[4]); err != nil {
+		if f[4] == "?" {
+			r.truth = notKnown
+		} else if r.truth, err = strconv.Atoi(f[4]); err != nil {
 			t.Fatalf("line %d: messages: %v", n, err)
 		}
 		if err := r.parse(f[6]); err != nil {
@@ -134,6 +140,9 @@ type held struct{ sessions, inside, narrow, high, sure int }
 
 func (h *held) add(truth, lo, hi int) {
 	h.sessions++
+	if truth == notKnown {
+		truth = lo
+	}
 	if lo <= truth && (truth <= hi || hi < 0) {
 		h.inside++
 	}
@@ -153,7 +162,8 @@ func (h *held) share(n int) float64 { return 100 * float64(n) / float64(h.sessio
 // inside and narrow are the least shares of the corpus's sessions that are to be so, per cent; where one misses, the estimate
 // became worse.
 var floors = map[string]struct{ inside, narrow float64 }{
-	"burst, tuned": {93, 41}, "burst, held out": {93, 36},
+	"burst, tuned": {93, 42}, "burst, held out": {93, 37},
+	"ordinary, tuned": {100, 94}, "ordinary, held out": {100, 94},
 }
 
 // TestCorpus: what real programs said to each other is estimated no worse than it was: the true number is in lo..hi, lo is never above
