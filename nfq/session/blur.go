@@ -33,7 +33,7 @@ type looks struct {
 
 func (m *mover) usual() bool {
 	if !m.looks.asked {
-		m.looks.asked, m.looks.usual = true, m.flight.usual()
+		m.looks.asked, m.looks.usual = true, m.flight.usual(m.behind)
 	}
 	return m.looks.usual
 }
@@ -61,8 +61,8 @@ func (m *mover) count(w *words, data bool) counts {
 }
 
 // usual reports whether a flight is, to the byte, what a server that is known answers to one envelope, with the end of the
-// message behind it that came by BDAT, or to the end of a message and QUIT.
-func (f *flight) usual() bool {
+// message behind it that came by BDAT, or to the end of a message and QUIT. behind is whether a message that began before may end in it.
+func (f *flight) usual(behind bool) bool {
 	if f.slack > 0 {
 		return false
 	}
@@ -78,6 +78,9 @@ func (f *flight) usual() bool {
 			return true
 		}
 		for _, least := range [...]int{v.data, v.data + v.finalLeast} { // perhaps behind the end of the one before
+			if least > v.data && !behind {
+				break
+			}
 			most := v.data + (least-v.data)/v.finalLeast*v.finalMost
 			for n := max(f.down-v.mail-most, 0); n <= f.down-v.mail-least; n += v.step {
 				if k := n / v.rcpt; n > 0 && n%v.rcpt == 0 && k <= usualRcpts && f.up <= int64(k+2)*usualRcpt {

@@ -1,6 +1,9 @@
 package session
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // estimate counts messages inside TLS. It follows, at the same time, the most plausible ways in which
 // the flights seen so far can be an SMTP dialogue, each with its number of accepted
@@ -140,6 +143,7 @@ func (e *estimate) take(f *flight) {
 	defer movers.Put(m)
 	m.framing, m.to.n, m.to.crowd = e.framing, 0, e.crowd
 	m.measure(f)
+	m.behind = slices.ContainsFunc(e.guesses[:e.n], func(g guess) bool { return g.at == atData })
 	for i := range e.guesses[:e.n] {
 		m.plainly = e.guesses[i]
 		m.from = &m.plainly
@@ -283,7 +287,7 @@ func (e *estimate) end(byServer, inOrder bool) {
 			g.cost += 5
 		}
 	}
-	if f := &e.open; e.cheapest() >= abrupt && f.up >= 2*leastMessage && f.down >= 3*leastAnswers && !f.usual() {
+	if f := &e.open; e.cheapest() >= abrupt && f.up >= 2*leastMessage && f.down >= 3*leastAnswers && !f.usual(true) {
 		e.blur(f, -1) // QUIT was in it, behind more than one message perhaps
 	}
 	e.prune()
