@@ -214,11 +214,7 @@ func replace(path string, b []byte) error {
 func (s *Spool) trim() {
 	s.mu.Lock()
 	acked := s.acknowledged()
-	n := 0
-	for n < len(s.segments)-1 && s.segments[n].last <= acked && !s.segments[n].dirty && s.segments[n].file == nil {
-		n++
-	}
-	any := n > 0 && len(s.positions) > 0
+	any := s.spent(acked) && len(s.positions) > 0
 	// One that all have is not kept for what comes: what follows begins another.
 	if k := len(s.segments) - 1; k >= 0 && len(s.positions) > 0 {
 		if g := s.segments[k]; g.file != nil && g.count() > 0 && g.last <= acked && s.opt.Now().Sub(g.began).Abs() >= rotateAfter {
@@ -236,11 +232,20 @@ func (s *Spool) trim() {
 	}
 	s.mu.Lock()
 	defer s.unlock()
-	for range n {
+	for s.spent(acked) { // asked anew: others had mu
 		if err := os.Remove(s.segments[0].path); err != nil {
 			s.opt.Log.Error("remove from the spool what every collector has", "err", err)
 			return
 		}
 		s.segments = slices.Delete(s.segments, 0, 1)
 	}
+}
+
+// spent is whether the first segment, which is not the last, holds nothing after acked; mu is held.
+func (s *Spool) spent(acked uint64) bool {
+	if len(s.segments) < 2 {
+		return false
+	}
+	g := s.segments[0]
+	return g.last <= acked && !g.dirty && g.file == nil
 }

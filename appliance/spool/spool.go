@@ -306,6 +306,9 @@ func (s *Spool) write() {
 func (s *Spool) active() (*segment, error) {
 	if n := len(s.segments); n > 0 {
 		g := s.segments[n-1]
+		if g.count() == 0 { // it is as good as a new one, which would have the same name
+			g.began = s.opt.Now()
+		}
 		if g.file != nil && !g.sealed && g.size < s.segmentSize() && s.opt.Now().Sub(g.began).Abs() < rotateAfter {
 			return g, nil
 		}
@@ -316,6 +319,14 @@ func (s *Spool) active() (*segment, error) {
 		}
 	}
 	after, hash := s.before()
+	// Those from there on hold nothing, or nothing that counts. They go first: the new one may have the name of one of them.
+	path := segmentPath(s.opt.Dir, after)
+	for n := len(s.segments); n > 0 && s.segments[n-1].path >= path; n-- {
+		if err := os.Remove(s.segments[n-1].path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		s.segments = slices.Delete(s.segments, n-1, n)
+	}
 	g, err := newSegment(s.opt, after, hash)
 	if err != nil {
 		return nil, err
