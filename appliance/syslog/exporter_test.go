@@ -213,6 +213,12 @@ func targets(urls ...string) (all []Target) {
 // start runs an exporter until the test ends or stop is called.
 func (s *source) start(t testing.TB, cfg Config) (x *Exporter, events func() []Event, stop func()) {
 	t.Helper()
+	return s.startAfter(t, cfg, func() {})
+}
+
+// startAfter runs between after the exporter is made and before it runs, as a reload stops the one before.
+func (s *source) startAfter(t testing.TB, cfg Config, between func()) (x *Exporter, events func() []Event, stop func()) {
+	t.Helper()
 	var mu sync.Mutex
 	var seen []Event
 	cfg.Spool = s.spool
@@ -228,6 +234,7 @@ func (s *source) start(t testing.TB, cfg Config) (x *Exporter, events func() []E
 	if err != nil {
 		t.Fatal(err)
 	}
+	between()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx) }()

@@ -123,6 +123,11 @@ func (t *target) connection(ctx, hard context.Context) error {
 	from := t.reader.Position()
 	t.reader.Seek(from)
 	t.backlog = nil
+	// An exporter that ended since New may have moved the position, and told of the gaps before it.
+	t.reached = max(t.reached, from)
+	t.mu.Lock()
+	t.acked = max(t.acked, from)
+	t.mu.Unlock()
 	s, err := t.dial(hard)
 	if err != nil {
 		return err
