@@ -36,7 +36,10 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 	s, err := spool.Open(spool.Options{
 		Dir: filepath.Join(a.opt.DataDir, "spool"), Limit: int64(cfg.Syslog.SpoolBytes), Facility: facility(cfg), After: a.chain.Seq(),
 		Sessions: cfg.Retention.Sessions, Records: cfg.Retention.Records,
-		Log: a.log, Now: a.now, Sound: a.spoolClock().sound, OnLoss: a.spoolLost, OnFault: a.spoolFault,
+		Log: a.log, Now: a.now, Sound: a.spoolClock().sound, OnLoss: a.spoolLost, OnFault: a.spoolFault, OnUnsaved: a.positionsUnsaved,
+		OnDamage: func(err error) {
+			a.health.tell(records.HealthFacts{What: "spool", Target: "segment", Detail: fmt.Sprintf("a file with records for collectors cannot be read: %v", err)})
+		},
 	})
 	if err != nil {
 		return err
@@ -51,7 +54,8 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 	a.chain.Before(s.Append)
 	a.syslog.endSpool = background(context.Background(), s.Run)
 	a.syslog.use(collectors)
-	return s.Only(urls(cfg))
+	a.forgetCollectors(cfg)
+	return nil
 }
 
 // spoolClock is a clock of the spool's own, which only its Run asks: it begins with when the last life wrote to the spool.
@@ -80,6 +84,14 @@ func (a *Appliance) spoolFault(err error) {
 		return
 	}
 	a.health.begin(records.HealthFacts{What: "spool", Detail: fmt.Sprintf("records cannot be written to the disk and wait in memory; collectors that are there get them all the same: %v", err)})
+}
+
+func (a *Appliance) positionsUnsaved(err error) {
+	if err == nil {
+		a.health.endOf("spool", "positions")
+		return
+	}
+	a.health.begin(records.HealthFacts{What: "spool", Target: "positions", Detail: fmt.Sprintf("how far each collector got cannot be written to the disk; after a crash they get records again: %v", err)})
 }
 
 // use sends to an exporter's targets from now on, as soon as the one before has stopped.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/records"
 )
 
 // A test of the collectors says who has the record, and of the other why not.
@@ -65,5 +67,25 @@ func TestARefusedCollectorIsNotWaitedFor(t *testing.T) {
 	}
 	if n := positions(); n != 0 {
 		t.Errorf("without a collector: %d positions", n)
+	}
+}
+
+// A spool that cannot be used is told, and the box starts without it on the disk.
+func TestABoxWithoutASpool(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans+"syslog: {targets: [{url: \"udp://127.0.0.1:9\"}]}\n", homeList)
+	d.cut()
+	if err := os.RemoveAll(filepath.Join(d.dir, "data", "spool")); err != nil {
+		t.Fatal(err)
+	}
+	d.write("data/spool", "x")
+	d.start()
+	told := fmt.Sprint(d.told(records.KindHealth))
+	if !strings.Contains(told, "records cannot be written to the disk") || !strings.Contains(told, "how far each collector got cannot be written") ||
+		!strings.Contains(d.log.String(), "the spool cannot be written") {
+		t.Errorf("told %s; log %s", told, d.log)
+	}
+	if v := d.spoolView(); v.Fault == "" {
+		t.Errorf("%+v", v)
 	}
 }

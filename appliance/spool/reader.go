@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
@@ -19,7 +20,7 @@ import (
 type position struct {
 	seq   uint64
 	saved uint64
-	file  *os.File
+	file  *os.File // nil: it could not be opened yet
 }
 
 const (
@@ -46,19 +47,21 @@ type Reader struct {
 }
 
 // Reader is the reader of that name, where it stopped. A new one begins with what is appended from now on; one whose position is beyond what
-// was ever appended, since the spool is another one, begins with the oldest record there is.
-func (s *Spool) Reader(name string) (*Reader, error) {
+// was ever appended, since the spool is another one, or cannot be read, begins with the oldest record there is. Where the disk does not take
+// the position it is kept in memory until it does, and Options.OnUnsaved tells.
+func (s *Spool) Reader(name string) *Reader {
 	s.mu.Lock()
 	defer s.unlock()
 	p := s.positions[name]
 	if p == nil {
 		path := positionPath(s.opt.Dir, name)
 		data, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("spool: %w", err)
-		}
+		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) // then there is no spool, either
 		seq, known := parsePosition(string(data))
 		switch {
+		case err != nil && !missing:
+			s.opt.Log.Error("a collector's position in the spool cannot be read; it gets everything that is there", "target", name, "err", err)
+			seq = s.oldest() - 1
 		case !known && len(data) > 0:
 			s.opt.Log.Error("a collector's position in the spool is damaged; it gets everything that is there", "target", name, "file", path)
 			seq = s.oldest() - 1
@@ -68,18 +71,50 @@ func (s *Spool) Reader(name string) (*Reader, error) {
 			s.opt.Log.Error("a collector's position is beyond the spool; it gets everything that is there", "target", name, "position", seq, "last", s.last)
 			seq = s.oldest() - 1
 		}
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("spool: %w", err)
-		}
-		p = &position{seq: seq, file: f}
-		if err := p.write(name); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("spool: write %s: %w", path, err)
+		p = &position{seq: seq}
+		if err := s.put(name, p); err != nil {
+			s.saving(err)
 		}
 		s.positions[name] = p
 	}
-	return &Reader{s: s, name: name, at: p.seq}, nil
+	return &Reader{s: s, name: name, at: p.seq}
+}
+
+// put writes a position to its file; mu is held.
+func (s *Spool) put(name string, p *position) (err error) {
+	if p.file == nil {
+		if p.file, err = os.OpenFile(positionPath(s.opt.Dir, name), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+			p.file = nil
+			return err
+		}
+	}
+	if err = p.write(name); err != nil {
+		return errors.Join(err, p.close())
+	}
+	return nil
+}
+
+func (p *position) close() error {
+	if p.file == nil {
+		return nil
+	}
+	f := p.file
+	p.file = nil
+	return f.Close()
+}
+
+// saving notes whether the disk takes the positions, and tells when that changes; mu is held.
+func (s *Spool) saving(err error) {
+	if (err == nil) == (s.unsaved == nil) {
+		return
+	}
+	s.unsaved = err
+	if err != nil {
+		s.opt.Log.Error("the collectors' positions could not be saved; after a crash they get records again", "err", err)
+	} else {
+		s.opt.Log.Info("the collectors' positions can be saved again")
+	}
+	s.told = append(s.told, func() { s.opt.OnUnsaved(err) })
 }
 
 // oldest is the first number in the spool, or the next one that will be; mu is held.
@@ -125,7 +160,7 @@ func (s *Spool) Only(names []string) error {
 	var errs []error
 	for name, p := range s.positions {
 		if !keep[positionPath(s.opt.Dir, name)] {
-			errs = append(errs, p.file.Close())
+			errs = append(errs, p.close())
 			delete(s.positions, name)
 		}
 	}
@@ -153,20 +188,29 @@ func (s *Spool) save(sync bool) error {
 	var errs []error
 	var files []*os.File
 	for name, p := range s.positions {
-		if p.seq != p.saved {
-			errs = append(errs, p.write(name))
+		if p.seq != p.saved || p.file == nil {
+			errs = append(errs, s.put(name, p))
 		}
-		files = append(files, p.file)
+		if p.file != nil {
+			files = append(files, p.file)
+		}
 	}
 	s.unlock()
 	if sync {
 		for _, f := range files {
-			errs = append(errs, f.Sync())
+			if err := f.Sync(); !errors.Is(err, fs.ErrClosed) { // of a reader that was forgotten meanwhile
+				errs = append(errs, err)
+			}
 		}
 	}
 	err := errors.Join(errs...)
-	if err != nil {
-		s.opt.Log.Error("the collectors' positions could not be saved; after a crash they get records again", "err", err)
+	s.mu.Lock()
+	defer s.unlock()
+	if sync {
+		s.unsynced = err != nil
+	}
+	if err != nil || !s.unsynced { // what an fsync said, a write does not take back
+		s.saving(err)
 	}
 	return err
 }

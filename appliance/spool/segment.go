@@ -17,7 +17,8 @@ import (
 
 const (
 	suffix       = ".spool"
-	lineOverhead = 10 // checksum, space and line feed
+	unreadable   = ".unreadable" // after it: a segment that could not be read
+	lineOverhead = 10            // checksum, space and line feed
 	chunk        = 256 << 10
 	maxTrailer   = 512
 )
@@ -87,6 +88,9 @@ func segmentPath(dir string, after uint64) string {
 
 func newSegment(o Options, after uint64, hash string) (*segment, error) {
 	g := &segment{path: segmentPath(o.Dir, after), after: after, afterHash: hash, began: o.Now()}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil { // there was none when the spool was opened
+		return nil, err
+	}
 	f, err := o.create(g.path)
 	if errors.Is(err, os.ErrExist) { // one from which nothing could be read, or that holds nothing
 		if err = os.Remove(g.path); err == nil {
@@ -230,9 +234,7 @@ func loadSegment(path string) (*segment, error) {
 	}
 	if r.torn > 0 { // the usual end of a process or a machine that died
 		g.size -= r.torn
-		if err := os.Truncate(path, g.size); err != nil {
-			return nil, err
-		}
+		os.Truncate(path, g.size) // nobody reads beyond size nor writes to it: where it cannot be cut the next life tries again
 	}
 	return g, nil
 }

@@ -48,6 +48,8 @@ type Options struct {
 	SyncEvery time.Duration        // 1 s
 	OnLoss    func(Loss)           // must not block, nor call back
 	OnFault   func(error)          // the disk does not take records; nil: it does again. Must not block, nor call back
+	OnUnsaved func(error)          // the disk does not take the readers' positions; nil: it does again. Must not block, nor call back
+	OnDamage  func(error)          // a file could not be read when the spool was opened, and was set aside. Must not block, nor call back
 
 	create func(path string) (file, error) // tests put a disk with faults here
 }
@@ -89,6 +91,8 @@ type Spool struct {
 	durable   uint64 // records up to here are on the disk
 	written   uint64 // and up to here they were given to it
 	tail      []Item // those after durable
+	unsaved   error  // why the disk does not take the positions; nil while it does
+	unsynced  bool   // the last fsync of positions failed
 	fault     error  // why the disk takes nothing; nil while it does
 	recovers  bool   // it took something since
 	retryAt   time.Time
@@ -126,7 +130,8 @@ func classOf(k records.Kind) class {
 	return others
 }
 
-// Open opens or makes the spool. What is damaged is left out and said in the log, never an error; an error is that of the directory.
+// Open opens or makes the spool. What is damaged, or cannot be read, is left out and said, and a directory that cannot be made is a fault like that of a
+// disk that takes nothing: none of that is an error. An error is that of a name of a directory that nothing can be looked for in.
 func Open(o Options) (*Spool, error) {
 	o.Limit = max(o.Limit, minLimit)
 	if o.Log == nil {
@@ -147,17 +152,25 @@ func Open(o Options) (*Spool, error) {
 	if o.OnFault == nil {
 		o.OnFault = func(error) {}
 	}
+	if o.OnUnsaved == nil {
+		o.OnUnsaved = func(error) {}
+	}
+	if o.OnDamage == nil {
+		o.OnDamage = func(error) {}
+	}
 	if o.create == nil {
 		o.create = func(path string) (file, error) {
 			return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		}
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
-	}
 	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), changed: make(chan struct{})}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
+	}
+	s.mu.Lock()
+	defer s.unlock()
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		s.failed(err)
 	}
 	return s, nil
 }
@@ -175,15 +188,14 @@ func (s *Spool) load() error {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return err
+			s.setAside(name, err)
+			continue
 		}
 		if g.bad > 0 {
 			s.opt.Log.Error("the spool has damaged lines; their records are missing", "file", name, "lines", g.bad)
 		}
 		if g.last <= s.last { // it was merged into the one before when the process died, or is empty
-			if err := os.Remove(name); err != nil {
-				return err
-			}
+			s.sweep(name)
 			continue
 		}
 		s.segments = append(s.segments, g)
@@ -191,9 +203,7 @@ func (s *Spool) load() error {
 	}
 	tmps, _ := filepath.Glob(filepath.Join(s.opt.Dir, "*.tmp"))
 	for _, name := range tmps {
-		if err := os.Remove(name); err != nil {
-			return err
-		}
+		s.sweep(name)
 	}
 	readers, _ := filepath.Glob(filepath.Join(s.opt.Dir, positionPrefix+"*"))
 	s.waited = len(readers) > 0
@@ -202,6 +212,23 @@ func (s *Spool) load() error {
 	}
 	s.durable, s.written = s.last, s.last
 	return nil
+}
+
+// setAside gives a segment that cannot be read another name, so that no new one takes its place. Each reader that had not got its records misses their numbers.
+func (s *Spool) setAside(name string, why error) {
+	err := fmt.Errorf("%w; set aside as %s", why, name+unreadable)
+	if e := os.Rename(name, name+unreadable); e != nil {
+		err = errors.Join(why, e)
+	}
+	s.opt.Log.Error("a file of the spool cannot be read; its records are missing", "file", name, "err", err)
+	s.told = append(s.told, func() { s.opt.OnDamage(err) })
+}
+
+// sweep removes what a process that died left behind.
+func (s *Spool) sweep(name string) {
+	if err := os.Remove(name); err != nil {
+		s.opt.Log.Error("what is left of a process that died cannot be removed from the spool", "err", err)
+	}
 }
 
 // Last is the number and the hash of the last record that the disk has. hash is "" where it does not know; then the chain does.

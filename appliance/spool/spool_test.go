@@ -22,15 +22,17 @@ const url = "relp://192.0.2.1:2514"
 
 // box makes records as the box does, and keeps them in a spool.
 type box struct {
-	t      testing.TB
-	dir    string
-	chain  *records.Chain
-	spool  *Spool
-	reader *Reader
-	at     time.Time
-	losses []Loss
-	faults []error
-	made   map[uint64]records.Record
+	t       testing.TB
+	dir     string
+	chain   *records.Chain
+	spool   *Spool
+	reader  *Reader
+	at      time.Time
+	losses  []Loss
+	faults  []error
+	unsaved []error
+	damage  []error
+	made    map[uint64]records.Record
 }
 
 func newBox(t testing.TB, o Options) *box {
@@ -55,15 +57,15 @@ func (b *box) open(o Options) {
 		o.Now = func() time.Time { return b.at }
 	}
 	o.OnLoss = func(l Loss) { b.losses = append(b.losses, l) }
+	o.OnUnsaved = func(err error) { b.unsaved = append(b.unsaved, err) }
+	o.OnDamage = func(err error) { b.damage = append(b.damage, err) }
 	o.OnFault = func(err error) { b.faults = append(b.faults, err) }
 	if b.spool, err = Open(o); err != nil {
 		b.t.Fatal(err)
 	}
 	b.chain.Resume(b.spool.Last())
 	b.chain.Before(b.spool.Append)
-	if b.reader, err = b.spool.Reader(url); err != nil {
-		b.t.Fatal(err)
-	}
+	b.reader = b.spool.Reader(url)
 }
 
 func (b *box) say(kind records.Kind, n int) {
@@ -561,10 +563,7 @@ func TestEverybodyAtOnce(t *testing.T) {
 	})
 	const n = 3000
 	for _, name := range []string{"a", "b", "c"} {
-		r, err := b.spool.Reader(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := b.spool.Reader(name)
 		running.Go(func() {
 			defer r.Close()
 			next := uint64(1)

@@ -146,7 +146,7 @@ func (s *Spool) Close() error {
 		g.close()
 	}
 	for _, p := range s.positions {
-		errs = append(errs, p.file.Close())
+		errs = append(errs, p.close())
 	}
 	s.positions = map[string]*position{}
 	return errors.Join(append(errs, s.fault)...)

@@ -101,10 +101,7 @@ func New(cfg Config) (*Exporter, error) {
 			status: Status{URL: t.URL, LastError: notTried}})
 	}
 	for _, t := range x.targets {
-		var err error
-		if t.reader, err = cfg.Spool.Reader(t.URL); err != nil {
-			return nil, err
-		}
+		t.reader = cfg.Spool.Reader(t.URL)
 		t.acked, t.reached = t.reader.Position(), t.reader.Position()
 	}
 	return x, nil
