@@ -18,14 +18,16 @@ import (
 
 // position is how far a reader got, and the file that knows it. Spool.mu guards it.
 type position struct {
-	seq   uint64
-	saved uint64
-	file  *os.File // nil: it could not be opened yet
+	seq     uint64
+	arrived uint64    // up to here records may have arrived, though they are to be sent again: see Reader.Arrived
+	saved   [2]uint64 // seq and arrived in the file
+	file    *os.File  // nil: it could not be opened yet
 }
 
 const (
 	positionMagic  = "mailweir-position-1"
 	positionPrefix = "position-"
+	arrivedWord    = "arrived"
 	positionSize   = 512 // one write, within one sector
 )
 
@@ -72,6 +74,9 @@ func (s *Spool) Reader(name string) *Reader {
 			seq = s.oldest() - 1
 		}
 		p = &position{seq: seq}
+		if arrived := parseArrived(string(data)); known && arrived <= s.last {
+			p.arrived = arrived
+		}
 		if err := s.put(name, p); err != nil {
 			s.saving(err)
 		}
@@ -130,14 +135,28 @@ func (s *Spool) oldest() uint64 {
 func (p *position) write(name string) error {
 	b := fmt.Appendf(nil, "%s %d ", positionMagic, p.seq)
 	b = fmt.Appendf(b, "%08x %.300s", crc32.Checksum(b, castagnoli), name)
+	b = fmt.Appendf(b, " %s %d ", arrivedWord, p.arrived)
+	b = fmt.Appendf(b, "%08x", crc32.Checksum(b, castagnoli))
 	for len(b) < positionSize-1 {
 		b = append(b, ' ')
 	}
 	if _, err := p.file.WriteAt(append(b, '\n'), 0); err != nil {
 		return err
 	}
-	p.saved = p.seq
+	p.saved = [2]uint64{p.seq, p.arrived}
 	return nil
+}
+
+// parseArrived is what a position file says of what may have arrived; 0 where it does not say it, as that of an earlier version.
+func parseArrived(s string) uint64 {
+	s = strings.TrimRight(s, " \n")
+	content, sum := s[:strings.LastIndexByte(s, ' ')+1], s[strings.LastIndexByte(s, ' ')+1:]
+	f := strings.Fields(content)
+	if len(f) < 5 || f[len(f)-2] != arrivedWord || fmt.Sprintf("%08x", crc32.Checksum([]byte(content), castagnoli)) != sum {
+		return 0
+	}
+	seq, _ := strconv.ParseUint(f[len(f)-1], 10, 64) // which the checksum vouches for
+	return seq
 }
 
 func parsePosition(s string) (uint64, bool) {
@@ -188,7 +207,7 @@ func (s *Spool) save(sync bool) error {
 	var errs []error
 	var files []*os.File
 	for name, p := range s.positions {
-		if p.seq != p.saved || p.file == nil {
+		if p.saved != [2]uint64{p.seq, p.arrived} || p.file == nil {
 			errs = append(errs, s.put(name, p))
 		}
 		if p.file != nil {
@@ -326,6 +345,19 @@ func (r *Reader) Ack(seq uint64) {
 		s.written = max(s.written, min(low, s.last))
 		s.durable = max(s.durable, min(low, s.last))
 	}
+}
+
+// Arrived notes that records up to seq may have arrived, though the position is before them, and gives the highest number so noted, in this life or, as far
+// as it was saved, in one before.
+func (r *Reader) Arrived(seq uint64) uint64 {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	p := r.s.positions[r.name]
+	if p == nil {
+		return seq
+	}
+	p.arrived = max(p.arrived, seq)
+	return p.arrived
 }
 
 // Behind is how many records there are after seq.

@@ -41,7 +41,7 @@ func (e Event) Health() records.Entry {
 	case Refused:
 		f.What, f.Detail = "record_loss", "the collector refused it again and again: "+e.Err
 	case Again:
-		f.What, f.Detail = "records_again", fmt.Sprintf("the connection broke, and nothing but RELP says what a collector has stored: these %d are sent once more, "+
+		f.What, f.Detail = "records_again", fmt.Sprintf("the connection broke, or the box died, and nothing but RELP says what a collector has stored: these %d are sent once more, "+
 			"with the same event; what it had taken before them and not stored is missing there", e.Count)
 	}
 	return records.Health(f)

@@ -9,7 +9,8 @@
 //   - RELP: the collector acknowledges each record, and the position follows. Nothing is lost that the spool still has; what was sent and not
 //     acknowledged when a connection ended, at most Window records, comes twice, with the same event.
 //   - TCP and TLS: the protocol acknowledges nothing. The position is Overlap records behind what the collector's kernel has acknowledged, so each
-//     connection that follows one that broke, or a process that died, begins with those once more; an Again event says which. What a collector had
+//     connection that follows one that broke, or a process that died, begins with those once more; an Again event says which, after a process
+//     that died as far as it was saved, which is once a second. What a collector had
 //     taken before those and not stored when it died is gone, unseen. When we stop we say so and wait for the collector to end the
 //     connection: that proves that it has read everything, and then nothing comes twice.
 //   - UDP: whatever the network or the collector's socket drops is gone, unseen. Where the collector's host answers that nobody listens (ICMP port

@@ -25,6 +25,7 @@ type source struct {
 	t     testing.TB
 	chain *records.Chain
 	spool *spool.Spool
+	dir   string // of the spool
 }
 
 func newSource(t testing.TB) *source { return newSourceIn(t, spool.Options{Limit: 64 << 20}) }
@@ -52,7 +53,7 @@ func newSourceIn(t testing.TB, o spool.Options) *source {
 			t.Error(err)
 		}
 	})
-	return &source{t, c, s}
+	return &source{t, c, s, o.Dir}
 }
 
 func (s *source) next() records.Record {

@@ -59,7 +59,6 @@ type target struct {
 	// Only run touches these.
 	backlog  []spool.Item // read and to be sent
 	reached  uint64       // gaps up to here were told
-	begun    bool         // a connection was made by this process
 	broke    bool         // one has ended in trouble
 	refused  uint64       // the record that was refused last
 	refusals int          // how often in a row
@@ -127,6 +126,9 @@ func (t *target) connection(ctx, hard context.Context) error {
 	t.reached = max(t.reached, from)
 	t.mu.Lock()
 	t.acked = max(t.acked, from)
+	if t.unproven() {
+		t.acked = max(t.acked, t.reader.Arrived(0))
+	}
 	t.mu.Unlock()
 	s, err := t.dial(hard)
 	if err != nil {
@@ -135,7 +137,6 @@ func (t *target) connection(ctx, hard context.Context) error {
 	if again := t.again(from); again.Count > 0 {
 		t.tell(again)
 	}
-	t.begun = true
 	stop := context.AfterFunc(hard, s.interrupt)
 	err = t.serve(ctx, hard, s)
 	stop()
@@ -148,11 +149,14 @@ func (t *target) connection(ctx, hard context.Context) error {
 	return err
 }
 
+// unproven is whether a collector's kernel acknowledges and the collector does not.
+func (t *target) unproven() bool { return t.scheme == "tcp" || t.scheme == "tls" }
+
 // again is what a connection that begins after from sends once more, of what may have arrived. With RELP only what was acknowledged has arrived.
 func (t *target) again(from uint64) Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.scheme != "tcp" && t.scheme != "tls" || t.acked <= from || !t.begun {
+	if !t.unproven() || t.acked <= from {
 		return Event{}
 	}
 	n := t.acked - from
@@ -274,6 +278,9 @@ func (t *target) read() error {
 func (t *target) note(sent int, s sender) {
 	acked := s.acked()
 	t.reader.Ack(s.safe())
+	if t.unproven() {
+		t.reader.Arrived(acked)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.status.Sent += uint64(sent)
