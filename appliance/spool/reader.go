@@ -22,6 +22,9 @@ type position struct {
 	arrived uint64    // up to here records may have arrived, though they are to be sent again: see Reader.Arrived
 	saved   [2]uint64 // seq and arrived in the file
 	file    *os.File  // nil: it could not be opened yet
+	begun   bool      // somebody has read from it, now or in a life before
+	users   int       // readers that are open
+	gone    bool      // forgotten; what its last user leaves behind is lost
 }
 
 const (
@@ -40,6 +43,8 @@ func positionPath(dir, name string) string {
 type Reader struct {
 	s    *Spool
 	name string
+	p    *position
+	open bool   // counted in p.users
 	at   uint64 // the last record given out
 
 	segment *segment
@@ -73,7 +78,7 @@ func (s *Spool) Reader(name string) *Reader {
 			s.opt.Log.Error("a collector's position is beyond the spool; it gets everything that is there", "target", name, "position", seq, "last", s.last)
 			seq = s.oldest() - 1
 		}
-		p = &position{seq: seq}
+		p = &position{seq: seq, begun: len(data) > 0 || seq < s.last}
 		if arrived := parseArrived(string(data)); known && arrived <= s.last {
 			p.arrived = arrived
 		}
@@ -82,7 +87,7 @@ func (s *Spool) Reader(name string) *Reader {
 		}
 		s.positions[name] = p
 	}
-	return &Reader{s: s, name: name, at: p.seq}
+	return &Reader{s: s, name: name, p: p, at: p.seq}
 }
 
 // put writes a position to its file; mu is held.
@@ -168,11 +173,12 @@ func parsePosition(s string) (uint64, bool) {
 	return seq, err == nil && fmt.Sprintf("%08x", crc32.Checksum([]byte(f[0]+" "+f[1]+" "), castagnoli)) == f[2]
 }
 
-// Only forgets the positions of all readers but those named. What only they waited for can go.
+// Only forgets the positions of all readers but those named. What only they waited for can go, and Options.OnLoss tells of what each has not got, once
+// its reader is closed. One from which nobody ever read had nothing coming.
 func (s *Spool) Only(names []string) error {
 	s.mu.Lock()
 	defer s.unlock()
-	keep := make(map[string]bool)
+	keep, known := make(map[string]bool), make(map[string]bool)
 	for _, name := range names {
 		keep[positionPath(s.opt.Dir, name)] = true
 	}
@@ -181,15 +187,37 @@ func (s *Spool) Only(names []string) error {
 		if !keep[positionPath(s.opt.Dir, name)] {
 			errs = append(errs, p.close())
 			delete(s.positions, name)
+			p.gone = true
+			s.forget(name, p)
+			known[positionPath(s.opt.Dir, name)] = true
 		}
 	}
 	files, _ := filepath.Glob(filepath.Join(s.opt.Dir, positionPrefix+"*"))
 	for _, path := range files {
 		if !keep[path] {
+			if data, err := os.ReadFile(path); err == nil && !known[path] { // of a life before
+				if seq, ok := parsePosition(string(data)); ok {
+					name := path // where the file does not say it
+					if f := strings.Fields(string(data)); len(f) > 3 {
+						name = f[3]
+					}
+					s.forget(name, &position{seq: seq, arrived: parseArrived(string(data)), begun: true, gone: true})
+				}
+			}
 			errs = append(errs, os.Remove(path))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// forget tells of what a reader that is gone has not got, when nobody uses it any more; mu is held.
+func (s *Spool) forget(name string, p *position) {
+	from := max(p.seq+1, p.arrived+1, s.oldest()) // what is not there was told when it went
+	if !p.gone || p.users > 0 || !p.begun || from > s.last {
+		return
+	}
+	l := Loss{Why: Forgotten, Numbers: Ranges{from, s.last}, Readers: []string{name}}
+	s.told = append(s.told, func() { s.opt.OnLoss(l) })
 }
 
 // acknowledged is up to where every reader has everything; mu is held.
@@ -313,16 +341,19 @@ func (s *Spool) holding(seq, upTo uint64) *segment {
 func (r *Reader) Seek(seq uint64) {
 	r.release()
 	r.at = seq
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if !r.open {
+		r.open, r.p.begun = true, true
+		r.p.users++
+	}
 }
 
 // Position is up to where nothing needs to be sent again.
 func (r *Reader) Position() uint64 {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	if p := r.s.positions[r.name]; p != nil {
-		return p.seq
-	}
-	return r.at
+	return r.p.seq
 }
 
 // Ack moves the position to seq, never back. It is saved within a second.
@@ -330,11 +361,10 @@ func (r *Reader) Ack(seq uint64) {
 	s := r.s
 	s.mu.Lock()
 	defer s.unlock()
-	p := s.positions[r.name]
-	if p == nil || seq <= p.seq {
+	if seq <= r.p.seq {
 		return
 	}
-	p.seq = seq
+	r.p.seq = seq
 	if s.fault != nil { // what everybody has need not be kept in memory
 		low := s.acknowledged()
 		n := 0
@@ -352,12 +382,8 @@ func (r *Reader) Ack(seq uint64) {
 func (r *Reader) Arrived(seq uint64) uint64 {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	p := r.s.positions[r.name]
-	if p == nil {
-		return seq
-	}
-	p.arrived = max(p.arrived, seq)
-	return p.arrived
+	r.p.arrived = max(r.p.arrived, seq)
+	return r.p.arrived
 }
 
 // Behind is how many records there are after seq.
@@ -387,5 +413,14 @@ func (r *Reader) release() {
 	}
 }
 
-// Close gives back the open file. The position stays.
-func (r *Reader) Close() { r.release() }
+// Close gives back the open file. The position stays, unless it was forgotten.
+func (r *Reader) Close() {
+	r.release()
+	r.s.mu.Lock()
+	defer r.s.unlock()
+	if r.open {
+		r.open = false
+		r.p.users--
+		r.s.forget(r.name, r.p)
+	}
+}

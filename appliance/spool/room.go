@@ -16,12 +16,13 @@ import (
 const (
 	Full       = "the spool was full"
 	Expired    = "they were older than their retention"
+	Forgotten  = "their collector is not configured any more"
 	Unwritable = "the disk took nothing and the memory for them was full"
 )
 
 // Loss is records that went before every reader had them.
 type Loss struct {
-	Why     string   // Full, Expired or Unwritable
+	Why     string   // Full, Expired, Forgotten or Unwritable
 	Numbers Ranges   // of the records
 	Readers []string // who has not got all of them
 }
