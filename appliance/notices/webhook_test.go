@@ -109,7 +109,9 @@ func TestWhatAnswersMean(t *testing.T) {
 			w.Header().Set("Retry-After", "90")
 			w.WriteHeader(429)
 		}, "unreachable: it answers 429 Too Many Requests 1m30s"},
-		{"elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound) }, "refusal: it answers 302 Found, and redirections are not followed"},
+		{"elsewhere", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		}, "refusal: it answers 302 Found, and redirections are not followed"},
 		{"nothing", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, "unreachable: EOF 0s"},
 	} {
 		answer = row.answer
