@@ -74,10 +74,10 @@ func ExportCSV(w io.Writer, r *journal.Reader, q journal.Query) (n int, err erro
 			row = append(row, strings.Join(all, " "))
 		}
 		for _, name := range columns {
-			row = append(row, inertCell(it.Record.Value(name)))
+			row = append(row, records.Cell(it.Record.Value(name)))
 		}
 		n++
-		return out.Write(append(row, inertCell(it.Record.Text), strings.Join(it.Held, " ")))
+		return out.Write(append(row, records.Cell(it.Record.Text), strings.Join(it.Held, " ")))
 	})
 	out.Flush()
 	return n, errors.Join(err, out.Error())
@@ -90,12 +90,4 @@ func exported(r *journal.Reader, q journal.Query, give func(*journal.Item) error
 		}
 		return give(it)
 	})
-}
-
-// inertCell is a cell that no spreadsheet takes for a formula (OWASP, CSV Injection): what begins like one gets an apostrophe.
-func inertCell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n|%", rune(s[0])) {
-		return "'" + s
-	}
-	return s
 }

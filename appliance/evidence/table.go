@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
@@ -30,7 +29,7 @@ func newTable(to io.Writer) *table {
 func (t *table) add(r *records.Record) error {
 	t.row[0] = strconv.FormatUint(r.Seq, 10)
 	for i, name := range columns[1:] {
-		t.row[1+i] = inert(r.Value(name))
+		t.row[1+i] = records.Cell(r.Value(name))
 	}
 	return t.w.Write(t.row)
 }
@@ -38,14 +37,6 @@ func (t *table) add(r *records.Record) error {
 func (t *table) flush() error {
 	t.w.Flush()
 	return t.w.Error()
-}
-
-// inert is a cell that no spreadsheet takes for a formula, whoever chose it.
-func inert(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
-		return "'" + cell
-	}
-	return cell
 }
 
 // atLeast is how many messages a session had at least.
