@@ -158,7 +158,8 @@ func (o Options) limited() []uint16 {
 // one in the namespace of its own thread. Safe for concurrent use.
 type Ruleset struct {
 	table   *nftables.Table
-	bridged bool // there is one of family bridge, too
+	chains  []string // of table
+	bridged bool     // there is a table of family bridge, too
 
 	mu   sync.Mutex
 	conn *conn // nil after a failure; guarded by mu
@@ -192,7 +193,11 @@ func Apply(o Options, k Kernel) (*Ruleset, error) {
 		c.close()
 		return nil, fmt.Errorf("apply table %s: %w", TableName, err)
 	}
-	return &Ruleset{table: ourTable(), bridged: o.Bridge != nil, conn: c}, nil
+	r := &Ruleset{table: ourTable(), bridged: o.Bridge != nil, conn: c}
+	for _, ch := range design(o, k) {
+		r.chains = append(r.chains, ch.name)
+	}
+	return r, nil
 }
 
 // write has a socket of its own: the kernel echoes the rules on it, and what
@@ -264,13 +269,23 @@ func (r rule) nft(t *nftables.Table, chain string) *nftables.Rule {
 	return n
 }
 
-// Disarm takes all rules out in one transaction, so that nothing is steered,
-// cut or deferred any more, and leaves the chains. Packets that wait in a queue
+// chainTrack has the one rule that Disarm leaves. With the last rule of a network
+// namespace that asks conntrack, the kernel takes conntrack's hooks away
+// (nf_ct_netns_put), and with any hook it drops what waits in the queues
+// (nf_queue_nf_hook_drop).
+const chainTrack = "track"
+
+// Disarm takes all rules that a packet can meet out in one transaction, so that nothing is
+// steered, cut or deferred any more, and leaves the chains. Packets that wait in a queue
 // stay there for their verdicts. It is the first step of a clean stop; Remove,
 // which makes the kernel drop what is still queued, is the last.
 func (r *Ruleset) Disarm() error {
 	err := r.do(func(c *conn) error {
-		c.FlushTable(r.table)
+		for _, name := range r.chains {
+			if name != chainTrack {
+				c.FlushChain(&nftables.Chain{Table: r.table, Name: name})
+			}
+		}
 		if r.bridged {
 			c.FlushTable(bridgeTable())
 		}

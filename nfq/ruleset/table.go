@@ -87,7 +87,9 @@ func design(o Options, k Kernel) []chain {
 		{"cut; a fresh SYN on the same ports is judged anew", join(m.ctIs(Cut), flagsAreNot(flagSYN|flagACK, flagSYN), goTo("reset"))},
 		{"neither opens nor ends", join(quietFlags, jump("quiet"))},
 	}
-	chains := []chain{{name: "reset", rules: []rule{
+	chains := []chain{{name: chainTrack, rules: []rule{
+		{"nobody comes here: the rule keeps conntrack at work when the others go", m.ctIs(Both)},
+	}}, {name: "reset", rules: []rule{
 		{"a reset passes: it cleans up the other end", join(flagsAre(flagRST, flagRST), accept())},
 		{"", join(count(counterCutReset), tcpReset())},
 	}}}
