@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -71,32 +72,7 @@ func writeHolds(dir string, all []Hold) error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(dir, holdsFile), append(b, '\n'))
-}
-
-// replace puts a file with new content in the place of another, whole or not at all.
-func replace(path string, content []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		os.Remove(path + ".new")
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Replace(filepath.Join(dir, holdsFile), append(b, '\n'))
 }
 
 // Hold holds a case from now on, in place of an earlier hold of it, and has that on the disk when it returns.

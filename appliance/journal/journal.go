@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -99,7 +100,7 @@ func Open(opt Options) (j *Journal, cut int64, err error) {
 		return nil, 0, fmt.Errorf("journal: %w", err)
 	}
 	j.held.Store(&holds)
-	left, err := filepath.Glob(filepath.Join(opt.Dir, "*.new"))
+	left, err := filepath.Glob(filepath.Join(opt.Dir, "*"+durable.Suffix))
 	if err != nil {
 		return nil, 0, fmt.Errorf("journal: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -189,7 +190,7 @@ func (j *Journal) shrink(i int, d due) error {
 		return err
 	}
 	w.out = append(w.out, end...)
-	if err := replace(s.path, w.out); err != nil {
+	if err := durable.Replace(s.path, w.out); err != nil {
 		return fmt.Errorf("write %s anew: %w", s.path, err)
 	}
 	s.sum, s.size = w.sum, int64(len(w.out))

@@ -216,7 +216,7 @@ func (s *Spool) forget(name string, p *position) {
 	if !p.gone || p.users > 0 || !p.begun || from > s.last {
 		return
 	}
-	l := Loss{Why: Forgotten, Numbers: Ranges{from, s.last}, Readers: []string{name}}
+	l := Loss{Why: Forgotten, Numbers: records.Ranges{from, s.last}, Readers: []string{name}}
 	s.told = append(s.told, func() { s.opt.OnLoss(l) })
 }
 

@@ -3,12 +3,11 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -22,23 +21,23 @@ const (
 
 // Loss is records that went before every reader had them.
 type Loss struct {
-	Why     string   // Full, Expired, Forgotten or Unwritable
-	Numbers Ranges   // of the records
-	Readers []string // who has not got all of them
+	Why     string         // Full, Expired, Forgotten or Unwritable
+	Numbers records.Ranges // of the records
+	Readers []string       // who has not got all of them
 }
 
 // lose tells of records that went, as far as somebody had not got them; mu is held.
-func (s *Spool) lose(gone Ranges, why string) {
+func (s *Spool) lose(gone records.Ranges, why string) {
 	if len(gone) == 0 {
 		return
 	}
-	gone = gone.above(s.acknowledged())
+	gone = gone.Above(s.acknowledged())
 	if len(gone) == 0 {
 		return
 	}
 	l := Loss{Why: why, Numbers: gone}
 	for name, p := range s.positions {
-		if len(gone.above(p.seq)) > 0 {
+		if len(gone.Above(p.seq)) > 0 {
 			l.Readers = append(l.Readers, name)
 		}
 	}
@@ -125,7 +124,7 @@ func (s *Spool) Expire(now time.Time) {
 
 // rewrite makes a segment anew of those of its records that are to be kept, and says which are gone. One that is empty then goes as a whole, unless it is the last; a small one
 // is joined to a small one before it. mu is held.
-func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone Ranges, err error) {
+func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err error) {
 	g := s.segments[i]
 	into := &segment{path: g.path, after: g.after, afterHash: g.afterHash, sealed: true, version: g.version + 1}
 	parts := []*segment{g}
@@ -172,7 +171,7 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone Ranges, err error) {
 			return nil, err
 		}
 		s.segments = slices.Delete(s.segments, i, i+1)
-		return gone, syncDir(s.opt.Dir)
+		return gone, durable.SyncDir(s.opt.Dir)
 	}
 	if into.count() == 0 { // the last one: what is after it is all that is left to know
 		into.after, into.afterHash = g.last, g.lastHash
@@ -181,7 +180,7 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone Ranges, err error) {
 	}
 	b = appendSummed(b, into.trailer())
 	into.size = int64(len(b))
-	if err := replace(into.path, b); err != nil {
+	if err := durable.Replace(into.path, b); err != nil {
 		return nil, err
 	}
 	s.segments[i] = into
@@ -189,26 +188,7 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone Ranges, err error) {
 		err = os.Remove(g.path)
 		s.segments = slices.Delete(s.segments, i-1, i)
 	}
-	return gone, errors.Join(err, syncDir(s.opt.Dir))
-}
-
-// replace writes a file beside path and puts it in its place.
-func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = io.Writer(f).Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return gone, errors.Join(err, durable.SyncDir(s.opt.Dir))
 }
 
 // trim deletes segments that every reader is past. The last one stays, since it knows what comes next.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -107,7 +108,7 @@ func newSegment(o Options, after uint64, hash string) (*segment, error) {
 	g.file, g.size, g.dirty = f, int64(len(header)), true
 	g.last, g.lastHash = after, hash
 	g.synced = g.held
-	return g, syncDir(o.Dir)
+	return g, durable.SyncDir(o.Dir)
 }
 
 func (g *segment) header() []byte {
@@ -326,12 +327,4 @@ func (r *lines) next() (line []byte, ok bool) {
 			return nil, false
 		}
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

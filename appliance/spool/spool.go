@@ -397,7 +397,7 @@ func (s *Spool) bound() {
 	if over <= 0 || s.fault == nil {
 		return
 	}
-	var gone Ranges
+	var gone records.Ranges
 	for _, it := range s.tail[:over] {
 		gone.Add(it.Seq)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/spool"
 )
 
@@ -253,7 +254,7 @@ func (t *target) read() error {
 		batch = maxBurst
 	}
 	items, err := t.reader.Next(batch)
-	var missing spool.Ranges
+	var missing records.Ranges
 	for _, it := range items {
 		if it.Seq > t.reached {
 			if it.Seq > t.reached+1 {

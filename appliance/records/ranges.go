@@ -1,4 +1,4 @@
-package spool
+package records
 
 import (
 	"strconv"
@@ -34,8 +34,8 @@ func (r Ranges) Count() (n uint64) {
 	return n
 }
 
-// above is what of r is higher than seq.
-func (r Ranges) above(seq uint64) (higher Ranges) {
+// Above is what of r is higher than seq.
+func (r Ranges) Above(seq uint64) (higher Ranges) {
 	for i := 0; i < len(r); i += 2 {
 		if r[i+1] > seq {
 			higher = append(higher, max(r[i], seq+1), r[i+1])
@@ -59,6 +59,32 @@ func (r Ranges) Pieces() (pieces []Ranges) {
 		size += n
 	}
 	return append(pieces, r[from:])
+}
+
+// ParseRanges reads what String wrote. What is no number, or runs backwards, is left out.
+func ParseRanges(text string) (r Ranges) {
+	for word := range strings.SplitSeq(text, ",") {
+		first, last, many := strings.Cut(word, "-")
+		if !many {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 64)
+		to, err2 := strconv.ParseUint(last, 10, 64)
+		if err1 == nil && err2 == nil && from <= to {
+			r = append(r, from, to)
+		}
+	}
+	return r
+}
+
+// Covers tells whether all numbers from one to another are among r.
+func (r Ranges) Covers(from, to uint64) bool {
+	for i := 0; i+1 < len(r); i += 2 {
+		if r[i] <= from && to <= r[i+1] {
+			return true
+		}
+	}
+	return false
 }
 
 // String writes the numbers as 3-7,9.
