@@ -390,7 +390,7 @@ func TestAGapIsStatedToTheNumber(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	l.Close() // nobody listens there for now
-	var lost spool.Ranges
+	var lost records.Ranges
 	src := newSourceIn(t, spool.Options{Limit: 1 << 20, OnLoss: func(l spool.Loss) {
 		for i := 0; i < len(l.Numbers); i += 2 {
 			lost.AddRange(l.Numbers[i], l.Numbers[i+1])
