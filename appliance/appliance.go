@@ -103,14 +103,15 @@ type Appliance struct {
 	size     sizes
 	floods   *floods // nil: no fast lane
 
-	since       atomic.Pointer[time.Time] // of the mode
-	clock       wallClock
-	listRefused atomic.Pointer[string] // why the list on disk is not in force; nil: it is
-	listSeen    string                 // state of the subscribers file before it was last read; only Run and then reloads use it
-	listNext    string                 // and as the last look found it
-	journalLost uint64                 // records that the journal had lost when it was last looked at; only tick uses it
-	inputsLost  uint64                 // and inputs of the governor
-	ready       atomic.Bool
+	since         atomic.Pointer[time.Time] // of the mode
+	clock         wallClock
+	listRefused   atomic.Pointer[string] // why the list on disk is not in force; nil: it is
+	listSeen      string                 // state of the subscribers file before it was last read; only Run and then reloads use it
+	listNext      string                 // and as the last look found it
+	journalLost   uint64                 // records that the journal had lost when it was last looked at; only tick uses it
+	inputsLost    uint64                 // and inputs of the governor
+	journalDamage []journal.Damage       // found when it was opened, until it is told
+	ready         atomic.Bool
 }
 
 // Run governs until ctx ends. A configuration that is not good is a

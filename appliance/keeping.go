@@ -16,15 +16,12 @@ func journalBounds(c *config.Config) journal.Bounds {
 // openJournal opens the journal. Mail does not depend on it: where it cannot be opened there is none, which the error is to be
 // told for.
 func (a *Appliance) openJournal(cfg *config.Config) (trouble error) {
-	j, cut, err := journal.Open(journal.Options{Dir: journal.Dir(a.opt.DataDir), Bounds: journalBounds(cfg)})
+	j, found, err := journal.Open(journal.Options{Dir: journal.Dir(a.opt.DataDir), Bounds: journalBounds(cfg)})
 	if err != nil {
 		a.log.Error("there is no journal in this life: records go to the collectors only, and no what-if can be made of it later", "err", err)
 		return fmt.Errorf("there is no journal until the next start: %w", err)
 	}
-	if cut > 0 {
-		a.log.Warn("the end of the journal was cut off, as by a power cut; the records in it are missing there", "bytes", cut)
-	}
-	a.journal = j
+	a.journal, a.journalDamage = j, found
 	return nil
 }
 
@@ -44,6 +41,11 @@ func (a *Appliance) watchJournal() {
 	a.health.often(records.HealthFacts{What: "journal_loss", Target: "inputs", Count: grown(st.Inputs, a.inputsLost),
 		Detail: "of what the governor was told; a what-if over this time is an estimate"})
 	a.journalLost, a.inputsLost = st.Lost, st.Inputs
+	for _, d := range append(a.journalDamage, a.journal.Damaged()...) {
+		a.log.Warn("a part of the journal could not be read; what is whole was kept", "what", d.String())
+		a.health.tell(records.HealthFacts{What: "journal", Target: "damage", Detail: d.String()})
+	}
+	a.journalDamage = nil
 }
 
 // journalAtOnce bounds what is read of the journal for one page.

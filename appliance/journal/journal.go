@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/durable"
@@ -67,6 +66,7 @@ type Journal struct {
 	since    int64     // the oldest thing there is, Unix milliseconds; 0: nothing
 	bounds   Bounds
 	heldRows int
+	found    []Damage // that Damaged has not given yet
 
 	disk    sync.Mutex // one writer at a time; guards all below
 	records []*segment // in order; only the last may be open
@@ -89,93 +89,45 @@ type item struct {
 	stub   *Stub
 }
 
-// Open opens the journal of a directory, or makes it. Of what a power cut left half written it says how many bytes were cut off.
-func Open(opt Options) (j *Journal, cut int64, err error) {
+// Open opens the journal of a directory, or makes it. It gives what could not be read: what is whole behind it is kept.
+func Open(opt Options) (j *Journal, found []Damage, err error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
-		return nil, 0, fmt.Errorf("journal: %w", err)
+		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	j = &Journal{opt: opt, bounds: opt.Bounds, sweep: make(chan time.Time, 1), wake: make(chan struct{}, 1), again: true}
 	holds, err := readHolds(opt.Dir)
 	if err != nil {
-		return nil, 0, fmt.Errorf("journal: %w", err)
+		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	j.held.Store(&holds)
 	left, err := filepath.Glob(filepath.Join(opt.Dir, "*"+durable.Suffix))
 	if err != nil {
-		return nil, 0, fmt.Errorf("journal: %w", err)
+		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	for _, path := range left { // of a replacement that was not finished
 		if err := os.Remove(path); err != nil {
-			return nil, 0, fmt.Errorf("journal: %w", err)
+			return nil, nil, fmt.Errorf("journal: %w", err)
 		}
 	}
 	if j.records, err = segmentsIn(opt.Dir, recordsFamily); err != nil {
-		return nil, 0, fmt.Errorf("journal: %w", err)
+		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	if j.inputs, err = segmentsIn(opt.Dir, inputsFamily); err != nil {
-		return nil, 0, fmt.Errorf("journal: %w", err)
+		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	for _, s := range j.all() {
-		n, err := s.recover()
+		here, err := s.recover()
 		if err != nil {
-			return nil, cut, fmt.Errorf("journal: %s: %w", s.path, err)
+			return nil, found, fmt.Errorf("journal: %s: %w", s.path, err)
 		}
-		cut += n
+		found = append(found, here...)
 	}
 	j.note()
-	return j, cut, nil
+	return j, found, nil
 }
 
 // all are the files of both families.
 func (j *Journal) all() []*segment { return slices.Concat(j.records, j.inputs) }
-
-// recover completes a file that is not complete. It gives how many bytes were cut off.
-func (s *segment) recover() (cut int64, err error) {
-	complete, err := s.peek()
-	if complete || err != nil {
-		return 0, err
-	}
-	data, err := os.ReadFile(s.path)
-	if err != nil {
-		return 0, err
-	}
-	s.sum = summary{}
-	whole, end, err := frames(data, func(_ int, payload []byte, bad string) error {
-		if bad == "" {
-			s.take(payload)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	if end > 0 { // the trailer is half written
-		whole = end
-	}
-	if s.f, err = os.OpenFile(s.path, os.O_RDWR, 0o600); err != nil {
-		return 0, err
-	}
-	s.size, s.dirty = int64(whole), true
-	if whole == 0 { // not even the first frame
-		err = s.write(appendFrame(nil, []byte(magic+s.family+"\n")))
-	}
-	if err = errors.Join(err, s.seal()); errors.Is(err, syscall.ENOSPC) { // the next life will
-		err = errors.Join(s.f.Close(), os.Truncate(s.path, s.size))
-		s.f = nil
-	}
-	return int64(len(data) - whole), err
-}
-
-// take adds a payload to the file's summary. One that cannot be read is nothing.
-func (s *segment) take(payload []byte) {
-	if f, ok := inputsOf(payload); ok {
-		s.sum.frame(&f)
-		return
-	}
-	if r, stub, err := decodeRow(payload); err == nil {
-		s.sum.counted(&r, stub, false)
-	}
-}
 
 // Add takes a record. It never blocks and is called in the order of seq.
 func (j *Journal) Add(r records.Record) {
@@ -404,18 +356,7 @@ func (j *Journal) syncAll() error {
 
 // Close completes the files and waits for the disk.
 func (j *Journal) Close() error {
-	if j == nil {
-		return nil
-	}
-	j.disk.Lock()
-	defer j.disk.Unlock()
-	var err error
-	for _, s := range j.all() {
-		if s.f != nil {
-			err = errors.Join(err, s.seal())
-		}
-	}
-	if err != nil {
+	if err := j.shut((*segment).seal); err != nil {
 		return fmt.Errorf("close the journal: %w", err)
 	}
 	return nil
@@ -423,16 +364,23 @@ func (j *Journal) Close() error {
 
 // Abandon closes the files as a crash does.
 func (j *Journal) Abandon() error {
+	return j.shut(func(s *segment) error {
+		f := s.f
+		s.f = nil
+		return f.Close()
+	})
+}
+
+// shut has every file that is open closed in some way.
+func (j *Journal) shut(how func(*segment) error) (err error) {
 	if j == nil {
 		return nil
 	}
 	j.disk.Lock()
 	defer j.disk.Unlock()
-	var err error
 	for _, s := range j.all() {
 		if s.f != nil {
-			err = errors.Join(err, s.f.Close())
-			s.f = nil
+			err = errors.Join(err, how(s))
 		}
 	}
 	return err

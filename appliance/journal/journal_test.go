@@ -42,15 +42,15 @@ func open(t testing.TB, b Bounds) *world {
 	return w
 }
 
-// reopen is the next life; it gives what was cut off.
-func (w *world) reopen() (cut int64) {
+// reopen is the next life; it gives what was damaged.
+func (w *world) reopen() []Damage {
 	w.Helper()
-	j, cut, err := Open(w.opt)
+	j, found, err := Open(w.opt)
 	if err != nil {
 		w.Fatal(err)
 	}
 	w.Journal = j
-	return cut
+	return found
 }
 
 func (w *world) add(e records.Entry) records.Record {
@@ -171,8 +171,8 @@ func TestWhatWasWrittenIsThere(t *testing.T) {
 	if err := w.Abandon(); err != nil {
 		t.Fatal(err)
 	}
-	if cut := w.reopen(); cut != 0 {
-		t.Errorf("%d bytes were cut off, and nothing was torn", cut)
+	if found := w.reopen(); found != nil {
+		t.Errorf("%v, and nothing was torn", found)
 	}
 	w.session("S-2", "100.64.0.12", noon.Add(3*time.Minute))
 	w.drain()
@@ -190,8 +190,8 @@ func TestWhatWasWrittenIsThere(t *testing.T) {
 	if rows, _ := w.whole(); rows != 101 { // nobody has mended it yet
 		t.Errorf("%d rows beside a torn one", rows)
 	}
-	if cut := w.reopen(); cut == 0 {
-		t.Error("nothing was cut off")
+	if found := w.reopen(); len(found) != 1 || !found[0].Torn || !strings.Contains(found[0].String(), "power cut") {
+		t.Errorf("a torn frame is told as %v", found)
 	}
 	if rows, _ := w.whole(); rows != 101 {
 		t.Errorf("%d rows after the torn one was cut off", rows)

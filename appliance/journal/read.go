@@ -130,7 +130,7 @@ func (r *Reader) file(s *segment, last bool, q *Query, give func(*Item) error) e
 			s.take(payload)
 		}
 		it := Item{File: s.path, Offset: int64(at), Damage: bad}
-		if bad == torn && last {
+		if last && bad != "" && at+len(payload) == len(data) {
 			return nil // it is being written
 		}
 		var wanted bool

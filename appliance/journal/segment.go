@@ -33,6 +33,7 @@ const (
 	rowStub    = 'S'
 	rowSummary = 'F'
 	rowInputs  = 'I'
+	rowBegin   = 'B' // inputs, with one from which a tape can be played: see governor.Op.Begins
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -125,7 +126,11 @@ func begin(dir, family string, number int) (*segment, error) {
 		return nil, err
 	}
 	s.f = f
-	if err := s.write(appendFrame(nil, []byte(magic+family+"\n"))); err != nil {
+	err = s.write(appendFrame(nil, []byte(magic+family+"\n")))
+	if err == nil {
+		err = syncDir(dir) // or a power cut may take the file, whatever of it was synced
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(s.path))
 	}
 	return s, nil
@@ -229,8 +234,8 @@ func frameAt(data []byte, at int) (payload []byte, bad string) {
 	}
 	n := int(binary.LittleEndian.Uint32(data[at:]))
 	switch {
-	case n > maxFrame:
-		return nil, "a frame's length is not possible"
+	case n > maxFrame, n == 0:
+		return nil, impossible
 	case len(data)-at-frameHead < n:
 		return nil, torn
 	}
@@ -242,46 +247,67 @@ func frameAt(data []byte, at int) (payload []byte, bad string) {
 }
 
 const (
-	torn    = "the file ends within a frame"
-	damaged = "a frame's checksum is wrong"
+	torn       = "the file ends within a frame"
+	damaged    = "a frame's checksum is wrong"
+	impossible = "a frame's length is not possible"
 )
 
-// frames gives every sound frame of a file's content behind the first, with its offset, and what is wrong with it where it is
-// damaged; it ends where it cannot go on. whole is how much of data is sound up to the first thing that is not; end is the
-// offset of the summary, 0 where there is none.
+// frames gives every sound frame of a file's content behind the first, with its offset. Where something is damaged it gives that stretch,
+// and what is wrong with it, and goes on with the next sound frame. whole is where the last sound one ends; end is the offset of the
+// summary, 0 where there is none or something comes behind it.
 func frames(data []byte, give func(at int, payload []byte, bad string) error) (whole, end int, err error) {
-	sound := true
 	for at := 0; at < len(data); {
 		if end > 0 && string(data[min(at+4, len(data)):]) == trailer {
 			return len(data), end, nil
 		}
 		payload, bad := frameAt(data, at)
-		if bad == torn && len(data)-at == 0 {
-			break
-		}
-		next := at + frameHead + len(payload)
-		switch {
-		case bad != "":
-			sound = false
-			if err := give(at, nil, bad); err != nil {
+		if bad != "" {
+			next := resume(data, at+1)
+			switch {
+			case end > 0 && next == len(data): // what is half written is the end itself
+				return whole, end, nil
+			case next < len(data) && bad == torn:
+				bad = impossible
+			case next == len(data) && !slices.ContainsFunc(data[at:], func(b byte) bool { return b != 0 }):
+				bad = torn // a file system that had the length on the disk, and not the content
+			}
+			if err := give(at, data[at:next], bad); err != nil {
 				return whole, end, err
 			}
-			if bad != damaged { // where the next one begins nobody knows
-				return whole, end, nil
-			}
+			at = next
+			continue
+		}
+		switch {
 		case at == 0 && !strings.HasPrefix(string(payload), magic):
 			return 0, 0, give(0, nil, "no file of a journal of this version")
 		case at == 0:
-		case len(payload) > 0 && payload[0] == rowSummary:
+		case payload[0] == rowSummary:
 			end = at
 		default:
+			end = 0
 			if err := give(at, payload, ""); err != nil {
 				return whole, end, err
 			}
 		}
-		if at = next; sound {
-			whole = at
-		}
+		at += frameHead + len(payload)
+		whole = at
 	}
 	return whole, end, nil
+}
+
+// resume is where the next sound frame begins, from an offset on; the end of data where there is none. The text of a record has no zero
+// bytes, as the length of a frame has, so that nobody can write a frame into it.
+func resume(data []byte, from int) int {
+	for at := from; at < len(data)-frameHead; at++ {
+		if data[at+3] == 0 && isRow(data[at+frameHead]) { // a length of less than 16 MiB
+			if _, bad := frameAt(data, at); bad == "" {
+				return at
+			}
+		}
+	}
+	return len(data)
+}
+
+func isRow(b byte) bool {
+	return b == rowRecord || b == rowStub || b == rowSummary || b == rowInputs || b == rowBegin
 }

@@ -16,21 +16,53 @@ import (
 // ahead is how much before its time a row may go at most, beside the span of its file: Sweep comes once a minute.
 const ahead = 90 * time.Second
 
+// disorder is how much older than the rows before it a row may be, in milliseconds, since some are written a while after they came about.
+const disorder = 60_000
+
 // due says which rows of a file go: the sessions and the others that are older, Unix milliseconds.
 type due struct {
 	sessions, others int64
+	now, latest      int64 // a row that is stamped later than now is of latest at the latest: see writtenBy
 	why              Why
 }
 
 func (d *due) goes(r *row) bool {
 	if r.session {
-		return r.ms < d.sessions
+		return d.at(r.ms) < d.sessions
 	}
-	return r.ms < d.others
+	return d.at(r.ms) < d.others
+}
+
+func (d *due) at(ms int64) int64 {
+	if ms > d.now {
+		return d.latest
+	}
+	return ms
+}
+
+// writtenBy is when file i of a family had been written, Unix milliseconds, whatever its rows say, which a clock that was ahead stamped: what
+// was written behind them by a clock that was right is younger than they are. Without it they would outlive their time.
+func writtenBy(all []*segment, i int, now int64) int64 {
+	by := now
+	if all[i].sum.Newest <= now {
+		return by
+	}
+	var before int64 // a clock that is back in 1970 is not right either
+	for _, s := range all[:i] {
+		if s.sum.Newest <= now {
+			before = max(before, s.sum.Newest)
+		}
+	}
+	for _, s := range all[i+1:] {
+		if oldest := s.sum.Oldest; oldest > 0 && oldest+disorder >= before && oldest < by {
+			by = oldest
+		}
+	}
+	return by
 }
 
 // everything is due.
-var everything = due{sessions: 1 << 62, others: 1 << 62, why: Bounded}
+var everything = due{sessions: 1 << 62, others: 1 << 62, now: 1 << 62, why: Bounded}
 
 // tidy deletes what is beyond its time at now, and then what is beyond the bound.
 func (j *Journal) tidy(now time.Time) {
@@ -50,11 +82,11 @@ func (j *Journal) tidy(now time.Time) {
 
 // expire writes every file anew that has something beyond its time, once for all that it will be of one retention.
 func (j *Journal) expire(now time.Time, b Bounds) error {
-	cut := due{sessions: now.Add(ahead - b.Sessions).UnixMilli(), others: now.Add(ahead - b.Records).UnixMilli(), why: Expired}
+	cut := due{sessions: now.Add(ahead - b.Sessions).UnixMilli(), others: now.Add(ahead - b.Records).UnixMilli(), now: now.UnixMilli(), why: Expired}
 	again, span := j.again, b.span().Milliseconds()
-	for i := 0; i < len(j.records); i++ {
-		s := j.records[i]
-		sessions, others := s.sum.Sessions > 0 && s.sum.OldestSession < cut.sessions, s.sum.Others > 0 && s.sum.OldestOther < cut.others
+	for i, s := range j.records {
+		cut.latest = writtenBy(j.records, i, cut.now)
+		sessions, others := s.sum.Sessions > 0 && cut.at(s.sum.OldestSession) < cut.sessions, s.sum.Others > 0 && cut.at(s.sum.OldestOther) < cut.others
 		if !sessions && !others && !(again && s.sum.Held > 0) {
 			continue
 		}
@@ -70,15 +102,18 @@ func (j *Journal) expire(now time.Time, b Bounds) error {
 		}
 	}
 	j.again = false
-	for i := 0; i < len(j.inputs); i++ {
-		if s := j.inputs[i]; s.sum.Sessions > 0 && s.sum.OldestSession < cut.sessions {
+	for i := 0; i < len(j.inputs); {
+		s := j.inputs[i]
+		cut.latest = writtenBy(j.inputs, i, cut.now)
+		if s.sum.Sessions > 0 && cut.at(s.sum.OldestSession) < cut.sessions {
 			if err := j.remove(&j.inputs, i); err != nil {
 				return err
 			}
-			i--
+			continue
 		}
+		i++
 	}
-	return j.behead(cut.others)
+	return j.behead(cut)
 }
 
 // bound deletes the oldest until all fits into the bound, or into what the disk has left, and what is held is all there is.
@@ -112,10 +147,10 @@ func (j *Journal) bound(b Bounds) error {
 			}
 			all += s.size
 		default: // what is held, and what is written to now
-			return j.behead(1 << 62)
+			return j.behead(everything)
 		}
 	}
-	return j.behead(1 << 62)
+	return j.behead(everything)
 }
 
 // remove removes a file.
@@ -149,11 +184,12 @@ func (j *Journal) most(b Bounds) (int64, error) {
 	return max(2*b.segment(), min(b.Bytes, all+int64(fs.Bavail)*size-reserve)), nil
 }
 
-// behead removes the first files as long as they hold nothing but stubs of what was before a time.
-func (j *Journal) behead(before int64) error {
+// behead removes the first files as long as they hold nothing but stubs of what is due.
+func (j *Journal) behead(d due) error {
 	for len(j.records) > 1 || len(j.records) == 1 && j.records[0].f == nil {
 		s := j.records[0]
-		if s.sum.rows() > 0 || s.sum.Newest >= before {
+		d.latest = writtenBy(j.records, 0, d.now)
+		if s.sum.rows() > 0 || d.at(s.sum.Newest) >= d.others {
 			return nil
 		}
 		if err := j.remove(&j.records, 0); err != nil {
@@ -176,14 +212,8 @@ func (j *Journal) shrink(i int, d due) error {
 		return err
 	}
 	w := shrunk{out: appendFrame(nil, []byte(magic+s.family+"\n")), holds: j.holdsNow(), due: d}
-	if _, _, err := frames(data, func(_ int, payload []byte, bad string) error {
-		if bad == "" {
-			w.take(payload)
-		} // else it cannot be told whether it is due: it goes
-		return nil
-	}); err != nil {
-		return err
-	}
+	found, _, _ := s.sift(data, w.take) // of what is damaged it cannot be told whether it is due: it goes
+	j.noteDamage(found)
 	w.flush()
 	end, err := ending(&w.sum)
 	if err != nil {
@@ -193,7 +223,7 @@ func (j *Journal) shrink(i int, d due) error {
 	if err := durable.Replace(s.path, w.out); err != nil {
 		return fmt.Errorf("write %s anew: %w", s.path, err)
 	}
-	s.sum, s.size = w.sum, int64(len(w.out))
+	s.sum, s.size, s.dirty = w.sum, int64(len(w.out)), false
 	j.wrote(len(w.out))
 	return nil
 }

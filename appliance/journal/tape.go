@@ -31,6 +31,7 @@ type inputFrame struct {
 	payload        []byte
 	oldest, newest int64 // Unix milliseconds
 	n              int   // inputs in it
+	begins         bool  // there is one from which a tape can be played
 }
 
 var _ governor.Tape = (*Journal)(nil)
@@ -127,9 +128,10 @@ func (sum *summary) frame(f *inputFrame) {
 
 // inputsOf is what can be told of a payload of inputs without reading them; false: it is none.
 func inputsOf(p []byte) (f inputFrame, ok bool) {
-	if len(p) == 0 || p[0] != rowInputs {
+	if len(p) == 0 || p[0] != rowInputs && p[0] != rowBegin {
 		return f, false
 	}
+	f.begins = p[0] == rowBegin
 	c := cursor{b: p[1:]}
 	f.oldest, f.newest = c.varint(), c.varint()
 	return f, !c.bad
@@ -152,7 +154,7 @@ func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error 
 		_, _, err = frames(data, func(at int, payload []byte, bad string) error {
 			f, ok := inputsOf(payload)
 			switch {
-			case bad == torn && last:
+			case last && bad != "" && at+len(payload) == len(data):
 				return nil // it is being written
 			case bad != "" || !ok:
 				return give(&governor.Input{Op: governor.OpLost, Cost: 1, Now: time.UnixMilli(s.sum.Newest)})

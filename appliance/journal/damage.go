@@ -1,0 +1,177 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Damage is a stretch of a file that cannot be read.
+type Damage struct {
+	File          string
+	Offset, Bytes int64
+	What          string
+	Torn          bool   // the file ends in it, as after a power cut
+	Inputs        bool   // it is of what the governor was told, not of records
+	After, Before uint64 // the numbers of the records around it; 0: there is none in this file
+}
+
+// String says what is lost, and where.
+func (d Damage) String() string {
+	where := fmt.Sprintf("%s: %d bytes from byte %d on", d.File, d.Bytes, d.Offset)
+	switch {
+	case d.Torn:
+		return where + " are an entry that was not written to its end, as after a power cut"
+	case d.Inputs:
+		return fmt.Sprintf("%s are damaged (%s): what the governor was told there is lost, and a what-if over that time is an estimate", where, d.What)
+	}
+	lost := "the records there are lost"
+	switch {
+	case d.After > 0 && d.Before > d.After+1:
+		lost = fmt.Sprintf("the records with the numbers %d to %d are lost", d.After+1, d.Before-1)
+	case d.After > 0 && d.Before > 0:
+		lost = "no record is lost"
+	case d.After > 0:
+		lost = fmt.Sprintf("the records behind number %d are lost, to the end of the file", d.After)
+	case d.Before > 0:
+		lost = fmt.Sprintf("the records before number %d are lost, from the begin of the file", d.Before)
+	}
+	return fmt.Sprintf("%s are damaged (%s): %s", where, d.What, lost)
+}
+
+// mostFound is how many damages are kept until Damaged is called.
+const mostFound = 64
+
+// Damaged gives the damage that was found since the last call, beside what Open gave.
+func (j *Journal) Damaged() []Damage {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	found := j.found
+	j.found = nil
+	return found
+}
+
+// noteDamage keeps what was found for Damaged.
+func (j *Journal) noteDamage(found []Damage) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.found = append(j.found, found[:min(len(found), mostFound-len(j.found))]...)
+}
+
+// sift goes through a file's content, gives what is sound, and finds what is not.
+func (s *segment) sift(data []byte, give func(payload []byte)) (found []Damage, whole, end int) {
+	var last uint64 // number of a record
+	whole, end, _ = frames(data, func(at int, payload []byte, bad string) error {
+		if bad != "" {
+			found = append(found, Damage{File: s.path, Offset: int64(at), Bytes: int64(len(payload)), What: bad, Torn: bad == torn, Inputs: s.family == inputsFamily, After: last})
+			return nil
+		}
+		if first, to := numbersOf(payload); first > 0 {
+			for i := len(found) - 1; i >= 0 && found[i].Before == 0; i-- {
+				found[i].Before = first
+			}
+			last = to
+		}
+		give(payload)
+		return nil
+	})
+	return found, whole, end
+}
+
+// numbersOf are the first and the last number of what a payload tells of; 0: it is of no record.
+func numbersOf(payload []byte) (first, last uint64) {
+	switch r, stub, err := decodeRow(payload); {
+	case err != nil:
+		return 0, 0
+	case stub != nil:
+		return stub.First, stub.Last
+	default:
+		return r.seq, r.seq
+	}
+}
+
+// recover completes a file that is not complete, and gives what was not whole in it. What is damaged between sound frames is taken out: it may
+// hold an address, and nobody could tell when its time is over.
+func (s *segment) recover() ([]Damage, error) {
+	complete, err := s.peek()
+	if complete || err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return nil, err
+	}
+	s.sum = summary{}
+	out := appendFrame(nil, []byte(magic+s.family+"\n"))
+	head := len(out)
+	var newest int64
+	found, whole, end := s.sift(data, func(payload []byte) {
+		if f, ok := inputsOf(payload); ok {
+			newest = f.newest
+		}
+		s.take(payload)
+		out = appendFrame(out, payload)
+	})
+	hole := false
+	for i := range found {
+		hole = hole || found[i].Offset+found[i].Bytes < int64(len(data))
+	}
+	switch {
+	case hole:
+		if s.family == inputsFamily { // whoever plays it is to know
+			lost := missing(newest)
+			s.take(lost)
+			out = appendFrame(out, lost)
+		}
+		if err := replace(s.path, out); err != nil {
+			return found, enough(err) // where there is no room the next life will
+		}
+		s.size = int64(len(out))
+	case end > 0: // the end is half written
+		s.size = int64(end)
+	default:
+		s.size = int64(whole)
+	}
+	if s.f, err = os.OpenFile(s.path, os.O_RDWR, 0o600); err != nil {
+		return found, err
+	}
+	s.dirty = true
+	if s.size < int64(head) { // not even the first frame
+		s.size = 0
+		err = s.write(out[:head])
+	}
+	if err = errors.Join(err, s.seal()); err != nil && enough(err) == nil {
+		err = errors.Join(s.f.Close(), os.Truncate(s.path, s.size))
+		s.f = nil
+	}
+	return found, err
+}
+
+// enough is nil for a disk that is full.
+func enough(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil
+	}
+	return err
+}
+
+// missing is the payload of inputs that says that some are missing, at a time in Unix milliseconds.
+func missing(at int64) []byte {
+	return binary.AppendUvarint(binary.AppendVarint(binary.AppendVarint([]byte{rowInputs}, at), at), 1)
+}
+
+// take adds a payload to the file's summary. One that cannot be read is nothing.
+func (s *segment) take(payload []byte) {
+	if f, ok := inputsOf(payload); ok {
+		s.sum.frame(&f)
+		return
+	}
+	if r, stub, err := decodeRow(payload); err == nil {
+		s.sum.counted(&r, stub, false)
+	}
+}
