@@ -16,7 +16,7 @@ import (
 
 // Bounds of the casebook. Of a case that moves up and down more often, the first
 // change and the newest ones, at least 32, are kept; of more cases, those that ended longest ago
-// make room. Cases of sources that no list has may be a quarter of all, so that
+// make room, but for those that are held. Cases of sources that no list has may be a quarter of all, so that
 // forged addresses push out nobody's. Where nothing has ended a new case is not
 // kept, and counted.
 const (
@@ -38,6 +38,7 @@ type casebook struct {
 	strangers int                 // of cases
 	ended     [2]caseQueue        // of lines, and of strangers
 	dirty     map[string]struct{} // changed or dropped since they were saved
+	held      map[string]struct{} // these stay, also after their time
 	lost      uint64              // changes of stage that are in no case, since the book was full
 }
 
@@ -51,6 +52,19 @@ func (q *caseQueue) push(f *caseFile) {
 		q.last.next = f
 	}
 	q.last = f
+}
+
+// insert puts a case where it belongs by its end.
+func (q *caseQueue) insert(f *caseFile) {
+	if q.last == nil || !f.Closed.Before(q.last.Closed) {
+		q.push(f)
+		return
+	}
+	at := &q.first
+	for !f.Closed.Before((*at).Closed) {
+		at = &(*at).next
+	}
+	f.next, *at = *at, f
 }
 
 func (q *caseQueue) pop() *caseFile {
@@ -75,7 +89,8 @@ type caseFile struct {
 	Changes    []caseChange   `json:"changes"`        // what is in it never changes, so that a copy may share it
 	Left       int            `json:"left,omitempty"` // changes that were left out of Changes
 
-	next *caseFile // of those that ended
+	next  *caseFile // of those that ended
+	aside bool      // it ended and is in no queue, since it is held
 }
 
 // class is the queue that a case belongs into when it ends.
@@ -94,7 +109,7 @@ type caseChange struct {
 }
 
 func newCasebook() *casebook {
-	return &casebook{cases: map[string]*caseFile{}, dirty: map[string]struct{}{}}
+	return &casebook{cases: map[string]*caseFile{}, dirty: map[string]struct{}{}, held: map[string]struct{}{}}
 }
 
 // note takes a change of stage into the case it belongs to.
@@ -149,7 +164,7 @@ func (b *casebook) room(f *caseFile) bool {
 	if len(b.cases) < maxCases {
 		return true
 	}
-	line, stranger := b.ended[0].first, b.ended[1].first
+	line, stranger := b.oldest(0), b.oldest(1)
 	if line == nil || stranger != nil && stranger.Closed.Before(line.Closed) {
 		return b.drop(1)
 	}
@@ -168,10 +183,43 @@ func (b *casebook) end(f *caseFile, at time.Time) {
 	b.dirty[f.ID] = struct{}{}
 }
 
-// drop forgets the case of a class that ended longest ago; false if none has ended.
-// The caller holds b.mu.
+// oldest is the case of a class that ended longest ago and may go; nil if there is
+// none. The caller holds b.mu.
+func (b *casebook) oldest(class int) *caseFile {
+	for {
+		f := b.ended[class].first
+		if f == nil {
+			return nil
+		}
+		if _, held := b.held[f.ID]; !held {
+			return f
+		}
+		b.ended[class].pop().aside = true
+	}
+}
+
+// hold keeps the case of a number, whether or not it is in the book yet.
+func (b *casebook) hold(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held[id] = struct{}{}
+}
+
+// unhold has the case go with its time.
+func (b *casebook) unhold(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.held, id)
+	if f := b.cases[id]; f != nil && f.aside {
+		f.aside = false
+		b.ended[f.class()].insert(f)
+	}
+}
+
+// drop forgets the case of a class that ended longest ago; false if none has ended
+// that may go. The caller holds b.mu.
 func (b *casebook) drop(class int) bool {
-	if b.ended[class].first == nil {
+	if b.oldest(class) == nil {
 		return false
 	}
 	f := b.ended[class].pop()
@@ -193,7 +241,7 @@ func (b *casebook) forgetSome(class int, before time.Time) (more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for range casesAtOnce {
-		if f := b.ended[class].first; f == nil || !f.Closed.Before(before) {
+		if f := b.oldest(class); f == nil || !f.Closed.Before(before) {
 			return false
 		}
 		b.drop(class)

@@ -22,6 +22,14 @@ func (a *Appliance) openJournal(cfg *config.Config) (trouble error) {
 		return fmt.Errorf("there is no journal until the next start: %w", err)
 	}
 	a.journal, a.journalDamage = j, found
+	for _, h := range j.Holds() {
+		a.cases.hold(h.Case)
+	}
+	if seq, hash, err := j.Last(); err != nil {
+		a.log.Error("find the last record of the journal; numbers go on from what else is known", "err", err)
+	} else {
+		a.chain.Resume(seq, hash)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/journal"
@@ -11,7 +12,10 @@ import (
 // holdBefore is how long before a case opened what led to it begins: the longest window that plans commonly have.
 const holdBefore = 24 * time.Hour
 
-// Hold keeps what belongs to a case in the journal beyond its time.
+// maxHolds bounds what is held: held cases take the place of others in the casebook.
+const maxHolds = 1000
+
+// Hold keeps a case, and what belongs to it in the journal, beyond its time.
 func (s *source) Hold(number, reason, who string) (webadmin.Hold, error) {
 	f, ok := s.a.cases.file(number)
 	if !ok {
@@ -20,15 +24,19 @@ func (s *source) Hold(number, reason, who string) (webadmin.Hold, error) {
 	if s.a.journal == nil {
 		return webadmin.Hold{}, fmt.Errorf("there is no journal in this life: see status")
 	}
+	if all := s.a.journal.Holds(); len(all) >= maxHolds && !slices.ContainsFunc(all, func(h journal.Hold) bool { return h.Case == number }) {
+		return webadmin.Hold{}, webadmin.Refused{Field: "id", Message: fmt.Sprintf("already %d cases are held; end a hold first (mailweir hold NUMBER --end)", maxHolds)}
+	}
 	h := journal.Hold{Case: f.ID, Subscriber: f.Subscriber, From: f.Opened.Add(-holdBefore), To: f.Closed, Reason: reason, By: who, Since: s.a.now()}
 	if err := s.a.journal.Hold(h); err != nil {
 		return webadmin.Hold{}, err
 	}
+	s.a.cases.hold(number)
 	s.audit(who, "hold", number, "", reason)
 	return holdView(&h), nil
 }
 
-// Unhold ends it.
+// Unhold ends it, also where the case itself is gone.
 func (s *source) Unhold(number, who string) (webadmin.Hold, error) {
 	if s.a.journal == nil {
 		return webadmin.Hold{}, webadmin.ErrNoCase
@@ -40,6 +48,7 @@ func (s *source) Unhold(number, who string) (webadmin.Hold, error) {
 	case !ok:
 		return webadmin.Hold{}, webadmin.ErrNoCase
 	}
+	s.a.cases.unhold(number)
 	s.audit(who, "unhold", number, h.Reason, "")
 	return holdView(&h), nil
 }
@@ -56,10 +65,15 @@ func holdView(h *journal.Hold) webadmin.Hold {
 	return webadmin.Hold{Case: h.Case, Subscriber: h.Subscriber, From: webadmin.At(h.From), To: webadmin.At(h.To), Reason: h.Reason, By: h.By, Since: webadmin.At(h.Since)}
 }
 
-// holdsEnd notes which held cases have closed: what their subscribers do afterwards is not held.
+// holdsEnd notes which held cases have closed: what their subscribers do afterwards is not held. One that is gone has closed, be it
+// that nobody knows when.
 func (a *Appliance) holdsEnd() {
 	for _, h := range a.journal.Holds() {
-		if f, known := a.cases.file(h.Case); h.To.IsZero() && known && !f.Closed.IsZero() {
+		f, known := a.cases.file(h.Case)
+		if !known {
+			f.Closed = a.now()
+		}
+		if h.To.IsZero() && !f.Closed.IsZero() {
 			if err := a.journal.Closed(h.Case, f.Closed); err != nil {
 				a.log.Error("note that a held case has closed", "case", h.Case, "err", err)
 			}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // Damage is a stretch of a file that cannot be read.
@@ -128,7 +130,7 @@ func (s *segment) recover() ([]Damage, error) {
 			s.take(lost)
 			out = appendFrame(out, lost)
 		}
-		if err := replace(s.path, out); err != nil {
+		if err := durable.Replace(s.path, out); err != nil {
 			return found, enough(err) // where there is no room the next life will
 		}
 		s.size = int64(len(out))

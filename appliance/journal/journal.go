@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -128,6 +129,39 @@ func Open(opt Options) (j *Journal, found []Damage, err error) {
 
 // all are the files of both families.
 func (j *Journal) all() []*segment { return slices.Concat(j.records, j.inputs) }
+
+// Last is the record with the highest number that the journal knows of, with its hash in hexadecimal; 0 where there is none. It reads the file
+// in which that is.
+func (j *Journal) Last() (seq uint64, hash string, err error) {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	var in *segment
+	for _, s := range j.records {
+		if s.sum.LastSeq > 0 && (in == nil || s.sum.LastSeq >= in.sum.LastSeq) {
+			in = s
+		}
+	}
+	if in == nil {
+		return 0, "", nil
+	}
+	data, err := os.ReadFile(in.path)
+	if err != nil {
+		return 0, "", fmt.Errorf("journal: %w", err)
+	}
+	in.sift(data, func(payload []byte) {
+		r, stub, err := decodeRow(payload)
+		switch {
+		case err != nil:
+		case stub != nil && stub.Last >= seq:
+			seq, hash = stub.Last, hex.EncodeToString(stub.Hash[:])
+		case stub == nil && r.seq >= seq:
+			if rec, err := r.record(); err == nil {
+				seq, hash = rec.Seq, rec.HexHash()
+			}
+		}
+	})
+	return seq, hash, nil
+}
 
 // Add takes a record. It never blocks and is called in the order of seq.
 func (j *Journal) Add(r records.Record) {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // The two families of files.
@@ -128,7 +130,7 @@ func begin(dir, family string, number int) (*segment, error) {
 	s.f = f
 	err = s.write(appendFrame(nil, []byte(magic+family+"\n")))
 	if err == nil {
-		err = syncDir(dir) // or a power cut may take the file, whatever of it was synced
+		err = durable.SyncDir(dir) // or a power cut may take the file, whatever of it was synced
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(s.path))

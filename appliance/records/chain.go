@@ -35,7 +35,7 @@ const (
 type Past struct {
 	How     Found
 	Last    uint64 // the last number that was given, as far as is known; 0 where there was none
-	Resumed bool   // the last record was found in the spool, and the state did not know it
+	Resumed bool   // the last record was found in the spool or the journal, and the state did not know it
 	Spooled uint64 // the last number that is in the spool or was sent from it; 0 where there is no spool
 }
 
@@ -53,13 +53,15 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 		f.Detail = fmt.Sprintf("the machine stopped without warning; the last number on the disk is %d and the chain goes on from it", p.Last)
 		if spool {
 			f.Detail += "; what happened in the second before may be missing"
+		} else if p.Resumed {
+			f.Detail += "; what happened in the ten seconds before may be missing"
 		} else {
 			f.Detail += ", numbers of the half minute after it may occur twice, and records that were not sent to a collector yet are missing there"
 		}
 	case FoundDamaged:
 		f.Detail = "the state of the chain was unreadable and was put aside; "
 		if p.Resumed {
-			f.Detail += fmt.Sprintf("the chain goes on from number %d, the last in the spool", p.Last)
+			f.Detail += fmt.Sprintf("the chain goes on from number %d, the last that was kept", p.Last)
 		} else {
 			f.Detail += "numbers begin at 1 again"
 		}
@@ -78,8 +80,8 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 //
 // Number and hash are written to the state file, with one pwrite for the records of one moment, without waiting for the disk:
 // before anybody is given one of them, that survives kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
-// then the spool knows better (Resume), since a record is on the disk there before a collector gets it. Without a spool numbers
-// occur twice then, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
+// then the spool knows better (Resume), since a record is on the disk there before a collector gets it, and without a collector the journal. Without either
+// numbers occur twice then, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
 type Chain struct {
 	box   string
 	boot  string
@@ -174,7 +176,7 @@ func (c *Chain) Before(f func([]Record)) {
 	c.first = f
 }
 
-// Resume goes on from a record that somebody else kept, a spool, if the state does not know it: the process died between the two, or
+// Resume goes on from a record that somebody else kept, a spool or a journal, if the state does not know it: the process died between the two, or
 // the machine did before the state was on the disk, or the state was damaged. prev is the hash of record seq. It is called before
 // the first record. It says how many numbers the state did not know.
 func (c *Chain) Resume(seq uint64, prev string) (more uint64) {
