@@ -6,16 +6,23 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
+ARCH     ?= amd64
+MKIMAGE   = $(GO) run ./image/cmd/mkimage $(if $(MIRROR),-mirror $(MIRROR))
+
 export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium gcc libc6-dev
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium gcc libc6-dev $(IMAGE_TEST_PACKAGES)
+
+# What builds the image, and what its tests look at it with.
+IMAGE_PACKAGES = dpkg apt debian-archive-keyring
+IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench crossing image clean
+.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench crossing image image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -72,8 +79,14 @@ crossing: build ## real SMTP clients and servers, each with each over TLS: are t
 	$(GO) build -trimpath -o bin/crossing ./appliance/cmd/crossing
 	@bin/crossing
 
-image: ## (not built yet) the flashable image
-	@echo "make image: not built yet. Nothing was made." >&2; exit 1
+image: ## the flashable image, out/mailweir-ARCH.img and .img.gz; ARCH=arm64: for those; MIRROR=URL: another mirror of Debian
+	@sh .ci/packages $(IMAGE_PACKAGES)
+	GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir-$(ARCH) ./appliance/cmd/mailweir
+	$(MKIMAGE) -arch $(ARCH) -init bin/mailweir-$(ARCH) -version $(VERSION) -built $$(git log -1 --format=%ct) -out out/mailweir-$(ARCH).img
+
+image-lock: ## take the newest kernel and GRUB of Debian for the image: image/packages.lock
+	@sh .ci/packages $(IMAGE_PACKAGES)
+	$(MKIMAGE) -refresh
 
 clean: ## remove what was built
 	rm -rf bin out

@@ -1,0 +1,146 @@
+// Package image builds the flashable firmware: a disk image that legacy BIOS and UEFI start, with Debian's kernel, Debian's
+// GRUB and the mailweir binary as process 1. It needs no root, no loop device and no container, and the same input gives the same bytes.
+//
+//	lock file -> cache of .deb files -> kernel, modules, GRUB -> initramfs -> slot -> disk image -> .gz
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// Options say what to build.
+type Options struct {
+	Board   Board
+	Lock    Lock
+	Cache   *Cache
+	Init    string    // the mailweir binary for the board
+	Version string    // for people
+	Built   time.Time // of the source; the clock of the box is never set back behind it
+	Out     string    // the image file; beside it comes OUT.gz, the file to download
+}
+
+// Result says what came of it.
+type Result struct {
+	About                   About
+	Modules                 int
+	Kernel, Initramfs, Slot int   // bytes
+	Image, Download         int64 // bytes of the image, and of it packed
+	SHA256, DownloadSHA256  string
+}
+
+// Build makes the image. What was at Out before is replaced only by a whole one.
+func Build(ctx context.Context, o Options) (r Result, err error) {
+	p, err := o.Board.parts(o.Lock)
+	if err != nil {
+		return r, err
+	}
+	all, err := o.Board.Packages(o.Lock)
+	if err != nil {
+		return r, err
+	}
+	if err := os.MkdirAll(o.Cache.Dir, 0o755); err != nil {
+		return r, err
+	}
+	if err := o.Cache.Get(ctx, all); err != nil {
+		return r, err
+	}
+	init, err := os.ReadFile(o.Init)
+	if err != nil {
+		return r, fmt.Errorf("the binary that becomes process 1: %w", err)
+	}
+	k := &kernelTree{packed: map[string][]byte{}, ext: map[string]string{}, builtin: map[string]bool{}}
+	if err := readDeb(ctx, o.Cache.path(p.kernel), wantsKernelFile, k.add); err != nil {
+		return r, err
+	}
+	if k.vmlinuz == nil || len(k.builtin) == 0 {
+		return r, fmt.Errorf("%s: no boot/vmlinuz-* or no modules.builtin in it", p.kernel)
+	}
+	modules, err := k.closure(moduleNames(modulesWanted, o.Board.Arch))
+	if err != nil {
+		return r, err
+	}
+	roots := map[string][]byte{}
+	err = readDeb(ctx, o.Cache.path(p.roots), func(n string) bool {
+		return strings.HasPrefix(n, "usr/share/ca-certificates/mozilla/") && strings.HasSuffix(n, ".crt")
+	}, func(n string, b []byte) error { roots[path.Base(n)] = b; return nil })
+	if err != nil {
+		return r, err
+	}
+	r.About = About{Product: "mailweir", Board: o.Board.Arch, Version: o.Version, Built: o.Built.Unix(), Kernel: k.release}
+	initrd, err := initramfs(r.About, init, bundle(roots), modules)
+	if err != nil {
+		return r, err
+	}
+	packed, err := slot(r.About, k.vmlinuz, initrd)
+	if err != nil {
+		return r, err
+	}
+	g, err := o.Board.makeGRUB(ctx, o.Cache, p)
+	if err != nil {
+		return r, err
+	}
+	r.Modules, r.Kernel, r.Initramfs, r.Slot = len(modules), len(k.vmlinuz), len(initrd), len(packed)
+
+	half := o.Out + ".part"
+	for _, f := range []string{half, half + ".gz"} {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return r, err
+		}
+		defer os.Remove(f)
+	}
+	if err := writeDisk(half, o.Board, g, packed, o.Built); err != nil {
+		return r, err
+	}
+	if err := pack(half, half+".gz"); err != nil {
+		return r, err
+	}
+	for _, f := range []struct {
+		name string
+		sum  *string
+		size *int64
+	}{{"", &r.SHA256, &r.Image}, {".gz", &r.DownloadSHA256, &r.Download}} {
+		if *f.sum, err = sumFile(half + f.name); err != nil {
+			return r, err
+		}
+		s, err := os.Stat(half + f.name)
+		if err != nil {
+			return r, err
+		}
+		*f.size = s.Size()
+		if err := os.Rename(half+f.name, o.Out+f.name); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// pack compresses the image for the download. gzip, since every flashing tool takes it.
+func pack(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	z, err := gzip.NewWriterLevel(out, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(z, in); err != nil {
+		return fmt.Errorf("pack %s: %w", from, err)
+	}
+	return z.Close()
+}
