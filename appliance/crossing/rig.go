@@ -76,7 +76,9 @@ func (r *Rig) addServer(ctx context.Context, software lab.Software, version uint
 	}
 	domain := name + ".test"
 	s, err := r.Lab.AddMailServer(ctx, name, lab.ServerOptions{Software: software, StartTLS: true,
-		Domains: []string{domain, "implicit." + domain, bounces}, Tuning: tuning})
+		Domains: []string{domain, "implicit." + domain, bounces}, Tuning: tuning,
+		RetryAfter: 10 * time.Minute, // they send nothing on, and a run of Exim's queue looks at each message that is just being delivered
+	})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (exim) daemon(o ServerOptions) []string {
 	if o.Reuse > 1 {
 		return []string{"/usr/sbin/exim4", "-bdf"}
 	}
-	return []string{"/usr/sbin/exim4", "-bdf", "-q1s"}
+	return []string{"/usr/sbin/exim4", "-bdf", fmt.Sprintf("-q%ds", max(1, int(o.RetryAfter.Seconds())/10))}
 }
 
 func (exim) files(s *MailServer, routes []Route) []file {
@@ -89,7 +89,7 @@ func eximConf(s *MailServer, routes []Route) string {
 		fmt.Fprintf(&b, "route%d:\n  driver = accept\n  domains = %s\n  transport = route%d\n", i, r.Domain, i)
 	}
 	b.WriteString("none:\n  driver = redirect\n  allow_defer\n  data = :defer: the lab has no route for this domain\n")
-	fmt.Fprintf(&b, "begin transports\nmailbox:\n  driver = appendfile\n  maildir_format\n  directory = /%s\n  user = mailbox\n  group = mailbox\n", mailboxPath)
+	fmt.Fprintf(&b, "begin transports\nmailbox:\n  driver = appendfile\n  maildir_format\n  directory = /%s\n  batch_max = 100\n  user = mailbox\n  group = mailbox\n", mailboxPath)
 	for i, r := range routes {
 		fmt.Fprintf(&b, "route%d:\n  driver = smtp\n  hosts = <; %s\n  hosts_override\n  port = %d\n  connection_max_messages = %d\n  hosts_try_dane =\n",
 			i, r.To.Addr(), r.To.Port(), max(1, s.Options.Reuse))
