@@ -299,7 +299,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		MetricsPublic: cfg.Admin.MetricsPublic,
 		Source:        &source{a: a}, Log: a.log, Now: a.now,
 		Audit: func(e webadmin.AuditEvent) {
-			a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: "admin", From: e.From, What: e.What, After: e.Why}))
+			a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: e.Who, From: e.From, What: e.What, Object: e.Object, Before: e.Before, After: e.After}))
 		},
 	}
 	if cfg.Admin.Metrics {

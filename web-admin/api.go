@@ -29,44 +29,44 @@ type operation struct {
 // apiRoutes are the API's routes, the same over HTTPS and over the local socket.
 func apiRoutes() []route {
 	paged := []string{"limit", "cursor"}
-	return []route{
-		{"GET", apiRoot + "/status", byToken, (*Server).apiStatus, &operation{summary: "The box as a whole", answer: Status{}}},
-		{"GET", apiRoot + "/subscribers", byToken, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; brief: without bindings, budgets, decisions and sentence",
+	return append([]route{
+		{"GET", apiRoot + "/status", viewing, (*Server).apiStatus, &operation{summary: "The box as a whole", answer: Status{}}},
+		{"GET", apiRoot + "/subscribers", viewing, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; brief: without bindings, budgets, decisions and sentence",
 			query: append([]string{"stage", "q", "exempt", "brief"}, paged...), answer: list[Subscriber]{}}},
-		{"GET", apiRoot + "/subscribers/{id}", byToken, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
-		{"POST", apiRoot + "/subscribers/{id}/release", byToken, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
-		{"POST", apiRoot + "/subscribers/{id}/exemption", byToken, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
+		{"GET", apiRoot + "/subscribers/{id}", viewing, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
+		{"POST", apiRoot + "/subscribers/{id}/release", operating, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
+		{"POST", apiRoot + "/subscribers/{id}/exemption", operating, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
 			body: exemptionBody{}, answer: Subscriber{}}},
-		{"DELETE", apiRoot + "/subscribers/{id}/exemption", byToken, (*Server).apiUnexempt, &operation{summary: "End an exemption", answer: Subscriber{}}},
-		{"PATCH", apiRoot + "/subscribers/{id}", byToken, (*Server).apiSetPlan, &operation{summary: "Put a subscriber under another plan, whatever the list says; an empty one goes back to the list's",
+		{"DELETE", apiRoot + "/subscribers/{id}/exemption", operating, (*Server).apiUnexempt, &operation{summary: "End an exemption", answer: Subscriber{}}},
+		{"PATCH", apiRoot + "/subscribers/{id}", operating, (*Server).apiSetPlan, &operation{summary: "Put a subscriber under another plan, whatever the list says; an empty one goes back to the list's",
 			body: planBody{}, answer: Subscriber{}}},
-		{"POST", apiRoot + "/cases/{id}/hold", byToken, (*Server).apiHold, &operation{summary: "Keep what belongs to a case in the journal beyond its time", body: holdBody{}, answer: Hold{}}},
-		{"DELETE", apiRoot + "/cases/{id}/hold", byToken, (*Server).apiUnhold, &operation{summary: "End that: what is beyond its time goes within a minute", answer: Hold{}}},
-		{"GET", apiRoot + "/holds", byToken, (*Server).apiHolds, &operation{summary: "The cases that are held", answer: list[Hold]{}}},
-		{"GET", apiRoot + "/cases/{id}", byToken, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
-		{"GET", apiRoot + "/cases/{id}/evidence.zip", byToken, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
-		{"GET", apiRoot + "/lookup", byToken, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
+		{"POST", apiRoot + "/cases/{id}/hold", operating, (*Server).apiHold, &operation{summary: "Keep what belongs to a case in the journal beyond its time", body: holdBody{}, answer: Hold{}}},
+		{"DELETE", apiRoot + "/cases/{id}/hold", operating, (*Server).apiUnhold, &operation{summary: "End that: what is beyond its time goes within a minute", answer: Hold{}}},
+		{"GET", apiRoot + "/holds", operating, (*Server).apiHolds, &operation{summary: "The cases that are held", answer: list[Hold]{}}},
+		{"GET", apiRoot + "/cases/{id}", viewing, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
+		{"GET", apiRoot + "/cases/{id}/evidence.zip", operating, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
+		{"GET", apiRoot + "/lookup", operating, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
 			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
-		{"GET", apiRoot + "/unmapped", byToken, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},
-		{"GET", apiRoot + "/clusters", byToken, (*Server).apiClusters, &operation{summary: "The same rare TLS client on many subscribers; those that go on first", query: paged, answer: list[Cluster]{}}},
-		{"GET", apiRoot + "/destinations", byToken, (*Server).apiDestinations, &operation{summary: "The networks contacted most in the last 5 minutes, hour or day, with the bound of the error",
+		{"GET", apiRoot + "/unmapped", viewing, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},
+		{"GET", apiRoot + "/clusters", viewing, (*Server).apiClusters, &operation{summary: "The same rare TLS client on many subscribers; those that go on first", query: paged, answer: list[Cluster]{}}},
+		{"GET", apiRoot + "/destinations", viewing, (*Server).apiDestinations, &operation{summary: "The networks contacted most in the last 5 minutes, hour or day, with the bound of the error",
 			query: append([]string{"window"}, paged...), answer: Destinations{}}},
-		{"GET", apiRoot + "/share", byToken, (*Server).apiShare, &operation{summary: "Sessions and bytes in clear, with STARTTLS and with TLS from the start, by the minute, hour or day; by default the last 60",
+		{"GET", apiRoot + "/share", viewing, (*Server).apiShare, &operation{summary: "Sessions and bytes in clear, with STARTTLS and with TLS from the start, by the minute, hour or day; by default the last 60",
 			query: append([]string{"step", "from", "to"}, paged...), answer: list[SharePoint]{}}},
-		{"GET", apiRoot + "/bindings", byToken, (*Server).apiBindings, &operation{summary: "Who holds which prefix by word of the API, which goes before every other source",
+		{"GET", apiRoot + "/bindings", operating, (*Server).apiBindings, &operation{summary: "Who holds which prefix by word of the API, which goes before every other source",
 			query: append([]string{"subscriber"}, paged...), answer: list[Binding]{}}},
-		{"PUT", apiRoot + "/bindings", byToken, (*Server).apiBind, &operation{summary: "Give a prefix to a subscriber from now on, whoever had it", body: bindingBody{}, answer: Binding{}}},
-		{"DELETE", apiRoot + "/bindings", byToken, (*Server).apiUnbind, &operation{summary: "Take back what the API said about a prefix",
+		{"PUT", apiRoot + "/bindings", operating, (*Server).apiBind, &operation{summary: "Give a prefix to a subscriber from now on, whoever had it", body: bindingBody{}, answer: Binding{}}},
+		{"DELETE", apiRoot + "/bindings", operating, (*Server).apiUnbind, &operation{summary: "Take back what the API said about a prefix",
 			query: []string{"prefix"}, required: []string{"prefix"}, answer: Binding{}}},
-		{"POST", apiRoot + "/syslog/test", byToken, (*Server).apiTestSyslog, &operation{summary: "Send a test record to every collector now, and tell who has it", answer: list[SyslogResult]{}}},
-		{"POST", apiRoot + "/notices/test", byToken, (*Server).apiTestNotices, &operation{summary: "Send a test notice to every target now, and tell what each said", answer: list[NoticeResult]{}}},
-		{"GET", apiRoot + "/plans", byToken, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
-		{"GET", apiRoot + "/presets", byToken, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
-		{"GET", apiRoot + "/records", byToken, (*Server).apiRecords, &operation{summary: "Records, newest first; a page may be empty and have a next one",
+		{"POST", apiRoot + "/syslog/test", operating, (*Server).apiTestSyslog, &operation{summary: "Send a test record to every collector now, and tell who has it", answer: list[SyslogResult]{}}},
+		{"POST", apiRoot + "/notices/test", operating, (*Server).apiTestNotices, &operation{summary: "Send a test notice to every target now, and tell what each said", answer: list[NoticeResult]{}}},
+		{"GET", apiRoot + "/plans", viewing, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
+		{"GET", apiRoot + "/presets", viewing, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
+		{"GET", apiRoot + "/records", viewing, (*Server).apiRecords, &operation{summary: "Records, newest first; a page may be empty and have a next one",
 			query: append([]string{"kind", "subscriber", "from", "to"}, paged...), answer: list[Record]{}}},
-		{"GET", apiRoot + "/events", byToken, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
-		{"GET", apiRoot + "/openapi.json", byToken, (*Server).apiOpenAPI, &operation{summary: "This document"}},
-	}
+		{"GET", apiRoot + "/events", viewing, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
+		{"GET", apiRoot + "/openapi.json", viewing, (*Server).apiOpenAPI, &operation{summary: "This document"}},
+	}, userRoutes()...)
 }
 
 // list is one page of a list; Next is the cursor of the following page, empty on the last one.
@@ -76,7 +76,7 @@ type list[T any] struct {
 }
 
 func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, whole(s.opt.Source.Status()))
+	writeJSON(w, http.StatusOK, whole(s.see(r).Status()))
 }
 
 func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
@@ -86,8 +86,8 @@ func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	items, next := s.opt.Source.Subscribers(q)
-	mode, now := s.opt.Source.Status(), s.opt.Now()
+	items, next := s.see(r).Subscribers(q)
+	mode, now := s.see(r).Status(), s.opt.Now()
 	for i := range items {
 		if brief {
 			items[i].Bindings, items[i].Budgets, items[i].Decisions = nil, nil, nil
@@ -100,12 +100,12 @@ func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiSubscriber(w http.ResponseWriter, r *http.Request) {
-	sub, ok := s.opt.Source.Subscriber(r.PathValue("id"))
+	sub, ok := s.see(r).Subscriber(r.PathValue("id"))
 	if !ok {
 		problem(w, http.StatusNotFound, "No such subscriber", "Nobody has this id, and no session of it was seen.")
 		return
 	}
-	writeJSON(w, http.StatusOK, s.complete(sub, s.opt.Source.Status(), s.opt.Now()))
+	writeJSON(w, http.StatusOK, s.complete(sub, s.see(r).Status(), s.opt.Now()))
 }
 
 func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
@@ -115,7 +115,7 @@ func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	items, next := s.opt.Source.Records(q)
+	items, next := s.see(r).Records(q)
 	writeJSON(w, http.StatusOK, list[Record]{orEmpty(items), next})
 }
 

@@ -104,6 +104,8 @@ func (s *Server) whyNot(err error, not string) (status int, detail string, wrong
 		return http.StatusNotFound, "This subscriber has no exemption.", nil
 	case errors.Is(err, ErrNotBound):
 		return http.StatusNotFound, "The API has not given this prefix to anybody.", nil
+	case errors.Is(err, errNoUser):
+		return http.StatusNotFound, "Nobody has this name.", nil
 	case errors.As(err, &refused):
 		return http.StatusBadRequest, "", []fieldError{{Field: refused.Field, Message: refused.Message}}
 	}

@@ -99,7 +99,7 @@ func TestActionsAreTakenOrRefused(t *testing.T) {
 			t.Errorf("%s: %s %+v, want %d, fields %q, %q", row.why, a.Status, got, row.status, row.fields, row.say)
 		}
 	}
-	const who = "admin 127.0.0.1 "
+	const who = "admin.token 127.0.0.1 "
 	want := []string{"exempt S-1044", "exempt S-1044", "unexempt S-1044", "plan S-1044", "plan S-1044", "release S-1044",
 		"bind 192.0.2.0/24 to S-1044", "bind 192.0.2.9/32 to S-1102", "unbind 192.0.2.0/24"}
 	for i := range want {

@@ -101,6 +101,34 @@ func (b *jsonBody) text(name string, mayBeEmpty bool) string {
 	return s
 }
 
+// secret is a string that must be there and may be empty, as it was sent.
+func (b *jsonBody) secret(name string) string {
+	b.asked = append(b.asked, name)
+	var v *string
+	if raw, there := b.members[name]; !there {
+		b.wrong(name, "is missing")
+	} else if err := json.Unmarshal(raw, &v); err != nil || v == nil {
+		b.wrong(name, "must be a string")
+	} else {
+		return *v
+	}
+	return ""
+}
+
+// yes is true or false, and must be there.
+func (b *jsonBody) yes(name string) bool {
+	b.asked = append(b.asked, name)
+	var v *bool
+	if raw, there := b.members[name]; !there {
+		b.wrong(name, "is missing")
+	} else if err := json.Unmarshal(raw, &v); err != nil || v == nil {
+		b.wrong(name, "must be true or false")
+	} else {
+		return *v
+	}
+	return false
+}
+
 // unfit says why s cannot go into records and onto pages; empty: it can.
 func unfit(s string) string {
 	switch {

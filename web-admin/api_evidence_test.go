@@ -18,7 +18,7 @@ func TestEvidenceIsHandedOut(t *testing.T) {
 		a.Header.Get("Content-Disposition") != `attachment; filename="case-00K1Q.zip"` {
 		t.Errorf("%s %v %q", a.Status, a.Header, text)
 	}
-	if box.by[0] != "admin 127.0.0.1 evidence 00K1Q" {
+	if box.by[0] != "admin.token 127.0.0.1 evidence 00K1Q" {
 		t.Errorf("by %q", box.by)
 	}
 	if a := ask(t, s, "GET", "/api/v1/cases/00K1Q/evidence.zip", ""); a.StatusCode != 401 {

@@ -11,8 +11,6 @@ type Keeper interface {
 	Hold(number, reason, who string) (Hold, error)
 	// Unhold ends a hold; [ErrNoCase] when there is none.
 	Unhold(number, who string) (Hold, error)
-	// Holds lists what is held, the oldest hold first.
-	Holds() []Hold
 }
 
 // ErrNoCase is what [Keeper] returns for a case that is not there.
@@ -63,5 +61,5 @@ func (s *Server) holdDone(w http.ResponseWriter, h Hold, err error, not string) 
 }
 
 func (s *Server) apiHolds(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, list[Hold]{Items: orEmpty(s.opt.Source.Holds())})
+	writeJSON(w, http.StatusOK, list[Hold]{Items: orEmpty(s.see(r).Holds())})
 }

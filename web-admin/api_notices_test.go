@@ -19,7 +19,7 @@ func TestNoticesAreTested(t *testing.T) {
 	if want := box.TestNotices(t.Context(), "nobody"); !slices.Equal(got.Items, want) {
 		t.Errorf("got %+v, want %+v", got.Items, want)
 	}
-	if box.by[0] != "admin 127.0.0.1 notices_test" {
+	if box.by[0] != "admin.token 127.0.0.1 notices_test" {
 		t.Errorf("by %q", box.by)
 	}
 	if a := ask(t, s, "POST", "/api/v1/notices/test", ""); a.StatusCode != 401 {

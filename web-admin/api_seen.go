@@ -12,7 +12,7 @@ func (s *Server) apiClusters(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	items, next := s.opt.Source.Clusters(p)
+	items, next := s.see(r).Clusters(p)
 	for i := range items {
 		c := &items[i]
 		c.JA3, c.Weights, c.MayBeWrong, c.Members = orEmpty(c.JA3), orEmpty(c.Weights), orEmpty(c.MayBeWrong), orEmpty(c.Members)
@@ -26,7 +26,7 @@ func (s *Server) apiDestinations(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	d := s.opt.Source.Destinations(window, p)
+	d := s.see(r).Destinations(window, p)
 	d.Items = orEmpty(d.Items)
 	writeJSON(w, http.StatusOK, d)
 }
@@ -53,7 +53,7 @@ func (s *Server) apiShare(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	items, next, err := s.opt.Source.Share(q)
+	items, next, err := s.see(r).Share(q)
 	if err != nil {
 		problem(w, http.StatusInternalServerError, "The series could not be read", err.Error())
 		return

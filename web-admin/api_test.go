@@ -232,7 +232,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		if sent := len(op.RequestBody.Content["application/json"].Schema.Required); (sent > 0) != (rt.api.body != nil) {
 			t.Errorf("%s %s: %d members of its body are described", rt.method, rt.path, sent)
 		}
-		if rt.method != "GET" || rt.api.answer == nil {
+		if rt.method != "GET" || rt.api.answer == nil || rt.access == owning {
 			continue
 		}
 		// The real answer has the keys that the document requires, and no others.

@@ -20,7 +20,7 @@ func (s *Server) apiLookup(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	l := s.opt.Source.Lookup(addr, at)
+	l := s.see(r).Lookup(addr, at)
 	l.Holders = orEmpty(l.Holders)
 	writeJSON(w, http.StatusOK, l)
 }
@@ -40,7 +40,7 @@ func (s *Server) apiUnmapped(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	items, next := s.opt.Source.Unmapped(p)
+	items, next := s.see(r).Unmapped(p)
 	writeJSON(w, http.StatusOK, list[Unmapped]{orEmpty(items), next})
 }
 
@@ -50,7 +50,7 @@ func (s *Server) apiBindings(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
-	items, next := s.opt.Source.Bindings(sub, p)
+	items, next := s.see(r).Bindings(sub, p)
 	writeJSON(w, http.StatusOK, list[Binding]{orEmpty(items), next})
 }
 
@@ -113,7 +113,7 @@ func prefixOf(text string) (p netip.Prefix, message string) {
 }
 
 func (s *Server) apiCase(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.opt.Source.Case(caseNumber(r.PathValue("id")))
+	c, ok := s.see(r).Case(caseNumber(r.PathValue("id")))
 	if !ok {
 		problem(w, http.StatusNotFound, "No such case", "No case has this number, or it is so old that the box has forgotten it.")
 		return
@@ -132,11 +132,11 @@ func caseNumber(text string) string {
 }
 
 func (s *Server) apiPlans(w http.ResponseWriter, r *http.Request) {
-	writePlans(w, s.opt.Source.Plans())
+	writePlans(w, s.see(r).Plans())
 }
 
 func (s *Server) apiPresets(w http.ResponseWriter, r *http.Request) {
-	writePlans(w, s.opt.Source.Presets())
+	writePlans(w, s.see(r).Presets())
 }
 
 // writePlans answers all plans as one page: there are never many.

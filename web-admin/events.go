@@ -23,10 +23,11 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusServiceUnavailable, "Too many event streams", "At most 64 run at once. Close one and try again.")
 		return
 	}
-	st := stream{s: s, w: w, ctl: http.NewResponseController(w)}
+	src := s.see(r)
+	st := stream{src: src, w: w, ctl: http.NewResponseController(w)}
 	if last, err := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
 		st.seq = last
-	} else if newest, _ := s.opt.Source.Records(RecordQuery{Limit: 1}); len(newest) > 0 {
+	} else if newest, _ := src.Records(RecordQuery{Limit: 1}); len(newest) > 0 {
 		st.seq = newest[0].Seq
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -41,15 +42,29 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-tick.C:
 		}
-		if cookie := actorOf(r).cookie; cookie != "" && !s.logins.valid(cookie, false) {
-			return // logged out, or too old: the next request says so
+		if !s.still(r) {
+			return // logged out, too old, or another role: the next request says so
 		}
 	}
 }
 
+// still tells whether r's caller may still what they might when they asked.
+func (s *Server) still(r *http.Request) bool {
+	a := actorOf(r)
+	if a.cookie != "" {
+		now, ok := s.person(r, false)
+		return ok && now.role == a.role
+	}
+	if bearer, sent := bearerOf(r); sent {
+		now, ok := s.program(r, bearer)
+		return ok && now.role == a.role
+	}
+	return true // over the socket
+}
+
 // stream is one caller's event stream; only its handler touches it.
 type stream struct {
-	s      *Server
+	src    Reader
 	w      http.ResponseWriter
 	ctl    *http.ResponseController
 	seq    uint64 // the last record looked at
@@ -58,7 +73,7 @@ type stream struct {
 
 // send writes one second's events.
 func (st *stream) send() error {
-	src := st.s.opt.Source
+	src := st.src
 	var out bytes.Buffer
 	status := whole(src.Status())
 	health, err := json.Marshal(problemsOf(status))
@@ -94,11 +109,11 @@ func (st *stream) send() error {
 // missed is every STAGE record after the last one sent that the box still remembers, newest first, however many pages that takes.
 func (st *stream) missed() []Record {
 	q := RecordQuery{Kind: "STAGE", After: st.seq, Limit: maxLimit}
-	all, next := st.s.opt.Source.Records(q)
+	all, next := st.src.Records(q)
 	for next != "" {
 		var page []Record
 		q.Cursor = next
-		page, next = st.s.opt.Source.Records(q)
+		page, next = st.src.Records(q)
 		all = append(all, page...)
 	}
 	return all

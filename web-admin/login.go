@@ -1,10 +1,13 @@
 package webadmin
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,7 +15,20 @@ import (
 const (
 	sessionIdle = 15 * time.Minute
 	sessionLife = 12 * time.Hour
-	maxSessions = 256 // the longest unused one makes room
+	halfLife    = 10 * time.Minute // of a login that is not complete
+	maxSessions = 256              // the longest unused one makes room
+	maxCodes    = 5                // wrong ones, then the password is asked for again
+)
+
+// step is how far a login is. The zero value may nothing.
+type step uint8
+
+const (
+	nowhere  step = iota
+	byCode        // the password was right, the second factor is still asked for
+	byChange      // a new password must be chosen
+	byEnrol       // a second factor must be set up
+	inside        // logged in
 )
 
 // logins are the sessions of people who logged in. Only digests of their cookies are kept, in memory. A page that stays open
@@ -24,17 +40,34 @@ type logins struct {
 	by map[[sha256.Size]byte]*login
 }
 
-type login struct{ start, used time.Time }
+// login is one session. Its fields change under logins.mu only; who looks gets a copy.
+type login struct {
+	id          string // names it to its user; worth nothing as a cookie
+	user        string
+	at          step
+	start, used time.Time
+	from        netip.Addr
+	agent       string // the browser, as it calls itself
+	wrong       int    // codes
+	secret      string // of the second factor that is being set up
+}
 
 func (l *login) over(now time.Time) bool {
+	if l.at != inside && now.Sub(l.start) >= halfLife {
+		return true
+	}
 	return now.Sub(l.used) >= sessionIdle || now.Sub(l.start) >= sessionLife
 }
 
-// begin makes a session and returns its cookie's value.
-func (s *logins) begin() string {
+func randomText() string {
 	var secret [32]byte
 	rand.Read(secret[:]) // never fails: crypto/rand ends the program instead
-	cookie := base64.RawURLEncoding.EncodeToString(secret[:])
+	return base64.RawURLEncoding.EncodeToString(secret[:])
+}
+
+// begin makes a session and returns its cookie's value.
+func (s *logins) begin(l login) string {
+	cookie := randomText()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -53,14 +86,17 @@ func (s *logins) begin() string {
 	if s.by == nil {
 		s.by = map[[sha256.Size]byte]*login{}
 	}
-	s.by[sha256.Sum256([]byte(cookie))] = &login{start: now, used: now}
+	key := sha256.Sum256([]byte(cookie))
+	again := sha256.Sum256(key[:])
+	l.id, l.start, l.used = hex.EncodeToString(again[:6]), now, now
+	s.by[key] = &l
 	return cookie
 }
 
-// valid says whether cookie belongs to a running session; use counts it as used now.
-func (s *logins) valid(cookie string, use bool) bool {
+// valid is the running session of cookie; use counts it as used now.
+func (s *logins) valid(cookie string, use bool) (login, bool) {
 	if cookie == "" {
-		return false
+		return login{}, false
 	}
 	key := sha256.Sum256([]byte(cookie))
 	s.mu.Lock()
@@ -68,12 +104,12 @@ func (s *logins) valid(cookie string, use bool) bool {
 	l, now := s.by[key], s.now()
 	if l == nil || l.over(now) {
 		delete(s.by, key)
-		return false
+		return login{}, false
 	}
 	if use {
 		l.used = now
 	}
-	return true
+	return *l, true
 }
 
 // end forgets a session.
@@ -83,63 +119,82 @@ func (s *logins) end(cookie string) {
 	delete(s.by, sha256.Sum256([]byte(cookie)))
 }
 
-const (
-	triesAtOnce = 5
-	tryEvery    = 30 * time.Second
-	maxTriers   = 4096
-)
-
-// throttle bounds wrong tokens per source address (IPv6: per /64): five at once, then one every 30 s. Right tokens cost
-// nothing, but wait like the others once the tries are used up.
-type throttle struct {
-	now func() time.Time
-
-	mu sync.Mutex
-	// fullAt is when a source has all its tries back (a GCRA arrival time). When the table is full of sources that still owe,
-	// new sources share one entry: a flood slows itself down, and never a session that is logged in already.
-	fullAt map[netip.Addr]time.Time
+// endAll forgets the sessions of user but the one with the cookie except, and says how many there were.
+func (s *logins) endAll(user, except string) (ended int) {
+	keep := sha256.Sum256([]byte(except))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, l := range s.by {
+		if l.user == user && key != keep {
+			delete(s.by, key)
+			ended++
+		}
+	}
+	return ended
 }
 
-func (t *throttle) key(from netip.Addr) netip.Addr {
-	from = from.Unmap().WithZone("")
-	if from.Is6() {
-		p, err := from.Prefix(64)
-		if err == nil {
-			from = p.Addr()
+// endOne forgets the session of user that is called id.
+func (s *logins) endOne(user, id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, l := range s.by {
+		if l.user == user && l.id == id {
+			delete(s.by, key)
+			return true
 		}
 	}
-	if _, known := t.fullAt[from]; !known && len(t.fullAt) >= maxTriers {
-		now := t.now()
-		for a, full := range t.fullAt {
-			if !full.After(now) {
-				delete(t.fullAt, a)
-			}
-		}
-		if len(t.fullAt) >= maxTriers {
-			return netip.Addr{}
-		}
-	}
-	return from
+	return false
 }
 
-// admit is how long from must wait before a token of its is looked at again; 0: this one counts. A wrong one is charged. Asking and
-// charging are one step, so that tries in parallel gain nothing.
-func (t *throttle) admit(from netip.Addr, right bool) (wait time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	key, now := t.key(from), t.now()
-	full := t.fullAt[key]
-	if full.Before(now) {
-		full = now
-	}
-	if wait = full.Sub(now) - (triesAtOnce-1)*tryEvery; wait > 0 {
-		return wait
-	}
-	if !right {
-		if t.fullAt == nil {
-			t.fullAt = map[netip.Addr]time.Time{}
+// of lists the running sessions of user, the one used last first.
+func (s *logins) of(user string) []login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []login
+	for _, l := range s.by {
+		if l.user == user && l.at == inside && !l.over(s.now()) {
+			all = append(all, *l)
 		}
-		t.fullAt[key] = full.Add(tryEvery)
 	}
-	return 0
+	slices.SortFunc(all, func(a, b login) int { return cmp.Or(b.used.Compare(a.used), cmp.Compare(a.id, b.id)) })
+	return all
+}
+
+// wrongCode counts a wrong code of a session and ends it when there were too many.
+func (s *logins) wrongCode(cookie string) (ended bool) {
+	key := sha256.Sum256([]byte(cookie))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.by[key]
+	if l == nil {
+		return true
+	}
+	if l.wrong++; l.wrong >= maxCodes {
+		delete(s.by, key)
+		return true
+	}
+	return false
+}
+
+// enrol keeps the secret of the second factor that a session is setting up, if it has none yet, and returns the one it has.
+func (s *logins) enrol(cookie, secret string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.by[sha256.Sum256([]byte(cookie))]
+	if l == nil {
+		return ""
+	}
+	if l.secret == "" {
+		l.secret = secret
+	}
+	return l.secret
+}
+
+// enrolled forgets that secret.
+func (s *logins) enrolled(cookie string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.by[sha256.Sum256([]byte(cookie))]; l != nil {
+		l.secret = ""
+	}
 }

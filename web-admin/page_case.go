@@ -31,7 +31,7 @@ type changeView struct {
 func caseLink(id string) string { return "/cases/" + url.PathEscape(id) }
 
 func (s *Server) casePage(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.opt.Source.Case(caseNumber(r.PathValue("id")))
+	c, ok := s.see(r).Case(caseNumber(r.PathValue("id")))
 	if !ok {
 		s.refuse(w, r, http.StatusNotFound, "No such case", "No case has this number, or it is so old that the box has forgotten it. The collectors' records have it.")
 		return

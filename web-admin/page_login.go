@@ -1,9 +1,14 @@
 package webadmin
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 // cookieName's prefix makes browsers insist on Secure, Path=/ and no Domain.
@@ -26,7 +31,14 @@ func loginURL(r *http.Request) string {
 	if r.Method != http.MethodGet || r.URL.RequestURI() == "/" {
 		return "/login"
 	}
-	return "/login?next=" + url.QueryEscape(r.URL.RequestURI())
+	return withNext("/login", r.URL.RequestURI())
+}
+
+func withNext(path, next string) string {
+	if next == "/" {
+		return path
+	}
+	return path + "?next=" + url.QueryEscape(next)
 }
 
 // ownPage is next if it is a page of ours, or the overview: a login must not lead to another site.
@@ -39,49 +51,210 @@ func ownPage(next string) string {
 	return next
 }
 
+// loginView is what the pages of a login need: what was typed, and what was wrong with it.
 type loginView struct {
-	Next  string
-	Error string
+	Next, Name, Error string
+	Min               int // characters of a password
 }
+
+// stepPages are where a login that is not complete goes on.
+var stepPages = map[step]string{byCode: "/login/code", byChange: "/login/password", byEnrol: "/login/factor"}
 
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 	next := ownPage(r.URL.Query().Get("next"))
-	if s.logins.valid(cookieOf(r), false) {
+	if !s.users.Any() {
+		http.Redirect(w, r, "/setup", http.StatusSeeOther)
+		return
+	}
+	if l, ok := s.logins.valid(cookieOf(r), false); ok && l.at == inside {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
 	s.render(w, r, http.StatusOK, "login", frame{Title: "Log in"}, loginView{Next: next})
 }
 
-// login takes the token and begins a session under a new cookie, whatever cookie came with the request.
+// login takes name and password and begins a session under a new cookie, whatever cookie came with the request.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	from := peer(r)
-	next := ownPage(r.PostFormValue("next"))
-	right := s.token.is(strings.TrimSpace(r.PostFormValue("token")))
-	if wait := s.doors.admit(from, right); wait > 0 {
-		s.opt.Log.Warn("web admin: login refused", "from", from, "reason", "too many tries")
-		s.opt.Audit(AuditEvent{What: "login refused", From: from.String(), Why: "too many tries"})
+	v := loginView{Next: ownPage(r.PostFormValue("next")), Name: strings.ToLower(strings.TrimSpace(r.PostFormValue("name")))}
+	a := actor{from: peer(r).String()}
+	u, right, wait, err := s.tryPassword(r, v.Name, r.PostFormValue("password"))
+	switch {
+	case wait > 0:
+		s.refusedLogin(a, v.Name, "too many tries")
 		s.tooManyTries(w, r, wait)
-		return
+	case errors.Is(err, users.ErrBusy):
+		w.Header().Set("Retry-After", "2")
+		s.refuse(w, r, http.StatusServiceUnavailable, "Too many people log in at this moment", "Try again in a few seconds. Mail is not affected.")
+	case err != nil: // the caller has gone
+	case !right:
+		s.refusedLogin(a, v.Name, "wrong name or password")
+		v.Error = "The name or the password is wrong."
+		s.render(w, r, http.StatusUnauthorized, "login", frame{Title: "Log in"}, v)
+	default:
+		at := inside
+		if u.HasFactor {
+			at = byCode
+		}
+		s.goOn(w, r, u, at, v.Next)
 	}
-	if !right {
-		s.opt.Log.Warn("web admin: login refused", "from", from, "reason", "wrong token")
-		s.opt.Audit(AuditEvent{What: "login refused", From: from.String(), Why: "wrong token"})
-		s.render(w, r, http.StatusUnauthorized, "login", frame{Title: "Log in"}, loginView{Next: next, Error: "This is not the box's token."})
-		return
+}
+
+// refusedLogin tells of a login that was refused. The name is told only if somebody has it: people type passwords there.
+func (s *Server) refusedLogin(a actor, name, why string) {
+	if _, known := s.users.Find(name); !known {
+		name = "nobody"
 	}
-	s.logins.end(cookieOf(r))
-	http.SetCookie(w, sessionCookie(s.logins.begin(), int(sessionLife.Seconds())))
-	s.opt.Log.Info("web admin: login", "from", from)
-	s.opt.Audit(AuditEvent{What: "login", From: from.String()})
+	a.who = name + " " + a.from
+	s.opt.Log.Warn("web admin: login refused", "from", a.from, "user", name, "reason", why)
+	s.tell(a, "login_refused", name, "", why)
+}
+
+// tryPassword checks a password as often as the throttles let it. wait is how long they ask for.
+func (s *Server) tryPassword(r *http.Request, name, password string) (u users.User, right bool, wait time.Duration, err error) {
+	_, exists := s.users.Find(name)
+	from, account := source64(peer(r)), accountKey(s.users.Key(), name, exists)
+	known := s.knownBrowser(r, name)
+	if known != "" {
+		account = known
+	} else if wait = s.doors.charge(from); wait > 0 {
+		return u, false, wait, nil
+	}
+	back := func() {
+		if known == "" {
+			s.doors.refund(from)
+		}
+	}
+	if wait = s.accounts.charge(account); wait > 0 {
+		back()
+		return u, false, wait, nil
+	}
+	u, right, err = s.users.Check(r.Context(), name, password, known != "")
+	if right || err != nil {
+		back()
+		s.accounts.refund(account)
+	}
+	return u, right, 0, err
+}
+
+// goOn takes a login a step further, and leads to the page that the step has.
+func (s *Server) goOn(w http.ResponseWriter, r *http.Request, u users.User, at step, next string) {
+	if at = s.begin(w, r, u, at); at != inside {
+		next = withNext(stepPages[at], next)
+	}
 	http.Redirect(w, r, next, http.StatusSeeOther)
 }
 
-func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+// begin gives a login that has reached at a new cookie; the session that r came with ends. Who must still choose a password or set up a
+// second factor is not inside yet: begin says where they are.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, u users.User, at step) step {
+	if at == inside {
+		switch {
+		case u.MustChange:
+			at = byChange
+		case u.NeedsFactor && !u.HasFactor:
+			at = byEnrol
+		}
+	}
 	s.logins.end(cookieOf(r))
-	http.SetCookie(w, sessionCookie("", -1))
 	from := peer(r)
-	s.opt.Log.Info("web admin: logout", "from", from)
-	s.opt.Audit(AuditEvent{What: "logout", From: from.String()})
+	cookie := s.logins.begin(login{user: u.Name, at: at, from: from, agent: inert(r.UserAgent())})
+	http.SetCookie(w, sessionCookie(cookie, int(sessionLife.Seconds())))
+	if at == inside {
+		http.SetCookie(w, s.knownCookie(u))
+		s.opt.Log.Info("web admin: login", "from", from, "user", u.Name)
+		s.tell(actor{who: u.Name + " " + from.String(), from: from.String()}, "login", u.Name, "", string(u.Role))
+	}
+	return at
+}
+
+func (s *Server) codePage(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "code", frame{Title: "Second factor"}, loginView{Next: ownPage(r.URL.Query().Get("next"))})
+}
+
+// code takes the second factor.
+func (s *Server) code(w http.ResponseWriter, r *http.Request) {
+	a := actorOf(r)
+	v := loginView{Next: ownPage(r.PostFormValue("next"))}
+	recovered, ok, err := s.users.CheckFactor(a.name, r.PostFormValue("code"))
+	switch {
+	case err != nil:
+		s.broken(w, r, err, "The code could not be taken")
+		return
+	case !ok:
+		s.refusedLogin(a, a.name, "wrong code")
+		if s.logins.wrongCode(a.cookie) {
+			http.Redirect(w, r, withNext("/login", v.Next), http.StatusSeeOther)
+			return
+		}
+		v.Error = "This is not the code of now. Each code is taken once; wait for the next one."
+		s.render(w, r, http.StatusUnauthorized, "code", frame{Title: "Second factor"}, v)
+		return
+	}
+	u, there := s.users.Find(a.name)
+	if !there || u.Disabled {
+		s.logins.end(a.cookie)
+		http.Redirect(w, r, "/login", http.StatusSeeOther)
+		return
+	}
+	if recovered {
+		s.tell(a, "recovery_code", a.name, "", count(u.RecoveryLeft, "code left", "codes left"))
+	}
+	s.goOn(w, r, u, inside, v.Next)
+}
+
+func (s *Server) choosePage(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "choose", frame{Title: "Choose a password"}, loginView{Next: ownPage(r.URL.Query().Get("next")), Min: users.MinPassword})
+}
+
+// choose takes the password that somebody chooses in place of one that others know.
+func (s *Server) choose(w http.ResponseWriter, r *http.Request) {
+	a := actorOf(r)
+	v := loginView{Next: ownPage(r.PostFormValue("next")), Min: users.MinPassword}
+	u, wrong, err := s.changePassword(r.Context(), a, r.PostFormValue("password"), r.PostFormValue("again"))
+	switch {
+	case err != nil:
+		s.broken(w, r, err, "The password was not changed")
+	case wrong != "":
+		v.Error = wrong
+		s.render(w, r, http.StatusBadRequest, "choose", frame{Title: "Choose a password"}, v)
+	default:
+		s.goOn(w, r, u, inside, v.Next)
+	}
+}
+
+// changePassword gives the actor another password and ends all sessions of theirs; the caller begins a new one.
+func (s *Server) changePassword(ctx context.Context, a actor, password, again string) (u users.User, wrong string, err error) {
+	if password != again {
+		return u, "The two are not the same.", nil
+	}
+	if _, same, err := s.users.Check(ctx, a.name, password, true); err != nil {
+		return u, "", err
+	} else if same {
+		return u, "This is the password of now.", nil
+	}
+	u, err = s.users.SetPassword(a.name, password, false)
+	if refused, ok := errors.AsType[users.Refused](err); ok {
+		return u, "Password: " + refused.Message + ".", nil
+	}
+	if err != nil {
+		return u, "", err
+	}
+	ended := s.logins.endAll(a.name, "")
+	s.tell(a, "password", a.name, "", "changed, "+count(ended, "session ended", "sessions ended"))
+	return u, "", nil
+}
+
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	a := actorOf(r)
+	s.logins.end(a.cookie)
+	http.SetCookie(w, sessionCookie("", -1))
+	s.opt.Log.Info("web admin: logout", "from", a.from, "user", a.name)
+	s.tell(a, "logout", a.name, "", "")
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+// broken says that something could not be written.
+func (s *Server) broken(w http.ResponseWriter, r *http.Request, err error, not string) {
+	s.opt.Log.Error("web admin: "+not, "err", err)
+	s.refuse(w, r, http.StatusInternalServerError, not, "Nothing was changed: "+err.Error()+". Mail is not affected.")
 }

@@ -59,8 +59,8 @@ type syslogView struct {
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 	now := s.opt.Now()
 	z := zone{now, s.opt.Location}
-	st, traffic := s.opt.Source.Status(), s.opt.Source.Traffic()
-	lines, _ := s.opt.Source.Subscribers(Query{Stages: []string{"pace", "defer", "cut"}, Limit: shownOnOverview})
+	st, traffic := s.see(r).Status(), s.see(r).Traffic()
+	lines, _ := s.see(r).Subscribers(Query{Stages: []string{"pace", "defer", "cut"}, Limit: shownOnOverview})
 	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, overviewOf(st, traffic, lines, z))
 }
 

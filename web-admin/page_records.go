@@ -47,7 +47,7 @@ func (s *Server) recordsPage(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of records.")
 		return
 	}
-	items, next := s.opt.Source.Records(q)
+	items, next := s.see(r).Records(q)
 	z := zone{s.opt.Now(), s.opt.Location}
 	v := recordsView{Kind: inert(q.Kind), Subscriber: q.Subscriber, First: q.Cursor == "", Filtered: q.Kind != "" || q.Subscriber != ""}
 	for _, rec := range items {

@@ -71,15 +71,15 @@ func (s *Server) subscriberPage(w http.ResponseWriter, r *http.Request) {
 
 // showLine is the subscriber's page, with a form that could not be taken when there is one.
 func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f form) {
-	sub, ok := s.opt.Source.Subscriber(r.PathValue("id"))
+	sub, ok := s.see(r).Subscriber(r.PathValue("id"))
 	if !ok {
 		s.refuse(w, r, http.StatusNotFound, "No such subscriber", "Nobody has this id, and no session of it was seen. Search for a name, an address or a case number.")
 		return
 	}
 	z := zone{s.opt.Now(), s.opt.Location}
-	st := s.opt.Source.Status()
-	records, _ := s.opt.Source.Records(RecordQuery{Subscriber: sub.ID, Limit: recordsOfSubscriber})
-	v := subscriberOf(s.complete(sub, st, z.now), st, records, s.opt.Source.Plans(), f, z)
+	st := s.see(r).Status()
+	records, _ := s.see(r).Records(RecordQuery{Subscriber: sub.ID, Limit: recordsOfSubscriber})
+	v := subscriberOf(s.complete(sub, st, z.now), st, records, s.see(r).Plans(), f, z)
 	// A form that came back is not asked for again each second: its address takes no GET.
 	s.render(w, r, status, "subscriber", frame{Title: v.Name, Here: "/subscribers", Live: status == http.StatusOK}, v)
 }

@@ -117,7 +117,7 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, lookupLink(addr.String(), at.In(s.opt.Location).Format("2006-01-02 15:04:05")), http.StatusSeeOther)
 		return
 	}
-	items, next := s.opt.Source.Subscribers(q)
+	items, next := s.see(r).Subscribers(q)
 	searched := q.Text != "" && q.Cursor == "" && next == "" && len(q.Stages) == 0 && !q.Exempt
 	// A search that means one line opens it: that is what somebody with a caller on the line wants.
 	if searched && len(items) == 1 {
@@ -125,7 +125,7 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if searched && len(items) == 0 { // nobody has this case now, but somebody had
-		if c, ok := s.opt.Source.Case(caseNumber(q.Text)); ok {
+		if c, ok := s.see(r).Case(caseNumber(q.Text)); ok {
 			http.Redirect(w, r, caseLink(c.ID), http.StatusSeeOther)
 			return
 		}
@@ -138,7 +138,7 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 	if next != "" {
 		v.Next = v.link(v.Stage, v.Exempt, next)
 	}
-	st := s.opt.Source.Status()
+	st := s.see(r).Status()
 	v.Stages = []stageTab{{"", "all", v.link("", false, ""), "", v.Stage == "" && !v.Exempt}}
 	for _, t := range []struct {
 		stage string

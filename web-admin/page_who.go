@@ -51,7 +51,7 @@ func (s *Server) lookupPage(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusBadRequest
 	case v.Address != "":
 		v.Done, v.Now, v.When = true, v.At == "", z.second(at)
-		l := s.opt.Source.Lookup(addr.Unmap(), at)
+		l := s.see(r).Lookup(addr.Unmap(), at)
 		for _, h := range l.Holders {
 			v.Holders = append(v.Holders, holderOf(h, z))
 		}
@@ -94,7 +94,7 @@ func (s *Server) unmappedPage(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of unmapped sources.")
 		return
 	}
-	items, next := s.opt.Source.Unmapped(p)
+	items, next := s.see(r).Unmapped(p)
 	z := zone{s.opt.Now(), s.opt.Location}
 	v := unmappedView{First: p.Cursor == ""}
 	for _, u := range items {

@@ -11,6 +11,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 //go:embed templates static
@@ -23,6 +25,9 @@ type frame struct {
 	Live  bool   // the page asks for itself again each second where there is JavaScript
 
 	LoggedIn bool
+	User     string
+	Operates bool // role operator and above: what acts is shown
+	Manages  bool // role admin
 	Search   string
 	Mode     modeView
 	Health   healthView
@@ -100,8 +105,10 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	z := zone{now, s.opt.Location}
 	f.Page = page
 	f.At = z.second(now)
-	if f.LoggedIn = s.logins.valid(cookieOf(r), false); f.LoggedIn {
-		st := s.opt.Source.Status()
+	a, ok := s.person(r, false)
+	if f.LoggedIn = ok && a.at == inside; f.LoggedIn {
+		f.User, f.Operates, f.Manages = a.name, a.role.May(users.Operator), a.role.May(users.Admin)
+		st := s.seeAs(a.role).Status()
 		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
 		f.Box, f.Version = inert(st.Box), inert(st.Version)
 	}

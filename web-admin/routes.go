@@ -10,17 +10,27 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
-// access says who may ask for a route. The zero value asks for a login, so a new route is closed until somebody opens it.
+// access says who may ask for a route: a role, or what is below. The zero value is nobody, so a new route is closed until somebody
+// says whom it is for.
 type access uint8
 
 const (
-	loggedIn    access = iota // a session; without one a page sends to the login page
-	byToken                   // a session or a bearer token; without them a 401 problem
-	everybody                 // no secret in it
-	metricsOnly               // as Options.MetricsPublic says
+	nobody        access = iota
+	everybody            // no secret in it
+	halfway              // a login at the step that has this page
+	viewing              // role viewer and above
+	operating            // role operator and above
+	administering        // role admin
+	owning               // who may open the socket in the data directory
+	metricsOnly          // as Options.MetricsPublic says, or viewing
 )
+
+// roles are those that an access asks for.
+var roles = map[access]users.Role{viewing: users.Viewer, metricsOnly: users.Viewer, operating: users.Operator, administering: users.Admin}
 
 // route is one method on one path. The API's routes carry what the OpenAPI document says of them.
 type route struct {
@@ -35,21 +45,29 @@ const apiRoot = "/api/v1"
 // routes is everything that is answered. GET changes nothing.
 func routes() []route {
 	pages := []route{
-		{"GET", "/{$}", loggedIn, (*Server).overviewPage, nil},
-		{"GET", "/subscribers", loggedIn, (*Server).subscribersPage, nil},
-		{"GET", "/subscribers/{id}", loggedIn, (*Server).subscriberPage, nil},
-		{"POST", "/subscribers/{id}/release", loggedIn, (*Server).releaseLine, nil},
-		{"POST", "/subscribers/{id}/exemption", loggedIn, (*Server).exemptLine, nil},
-		{"POST", "/subscribers/{id}/exemption/end", loggedIn, (*Server).unexemptLine, nil},
-		{"POST", "/subscribers/{id}/plan", loggedIn, (*Server).setLinePlan, nil},
-		{"GET", "/unmapped", loggedIn, (*Server).unmappedPage, nil},
-		{"GET", "/lookup", loggedIn, (*Server).lookupPage, nil},
-		{"GET", "/cases/{id}", loggedIn, (*Server).casePage, nil},
-		{"GET", "/records", loggedIn, (*Server).recordsPage, nil},
-		{"POST", "/syslog/test", loggedIn, (*Server).testSyslogPage, nil},
+		{"GET", "/{$}", viewing, (*Server).overviewPage, nil},
+		{"GET", "/subscribers", viewing, (*Server).subscribersPage, nil},
+		{"GET", "/subscribers/{id}", viewing, (*Server).subscriberPage, nil},
+		{"POST", "/subscribers/{id}/release", operating, (*Server).releaseLine, nil},
+		{"POST", "/subscribers/{id}/exemption", operating, (*Server).exemptLine, nil},
+		{"POST", "/subscribers/{id}/exemption/end", operating, (*Server).unexemptLine, nil},
+		{"POST", "/subscribers/{id}/plan", operating, (*Server).setLinePlan, nil},
+		{"GET", "/unmapped", viewing, (*Server).unmappedPage, nil},
+		{"GET", "/lookup", operating, (*Server).lookupPage, nil},
+		{"GET", "/cases/{id}", viewing, (*Server).casePage, nil},
+		{"GET", "/records", viewing, (*Server).recordsPage, nil},
+		{"POST", "/syslog/test", operating, (*Server).testSyslogPage, nil},
 		{"GET", "/login", everybody, (*Server).loginPage, nil},
 		{"POST", "/login", everybody, (*Server).login, nil},
-		{"POST", "/logout", loggedIn, (*Server).logout, nil},
+		{"GET", "/login/code", halfway, (*Server).codePage, nil},
+		{"POST", "/login/code", halfway, (*Server).code, nil},
+		{"GET", "/login/password", halfway, (*Server).choosePage, nil},
+		{"POST", "/login/password", halfway, (*Server).choose, nil},
+		{"GET", "/login/factor", halfway, (*Server).enrolPage, nil},
+		{"POST", "/login/factor", halfway, (*Server).enrol, nil},
+		{"GET", "/setup", everybody, (*Server).setupPage, nil},
+		{"POST", "/setup", everybody, (*Server).firstAdmin, nil},
+		{"POST", "/logout", viewing, (*Server).logout, nil},
 		{"GET", "/static/{file}", everybody, (*Server).static, nil},
 		{"GET", "/metrics", metricsOnly, (*Server).metrics, nil},
 	}
@@ -70,7 +88,7 @@ func (s *Server) handler() http.Handler {
 func (s *Server) localHandler() http.Handler {
 	return s.outer(s.mux(apiRoutes(), func(rt route, h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, actor{who: "local"})))
+			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, actor{who: "local", from: fromSocket, role: users.Admin})))
 		})
 	}))
 }
@@ -144,8 +162,12 @@ type actorKey struct{}
 
 // actor is who asks, as far as the web admin knows.
 type actor struct {
-	who    string // for audit records
-	cookie string // of the session, if there is one
+	who    string     // for audit records: "anna 192.0.2.7", "local"
+	name   string     // of the user; empty: none, as over the socket and with the admin token
+	from   string     // address, or "socket"
+	role   users.Role // what they may now
+	cookie string     // of the session, if there is one
+	at     step       // how far its login is
 }
 
 func actorOf(r *http.Request) actor {
@@ -153,41 +175,84 @@ func actorOf(r *http.Request) actor {
 	return a
 }
 
-// guard lets in whoever rt.access lets in.
+// person is the actor of a session cookie.
+func (s *Server) person(r *http.Request, use bool) (actor, bool) {
+	cookie := cookieOf(r)
+	l, ok := s.logins.valid(cookie, use)
+	if !ok {
+		return actor{}, false
+	}
+	u, ok := s.users.Find(l.user)
+	if !ok || u.Disabled {
+		return actor{}, false
+	}
+	from := peer(r).String()
+	a := actor{who: u.Name + " " + from, name: u.Name, from: from, cookie: cookie, at: l.at}
+	if l.at == inside {
+		a.role = u.Role
+	}
+	return a, true
+}
+
+// program is the actor of a bearer token: the admin token, or an API token of a user.
+func (s *Server) program(r *http.Request, bearer string) (actor, bool) {
+	from := peer(r).String()
+	if s.token.is(bearer) {
+		return actor{who: "admin.token " + from, from: from, role: users.Admin}, true
+	}
+	u, t, role, ok := s.users.ByToken(bearer)
+	return actor{who: u.Name + "/" + t.Label + " " + from, from: from, role: role}, ok
+}
+
+// guard lets in whom rt.access lets in.
 func (s *Server) guard(rt route, next http.Handler) http.Handler {
+	page := rt.api == nil && rt.access != metricsOnly
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rt.access == everybody || rt.access == metricsOnly && s.opt.MetricsPublic {
 			next.ServeHTTP(w, r)
 			return
 		}
-		from := peer(r)
-		a := actor{who: "admin " + from.String()}
-		if bearer, ok := bearerOf(r); ok && rt.access != loggedIn {
-			right := s.token.is(bearer)
-			if wait := s.bearers.admit(from, right); wait > 0 {
+		var a actor
+		var ok bool
+		if bearer, sent := bearerOf(r); sent && !page {
+			a, ok = s.program(r, bearer)
+			if wait := s.bearers.admit(source64(peer(r)), ok); wait > 0 {
 				s.tooManyTries(w, r, wait)
 				return
 			}
-			if !right {
-				s.opt.Log.Warn("web admin: wrong bearer token", "from", from)
+			if !ok {
+				s.opt.Log.Warn("web admin: wrong bearer token", "from", peer(r))
 				w.Header().Set("WWW-Authenticate", `Bearer realm="mailweir", error="invalid_token"`)
-				s.refuse(w, r, http.StatusUnauthorized, "This token is not valid", "The token stands in admin.token in the box's data directory.")
+				s.refuse(w, r, http.StatusUnauthorized, "This token is not valid", "It may have ended. An API token is made under My account; the box's own stands in admin.token in its data directory.")
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, a)))
-			return
+		} else {
+			a, ok = s.person(r, true)
 		}
-		a.cookie = cookieOf(r)
+		halfHere := rt.access == halfway && ok && stepPages[a.at] == rt.path
 		switch {
-		case s.logins.valid(a.cookie, true):
+		case halfHere || ok && a.role.May(roles[rt.access]):
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, a)))
-		case rt.access == loggedIn:
+		case ok && a.at != inside && a.cookie != "" && page:
+			http.Redirect(w, r, stepPages[a.at], http.StatusSeeOther)
+		case rt.access == halfway:
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+		case ok && (a.at == inside || a.cookie == ""):
+			s.refuse(w, r, http.StatusForbidden, "Your role does not allow this", forbidden(rt.access, a.role))
+		case page:
 			http.Redirect(w, r, loginURL(r), http.StatusSeeOther)
 		default:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="mailweir"`)
-			s.refuse(w, r, http.StatusUnauthorized, "A token is needed", "Send the token as Authorization: Bearer, or log in. It stands in admin.token in the box's data directory.")
+			s.refuse(w, r, http.StatusUnauthorized, "A token is needed", "Send an API token as Authorization: Bearer, or log in.")
 		}
 	})
+}
+
+func forbidden(needed access, has users.Role) string {
+	if role, ok := roles[needed]; ok {
+		return fmt.Sprintf("It needs the role %s; yours is %s. Nothing was changed.", role, has)
+	}
+	return "This is answered on the box itself only: see mailweir users --help. Nothing was changed."
 }
 
 // bearerOf is the bearer token that r came with. The scheme's case is free (RFC 9110 section 11.1).
@@ -199,7 +264,7 @@ func bearerOf(r *http.Request) (token string, ok bool) {
 func (s *Server) tooManyTries(w http.ResponseWriter, r *http.Request, wait time.Duration) {
 	seconds := int(wait/time.Second) + 1
 	w.Header().Set("Retry-After", fmt.Sprint(seconds))
-	s.refuse(w, r, http.StatusTooManyRequests, "Too many wrong tokens from this address", fmt.Sprintf("Try again in %d s.", seconds))
+	s.refuse(w, r, http.StatusTooManyRequests, "Too many wrong tries", fmt.Sprintf("Try again in %d s.", seconds))
 }
 
 // peer is the address of the other end of the connection. Forwarding headers are not believed: anybody can write one.

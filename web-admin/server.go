@@ -9,11 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 const (
@@ -26,20 +29,24 @@ const (
 
 // Server is the web admin. New binds its addresses, Run serves them until its context ends. Run waits for what it started.
 type Server struct {
-	opt     Options
-	token   token
-	keeper  *keeper
-	logins  *logins
-	bearers *throttle // apart from doors, so that a script with an old token does not lock a person out
-	doors   *throttle
-	pages   map[string]*template.Template
-	assets  map[string]asset
-	streams chan struct{} // one slot per running event stream
-	tcp     net.Listener  // nil when Options.Listen is empty
-	socket  *net.UnixListener
-	path    string // of the socket
-	hide    func() // removes the socket's path, once: later it may be somebody else's
-	ready   chan struct{}
+	opt      Options
+	token    token
+	keeper   *keeper
+	users    *users.Store
+	veil     *veil
+	setup    setup
+	logins   *logins
+	bearers  *throttle[netip.Addr] // apart from doors, so that a script with an old token does not lock a person out
+	doors    *throttle[netip.Addr]
+	accounts *throttle[string] // by name
+	pages    map[string]*template.Template
+	assets   map[string]asset
+	streams  chan struct{} // one slot per running event stream
+	tcp      net.Listener  // nil when Options.Listen is empty
+	socket   *net.UnixListener
+	path     string // of the socket
+	hide     func() // removes the socket's path, once: later it may be somebody else's
+	ready    chan struct{}
 }
 
 // New prepares the token and the certificate pair (making them at the first start) and binds the addresses, so that an address in
@@ -61,13 +68,14 @@ func New(o Options) (*Server, error) {
 		o.Audit = func(AuditEvent) {}
 	}
 	s := &Server{
-		opt:     o,
-		logins:  &logins{now: o.Now},
-		bearers: &throttle{now: o.Now},
-		doors:   &throttle{now: o.Now},
-		streams: make(chan struct{}, maxStreams),
-		path:    filepath.Join(o.DataDir, "mailweir.sock"),
-		ready:   make(chan struct{}),
+		opt:      o,
+		logins:   &logins{now: o.Now},
+		bearers:  &throttle[netip.Addr]{now: o.Now},
+		doors:    &throttle[netip.Addr]{now: o.Now},
+		accounts: &throttle[string]{now: o.Now, spare: "\x00"},
+		streams:  make(chan struct{}, maxStreams),
+		path:     filepath.Join(o.DataDir, "mailweir.sock"),
+		ready:    make(chan struct{}),
 	}
 	s.hide = sync.OnceFunc(func() { os.Remove(s.path) })
 	var err error
@@ -80,6 +88,14 @@ func New(o Options) (*Server, error) {
 	if s.token, err = loadToken(s.TokenFile()); err != nil {
 		return nil, err
 	}
+	var damaged error
+	if s.users, damaged, err = users.Open(filepath.Join(o.DataDir, "users.json"), o.Now); err != nil {
+		return nil, err
+	}
+	if damaged != nil {
+		o.Log.Error("web admin: there are no users any more; make the first one again with `mailweir users setup-code`", "err", damaged)
+	}
+	s.veil = newVeil(o.Source, derived(s.users.Key(), "masks"))
 	if o.CertFile != "" || o.KeyFile != "" {
 		s.keeper, err = operatorsPair(o.CertFile, o.KeyFile)
 	} else {
@@ -127,6 +143,9 @@ func (s *Server) Run(ctx context.Context) error {
 		servers = append(servers, public)
 		go func() { ended <- public.ServeTLS(s.tcp, "", "") }()
 		s.opt.Log.Info("web admin answers", "url", s.URL(), "certificate_sha256", s.keeper.fingerprint(), "token_file", s.TokenFile())
+		if !s.users.Any() {
+			s.opt.Log.Info("web admin: there is no user yet; `mailweir users setup-code` shows the code for the first visit")
+		}
 	}
 	close(s.ready)
 

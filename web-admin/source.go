@@ -12,6 +12,16 @@ import (
 // All methods may be called from many goroutines at once and return copies that the web admin may keep. Those that only read must not
 // block on disk or network: they are called about once a second for each open page. [Operator] and [Binder] may wait for a save.
 type Source interface {
+	Reader
+	Operator
+	Binder
+	Keeper
+	Notifier
+	Packer
+}
+
+// Reader is the part of [Source] that only tells: what viewers see of it, [veil] makes.
+type Reader interface {
 	// Status is the box as a whole, now.
 	Status() Status
 	// Traffic is the last hour, oldest step first; at most 60 points are drawn.
@@ -33,11 +43,10 @@ type Source interface {
 	Presets() []Plan
 	Addresses
 	Observer
-	Operator
-	Binder
-	Keeper
-	Notifier
-	Packer
+	// Bindings lists the bindings that the API made, in the order of their prefixes; of one subscriber only, if it is not empty.
+	Bindings(subscriber string, p Page) (items []Binding, next string)
+	// Holds lists the cases that are held, the oldest hold first.
+	Holds() []Hold
 }
 
 // Packer makes packs of evidence.
@@ -91,8 +100,6 @@ type Operator interface {
 
 // Binder keeps who holds a prefix by word of the API, which goes before every other source. Errors are those of [Operator].
 type Binder interface {
-	// Bindings lists the bindings that the API made, in the order of their prefixes; of one subscriber only, if it is not empty.
-	Bindings(subscriber string, p Page) (items []Binding, next string)
 	// Bind gives a prefix to a subscriber from now on, whoever had it; the same binding again changes nothing.
 	Bind(prefix netip.Prefix, subscriber, who string) (Binding, error)
 	// Unbind ends a binding that the API made and returns it with its end; [ErrNotBound] when there is none.

@@ -5,12 +5,15 @@
 //
 // # Access
 //
-// There is one admin token, 256 random bits made at the first start and kept in DATA/admin.token (mode 0600). The API and the
-// metrics take it as a bearer token; the login page takes it once and hands out a session cookie. Sessions live in memory only
-// (a restart logs everybody out), end 15 minutes after the last request or 12 hours after login, and are forgotten on the server at
-// logout. The token has full entropy, so it is compared by digest in constant time and no slow hash is needed; wrong ones are
-// throttled per source address all the same. Over the unix socket in the data directory the API answers without a token: whoever
-// may open that file (mode 0600) is the owner.
+// People log in with name, password and, if they have one, a second factor; package users keeps them. A route says which role it
+// needs, and one that says nothing is closed. What a viewer sees comes through a veil that masks names and addresses. Sessions
+// live in memory only (a restart logs everybody out), under a cookie that changes with each step of a login; they end 15 minutes after
+// the last request, 12 hours after login, at logout, and when password, role or second factor of their user change.
+//
+// Programs send a bearer token: an API token of a user, or the admin token, 256 random bits made at the first start and kept in
+// DATA/admin.token (mode 0600). Tokens have full entropy, so they are compared by digest and no slow hash is needed. Wrong tries are
+// throttled, those for a name apart for browsers from which its owner logged in before. Over the unix socket in the data directory
+// the API answers without a token: whoever may open that file (mode 0600) is the owner.
 package webadmin
 
 import (
@@ -30,7 +33,7 @@ type Options struct {
 	Metrics       http.Handler
 	MetricsPublic bool
 	Source        Source
-	// Audit hears of logins, refused logins and logouts; nil: they are only logged. It must not block.
+	// Audit hears of logins, and of what is done to users; nil: nobody does. It must not block.
 	Audit func(AuditEvent)
 	// Location is the zone of the times on the pages; nil: the machine's. The API always says UTC.
 	Location *time.Location
@@ -38,9 +41,12 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 }
 
-// AuditEvent is something that a person did at the web admin's door.
+// AuditEvent is something that a person did to the web admin itself: logins, users, tokens. What is done to lines the [Source] tells.
 type AuditEvent struct {
-	What string // "login", "login refused", "logout"
-	From string // the peer's address without port
-	Why  string // for a refusal: "wrong token" or "too many tries"
+	Who    string // "anna 192.0.2.7", "admin.token 192.0.2.7", "local"
+	From   string // the peer's address without port, or "socket"
+	What   string // one word: login, login_refused, logout, user_added, …
+	Object string // whom it was done to
+	Before string
+	After  string
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -69,17 +70,17 @@ func (l *Lab) demo(ctx context.Context, o MainOptions, d *display, started time.
 	if err != nil {
 		return quiet(ctx, err)
 	}
-	token, err := g.Token()
-	if err != nil {
-		return errors.Join(fmt.Errorf("admin token: %w", err), g.Stop())
+	password := rand.Text()
+	if err := g.Post(startCtx, "/api/v1/users", map[string]string{"name": "admin", "role": "admin", "password": password}); err != nil {
+		return errors.Join(fmt.Errorf("make a user of the web admin: %w", err), g.Stop())
 	}
 	admin, err := l.Box.Proxy(inner, 8443, netip.MustParseAddrPort("127.0.0.1:8443"))
 	if err != nil {
 		return errors.Join(err, g.Stop())
 	}
-	d.header = fmt.Sprintf("mailweir lab   web admin: https://%s/   token: %s\n"+
+	d.header = fmt.Sprintf("mailweir lab   web admin: https://%s/   user: admin   password: %s\n"+
 		"subscribers - [box: mailweir, pid %d] - internet: Postfix and Exim, each with STARTTLS and without, IPv4 and IPv6.   Ctrl-C ends it and removes everything.\n",
-		admin, token, g.PID())
+		admin, password, g.PID())
 	d.printf("%sready after %.0f s\n", d.header, time.Since(started).Seconds())
 
 	s.start()

@@ -43,6 +43,10 @@ func TestCommandLine(t *testing.T) {
 		{"and once more: nothing is held any more", []string{"run", "--config", badList, "--data", filepath.Join(dir, "data")}, 2, "", "bad.csv:2: "},
 		{"status of nobody", []string{"status", "--data", dir}, 1, "", "no mailweir runs with data directory"},
 		{"release of nobody in particular", []string{"release"}, 2, "", "one subscriber ID"},
+		{"users of nobody", []string{"users", "--data", dir}, 1, "", "no mailweir runs"},
+		{"a user without a role", []string{"users", "add", "anna"}, 2, "", "--role"},
+		{"a role of nobody", []string{"users", "role", "anna"}, 2, "", "takes 2 arguments, not 1"},
+		{"users: a word that is none", []string{"users", "promote", "anna"}, 2, "", `no word "promote"`},
 		{"flags after arguments", []string{"release", "S-1", "--data", dir}, 1, "", "no mailweir runs"},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -1,0 +1,284 @@
+package webadmin
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// veil is a [Source] as a viewer sees it: what lines do and what becomes of them, and not whose they are. It declares each method by
+// itself and lets through what it knows to tell nobody's name, so that what is new is masked until somebody thinks about it.
+//
+//   - A subscriber's id becomes a pseudonym, which stays the same and leads to the same page; its name, the beginning of that.
+//   - A customer's address keeps its first 16 bits, or the first 32 of IPv6. Networks of the internet that customers contact, /24 and
+//     /48, stay as they are: they are servers of others, counted over all customers.
+//   - Words that people or programs wrote (reasons, details, texts of records) are left out.
+//   - A search finds case numbers and pseudonyms, so that nobody can ask whether a name or an address is there.
+type veil struct {
+	src Reader
+	ids pseudonyms
+}
+
+func newVeil(src Reader, key []byte) *veil { return &veil{src, newPseudonyms(key)} }
+
+// hidden stands for what is not shown.
+const hidden = "hidden"
+
+func (v *veil) Traffic() Traffic { return v.src.Traffic() } // numbers
+func (v *veil) Plans() []Plan    { return v.src.Plans() }   // of the configuration
+func (v *veil) Presets() []Plan  { return v.src.Presets() } // of the program
+
+func (v *veil) Status() Status {
+	st := v.src.Status()
+	st.Lanes.Fast.Waiting = slices.Clone(st.Lanes.Fast.Waiting)
+	for i := range st.Lanes.Fast.Waiting {
+		w := &st.Lanes.Fast.Waiting[i]
+		w.Subscriber, w.Why = v.ids.hide(w.Subscriber), strings.ReplaceAll(w.Reason, "_", " ")
+	}
+	st.Syslog = slices.Clone(st.Syslog)
+	for i := range st.Syslog {
+		t := &st.Syslog[i]
+		scheme, _, _ := strings.Cut(t.URL, ":")
+		t.URL = fmt.Sprintf("%s collector %d", scheme, i+1)
+		if !t.untried() && t.LastError != "" {
+			t.LastError = hidden
+		}
+	}
+	st.Notices = slices.Clone(st.Notices)
+	for i := range st.Notices {
+		n := &st.Notices[i]
+		n.Name, n.Where = fmt.Sprintf("target %d", i+1), hidden
+		if n.LastError != "" {
+			n.LastError = hidden
+		}
+	}
+	for _, why := range []*string{&st.Store.Why, &st.Spool.Fault} {
+		if *why != "" {
+			*why = hidden
+		}
+	}
+	problems := st.Problems
+	st.Problems = nil
+	if len(problems) > 0 { // what they say may name lines
+		first := slices.MinFunc(problems, func(a, b Problem) int { return a.Since.Compare(b.Since.Time) })
+		st.Problems = []Problem{{What: count(len(problems), "problem of the box", "problems of the box"), Meaning: "What it is names lines or addresses.",
+			Do: "Tell an operator.", Since: first.Since}}
+	}
+	return st
+}
+
+func (v *veil) Subscribers(q Query) ([]Subscriber, string) {
+	cursor, ok := v.ids.open(q.Cursor)
+	if q.Cursor != "" && !ok {
+		return nil, ""
+	}
+	q.Cursor = cursor
+	if text := strings.TrimSpace(q.Text); text != "" {
+		id, ok := v.ids.seek(text)
+		if !ok {
+			var c Case
+			if c, ok = v.src.Case(caseNumber(text)); ok && !c.Closed.IsZero() {
+				ok = false // the page of the case is where it leads
+			}
+			id = c.Subscriber
+		}
+		sub, there := v.src.Subscriber(id)
+		if !ok || !there || len(q.Stages) > 0 && !slices.Contains(q.Stages, sub.Stage) || q.Exempt && sub.Exemption == nil {
+			return nil, ""
+		}
+		return []Subscriber{v.subscriber(sub)}, ""
+	}
+	items, next := v.src.Subscribers(q)
+	masked := make([]Subscriber, len(items))
+	for i, sub := range items {
+		masked[i] = v.subscriber(sub)
+	}
+	return masked, v.cursor(next)
+}
+
+// cursor hides the id in a cursor.
+func (v *veil) cursor(next string) string {
+	if next == "" {
+		return ""
+	}
+	return v.ids.hide(next)
+}
+
+func (v *veil) Subscriber(id string) (Subscriber, bool) {
+	real, ok := v.ids.open(id)
+	if !ok {
+		return Subscriber{}, false
+	}
+	sub, ok := v.src.Subscriber(real)
+	return v.subscriber(sub), ok
+}
+
+func (v *veil) subscriber(sub Subscriber) Subscriber {
+	m := Subscriber{
+		ID: v.ids.hide(sub.ID), Name: v.ids.name(sub.ID), Plan: sub.Plan, PlanSource: sub.PlanSource, ListPlan: sub.ListPlan, Unmapped: sub.Unmapped,
+		Stage: sub.Stage, Since: sub.Since, Until: sub.Until, Reason: sub.Reason, Case: sub.Case, Open: sub.Open, Budgets: sub.Budgets,
+		Lane: Lane{Waits: sub.Lane.Waits, Reason: sub.Lane.Reason, Why: strings.ReplaceAll(sub.Lane.Reason, "_", " "), Sessions: sub.Lane.Sessions, Addresses: maskAll(sub.Lane.Addresses)},
+	}
+	m.Prefixes, m.Decisions = maskAll(sub.Prefixes), v.decisions(sub.Decisions)
+	for _, b := range sub.Bindings {
+		m.Bindings = append(m.Bindings, v.binding(b))
+	}
+	if x := sub.Exemption; x != nil {
+		m.Exemption = &Exemption{Since: x.Since, Until: x.Until, Reason: hidden, By: hidden}
+	}
+	return m
+}
+
+func (v *veil) binding(b Binding) Binding {
+	return Binding{Prefix: maskAddress(b.Prefix), Subscriber: v.ids.hide(b.Subscriber), Source: b.Source, From: b.From, Until: b.Until}
+}
+
+func (v *veil) decisions(all []Decision) []Decision {
+	masked := slices.Clone(all)
+	for i := range masked {
+		if masked[i].Exemption != "" {
+			masked[i].Exemption = hidden
+		}
+	}
+	return masked
+}
+
+func (v *veil) Case(id string) (Case, bool) {
+	c, ok := v.src.Case(id)
+	if !ok {
+		return Case{}, false
+	}
+	return Case{
+		ID: c.ID, Subscriber: v.ids.hide(c.Subscriber), Name: v.ids.name(c.Subscriber), Plan: c.Plan, Opened: c.Opened, Closed: c.Closed, Stage: c.Stage,
+		Highest: c.Highest, Reason: c.Reason, Until: c.Until, Changes: c.Changes, Decisions: v.decisions(c.Decisions),
+	}, true
+}
+
+func (v *veil) Unmapped(p Page) ([]Unmapped, string) {
+	cursor, ok := v.ids.open(p.Cursor)
+	if p.Cursor != "" && !ok {
+		return nil, ""
+	}
+	p.Cursor = cursor
+	items, next := v.src.Unmapped(p)
+	masked := slices.Clone(items)
+	for i, u := range items {
+		masked[i].Address, masked[i].Subscriber = maskAddress(u.Address), v.ids.hide(u.Subscriber)
+		if u.Crowd != "" {
+			masked[i].Crowd = "looks like many"
+		}
+	}
+	return masked, v.cursor(next)
+}
+
+// Lookup answers nothing: who held an address is what a viewer is not told.
+func (v *veil) Lookup(netip.Addr, time.Time) Lookup { return Lookup{} }
+
+// Bindings lists nothing, for the same reason.
+func (v *veil) Bindings(string, Page) ([]Binding, string) { return nil, "" }
+
+// Holds lists nothing: what courts want to know.
+func (v *veil) Holds() []Hold { return nil }
+
+func (v *veil) Clusters(p Page) ([]Cluster, string) {
+	items, next := v.src.Clusters(p)
+	masked := slices.Clone(items)
+	for i := range masked {
+		masked[i].Members = slices.Clone(masked[i].Members)
+		for j := range masked[i].Members {
+			m := &masked[i].Members[j]
+			m.Subscriber, m.Name = v.ids.hide(m.Subscriber), v.ids.name(m.Subscriber)
+		}
+	}
+	return masked, next
+}
+
+func (v *veil) Destinations(window time.Duration, p Page) Destinations {
+	return v.src.Destinations(window, p)
+}
+
+func (v *veil) Share(q ShareQuery) ([]SharePoint, time.Time, error) { return v.src.Share(q) }
+
+func (v *veil) Records(q RecordQuery) ([]Record, string) {
+	if q.Subscriber != "" {
+		id, ok := v.ids.open(q.Subscriber)
+		if !ok {
+			return nil, ""
+		}
+		q.Subscriber = id
+	}
+	items, next := v.src.Records(q)
+	masked := make([]Record, len(items))
+	for i, r := range items {
+		masked[i] = v.record(r)
+	}
+	return masked, next
+}
+
+// open parameters of records are numbers, times, and words that the box itself chooses from a list.
+var openParams = wordSet(`seq prev box event mode policy plan sport dport start end dur_ms bytes_up bytes_down starttls tls tls_version ja3 ja4
+	handshake alert handshake_bytes messages messages_lo messages_hi recipients rejected end_reason action acted stage from to reason budget
+	window limit burst value ratio wait_ms until case retry what count first_seq last_seq`)
+
+func wordSet(text string) map[string]bool {
+	set := map[string]bool{}
+	for _, word := range strings.Fields(text) {
+		set[word] = true
+	}
+	return set
+}
+
+func (v *veil) record(r Record) Record {
+	m := Record{Seq: r.Seq, At: r.At, Kind: r.Kind}
+	if r.Subscriber != "" {
+		m.Subscriber = v.ids.hide(r.Subscriber)
+	}
+	for _, p := range r.Params {
+		switch {
+		case p.Name == "subscriber":
+			p.Value = v.ids.hide(p.Value)
+		case p.Name == "src" || p.Name == "dst" || p.Name == "binding":
+			p.Value = maskAddress(p.Value)
+		case (p.Name == "from" || p.Name == "to") && r.Kind != "STAGE":
+			p.Value = hidden // of a stage they are stages
+		case p.Name == "reason" && r.Kind != "STAGE" && r.Kind != "DECISION":
+			p.Value = hidden
+		case !openParams[p.Name]:
+			p.Value = hidden
+		}
+		m.Params = append(m.Params, p)
+	}
+	if m.Kind == "AUDIT" || m.Kind == "HEALTH" || m.Kind == "CONFIG" {
+		for _, p := range m.Params {
+			if p.Name == "what" {
+				m.Text = p.Value
+			}
+		}
+	}
+	return m
+}
+
+func maskAll(addresses []string) []string {
+	masked := make([]string, len(addresses))
+	for i, a := range addresses {
+		masked[i] = maskAddress(a)
+	}
+	return masked
+}
+
+// maskAddress is what a viewer sees of an address or a prefix.
+func maskAddress(text string) string {
+	host, _, _ := strings.Cut(text, "/")
+	a, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return hidden
+	case a.Unmap().Is4():
+		b := a.Unmap().As4()
+		return fmt.Sprintf("%d.%d.x.x", b[0], b[1])
+	}
+	b := a.As16()
+	return fmt.Sprintf("%x:%x:x", uint16(b[0])<<8|uint16(b[1]), uint16(b[2])<<8|uint16(b[3]))
+}
