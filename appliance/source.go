@@ -72,6 +72,7 @@ func (s *source) Status() webadmin.Status {
 	}
 	st.Notices = a.noticeTargets()
 	st.Spool = a.spoolView()
+	st.Head.Seq, st.Head.Hash = a.chain.Head()
 	ok, why := a.saved()
 	st.Store = webadmin.Store{OK: ok, Why: why, WrittenToday: a.saver.writtenToday()}
 	return st

@@ -15,6 +15,12 @@ type Spool struct {
 	Fault   string `json:"fault"`  // why the disk takes nothing, and records wait in memory; empty: it does
 }
 
+// Head is the last record, against which the end of a collector's log can be held.
+type Head struct {
+	Seq  uint64 `json:"seq"`  // 0: there is none yet
+	Hash string `json:"hash"` // hexadecimal, what the record after it will carry as prev
+}
+
 // words say how full the spool is.
 func (p Spool) words() string {
 	if p.Fault != "" {

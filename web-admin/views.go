@@ -74,6 +74,7 @@ type Status struct {
 	Notices        []NoticeTarget `json:"notices"`
 	Clock          Clock          `json:"clock"`
 	Spool          Spool          `json:"spool"`
+	Head           Head           `json:"head"`
 	Store          Store          `json:"store"`
 	// Problems are faults that the fields above do not show. Collectors that are down, a store that is not OK, a clock that is not
 	// synchronised and a box that is not ready need not be repeated here: the pages say them anyway.

@@ -95,6 +95,8 @@ type Chain struct {
 
 	facts  sync.Mutex // never held over a write, taken after mu; guards all below
 	seq    uint64
+	done   uint64 // the last record that was given away, and its hash
+	head   string
 	mode   string
 	policy string
 	failed uint64
@@ -151,6 +153,7 @@ func openChain(path, box, boot string) (*Chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the state of the record chain: %w", err)
 	}
+	c.done, c.head = c.seq, c.prev
 	if err := c.save(c.seq, stateOpen); err != nil {
 		c.file.Close()
 		return nil, fmt.Errorf("write the state of the record chain: %w", err)
@@ -189,6 +192,7 @@ func (c *Chain) Resume(seq uint64, prev string) (more uint64) {
 	}
 	more = seq - c.seq
 	c.seq, c.prev = seq, prev
+	c.done, c.head = seq, prev
 	c.found.Last = seq
 	c.found.Resumed = true
 	return more
@@ -215,6 +219,7 @@ func (c *Chain) AppendAll(entries []Entry, now time.Time) []Record {
 	err := c.save(made[len(made)-1].Seq, stateOpen)
 	c.facts.Lock()
 	defer c.facts.Unlock()
+	c.done, c.head = made[len(made)-1].Seq, c.prev
 	if c.err = err; err != nil {
 		c.failed++
 	}
@@ -280,6 +285,13 @@ func (c *Chain) Seq() uint64 {
 	c.facts.Lock()
 	defer c.facts.Unlock()
 	return c.seq
+}
+
+// Head is the number and the hash of the last record that was given away, 0 and "" before the first. Like Seq it never waits for the disk.
+func (c *Chain) Head() (seq uint64, hash string) {
+	c.facts.Lock()
+	defer c.facts.Unlock()
+	return c.done, c.head
 }
 
 // Close notes a clean stop and waits for the disk. The chain is not used afterwards.

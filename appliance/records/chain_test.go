@@ -356,3 +356,37 @@ func TestWhatARestartSaysIsTrue(t *testing.T) {
 		}
 	}
 }
+
+// The head is the last record that anybody has, in this life and the next.
+func TestTheHeadIsTheLastRecord(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state")
+	c, err := OpenChain(path, "box-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seq, hash := c.Head(); seq != 0 || hash != "" {
+		t.Errorf("before the first: %d %s", seq, hash)
+	}
+	c.Before(func(made []Record) {
+		if seq, _ := c.Head(); seq >= made[0].Seq {
+			t.Errorf("record %d is the head before anybody has it", seq)
+		}
+	})
+	r := c.AppendAll([]Entry{samples()["audit"], samples()["decision"]}, at)[1]
+	for life := range 2 {
+		if seq, hash := c.Head(); seq != r.Seq || hash != r.HexHash() {
+			t.Errorf("life %d: %d %s, want %d %s", life, seq, hash, r.Seq, r.HexHash())
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if c, err = OpenChain(path, "box-1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Resume(7, r.HexHash())
+	if seq, hash := c.Head(); seq != 7 || hash != r.HexHash() {
+		t.Errorf("resumed: %d %s", seq, hash)
+	}
+}

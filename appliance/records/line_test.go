@@ -20,23 +20,38 @@ func TestLinesGiveTheirRecordsBack(t *testing.T) {
 			line := r.AppendLine(nil, localFour)
 			stamp := strings.Fields(string(line))[1]
 			for why, stored := range map[string]string{
-				"as sent":                      string(line),
-				"with words before it":         "Nov 21 03:12:07 relay " + string(line),
-				"without its text":             string(line[:len(line)-len(r.Text)]),
-				"with another form of its UTC": strings.Replace(string(line), stamp, strings.TrimSuffix(stamp, "Z")+"000+00:00", 1),
-				"in another zone":              strings.Replace(string(line), stamp, r.Time.Add(3600e9).Format("2006-01-02T15:04:05.000")+"+01:00", 1),
-				"with a carriage return":       string(line) + "\r",
+				"as sent":                         string(line),
+				"without priority and version":    string(line[strings.Index(string(line), ">1 ")+3:]),
+				"without its text":                string(line[:len(line)-len(r.Text)]),
+				"without its text, its space too": string(line[:len(line)-len(r.Text)-1]),
+				"with another form of its UTC":    strings.Replace(string(line), stamp, strings.TrimSuffix(stamp, "Z")+"000+00:00", 1),
+				"in another zone":                 strings.Replace(string(line), stamp, r.Time.Add(3600e9).Format("2006-01-02T15:04:05.000")+"+01:00", 1),
+				"with a carriage return":          string(line) + "\r",
 			} {
-				if why == "without its text" && strings.Contains(string(line), "\uFEFF") {
+				if strings.Contains(why, "its text") && strings.Contains(string(line), "\uFEFF") {
 					continue // the mark counts for the length
 				}
 				l, err := ParseLine([]byte(stored))
 				if err != nil {
 					t.Fatalf("%s, %s: %v", name, why, err)
 				}
-				if l.Seq != r.Seq || l.Kind() != r.Kind || !l.Time.Equal(r.Time) || l.Hash() != r.HexHash() || l.Hash() != next.Value("prev") || !l.TextKept() ||
-					l.Value("event") != r.Value("event") {
+				if l.Seq != r.Seq || l.Kind() != r.Kind || !l.Time.Equal(r.Time) || l.Hash() != r.HexHash() || l.Hash() != next.Value("prev") ||
+					l.Value("event") != r.Value("event") || l.TextMissing() != strings.Contains(why, "its text") || l.TextKept() == l.TextMissing() {
 					t.Errorf("%s, %s: %+v", name, why, l)
+				}
+			}
+			for why, padded := range map[string]string{"a space behind": string(line) + " ", "two": string(line) + "  ", "a tab": string(line) + "\t", "more": string(line) + " x",
+				"a space before": strings.TrimSuffix(string(line), r.Text) + " " + r.Text, "a mark": strings.TrimSuffix(string(line), r.Text) + "\uFEFF\uFEFF" + r.Text} {
+				if l, err := ParseLine([]byte(padded)); err != nil || l.TextKept() || l.TextMissing() {
+					t.Errorf("%s, its text with %s: %v, %q counts as kept", name, why, err, l.Text)
+				}
+			}
+			for why, quoted := range map[string]string{"words": "Nov 21 03:12:07 relay " + string(line), "a space": " " + string(line), "another record": string(next.AppendLine(nil, localFour)) + string(line)} {
+				if l, err := ParseLine([]byte(quoted)); err == nil && l.Seq == r.Seq || err != nil && !errors.Is(err, ErrNoRecord) {
+					t.Errorf("%s with %s before it: number %d, %v", name, why, l.Seq, err)
+				}
+				if at := Quoted.FindIndex([]byte(quoted)); at == nil {
+					t.Errorf("%s with %s before it is not found", name, why)
 				}
 			}
 			l, err := ParseLine([]byte(strings.Replace(string(line), r.Text[len(r.Text)-1:], "#", -1)))

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,8 +20,11 @@ type Place struct {
 	Damage string // what is wrong with the line, otherwise ""
 }
 
-// Each gives every line of a spool in its order, without changing anything, also while a box writes to it; it ends with the first error of give. An end
-// that is not written yet is passed over.
+// ErrRewritten is that records were moved to another file, or deleted since all have them, while the spool was read. Read anew, it is whole.
+var ErrRewritten = errors.New("the spool was rewritten while it was read")
+
+// Each gives every line of a spool in its order, without changing anything, also while a box writes to it; it ends with the first error of give, or with
+// ErrRewritten. An end that is not written yet is passed over.
 func Each(dir string, give func(Place) error) error {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
 	if err != nil {
@@ -38,7 +42,7 @@ func Each(dir string, give func(Place) error) error {
 func eachIn(name string, give func(Place) error) error {
 	f, err := os.Open(name)
 	if os.IsNotExist(err) {
-		return nil // all have it meanwhile
+		return ErrRewritten
 	} else if err != nil {
 		return err
 	}
@@ -78,4 +82,29 @@ func eachIn(name string, give func(Place) error) error {
 			return err
 		}
 	}
+}
+
+// Positions are up to where the readers of a spool need nothing any more, and the files of those whose position cannot be read.
+func Positions(dir string) (positions []uint64, unreadable []string, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, positionPrefix+"*"))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			continue // its reader was forgotten meanwhile
+		}
+		if seq, ok := parsePosition(string(data)); ok {
+			positions = append(positions, seq)
+		} else {
+			unreadable = append(unreadable, path)
+		}
+	}
+	return positions, unreadable, nil
+}
+
+// Unreadable are the segments of a spool that were set aside since they could not be read.
+func Unreadable(dir string) ([]string, error) {
+	return filepath.Glob(filepath.Join(dir, "*"+suffix+unreadable))
 }

@@ -142,7 +142,7 @@ func TestStorm(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			report, err := verify.Logs([]string{r.Out})
+			report, err := verify.Logs([]string{r.Out}, verify.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,14 +1,11 @@
-// Package verify tells whether a chain of records is whole: that no number is missing, that each record is what the one after it says it
-// was, and that they stand in their order.
-//
-// A record's prev is the hash of the record before (package records), and text_sum that of its own text. So a change of the structured data, the kind or the time of a
-// record shows in the record after it, and one of the text in itself. Not noticed are changes of what the chain does not hold, since collectors rewrite it: priority and host name; and of
-// the very last record, since nobody vouches for it yet.
 package verify
 
 import (
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/mailweir/mailweir/appliance/records"
 )
 
 // Item is one thing that was found, in the order in which it stands.
@@ -19,56 +16,24 @@ type Item struct {
 	First, Last uint64 // the numbers of the record, or of those that were deleted on time and of which only the hash is left
 	Prev        string // the hash that First carries, hexadecimal; "" where it is the box's first
 	Hash        string // that of Last
-	Anchor      bool   // only Last and Hash are known: somebody wrote down what the record was
-	TextChanged bool
+	Anchor      bool   // only Last and Hash, if it is not "", are known: somebody wrote down what the record was. First to Last are said to be missing, none if First is higher
+	Text        Text
 
-	Damage string // why nothing could be read here; then all above but Where is empty
-	Lost   Ranges // numbers that a HEALTH record says are missing, and Target where
-	Target string
+	Damage, Unread string         // why nothing could be read here, of a record or of something that nobody knows; then all above but Where is empty
+	Lost           records.Ranges // numbers that a HEALTH record says are missing, and Target where
+	Target         string
 }
 
-// Ranges are numbers in ascending order: from, to, from, to ...
-type Ranges []uint64
+// Text is how the text of a record for people is.
+type Text uint8
 
-// What a Finding tells.
+// The zero value is for what has no text, or the one it was made with.
 const (
-	Gap       = "gap"       // numbers are missing
-	Edited    = "edited"    // a record is not what it was
-	Reordered = "reordered" // a record stands behind one that came after it
-	Conflict  = "conflict"  // a number stands for two records
-	Damaged   = "damaged"   // something cannot be read
+	TextKept Text = iota
+	TextChanged
+	TextMissing
+	TextTorn // the end of the line is missing, as where a collector died; the record may come again, whole
 )
-
-// Finding is something that is not as it should be.
-type Finding struct {
-	Kind  string `json:"kind"`
-	Where string `json:"where"`
-	Box   string `json:"box,omitempty"`
-	First uint64 `json:"first_seq,omitempty"`
-	Last  uint64 `json:"last_seq,omitempty"`
-	Text  string `json:"text"`
-
-	order int
-}
-
-// Report is what a Checker found.
-type Report struct {
-	Records    int       `json:"records"`    // different ones
-	Deleted    int       `json:"deleted"`    // of which only the hash is left
-	Duplicates int       `json:"duplicates"` // the same record, once more
-	Boxes      []Box     `json:"boxes"`
-	Findings   []Finding `json:"findings"` // in the order in which they stand
-}
-
-// Whole tells whether nothing was found.
-func (r *Report) Whole() bool { return len(r.Findings) == 0 }
-
-// Box is one box's chain.
-type Box struct {
-	Box   string `json:"box"`
-	First uint64 `json:"first_seq"`
-	Last  uint64 `json:"last_seq"`
-}
 
 // Checker takes items in their order. It remembers some 150 bytes of each record.
 type Checker struct {
@@ -78,20 +43,33 @@ type Checker struct {
 }
 
 type chain struct {
-	box      string
-	entries  map[uint64]entry
-	first    uint64
-	max      uint64
-	maxWhere string
-	gaps     []gap
-	waiting  map[uint64]waiting // records whose predecessor had not come, by its number
-	broken   map[uint64]broken  // links that do not fit, by the number of the record that carries prev
-	stated   []stated
+	box        string
+	begun      bool
+	entries    map[uint64]entry
+	first      uint64
+	firstWhere string
+	max        uint64
+	maxWhere   string
+	gaps       []gap
+	waiting    map[uint64]waiting // records whose predecessor had not come, by its number
+	broken     map[uint64]broken  // links that do not fit, by the number of the record that carries prev
+	stated     []stated
+	torn       map[uint64]place // records of which so far only the beginning has come
+	textless   map[uint64]place // records of which the text was left out
+	texts      int              // and how many have theirs
+	quoted     map[uint64]string
+	had        uint64 // records up to here may be gone, since everybody has them
+}
+
+type place struct {
+	where string
+	order int
 }
 
 type entry struct {
-	hash  string // the first 16 bytes
-	where string
+	hash   string // the first 16 bytes
+	where  string
+	anchor bool // only somebody's word for it
 }
 
 type gap struct {
@@ -107,11 +85,12 @@ type waiting struct {
 
 type broken struct {
 	where, before string
+	anchor        bool // before is only somebody's word
 	order         int
 }
 
 type stated struct {
-	lost   Ranges
+	lost   records.Ranges
 	by     uint64
 	target string
 }
@@ -123,48 +102,105 @@ const kept = 32 // hexadecimal digits of a hash that are remembered
 
 func short(hash string) string { return hash[:min(len(hash), kept)] }
 
+func (c *Checker) chain(box string) *chain {
+	b := c.boxes[box]
+	if b == nil {
+		b = &chain{box: box, entries: map[uint64]entry{}, waiting: map[uint64]waiting{}, broken: map[uint64]broken{}, torn: map[uint64]place{}, textless: map[uint64]place{},
+			quoted: map[uint64]string{}}
+		c.boxes[box] = b
+	}
+	return b
+}
+
 // Add takes the next item.
 func (c *Checker) Add(it Item) {
 	c.order++
-	if it.Damage != "" {
+	switch {
+	case it.Damage != "":
 		c.find(Finding{Kind: Damaged, Where: it.Where, Text: it.Damage, order: c.order})
 		return
-	}
-	b := c.boxes[it.Box]
-	if b == nil {
-		b = &chain{box: it.Box, entries: map[uint64]entry{}, first: it.First, waiting: map[uint64]waiting{}, broken: map[uint64]broken{}}
-		c.boxes[it.Box] = b
-		b.max = it.First - 1
-	}
-	if it.Anchor {
-		if e, known := b.entries[it.Last]; known && e.hash != short(it.Hash) {
-			c.find(Finding{Kind: Edited, Where: e.where, Box: it.Box, First: it.Last, Last: it.Last, order: c.order,
-				Text: fmt.Sprintf("record %d is not what %s says it was", it.Last, it.Where)})
-		} else if !known && it.Last > b.max && b.max >= b.first {
-			b.gaps = append(b.gaps, gap{b.max + 1, it.Last, b.maxWhere, it.Where, c.order})
-			b.max, b.maxWhere = it.Last, it.Where
-		} else if !known {
-			b.entries[it.Last] = entry{short(it.Hash), it.Where}
-		}
+	case it.Unread != "":
+		c.find(Finding{Kind: Unread, Where: it.Where, Text: it.Unread, order: c.order})
 		return
 	}
+	b := c.chain(it.Box)
+	if it.Anchor {
+		b.anchor(c, &it)
+		return
+	}
+	b.begin(it.First, it.Where)
 	if len(it.Lost) > 0 {
 		b.stated = append(b.stated, stated{it.Lost, it.First, it.Target})
 	}
-	if it.TextChanged {
+	if e, known := b.entries[it.Last]; known && it.Last <= b.max {
+		switch {
+		case e.hash == short(it.Hash) && !e.anchor:
+			c.report.Duplicates++
+			b.text(c, &it, true)
+			return
+		case e.hash != short(it.Hash) && e.anchor:
+			c.find(Finding{Kind: Edited, Where: it.Where, Box: it.Box, First: it.Last, Last: it.Last, order: c.order,
+				Text: fmt.Sprintf("record %d is not what %s says it was", it.Last, e.where)})
+		case e.hash != short(it.Hash):
+			c.find(Finding{Kind: Conflict, Where: it.Where, Box: it.Box, First: it.Last, Last: it.Last, order: c.order,
+				Text: fmt.Sprintf("record %d stands here and at %s, and the two differ", it.Last, e.where)})
+			return
+		}
+	}
+	b.text(c, &it, false)
+	b.take(c, &it)
+}
+
+// begin notes the first number that is there.
+func (b *chain) begin(first uint64, where string) {
+	if !b.begun {
+		b.begun, b.first, b.max, b.firstWhere = true, first, first-1, where
+	}
+}
+
+// anchor takes somebody's word for what a record was.
+func (b *chain) anchor(c *Checker, it *Item) {
+	if !b.begun {
+		b.begin(min(it.First, it.Last+1), it.Where)
+	}
+	e, known := b.entries[it.Last]
+	switch {
+	case known:
+		if it.Hash != "" && e.hash != short(it.Hash) {
+			c.find(Finding{Kind: Edited, Where: e.where, Box: it.Box, First: it.Last, Last: it.Last, order: c.order,
+				Text: fmt.Sprintf("record %d is not what %s says it was", it.Last, it.Where)})
+		}
+		return
+	case it.Last > b.max:
+		b.gaps = append(b.gaps, gap{b.max + 1, it.Last, b.maxWhere, it.Where, c.order})
+		b.max, b.maxWhere = it.Last, it.Where
+	}
+	if it.Hash != "" {
+		b.entries[it.Last] = entry{short(it.Hash), it.Where, true}
+		b.link(it.Last, it.Hash, it.Where, true)
+	}
+}
+
+// text looks at what became of a record's text; again: the record is there already.
+func (b *chain) text(c *Checker, it *Item, again bool) {
+	at := place{it.Where, c.order}
+	_, torn := b.torn[it.First]
+	if it.Text != TextTorn {
+		delete(b.torn, it.First)
+	}
+	switch it.Text {
+	case TextKept:
+		b.texts++
+	case TextTorn:
+		if !again || torn {
+			b.torn[it.First] = at
+		}
+	case TextMissing:
+		b.textless[it.First] = at
+	case TextChanged:
 		c.find(Finding{Kind: Edited, Where: it.Where, Box: it.Box, First: it.First, Last: it.Last, order: c.order,
 			Text: fmt.Sprintf("the text of record %d was changed; its data were not", it.First)})
 	}
-	if e, known := b.entries[it.Last]; known && it.Last <= b.max {
-		if e.hash == short(it.Hash) {
-			c.report.Duplicates++
-			return
-		}
-		c.find(Finding{Kind: Conflict, Where: it.Where, Box: it.Box, First: it.Last, Last: it.Last, order: c.order,
-			Text: fmt.Sprintf("record %d stands here and at %s, and the two differ", it.Last, e.where)})
-		return
-	}
-	b.take(c, &it)
 }
 
 // take adds what was not there before.
@@ -174,31 +210,38 @@ func (b *chain) take(c *Checker, it *Item) {
 	} else {
 		c.report.Deleted += int(it.Last - it.First + 1)
 	}
-	b.entries[it.Last] = entry{short(it.Hash), it.Where}
-	b.first = min(b.first, it.First)
+	b.entries[it.Last] = entry{short(it.Hash), it.Where, false}
 	switch {
-	case it.First > b.max+1:
+	case it.First > b.max && it.First-b.max > 1:
 		b.gaps = append(b.gaps, gap{b.max + 1, it.First - 1, b.maxWhere, it.Where, c.order})
 	case it.First <= b.max:
 		c.find(Finding{Kind: Reordered, Where: it.Where, Box: b.box, First: it.First, Last: it.Last, order: c.order,
 			Text: fmt.Sprintf("record %d stands behind record %d", it.First, b.max)})
 		b.fill(it.First, it.Last)
+		if it.Last+1 < b.first {
+			b.gaps = append(b.gaps, gap{it.Last + 1, b.first - 1, it.Where, b.firstWhere, c.order})
+		}
 	}
+	b.first = min(b.first, it.First)
 	if it.Last > b.max {
 		b.max, b.maxWhere = it.Last, it.Where
 	}
-	// The link to the one before, and the one from the one after, if that came first.
 	if e, known := b.entries[it.First-1]; known {
 		if e.hash != short(it.Prev) {
-			b.broken[it.First] = broken{it.Where, e.where, c.order}
+			b.broken[it.First] = broken{it.Where, e.where, e.anchor, c.order}
 		}
 	} else if it.First > 1 {
 		b.waiting[it.First-1] = waiting{it.Prev, it.Where, c.order}
 	}
-	if w, waits := b.waiting[it.Last]; waits {
-		delete(b.waiting, it.Last)
-		if short(w.prev) != short(it.Hash) {
-			b.broken[it.Last+1] = broken{w.where, it.Where, w.order}
+	b.link(it.Last, it.Hash, it.Where, false)
+}
+
+// link looks whether the record after seq, if that came first, follows on it.
+func (b *chain) link(seq uint64, hash, where string, anchor bool) {
+	if w, waits := b.waiting[seq]; waits {
+		delete(b.waiting, seq)
+		if short(w.prev) != short(hash) {
+			b.broken[seq+1] = broken{w.where, where, anchor, w.order}
 		}
 	}
 }
@@ -225,53 +268,147 @@ func (b *chain) fill(from, to uint64) {
 	b.gaps = left
 }
 
+// From says that all records of a box after a number must be there; those up to it may be gone. It is said behind the last item.
+func (c *Checker) From(box string, after uint64, where string) {
+	c.order++
+	b := c.chain(box)
+	b.had = after
+	switch {
+	case !b.begun:
+		b.begin(after+1, where)
+		b.maxWhere = where
+	case b.first > after+1:
+		b.gaps = append(b.gaps, gap{after + 1, b.first - 1, "", b.firstWhere, 0})
+		b.first = after + 1
+	}
+}
+
+// maxQuoted bounds how many quotations are remembered.
+const maxQuoted = 10_000
+
+// Quote notes where a record is quoted by something that is none. It counts for nothing but words.
+func (c *Checker) Quote(box string, seq uint64, where string) {
+	if b := c.chain(box); len(b.quoted) < maxQuoted {
+		b.quoted[seq] = where
+	}
+}
+
+// Note adds a note to the report.
+func (c *Checker) Note(format string, args ...any) {
+	c.report.Notes = append(c.report.Notes, fmt.Sprintf(format, args...))
+}
+
 func (c *Checker) find(f Finding) { c.report.Findings = append(c.report.Findings, f) }
 
 // Report is what was found; nothing is added afterwards.
 func (c *Checker) Report() Report {
 	for _, b := range c.boxes {
+		if !b.begun {
+			continue // of which there are only quotations
+		}
 		c.report.Boxes = append(c.report.Boxes, Box{b.box, b.first, b.max})
 		for _, g := range b.gaps {
-			f := Finding{Kind: Gap, Where: g.after, Box: b.box, First: g.from, Last: g.to, order: g.order}
-			f.Text = fmt.Sprintf("records %d to %d are missing", g.from, g.to)
-			if g.from == g.to {
-				f.Text = fmt.Sprintf("record %d is missing", g.from)
-			}
-			if g.before != "" {
-				f.Text += ", behind " + g.before
-			}
-			if by := b.statedBy(g.from, g.to); by != "" {
-				f.Text += "; " + by
-			}
-			c.find(f)
+			c.find(b.missing(g))
 		}
 		for seq, l := range b.broken {
-			f := Finding{Kind: Edited, Where: l.before, Box: b.box, First: seq - 1, Last: seq - 1, order: l.order,
-				Text: fmt.Sprintf("record %d was changed: record %d at %s says that it was another", seq-1, seq, l.where)}
-			if _, too := b.broken[seq+1]; too { // what the next one says of this one does not fit either: it is this one, in its prev
-				f.Where, f.First, f.Last = l.where, seq, seq
-				f.Text = fmt.Sprintf("record %d was changed: it fits neither the one before nor the one after", seq)
-			} else if _, too := b.broken[seq-1]; too {
-				continue // told by that one
-			} else if seq == b.max {
-				f.Text += "; or that one was, since it is the last"
+			if f, told := b.changed(seq, l); told {
+				c.find(f)
 			}
-			c.find(f)
 		}
+		for seq, at := range b.torn {
+			c.find(Finding{Kind: Edited, Where: at.where, Box: b.box, First: seq, Last: seq, order: at.order,
+				Text: fmt.Sprintf("the text of record %d is cut off, and it does not come again", seq)})
+		}
+		b.withoutText(c)
 	}
-	slices.SortFunc(c.report.Boxes, func(a, b Box) int { return slices.Compare([]byte(a.Box), []byte(b.Box)) })
+	slices.SortFunc(c.report.Boxes, func(a, b Box) int { return strings.Compare(a.Box, b.Box) })
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int { return a.order - b.order })
 	return c.report
 }
 
-// statedBy says which record tells that all these numbers are missing, "" if none does.
-func (b *chain) statedBy(from, to uint64) string {
-	for _, s := range b.stated {
-		for i := 0; i+1 < len(s.lost); i += 2 {
-			if s.lost[i] <= from && to <= s.lost[i+1] {
-				return fmt.Sprintf("record %d says so (record_loss %s)", s.by, s.target)
-			}
+// withoutText tells of records without their text: of each, or at once where not one has its own, as with a collector that keeps none.
+func (b *chain) withoutText(c *Checker) {
+	all := b.texts == 0 && len(b.textless) > 1
+	first := Finding{Kind: Unread, Box: b.box, Text: fmt.Sprintf("not one of the %d records has its text: what the texts were is not known (--without-text: this collector keeps none)", len(b.textless))}
+	for seq, at := range b.textless {
+		f := Finding{Kind: Edited, Where: at.where, Box: b.box, First: seq, Last: seq, order: at.order, Text: fmt.Sprintf("the text of record %d was taken away", seq)}
+		if !all {
+			c.find(f)
+		} else if first.Where == "" || at.order < first.order {
+			first.Where, first.order = at.where, at.order
 		}
 	}
-	return ""
+	if all {
+		c.find(first)
+	}
+}
+
+// missing tells of a gap.
+func (b *chain) missing(g gap) Finding {
+	f := Finding{Kind: Gap, Where: g.after, Box: b.box, First: g.from, Last: g.to, order: g.order}
+	f.Text = fmt.Sprintf("records %d to %d are missing", g.from, g.to)
+	if g.from == g.to {
+		f.Text = fmt.Sprintf("record %d is missing", g.from)
+	}
+	if g.before != "" {
+		f.Text += ", behind " + g.before
+	}
+	if by := b.statedBy(g.from, g.to); by != "" {
+		f.Text += "; " + by
+	}
+	if g.to <= b.had {
+		f.Text += "; every collector has it"
+	}
+	for seq, where := range b.quoted {
+		if g.from <= seq && seq <= g.to {
+			f.Text += fmt.Sprintf("; %s quotes a record %d behind other words", where, seq)
+			break
+		}
+	}
+	return f
+}
+
+// changed tells of a link that does not fit; false where another finding tells it.
+func (b *chain) changed(seq uint64, l broken) (Finding, bool) {
+	f := Finding{Kind: Edited, Where: l.before, Box: b.box, First: seq - 1, Last: seq - 1, order: l.order,
+		Text: fmt.Sprintf("record %d was changed: record %d at %s says that it was another", seq-1, seq, l.where)}
+	if l.anchor {
+		f.Text = fmt.Sprintf("record %d was another than is said here, or record %d at %s was changed", seq-1, seq, l.where)
+	}
+	if _, too := b.broken[seq+1]; too { // what the next one says of this one does not fit either: it is this one, in its prev
+		f.Where, f.First, f.Last = l.where, seq, seq
+		f.Text = fmt.Sprintf("record %d was changed: it fits neither the one before nor the one after", seq)
+	} else if _, too := b.broken[seq-1]; too {
+		return f, false // told by that one
+	} else if seq == b.max && !l.anchor {
+		f.Text += "; or that one was, since it is the last"
+	}
+	return f, true
+}
+
+// statedBy says which records tell that all these numbers are missing, "" if they are not all told.
+func (b *chain) statedBy(from, to uint64) string {
+	var by []string
+	for next := from; ; {
+		found := false
+		for _, s := range b.stated {
+			for i := 0; i+1 < len(s.lost) && !found; i += 2 {
+				if s.lost[i] <= next && next <= s.lost[i+1] {
+					if word := fmt.Sprintf("record %d says so (record_loss %s)", s.by, s.target); !slices.Contains(by, word) {
+						by = append(by, word)
+					}
+					if s.lost[i+1] >= to {
+						return strings.Join(by, ", ")
+					}
+					next, found = s.lost[i+1]+1, true
+				}
+			}
+			if found {
+				break
+			}
+		}
+		if !found {
+			return ""
+		}
+	}
 }

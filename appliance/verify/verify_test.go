@@ -67,7 +67,7 @@ func (w *world) log(lines []string) string {
 
 func (w *world) check(paths ...string) Report {
 	w.t.Helper()
-	parts, err := Paths(paths)
+	parts, err := Paths(paths, Options{})
 	if err != nil || len(parts) != 1 {
 		w.t.Fatal(parts, err)
 	}
@@ -170,9 +170,9 @@ func TestEveryByteOfARecordCounts(t *testing.T) {
 			continue
 		}
 		lines[i] = string(bent)
-		c := NewChecker()
+		c := logs{Checker: NewChecker()}
 		for n, l := range lines {
-			addLine(c, fmt.Sprint(n), []byte(l))
+			c.line(fmt.Sprint(n), []byte(l))
 		}
 		r := c.Report()
 		if r.Whole() {
@@ -212,14 +212,14 @@ func TestEveryManipulationOfASpoolIsNamed(t *testing.T) {
 	}
 	lines := strings.SplitAfter(strings.TrimSuffix(string(whole), "\n"), "\n")
 	lines[len(lines)-1] += "\n"
-	if r := w.check(w.data); !r.Whole() || r.Records != many || len(lines) != many+1 {
+	if r := w.check(filepath.Join(w.data, "spool")); !r.Whole() || r.Records != many || len(lines) != many+1 {
 		t.Fatalf("%d lines, %+v", len(lines), r)
 	}
 	with := func(lines []string) Report {
 		if err := os.WriteFile(files[0], []byte(strings.Join(lines, "")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return w.check(w.data)
+		return w.check(filepath.Join(w.data, "spool"))
 	}
 	first(t, "one removed", with(slices.Delete(slices.Clone(lines), 20, 21)), Gap, 20, ":21")
 	first(t, "the last removed", with(lines[:many]), Gap, many, "the state of the chain")
@@ -233,7 +233,7 @@ func TestEveryManipulationOfASpoolIsNamed(t *testing.T) {
 		if err := os.WriteFile(files[0], bent, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r := w.check(w.data); r.Whole() || !strings.HasSuffix(r.Findings[0].Where, ":21") {
+		if r := w.check(filepath.Join(w.data, "spool")); r.Whole() || !strings.HasSuffix(r.Findings[0].Where, ":21") {
 			t.Fatalf("byte %d: %+v", i, r.Findings)
 		}
 	}

@@ -70,6 +70,9 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	if len(s.Syslog) > 0 {
 		fmt.Fprintf(w, "spool\t%s\n", spoolLine(s.Spool))
 	}
+	if s.Head.Seq > 0 {
+		fmt.Fprintf(w, "records\tlast %s:%d:%s\n", plain(s.Box), s.Head.Seq, plain(s.Head.Hash))
+	}
 	fmt.Fprintf(w, "clusters\t%s\n", clustersLine(s.Clusters))
 	store := "ok"
 	if !s.Store.OK {

@@ -81,7 +81,7 @@ var commands = []command{
 	{"export", "{sessions|decisions|stages|records|series} [--format csv|json] [--from T] [--to T] [--subscriber ID] [--case NUMBER] [--data DIR]", "what the journal holds, for a spreadsheet or a program", exportCommand},
 	{"hold", "[NUMBER {--reason R | --end}] [--data DIR] [--json]", "keep what belongs to a case beyond its time; or end that; or list what is held", holdCommand},
 	{"users", usersUsage + " [--data DIR] [--json]", "who may log in at the web admin, and as what; setup-code: for the first visit", usersCommand},
-	{"records", "verify [FILE|DIR…] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
+	{"records", "verify [FILE|DIR…] [--head [BOX:]SEQ:HASH] [--prefix WORDS] [--without-text] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
 	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
 	{"version", "[--json]", "print the version", versionCommand},
 }

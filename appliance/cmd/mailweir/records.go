@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/mailweir/mailweir/appliance/verify"
 )
@@ -13,28 +18,42 @@ const shown = 20
 func recordsCommand(_ context.Context, c *invocation) error {
 	data := c.flags.String("data", defaultData, "data directory, where no FILE is named: its spool and its journal are checked")
 	asJSON := c.flags.Bool("json", false, "print JSON, with all findings")
+	var o verify.Options
+	c.flags.IntVar(&o.Prefix, "prefix", 0, "`words` that the collector's template writes before each record")
+	c.flags.BoolVar(&o.WithoutText, "without-text", false, "the collector keeps no texts for people: do not ask for them")
+	c.flags.Func("head", "the last record as its box says it in `mailweir status`, [BOX:]SEQ:HASH, so that a log whose end is missing is noticed; once for each box", func(s string) error {
+		h, err := parseHead(s)
+		o.Heads = append(o.Heads, h)
+		return err
+	})
 	rest, err := c.parse()
 	switch {
 	case err != nil:
 		return err
 	case len(rest) == 0 || rest[0] != "verify":
 		return usagef("records needs a word: mailweir records verify [FILE|DIR…]")
+	case o.Prefix < 0:
+		return usagef("--prefix is %d, and cannot be less than 0", o.Prefix)
 	}
 	paths := rest[1:]
 	if len(paths) == 0 {
 		paths = []string{*data}
 	}
-	parts, err := verify.Paths(paths)
+	parts, err := verify.Paths(paths, o)
 	if err != nil {
 		return err
 	}
-	records, findings := 0, 0
+	var all verify.Report
 	for _, p := range parts {
-		records += p.Records + p.Deleted
-		findings += len(p.Findings)
+		all.Records += p.Records + p.Deleted
+		all.Findings = append(all.Findings, p.Findings...)
 	}
 	if *asJSON {
-		if err := printJSON(c.stdout, map[string]any{"whole": findings == 0 && records > 0, "parts": parts}); err != nil {
+		out := map[string]any{"whole": all.Whole() && all.Records > 0, "verdict": all.Verdict(), "parts": parts}
+		if all.Records == 0 && all.Whole() {
+			out["verdict"] = verify.NotKnown
+		}
+		if err := printJSON(c.stdout, out); err != nil {
 			return err
 		}
 	} else {
@@ -43,12 +62,36 @@ func recordsCommand(_ context.Context, c *invocation) error {
 		}
 	}
 	switch {
-	case records == 0:
+	case !all.Whole():
+		return fmt.Errorf("%s: %d findings", all.Verdict(), len(all.Findings))
+	case all.Records == 0:
 		return fmt.Errorf("there is no record of mailweir in %s", plain(fmt.Sprint(paths)))
-	case findings > 0:
-		return fmt.Errorf("not whole: %d findings", findings)
 	}
 	return nil
+}
+
+// parseHead reads [BOX:]SEQ:HASH.
+func parseHead(s string) (verify.Head, error) {
+	var h verify.Head
+	rest, hash, ok := cutLast(s)
+	box, number, named := cutLast(rest)
+	if !named {
+		box, number = "", rest
+	}
+	seq, err := strconv.ParseUint(number, 10, 64)
+	if sum, bad := hex.DecodeString(hash); !ok || err != nil || seq == 0 || bad != nil || len(sum) != sha256.Size {
+		return h, errors.New("it is no [BOX:]SEQ:HASH as `mailweir status` shows it")
+	}
+	return verify.Head{Box: box, Seq: seq, Hash: strings.ToLower(hash)}, nil
+}
+
+// cutLast cuts at the last colon.
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
 }
 
 func printPart(c *invocation, p verify.Part) {
@@ -60,18 +103,19 @@ func printPart(c *invocation, p verify.Part) {
 		fmt.Fprintf(c.stdout, ", %d of them twice", p.Duplicates)
 	}
 	for _, b := range p.Boxes {
-		fmt.Fprintf(c.stdout, "; box %s: %d to %d", plain(b.Box), b.First, b.Last)
+		if b.Last >= b.First {
+			fmt.Fprintf(c.stdout, "; box %s: %d to %d", plain(b.Box), b.First, b.Last)
+		}
 	}
-	if p.Whole() {
-		fmt.Fprintln(c.stdout, "; whole")
-		return
-	}
-	fmt.Fprintln(c.stdout, "; NOT whole")
+	fmt.Fprintf(c.stdout, "; %s\n", strings.Replace(p.Verdict(), "not", "NOT", 1))
 	for i, f := range p.Findings {
 		if i == shown {
 			fmt.Fprintf(c.stdout, "  and %d more\n", len(p.Findings)-shown)
 			break
 		}
 		fmt.Fprintf(c.stdout, "  %s: %s: %s\n", plain(f.Where), f.Kind, plain(f.Text))
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(c.stdout, "  note: %s\n", plain(n))
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,11 +47,30 @@ func TestRecordsVerify(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &answer); err != nil || code != exitFailed || answer.Whole || answer.Parts[0].Findings[0].Kind != "gap" {
 		t.Errorf("%d %v %s", code, err, out)
 	}
+	head := func(line string) string {
+		l, err := records.ParseLine([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("box-1:%d:%s", l.Seq, l.Hash())
+	}
+	write(lines)
+	if code, out, errs := typed(t, "records", "verify", log, "--head", head(lines[9])); code != 0 {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	write(lines[:8])
+	if code, out, errs := typed(t, "records", "verify", log, "--head", head(lines[9])); code != exitFailed || !strings.Contains(out, "records 9 to 10 are missing, behind "+log+":8") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	write([]string{"\x28\xb5\x2f\xfd"})
+	if code, out, errs := typed(t, "records", "verify", log); code != exitFailed || !strings.Contains(out, "; NOT known") || !strings.Contains(out, "zstd -d") || !strings.Contains(errs, "not known: 1 findings") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
 	write([]string{"nothing of ours"})
 	if code, _, errs := typed(t, "records", "verify", log); code != exitFailed || !strings.Contains(errs, "no record of mailweir in") {
 		t.Errorf("%d %s", code, errs)
 	}
-	for _, wrong := range [][]string{{"records"}, {"records", "check"}} {
+	for _, wrong := range [][]string{{"records"}, {"records", "check"}, {"records", "verify", "--head", "9:xyz"}, {"records", "verify", "--prefix", "-1"}} {
 		if code, _, errs := typed(t, wrong...); code != exitUsage || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%v: %d %s", wrong, code, errs)
 		}

@@ -1,0 +1,231 @@
+package verify
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+// Options say what is known of what is checked.
+type Options struct {
+	Prefix      int    // words that the collector writes before each line, by its own template
+	WithoutText bool   // the collector keeps no texts: they are not asked for
+	Heads       []Head // what boxes say of their last records, against which a log's end is held
+}
+
+// Logs checks lines as collectors store them, of one file or several, which are read in the order of the numbers in them, box by box, whatever their names and times are. What is packed
+// with gzip or bzip2 is unpacked; what cannot be read is a finding. Lines that do not begin with a record of mailweir are passed over, whatever they quote.
+func Logs(paths []string, o Options) (Report, error) {
+	if len(paths) > 1 {
+		paths = inOrder(paths, o)
+	}
+	l := logs{Options: o, Checker: NewChecker(), behind: map[int]int{}}
+	for _, path := range paths {
+		if err := l.file(path); err != nil {
+			return Report{}, err
+		}
+	}
+	if err := l.against(o.Heads); err != nil {
+		return Report{}, err
+	}
+	for _, words := range slices.Sorted(maps.Keys(l.behind)) {
+		l.Note("%d lines have a record behind %d words and were passed over; if the collector's template begins with so many, say --prefix %d", l.behind[words], words, o.Prefix+words)
+	}
+	return l.Report(), nil
+}
+
+// logs reads lines.
+type logs struct {
+	Options
+	*Checker
+	behind map[int]int // lines with a record further on, by the words before it
+	found  int         // records in this file
+}
+
+func (l *logs) file(path string) error {
+	t, unread, err := openText(path)
+	if err != nil {
+		return err
+	}
+	if unread != "" {
+		l.Add(Item{Where: path, Unread: unread})
+		return nil
+	}
+	defer t.close()
+	l.found = 0
+	for {
+		line, n, at, long, err := t.next()
+		where := fmt.Sprintf("%s:%d", path, n)
+		switch {
+		case err == nil && long:
+			l.long(where, at, line)
+		case err == nil:
+			l.line(where, line)
+		default:
+			if l.found == 0 && t.binary {
+				l.Add(Item{Where: path, Unread: "it is no text, and there is no record in it; what it is packed with is not known here"})
+			}
+			if !errors.Is(err, io.EOF) {
+				l.Add(Item{Where: where, Unread: fmt.Sprintf("it cannot be read on from byte %d of its text: %v; %d records before that were", at, err, l.found)})
+			}
+			return nil
+		}
+	}
+}
+
+// long takes the beginning of a line that is longer than any record.
+func (l *logs) long(where string, at int64, line []byte) {
+	if _, err := records.ParseLine(l.own(line)); !errors.Is(err, records.ErrNoRecord) {
+		l.Add(Item{Where: where, Damage: fmt.Sprintf("the line at byte %d begins with a record and is longer than %d bytes, which no record is", at, maxLine)})
+	}
+}
+
+// own is a line behind the words that the collector writes before each.
+func (l *logs) own(line []byte) []byte {
+	for range l.Prefix {
+		line = bytes.TrimLeft(line, " ")
+		line = line[max(bytes.IndexByte(line, ' '), 0):]
+	}
+	if l.Prefix > 0 {
+		line = bytes.TrimLeft(line, " ")
+	}
+	return line
+}
+
+var ours = []byte("[mailweir@")
+
+// line takes a line of the file.
+func (l *logs) line(where string, line []byte) {
+	if bytes.Contains(line, ours) || bytes.Contains(line, []byte(" mailweir - ")) { // nearly all others are somebody else's
+		l.record(where, l.own(line))
+	}
+}
+
+// record takes what may be a record: a whole one, or the beginning of one where a collector died within it, and directly behind it, from after the restart, a whole one.
+func (l *logs) record(where string, line []byte) {
+	rec, err := records.ParseLine(line)
+	switch {
+	case errors.Is(err, records.ErrNoRecord):
+		at := records.Quoted.FindIndex(line)
+		if at == nil {
+			return
+		}
+		if from := beginOf(line, at[0]); from > 0 && records.MayBegin(line[:from]) {
+			l.record(where, line[from:])
+		} else {
+			l.quotes(where, line, from, at[0])
+		}
+		return
+	case err == nil && (rec.TextKept() || rec.TextMissing()):
+		l.add(where, &rec, false)
+		return
+	}
+	// It does not end as the record in it ends. Is there another one that does? What a text quotes does not: nobody can foretell the sum of all that follows.
+	for _, at := range records.Quoted.FindAllIndex(line, -1) {
+		if beginOf(line, at[0]) == 0 {
+			continue // that in front
+		}
+		if next, bad := records.ParseLine(line[at[0]:]); bad == nil && next.TextKept() && len(next.Text) > 0 {
+			if err == nil {
+				l.add(where, &rec, true)
+			} // else what it was is missing, or comes again
+			l.add(where, &next, false)
+			return
+		}
+	}
+	if err != nil {
+		l.Add(Item{Where: where, Damage: err.Error()})
+		return
+	}
+	l.add(where, &rec, false)
+}
+
+var begins = regexp.MustCompile(`<\d{1,3}>1 $`)
+
+// beginOf is where a record begins of which the timestamp stands at an offset.
+func beginOf(line []byte, stamp int) int {
+	if at := begins.FindIndex(line[max(stamp-len("<191>1 "), 0):stamp]); at != nil {
+		return stamp - (at[1] - at[0])
+	}
+	return stamp
+}
+
+// quotes notes a record that stands further on in a line.
+func (l *logs) quotes(where string, line []byte, from, stamp int) {
+	if line[max(from-1, 0)] == ' ' {
+		l.behind[len(bytes.Fields(line[:from]))]++
+	}
+	if rec, err := records.ParseLine(line[stamp:]); err == nil {
+		l.Quote(rec.Value("box"), rec.Seq, where)
+	}
+}
+
+func (l *logs) add(where string, rec *records.Line, torn bool) {
+	l.found++
+	it := item(where, rec)
+	switch {
+	case torn:
+		it.Text = TextTorn
+	case it.Text == TextMissing && l.WithoutText:
+		it.Text = TextKept
+	}
+	l.Add(it)
+}
+
+func item(where string, l *records.Line) Item {
+	it := Item{Where: where, Box: l.Value("box"), First: l.Seq, Last: l.Seq, Prev: l.Value("prev"), Hash: l.Hash()}
+	switch {
+	case l.TextMissing():
+		it.Text = TextMissing
+	case !l.TextKept():
+		it.Text = TextChanged
+	}
+	if l.Kind() == records.KindHealth {
+		it.Lost, it.Target = lost(l.Value)
+	}
+	return it
+}
+
+// lost are the numbers that a HEALTH record says are missing.
+func lost(value func(string) string) (lost records.Ranges, target string) {
+	if what := value("what"); what != "record_loss" && what != "chain_restart" {
+		return nil, ""
+	}
+	text := value("seqs")
+	if text == "" && value("first_seq") != "" {
+		text = value("first_seq") + "-" + value("last_seq")
+	}
+	return records.ParseRanges(text), value("target")
+}
+
+// against holds the end of a chain against what its box says was its last record.
+func (l *logs) against(heads []Head) error {
+	for _, h := range heads {
+		if h.Box == "" {
+			if len(l.boxes) > 1 {
+				return fmt.Errorf("there are records of %d boxes: say whose head it is (--head BOX:SEQ:HASH)", len(l.boxes))
+			}
+			for box := range l.boxes {
+				h.Box = box
+			}
+		}
+		l.order++
+		switch b := l.boxes[h.Box]; {
+		case b == nil || !b.begun:
+			l.find(Finding{Kind: Gap, Where: headName, Box: h.Box, First: 1, Last: h.Seq, order: l.order, Text: fmt.Sprintf("there is no record of the box, whose last is %d", h.Seq)})
+		case h.Seq < b.first:
+			l.Note("record %d, the head that was given, is from before the first record of %s, %d: it says nothing of them", h.Seq, b.box, b.first)
+		default:
+			l.Add(Item{Where: headName, Box: h.Box, First: h.Seq + 1, Last: h.Seq, Hash: h.Hash, Anchor: true})
+		}
+	}
+	return nil
+}
+
+const headName = "the head that was given"
