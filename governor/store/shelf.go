@@ -64,6 +64,8 @@ func (f *Shelf) Apply(changes []Change) error {
 // Range gives everything on the shelf to each, in the order of the keys, until it returns an error. Key and value are
 // valid until each returns, and each must not change this shelf. What is damaged is left out and counted in Spoilt.
 func (f *Shelf) Range(each func(key, value []byte) error) error {
+	f.s.readers.Add(1)
+	defer f.s.readers.Add(-1)
 	err := guard(func() error {
 		return f.s.bolt.View(func(tx *bolt.Tx) error {
 			b := tx.Bucket(f.name)

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,15 @@ type Store struct {
 	written atomic.Int64
 	budgets *budgets
 	lock    *os.File
+
+	readers atomic.Int64 // of shelves, now
+
+	writing sync.Mutex // guards the two below; held over the disk
+	changes int64      // of shelves, one more than there were in this life
+	doubt   bool       // the last one failed
+
+	wiping sync.Mutex // guards the one below; held over the disk
+	wiped  int64      // changes, when all was wiped that was free
 }
 
 // Open opens mailweir.db and budgets in the directory dir, or makes them. A damaged mailweir.db is renamed to
@@ -59,7 +69,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	if o.Timeout <= 0 {
 		o.Timeout = time.Second
 	}
-	s = &Store{}
+	s = &Store{changes: 1} // a former life may have left something to wipe
 	path := filepath.Join(dir, "mailweir.db")
 	s.bolt, err = openBolt(path, o.Timeout)
 	if errors.Is(err, errDamaged) {
@@ -157,7 +167,10 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 
 // update runs one transaction and counts what it writes: the pages it allocated, and one of the two meta pages.
 func (s *Store) update(do func(*bolt.Tx) error) error {
-	return guard(func() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.changes++
+	err := guard(func() error {
 		return s.bolt.Update(func(tx *bolt.Tx) error {
 			tx.OnCommit(func() {
 				stats := tx.Stats()
@@ -166,4 +179,6 @@ func (s *Store) update(do func(*bolt.Tx) error) error {
 			return do(tx)
 		})
 	})
+	s.doubt = err != nil
+	return err
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -149,20 +150,33 @@ func killed(dir string) error {
 	}); lost != 0 || err != nil {
 		return fmt.Errorf("%d lost: %w", lost, err)
 	}
+	if s.aside != "" {
+		return s.why
+	}
+	go func() { // what deletes old values goes on all the time
+		for {
+			if _, err := s.WipeFree(context.Background()); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			time.Sleep(time.Millisecond) // there may be nothing to do
+		}
+	}()
 	rnd := rand.New(rand.NewPCG(uint64(os.Getpid()), 0))
 	of := func(n int) governor.Saved {
 		return governor.Saved{Subscriber: fmt.Sprintf("S-%d", n), Plan: "p", Budgets: []governor.SavedBudget{{Budget: governor.Budget{Limit: 1, Per: time.Hour}, WholeAt: version[n]}}}
 	}
 	for round := 0; ; round++ {
 		var subs []governor.Saved
+		var changes []Change
 		said := ""
 		for range 1 + rnd.IntN(20) {
 			n := rnd.IntN(subscribers)
 			version[n]++
 			subs = append(subs, of(n))
+			changes = append(changes, Change{Key: []byte(subs[len(subs)-1].Subscriber), Value: fmt.Appendf(nil, "%d%*s", version[n], rnd.IntN(3000), "")})
 			said += fmt.Sprintf("%d %d\n", n, version[n])
 		}
-		if err := s.Save(subs, at(1)); err != nil {
+		if err := errors.Join(s.Save(subs, at(1)), s.Shelf("x").Apply(changes)); err != nil {
 			return err
 		}
 		if _, err := os.Stdout.WriteString(said); err != nil {
@@ -200,7 +214,7 @@ func TestMain(m *testing.M) {
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	sure := map[string]time.Duration{}
+	sure, shelved := map[string]time.Duration{}, map[string]time.Duration{} // killed between the two, they differ
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for round := range 12 {
 		cmd := exec.Command(os.Args[0], "-test.run=^$")
@@ -216,14 +230,16 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		}
 		lines := bufio.NewScanner(out)
 		// after so many lines, which is at no moment in particular of what goes on there
-		for left := rnd.IntN(3000); left > 0 && lines.Scan(); left-- {
+		for left := rnd.IntN(1000); left > 0 && lines.Scan(); left-- {
 			note(t, sure, lines.Text())
+			note(t, shelved, lines.Text())
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		for lines.Scan() {
 			note(t, sure, lines.Text())
+			note(t, shelved, lines.Text())
 		}
 		if err := cmd.Wait(); err == nil || complaint.Len() > 0 {
 			t.Fatalf("round %d: %v %s", round, err, complaint.String())
@@ -232,12 +248,24 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, why := s.Damaged(); why != nil {
+			t.Fatal(why)
+		}
+		shelf := onShelf(t, s.Shelf("x"))
 		got, lost := loaded(s.budgets)
 		for id, v := range sure {
 			if found := got[id]; len(found.Budgets) != 1 || found.Budgets[0].WholeAt < v || found.Budgets[0].WholeAt > v+40 {
 				t.Errorf("round %d: %s is %v, saved was %d", round, id, found, v)
 			}
 			sure[id] = got[id].Budgets[0].WholeAt
+		}
+		for id, v := range shelved {
+			kept, _, _ := strings.Cut(shelf[id], " ")
+			n, err := time.ParseDuration(kept + "ns")
+			if err != nil || n < v || n > max(v, sure[id])+40 {
+				t.Errorf("round %d: %s is %.20q on its shelf, saved was %d", round, id, shelf[id], v)
+			}
+			shelved[id] = n
 		}
 		if lost != 0 {
 			t.Errorf("round %d: %d lost", round, lost)
