@@ -54,7 +54,7 @@ func (a *Appliance) noticesSetup(cfg *config.Config) (notices.Setup, error) {
 
 // noticesChanged tells whether another configuration says something else about notices.
 func noticesChanged(old, next *config.Config) bool {
-	return old.Mode != next.Mode || !reflect.DeepEqual(old.Notices, next.Notices)
+	return old.Mode != next.Mode || old.Retention.Records != next.Retention.Records || !reflect.DeepEqual(old.Notices, next.Notices)
 }
 
 // NoticesProblems reads what a configuration names for notices, and says what is wrong with it: a config.Problems, or nil.

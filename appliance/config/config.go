@@ -179,6 +179,7 @@ type Notices struct {
 	Stages               []string      `mapstructure:"stages" allowed:"warn pace defer cut"` // whose beginning is told
 	Limit                int           `mapstructure:"limit" range:"1..1000"`                // one by one, of each subject in Per; the others become a digest
 	Per                  time.Duration `mapstructure:"per" range:"1m..24h"`
+	MaxAge               time.Duration `mapstructure:"max_age" range:"1h..90d"` // what waits longer is given up
 	Webhooks             []Webhook     `mapstructure:"webhooks"`
 	Mail                 Mail          `mapstructure:"mail"`
 	MailTemplateFile     string        `mapstructure:"mail_template_file"`     // as written, as all files; Config.Resolve makes it absolute

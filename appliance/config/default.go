@@ -34,7 +34,7 @@ func Default() *Config {
 		Clusters: Clusters{Subscribers: 10, Learn: 7 * day, KnownGood: []string{}},
 		Share:    Share{AlertPoints: 5, AlertSessions: 1000},
 		Syslog:   Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
-		Notices: Notices{Stages: []string{"defer", "cut"}, Limit: 20, Per: time.Hour, Webhooks: []Webhook{},
+		Notices: Notices{Stages: []string{"defer", "cut"}, Limit: 20, Per: time.Hour, MaxAge: 7 * day, Webhooks: []Webhook{},
 			Mail: Mail{TLS: "starttls", To: []string{}, Of: noticeSubjects()}},
 		Admin:     Admin{Listen: ":8443", Metrics: true},
 		Journal:   Journal{Bytes: 256 << 20},

@@ -103,12 +103,15 @@ const digestLines = 20
 
 // digest is what a limit held back, of one type.
 type digest struct {
-	N     int      `json:"n"`
-	Lines []string `json:"lines"`
+	N     int       `json:"n"`
+	Lines []string  `json:"lines"`
+	First time.Time `json:"first,omitzero"` // when the first of them happened
 }
 
 func (d *digest) add(n Notice) {
-	d.N++
+	if d.N++; d.N == 1 {
+		d.First = n.Time
+	}
 	if len(d.Lines) < digestLines {
 		d.Lines = append(d.Lines, n.Time.UTC().Format(time.RFC3339)+" "+n.Text)
 	}

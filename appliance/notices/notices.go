@@ -49,7 +49,8 @@ type Service struct {
 	over  atomic.Uint64 // notices that found no room in the channel
 	kept  atomic.Uint64 // notices that went into a digest
 
-	changes chan struct{} // of one: the setup did
+	changes chan struct{}  // of one: the setup did
+	old     chan time.Time // of one: what is too old by then is to be given up
 
 	mu     sync.Mutex // guards queues
 	queues map[string]*queue
@@ -63,7 +64,7 @@ func limitKey(kind string) []byte { return []byte("held " + kind) }
 
 // Open brings back what a former life did not deliver. What cannot be read is left out and told.
 func Open(o Options) (*Service, error) {
-	s := &Service{opt: o, in: make(chan Notice, taken), changes: make(chan struct{}, 1), queues: map[string]*queue{}, limits: map[string]*limit{}}
+	s := &Service{opt: o, in: make(chan Notice, taken), changes: make(chan struct{}, 1), old: make(chan time.Time, 1), queues: map[string]*queue{}, limits: map[string]*limit{}}
 	s.setup.Store(&Setup{})
 	for _, kind := range Subjects {
 		s.limits[kind] = &limit{}
@@ -138,6 +139,15 @@ func (s *Service) Take(r records.Record) {
 	}
 }
 
+// Expire gives up what happened longer ago than the setup's MaxAge, and tells. It is to be called now and then, with a clock that can be believed; it does
+// not wait for the disk.
+func (s *Service) Expire(now time.Time) {
+	select {
+	case s.old <- now:
+	default: // the one before is still to be worked on
+	}
+}
+
 // Run delivers until ctx ends. Then what was taken is on the disk, and is delivered in the next life.
 func (s *Service) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -200,6 +210,8 @@ func (s *Service) take(ctx context.Context) {
 			s.keep(s.waiting([]Notice{n}))
 		case <-timer.C:
 			s.keep(nil)
+		case now := <-s.old:
+			s.expire(now.Add(-s.setup.Load().MaxAge))
 		}
 		if n := s.over.Swap(0); n > 0 {
 			s.opt.Lost("all targets", int(n), "more happened at once than could be written down")
@@ -231,8 +243,9 @@ func (s *Service) keep(all []Notice) {
 	for kind, l := range s.limits {
 		if l.held.N > 0 && l.spend(now) {
 			n := l.held.notice(kind, newID(), s.opt.Box, s.setup.Load().Mode, now)
-			l.held, changed[kind] = digest{}, true
-			ready = append(ready, s.deliveries(n, kind)...)
+			changed[kind] = true
+			ready = append(ready, s.deliveries(n, kind, l.held.First)...)
+			l.held = digest{}
 		}
 	}
 	for _, n := range all {
@@ -243,7 +256,7 @@ func (s *Service) keep(all []Notice) {
 			changed[n.Type] = true
 			continue
 		}
-		ready = append(ready, s.deliveries(s.complete(n), n.Type)...)
+		ready = append(ready, s.deliveries(s.complete(n), n.Type, time.Time{})...)
 	}
 	var changes []store.Change
 	for kind := range changed {
@@ -271,12 +284,12 @@ type delivery struct {
 	item *item
 }
 
-// deliveries are those to every target that wants this kind.
-func (s *Service) deliveries(n Notice, kind string) (all []delivery) {
+// deliveries are those to every target that wants this kind. first is that of a digest.
+func (s *Service) deliveries(n Notice, kind string, first time.Time) (all []delivery) {
 	for _, t := range s.setup.Load().Targets {
 		if t.Of[kind] {
 			s.number++
-			all = append(all, delivery{s.queue(t.Name), &item{Notice: n, key: key(t.Name, s.number)}})
+			all = append(all, delivery{s.queue(t.Name), &item{Notice: n, First: first, key: key(t.Name, s.number)}})
 		}
 	}
 	return all

@@ -123,7 +123,7 @@ func setupOf(t *testing.T, targets map[string]*desk) Setup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Setup{Stages: map[string]bool{"defer": true, "cut": true}, Limit: 20, Per: time.Hour, Texts: texts, Mode: "enforce"}
+	s := Setup{Stages: map[string]bool{"defer": true, "cut": true}, Limit: 20, Per: time.Hour, MaxAge: 7 * 24 * time.Hour, Texts: texts, Mode: "enforce"}
 	for name, d := range targets {
 		s.Targets = append(s.Targets, Target{Name: name, Kind: "webhook", Of: types([]string{"stages", "clusters", "health"}), to: d})
 	}

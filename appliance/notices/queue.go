@@ -28,6 +28,8 @@ const (
 type item struct {
 	Notice   Notice `json:"notice"`
 	Refusals int    `json:"refusals,omitempty"`
+	// First is when the first of what a digest stands for happened; zero: it is no digest.
+	First time.Time `json:"first,omitzero"`
 
 	key []byte
 	due time.Time // not before; zero: now
@@ -166,6 +168,29 @@ func (q *queue) settled(i *item, err error, now time.Time) (changes []store.Chan
 		return nil, "" // it made room meanwhile
 	}
 	return []store.Change{i.change()}, ""
+}
+
+// giveUp takes away what happened before a time, which has waited too long.
+func (q *queue) giveUp(before time.Time) (old []*item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.items = slices.DeleteFunc(q.items, func(i *item) bool {
+		if !i.happened().Before(before) {
+			return false
+		}
+		old = append(old, i)
+		return true
+	})
+	q.lost += uint64(len(old))
+	return old
+}
+
+// happened is when what the item tells happened; of a digest the first of it.
+func (i *item) happened() time.Time {
+	if !i.First.IsZero() {
+		return i.First
+	}
+	return i.Notice.Time
 }
 
 func (q *queue) drop(i *item) []store.Change {

@@ -23,6 +23,7 @@ type Setup struct {
 	Stages  map[string]bool // whose beginning is told
 	Limit   int             // notices of a type per Per
 	Per     time.Duration
+	MaxAge  time.Duration // what happened longer ago is given up
 	Texts   Templates
 	Mode    string
 }
@@ -58,7 +59,7 @@ func (s *Setup) wanted(kind string) bool {
 // warnings are things that the operator should know although they are taken.
 func Load(cfg *config.Config, box string, now func() time.Time) (s Setup, warnings []string, err error) {
 	c := cfg.Notices
-	s = Setup{Stages: map[string]bool{}, Limit: c.Limit, Per: c.Per, Mode: cfg.Mode}
+	s = Setup{Stages: map[string]bool{}, Limit: c.Limit, Per: c.Per, MaxAge: min(c.MaxAge, cfg.Retention.Records), Mode: cfg.Mode}
 	for _, stage := range c.Stages {
 		s.Stages[stage] = true
 	}
