@@ -78,6 +78,7 @@ type Appliance struct {
 	saver    *saver
 	cases    *casebook
 	keeper   *keeper
+	eraser   *eraser
 	lines    *lines
 	book     *sources.Book
 	observer *observer
@@ -249,6 +250,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.saver = &saver{gov: a.gov, store: a.store, now: a.now, log: a.log, health: a.health,
 		beside: func() int64 { return int64(a.observer.series.Written()) + a.journal.Status().Written }}
 	a.keeper = &keeper{dir: a.who.Directory, cases: a.cases, store: a.store, now: a.now, log: a.log, health: a.health}
+	a.eraser = newEraser(a.store, a.health)
 	a.damaged()
 	budgets := func() error { return nil }
 	err = a.keeper.recall(now, func() {
@@ -340,6 +342,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
 	work.Go(func() error { return a.keeper.Run(workCtx) })
+	work.Go(func() error { return a.eraser.Run(workCtx) })
 	work.Go(func() error { return a.observer.Run(workCtx) })
 	work.Go(func() error { return a.observer.Keep(workCtx) })
 	work.Go(func() error {

@@ -21,6 +21,11 @@ const (
 	// nothing changed, so that a quiet week does not look like a clock that jumped.
 	heartbeat = time.Hour
 
+	// renewAfter is the longest time between two snapshots, while anything is in the log: it has what the governor has
+	// forgotten since, such as addresses. firstRenewal is how long after the start there is one.
+	renewAfter   = 24 * time.Hour
+	firstRenewal = time.Hour
+
 	// clockStep is how far the wall clock may move against the time that passes before
 	// the time of the last save is written again: a restart credits what the wall clock
 	// says that went by since, and a step is not that.
@@ -56,6 +61,7 @@ func (s *saver) Run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	var again time.Time // no snapshot before
+	renew := s.now().Add(firstRenewal)
 	for {
 		select {
 		case <-ctx.Done():
@@ -65,12 +71,12 @@ func (s *saver) Run(ctx context.Context) error {
 		s.writtenToday() // so that midnight does not pass unseen
 		_ = s.saveNow()  // which has told
 		now := s.now()
-		if now.Before(again) || !s.store.SnapshotDue() {
+		if now.Before(again) || !s.store.SnapshotDue() && !s.snapshotFailed() && (now.Before(renew) || !s.store.Logged()) {
 			continue
 		}
 		select {
 		case snapshots <- struct{}{}:
-			again = now.Add(snapshotAgain)
+			again, renew = now.Add(snapshotAgain), now.Add(renewAfter)
 			wait.Go(func() {
 				s.snapshot(ctx)
 				<-snapshots
@@ -127,6 +133,13 @@ func (s *saver) saveAll() error {
 func stepped(before, now time.Time) bool {
 	step := now.Round(0).Sub(before.Round(0)) - now.Sub(before)
 	return step.Abs() > clockStep
+}
+
+// snapshotFailed tells whether the last one did.
+func (s *saver) snapshotFailed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snapshotErr != nil
 }
 
 // status is how saving goes. It does not wait for a save that hangs.

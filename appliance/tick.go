@@ -47,12 +47,20 @@ func (a *Appliance) tick(ctx context.Context) error {
 	}
 }
 
-// forgetOld drops cases that ended longer ago than records are kept, and what the journal has beyond its time. Only tick uses
+// forgetOld drops what is over its time: cases, cards and notices, and what the journal has. Then it is taken out of the raw files, too. Only tick uses
 // it, and who starts it.
 func (a *Appliance) forgetOld() {
+	keep := a.cfg.Load().Retention.Records
+	a.who.Retain(keep)
 	if now := a.now(); a.clock.sound(now) {
 		a.holdsEnd()
-		a.cases.forget(now.Add(-a.cfg.Load().Retention.Records))
+		before := now.Add(-keep)
+		a.cases.forget(before)
+		if a.observer.prints.Forget(before) {
+			a.observer.saveSoon.Store(true)
+		}
+		a.notices.Expire(now)
 		a.journal.Sweep(now)
+		a.eraser.forgotten(before)
 	}
 }

@@ -120,7 +120,7 @@ func (c *Clusters) judge(p *print, now time.Time) (Change, bool) {
 	case good, c.learning():
 		return Change{}, false
 	case k != nil && c.cameBack(p):
-		k.Ended, k.Reason, k.LastAge = time.Time{}, "", c.clock.age
+		k.Ended, k.Reason, k.LastAge, k.members = time.Time{}, "", c.clock.age, nil
 		return c.tell(k, p, Began), true
 	}
 	f, ok := c.best(p)

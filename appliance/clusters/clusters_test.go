@@ -95,7 +95,7 @@ func TestTheLifeOfACard(t *testing.T) {
 		t.Errorf("%+v", cards)
 	}
 	next = 0 // those again that were there before
-	if changes = bots(12); len(changes) != 1 || changes[0].What != Began || changes[0].Card.ID != "K1" || !changes[0].Card.Ended.IsZero() {
+	if changes = bots(12); len(changes) != 1 || changes[0].What != Began || changes[0].Card.ID != "K1" || !changes[0].Card.Ended.IsZero() || len(changes[0].Card.Members) != 49 {
 		t.Errorf("it comes back: %+v", changes)
 	}
 	c.Use(Config{Subscribers: 10, Learn: 24 * time.Hour, KnownGood: []string{botPrint}})
@@ -293,5 +293,39 @@ func BenchmarkSee(b *testing.B) {
 		p := &w.all[i%len(w.all)]
 		now = now.Add(time.Millisecond)
 		w.c.See(Sighting{JA4: p.ja4, JA3: p.ja4, Subscriber: p.home, Network: network(p.providers[0])}, now)
+	}
+}
+
+// Who was not seen with a print since a time is forgotten, and so is a card that ended before; the others stay.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	c, now := learnt(t, cfg)
+	for i := range 20 {
+		for n := range 2 {
+			c.See(Sighting{JA4: botPrint, Subscriber: home(i), Network: network(1000 + 100*n + i)}, now)
+		}
+	}
+	if changes := c.Tick(now); len(changes) != 1 {
+		t.Fatalf("%+v", changes)
+	}
+	for range 50 {
+		now = now.Add(time.Hour)
+		c.Tick(now)
+	}
+	ended := c.Cards()[0].Ended
+	c.See(Sighting{JA4: phone, Subscriber: home(7), Network: network(7)}, now)
+	if c.Forget(ended.Add(-30*24*time.Hour)) || len(c.Cards()) != 1 {
+		t.Error("nothing is so old")
+	}
+	if !c.Forget(ended.Add(time.Second)) || len(c.Cards()) != 0 || c.Stats().Members != 1 || len(c.of) != 1 || len(c.of[home(7)]) != 1 {
+		t.Errorf("%+v, %d cards, %d subscribers", c.Stats(), len(c.Cards()), len(c.of))
+	}
+	if b, err := c.Save(); err != nil {
+		t.Error(err)
+	} else if again, err := Load(cfg, b); err != nil || again.Stats().Members != 1 || len(again.Cards()) != 0 {
+		t.Errorf("after a restart: %v", err)
+	}
+	if c.Forget(ended.Add(time.Second)) {
+		t.Error("twice")
 	}
 }

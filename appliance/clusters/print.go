@@ -3,6 +3,7 @@ package clusters
 import (
 	"container/list"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -138,6 +139,29 @@ func (c *Clusters) leave(m *member) {
 	} else {
 		delete(c.of, m.subscriber)
 	}
+}
+
+// Forget drops cards that ended before a time, and who was not seen with a print since; true if there was anything to drop. That the
+// subscriber once had the print stays known, as a bit of a hash, for one to two weeks of running.
+func (c *Clusters) Forget(before time.Time) (any bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.cards)
+	c.cards = slices.DeleteFunc(c.cards, func(k *card) bool { return !k.runs() && k.Ended.Before(before) })
+	any = len(c.cards) < n
+	for _, p := range c.prints {
+		if k := p.card; k != nil && !k.runs() && k.Ended.Before(before) {
+			p.card, p.again = nil, nil
+		}
+	}
+	for e := c.joined.Back(); e != nil; {
+		m := e.Value.(*member)
+		if e = e.Prev(); m.Last.Before(before) { // not in this order where the clock was set
+			c.leave(m)
+			any = true
+		}
+	}
+	return any
 }
 
 func without(all []*member, m *member) []*member {

@@ -19,6 +19,9 @@ import (
 // keepDamaged is how many damaged files are kept; older ones are deleted, since flash is small.
 const keepDamaged = 3
 
+// damagedAt is what follows the name of a file that was put aside, before the time at which it was last written.
+const damagedAt = ".damaged-"
+
 // errDamaged marks what is wrong with the file's content, as against what is wrong with the world around it.
 var errDamaged = errors.New("the file is damaged")
 
@@ -118,12 +121,49 @@ func guard(do func() error) (err error) {
 	return do()
 }
 
+// ForgetDamaged deletes damaged files that Open has put aside and that were last written before a time: they have addresses, too.
+func (s *Store) ForgetDamaged(before time.Time) error {
+	old, err := filepath.Glob(s.bolt.Path() + damagedAt + "*")
+	for _, path := range old {
+		info, e := os.Stat(path)
+		if e == nil && info.ModTime().Before(before) {
+			e = erase(path, info.Size())
+		}
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		return fmt.Errorf("delete old damaged databases: %w", err)
+	}
+	return nil
+}
+
+// erase overwrites a file before it deletes it.
+func erase(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	zero := make([]byte, syncEvery)
+	for at := int64(0); at < size && err == nil; at += syncEvery {
+		if _, err = f.WriteAt(zero[:min(syncEvery, size-at)], at); err == nil {
+			err = f.Sync()
+		}
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
 func setAside(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	base := path + ".damaged-" + info.ModTime().UTC().Format("20060102T150405.000Z")
+	base := path + damagedAt + info.ModTime().UTC().Format("20060102T150405.000Z")
 	aside := base
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
@@ -134,7 +174,7 @@ func setAside(path string) (string, error) {
 	if err := os.Rename(path, aside); err != nil {
 		return "", err
 	}
-	old, err := filepath.Glob(path + ".damaged-*")
+	old, err := filepath.Glob(path + damagedAt + "*")
 	if err != nil {
 		return "", err
 	}

@@ -216,6 +216,13 @@ func (b *budgets) due() bool {
 	return !b.running && (b.damaged || b.behind > max(b.snapshot, minLog))
 }
 
+// logged tells whether a log has anything that the newest snapshot does not hold.
+func (b *budgets) logged() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.behind > 0
+}
+
 // load gives all that was saved to each, in the order in which it was saved. It returns how many records were damaged
 // and left out, and where the first of them was.
 func (b *budgets) load(each func(*governor.Saved)) (lost uint64, first error) {

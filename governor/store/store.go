@@ -155,6 +155,9 @@ func (s *Store) Load(each func(*governor.Saved)) (skipped uint64, first error) {
 // SnapshotDue tells whether it is time for a Snapshot.
 func (s *Store) SnapshotDue() bool { return s.budgets.due() }
 
+// Logged tells whether anything was saved since the last snapshot.
+func (s *Store) Logged() bool { return s.budgets.logged() }
+
 // Snapshot begins a snapshot. The caller gives everything that the governor has to Write, in pieces, meanwhile goes on
 // with Save, and ends with Commit or Abort. What is saved from now on need not be in it.
 func (s *Store) Snapshot() (*Snapshot, error) {

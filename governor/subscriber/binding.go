@@ -102,7 +102,7 @@ const (
 	MaxBindings = 2 << 20
 	// MaxHistory is how many ended bindings are kept; the one that ended first makes room.
 	MaxHistory = 200_000
-	// Retention is how long an ended binding is kept.
+	// Retention is how long an ended binding is kept, unless Retain says otherwise.
 	Retention = 180 * 24 * time.Hour
 	// MaxPlans is how many subscribers may have a plan of the operator's.
 	MaxPlans = 10_000

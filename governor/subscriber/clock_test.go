@@ -174,6 +174,24 @@ func TestRetentionIsNotHeldUp(t *testing.T) {
 	}
 }
 
+// How long is for the operator to say.
+func TestRetain(t *testing.T) {
+	t.Parallel()
+	d := directory(t, lines)
+	d.Retain(10 * 24 * time.Hour)
+	d.Bind(radius("100.64.9.1/32", "nas|1", "acct-1"), t0, t0)
+	d.End(RADIUS, "nas|1", after(60), after(60))
+	for i := range 12 {
+		d.Expire(after(i * day))
+		if n, want := d.Stats().History, 1; i == 10 && n != want {
+			t.Errorf("%d bindings after ten days", n)
+		}
+	}
+	if n := d.Stats().History; n != 0 {
+		t.Errorf("%d bindings after eleven days", n)
+	}
+}
+
 func TestTimesThatCannotBe(t *testing.T) {
 	t.Parallel()
 	d := directory(t, lines)

@@ -31,26 +31,27 @@ type Directory struct {
 	tables sync.Mutex // one SetTable at a time
 	mu     sync.Mutex // everything below, and replacing view
 
-	cells    *bart.Table[*cell] // what the next view will have
-	coming   *coming            // a list that is being prepared, see renew.go
-	renewal  *renewal           // a list in force that not all claims have followed to
-	era      uint8              // of the list in force, for claims: 1 or 2
-	recalled recalled           // for Begin
-	inPlace  bool               // cells belongs to nobody else yet and may be written to
-	free     []netip.Prefix     // cells that became free, in that order; some may be taken again
-	claims   map[netip.Prefix]*claim
-	lens     lengths // of the prefixes in claims
-	sessions map[sessionKey]*session
-	lines    map[string]*claim // the youngest of each line
-	bindings int               // claims in all
-	unknown  int               // of them, those whose line nobody has
-	made     madeUp            // lines that only RADIUS knows
-	history  history
-	lost     map[sessionKey][]uint64 // numbers in the history: what sessions lost to newer ones, and have not ended yet
-	dirty    map[string]struct{}     // keys to be saved or deleted
-	clock    wallClock
-	readings readings
-	stats    Stats
+	cells     *bart.Table[*cell] // what the next view will have
+	coming    *coming            // a list that is being prepared, see renew.go
+	renewal   *renewal           // a list in force that not all claims have followed to
+	era       uint8              // of the list in force, for claims: 1 or 2
+	retention time.Duration      // of ended bindings
+	recalled  recalled           // for Begin
+	inPlace   bool               // cells belongs to nobody else yet and may be written to
+	free      []netip.Prefix     // cells that became free, in that order; some may be taken again
+	claims    map[netip.Prefix]*claim
+	lens      lengths // of the prefixes in claims
+	sessions  map[sessionKey]*session
+	lines     map[string]*claim // the youngest of each line
+	bindings  int               // claims in all
+	unknown   int               // of them, those whose line nobody has
+	made      madeUp            // lines that only RADIUS knows
+	history   history
+	lost      map[sessionKey][]uint64 // numbers in the history: what sessions lost to newer ones, and have not ended yet
+	dirty     map[string]struct{}     // keys to be saved or deleted
+	clock     wallClock
+	readings  readings
+	stats     Stats
 }
 
 // view is what a lookup needs. A new list has a new one with new cells, so that a row is always one of its own table.
@@ -160,7 +161,7 @@ func NewDirectory(t *Table) *Directory {
 		t = &Table{}
 	}
 	d := &Directory{cells: &bart.Table[*cell]{}, claims: map[netip.Prefix]*claim{}, sessions: map[sessionKey]*session{}, lines: map[string]*claim{}, lost: map[sessionKey][]uint64{},
-		dirty: map[string]struct{}{}, era: 1}
+		dirty: map[string]struct{}{}, era: 1, retention: Retention}
 	d.view.Store(&view{table: t, cells: d.cells})
 	return d
 }

@@ -38,7 +38,14 @@ func (c *wallClock) sound(now int64) bool {
 	return c.until == 0
 }
 
-// Expire forgets what ended longer ago than Retention; call it each minute or so. A wall clock that jumped ahead by more
+// Retain says how long an ended binding is kept from now on, instead of for Retention. It takes effect with the next Expire.
+func (d *Directory) Retain(ended time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retention = ended
+}
+
+// Expire forgets what ended longer ago than it is to be kept; call it each minute or so. A wall clock that jumped ahead by more
 // than a week is given a day to be set right before anything is forgotten because of it; sound tells that it is not on
 // such a trial.
 func (d *Directory) Expire(now time.Time) (sound bool) {
@@ -50,7 +57,7 @@ func (d *Directory) Expire(now time.Time) (sound bool) {
 		return false
 	}
 	for range forgetAtOnce {
-		if d.history.len() == 0 || d.history.at(d.history.oldest).until >= n-int64(Retention) {
+		if d.history.len() == 0 || d.history.at(d.history.oldest).until >= n-int64(d.retention) {
 			break
 		}
 		d.forget()

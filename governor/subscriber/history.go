@@ -168,7 +168,7 @@ func (d *Directory) forget() {
 
 // At tells who had addr at t, by the box's wall clock, which is now, the best answer first: as Lookup would have decided,
 // and as it decides for now or later. A zero From is not known: that of the list then answers for all the time before,
-// another for none that is not sure. What ended longer ago than Retention, or before the last MaxHistory that ended, is
+// another for none that is not sure. What ended longer ago than it is kept, or before the last MaxHistory that ended, is
 // not known, nor is anything before 1970 or after 2200.
 func (d *Directory) At(addr netip.Addr, t, now time.Time) []Binding {
 	if !InReach(t) {
