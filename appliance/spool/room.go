@@ -16,12 +16,13 @@ const (
 	Full       = "the spool was full"
 	Expired    = "they were older than their retention"
 	Forgotten  = "their collector is not configured any more"
+	Unwanted   = "no collector was configured when they were made"
 	Unwritable = "the disk took nothing and the memory for them was full"
 )
 
 // Loss is records that went before every reader had them.
 type Loss struct {
-	Why     string         // Full, Expired, Forgotten or Unwritable
+	Why     string         // Full, Expired, Forgotten, Unwanted or Unwritable
 	Numbers records.Ranges // of the records
 	Readers []string       // who has not got all of them
 }
@@ -48,10 +49,23 @@ func (s *Spool) lose(gone records.Ranges, why string) {
 // spare is for the first and the last line of what is being rewritten, and by what a segment may be longer than it should.
 const spare = 16 << 10
 
+// fit makes room for so many bytes, 0 where only the limit became smaller. mu is held, and let go of in between.
+func (s *Spool) fit(need int64) {
+	for tries := 0; s.makeRoom(need) && tries < segmentsAtAll; tries++ {
+		s.unlock() // only what is on the disk can be dropped from it
+		s.Sync()
+		s.mu.Lock()
+	}
+}
+
 // makeRoom drops from the disk until need more bytes are within the limit, with a segment to spare for what is being rewritten.
 // It is true when there is more to drop, and it has to be on the disk first. mu is held.
 func (s *Spool) makeRoom(need int64) (blocked bool) {
-	for s.bytes()+need > s.limit-s.segmentSize()-spare {
+	for {
+		over := s.bytes() + need - (s.limit - s.segmentSize() - spare)
+		if over <= 0 {
+			return false
+		}
 		victim, of := -1, class(0)
 		for of = range class(classes) {
 			victim = slices.IndexFunc(s.segments, func(g *segment) bool { return g.n[of] > 0 })
@@ -73,14 +87,21 @@ func (s *Spool) makeRoom(need int64) (blocked bool) {
 			}
 			return true
 		}
-		gone, err := s.rewrite(victim, func(it *Item) bool { return it.kind != of })
+		// All of the class at once, so that a segment is seldom written anew; but of a segment from before the limit became smaller only what is too much.
+		enough, dropped := max(over, s.segmentSize()), int64(0)
+		gone, err := s.rewrite(victim, func(it *Item) bool {
+			if it.kind != of || dropped >= enough {
+				return true
+			}
+			dropped += int64(len(it.Line)) + lineOverhead
+			return false
+		})
 		s.lose(gone, Full)
 		if err != nil {
 			s.failed(fmt.Errorf("make room: %w", err))
 			return false
 		}
 	}
-	return false
 }
 
 // Expire drops what is older than its retention, whether somebody still waits for it or not.
@@ -153,7 +174,7 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err 
 			if err != nil {
 				continue
 			}
-			it := Item{Seq: l.Seq, kind: classOf(l.Kind()), at: l.Time.UnixMilli(), hash: l.Hash()}
+			it := Item{Seq: l.Seq, Line: line, kind: classOf(l.Kind()), at: l.Time.UnixMilli(), hash: l.Hash()}
 			if part == g && !keep(&it) {
 				gone.Add(it.Seq)
 				continue
@@ -220,6 +241,35 @@ func (s *Spool) trim() {
 		}
 		s.segments = slices.Delete(s.segments, 0, 1)
 	}
+}
+
+// clear deletes everything when nobody is to get it any more, and leaves a note of what the last record was.
+func (s *Spool) clear() {
+	s.syncing.Lock() // no file is closed under it
+	defer s.syncing.Unlock()
+	s.mu.Lock()
+	defer s.unlock()
+	if len(s.positions) > 0 || s.open > 0 || s.records() == 0 {
+		return
+	}
+	for _, g := range s.segments {
+		g.close()
+	}
+	last := s.segments[len(s.segments)-1]
+	note := &segment{path: last.path, after: last.last, afterHash: last.lastHash, sealed: true, version: last.version + 1}
+	note.last, note.lastHash = last.last, last.lastHash
+	b := appendSummed(appendSummed(nil, note.header()), note.trailer())
+	note.size = int64(len(b))
+	err := durable.Replace(note.path, b)
+	for _, g := range s.segments[:len(s.segments)-1] {
+		err = errors.Join(err, os.Remove(g.path))
+	}
+	if err != nil {
+		s.opt.Log.Error("what no collector is to get any more cannot be removed from the spool", "err", err)
+		return
+	}
+	s.segments, s.tail = []*segment{note}, nil
+	s.written, s.durable = s.last, s.last
 }
 
 // spent is whether the first segment, which is not the last, holds nothing after acked; mu is held.

@@ -211,6 +211,9 @@ func loadSegment(path string) (*segment, error) {
 		g.after = first - 1
 	}
 	g.size = info.Size()
+	if line, ok := (&lines{file: f, to: g.size}).next(); ok && line[0] == '#' {
+		g.note(line)
+	}
 	from := max(g.size-maxTrailer, 0)
 	end := make([]byte, g.size-from)
 	if _, err := f.ReadAt(end, from); err == nil && g.parseTrailer(end) {

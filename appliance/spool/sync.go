@@ -25,6 +25,8 @@ func (s *Spool) Run(ctx context.Context) error {
 		case <-ticks.C:
 			s.save(false)
 			s.trim()
+			s.clear()
+			s.shrink()
 			s.retry()
 			if now := s.opt.Now(); now.Sub(expired).Abs() >= expireEvery && s.opt.Sound(now) {
 				expired = now
@@ -39,6 +41,15 @@ func (s *Spool) Run(ctx context.Context) error {
 		}
 		s.Sync()
 		rest.Reset(s.opt.SyncEvery)
+	}
+}
+
+// shrink drops what a smaller limit has no room for.
+func (s *Spool) shrink() {
+	s.mu.Lock()
+	defer s.unlock()
+	if s.fault == nil {
+		s.fit(0)
 	}
 }
 

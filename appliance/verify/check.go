@@ -357,7 +357,7 @@ func (b *chain) missing(g gap) Finding {
 		f.Text += "; " + by
 	}
 	if g.to <= b.had {
-		f.Text += "; every collector has it"
+		f.Text += "; no collector waits for it"
 	}
 	for seq, where := range b.quoted {
 		if g.from <= seq && seq <= g.to {

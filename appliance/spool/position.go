@@ -1,0 +1,222 @@
+package spool
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/mailweir/mailweir/appliance/records"
+)
+
+// position is how far a reader got, and the file that knows it. Spool.mu guards it.
+type position struct {
+	seq     uint64
+	arrived uint64    // up to here records may have arrived, though they are to be sent again: see Reader.Arrived
+	saved   [2]uint64 // seq and arrived in the file
+	file    *os.File  // nil: it could not be opened yet
+	begun   bool      // somebody has read from it, now or in a life before
+	users   int       // readers that are open
+	gone    bool      // forgotten; what its last user leaves behind is lost
+}
+
+const (
+	positionMagic  = "mailweir-position-1"
+	positionPrefix = "position-"
+	arrivedWord    = "arrived"
+	positionSize   = 512 // one write, within one sector
+)
+
+func positionPath(dir, name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return filepath.Join(dir, positionPrefix+hex.EncodeToString(sum[:8]))
+}
+
+// unkept tells a collector that comes after a time without any, in which nothing was kept, which numbers it will never get. The first one of all has nothing coming. mu is held.
+func (s *Spool) unkept(name string) {
+	n := len(s.segments)
+	if n == 0 || len(s.positions) > 0 || s.waited || s.segments[n-1].last >= s.last {
+		return
+	}
+	l := Loss{Why: Unwanted, Numbers: records.Ranges{s.segments[n-1].last + 1, s.last}, Readers: []string{name}}
+	s.told = append(s.told, func() { s.opt.OnLoss(l) })
+}
+
+// put writes a position to its file; mu is held.
+func (s *Spool) put(name string, p *position) (err error) {
+	if p.file == nil {
+		if p.file, err = os.OpenFile(positionPath(s.opt.Dir, name), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+			p.file = nil
+			return err
+		}
+	}
+	if err = p.write(name); err != nil {
+		return errors.Join(err, p.close())
+	}
+	return nil
+}
+
+func (p *position) close() error {
+	if p.file == nil {
+		return nil
+	}
+	f := p.file
+	p.file = nil
+	return f.Close()
+}
+
+// saving notes whether the disk takes the positions, and tells when that changes; mu is held.
+func (s *Spool) saving(err error) {
+	if (err == nil) == (s.unsaved == nil) {
+		return
+	}
+	s.unsaved = err
+	if err != nil {
+		s.opt.Log.Error("the collectors' positions could not be saved; after a crash they get records again", "err", err)
+	} else {
+		s.opt.Log.Info("the collectors' positions can be saved again")
+	}
+	s.told = append(s.told, func() { s.opt.OnUnsaved(err) })
+}
+
+// oldest is the first number in the spool, or the next one that will be; mu is held.
+func (s *Spool) oldest() uint64 {
+	for _, g := range s.segments {
+		if g.count() > 0 {
+			return g.first
+		}
+	}
+	return s.last + 1
+}
+
+func (p *position) write(name string) error {
+	b := fmt.Appendf(nil, "%s %d ", positionMagic, p.seq)
+	b = fmt.Appendf(b, "%08x %.300s", crc32.Checksum(b, castagnoli), name)
+	b = fmt.Appendf(b, " %s %d ", arrivedWord, p.arrived)
+	b = fmt.Appendf(b, "%08x", crc32.Checksum(b, castagnoli))
+	for len(b) < positionSize-1 {
+		b = append(b, ' ')
+	}
+	if _, err := p.file.WriteAt(append(b, '\n'), 0); err != nil {
+		return err
+	}
+	p.saved = [2]uint64{p.seq, p.arrived}
+	return nil
+}
+
+// parseArrived is what a position file says of what may have arrived; 0 where it does not say it, as that of an earlier version.
+func parseArrived(s string) uint64 {
+	s = strings.TrimRight(s, " \n")
+	content, sum := s[:strings.LastIndexByte(s, ' ')+1], s[strings.LastIndexByte(s, ' ')+1:]
+	f := strings.Fields(content)
+	if len(f) < 5 || f[len(f)-2] != arrivedWord || fmt.Sprintf("%08x", crc32.Checksum([]byte(content), castagnoli)) != sum {
+		return 0
+	}
+	seq, _ := strconv.ParseUint(f[len(f)-1], 10, 64) // which the checksum vouches for
+	return seq
+}
+
+func parsePosition(s string) (uint64, bool) {
+	f := strings.Fields(s)
+	if len(f) < 3 || f[0] != positionMagic || len(s) != positionSize {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(f[1], 10, 64)
+	return seq, err == nil && fmt.Sprintf("%08x", crc32.Checksum([]byte(f[0]+" "+f[1]+" "), castagnoli)) == f[2]
+}
+
+// Only forgets the positions of all readers but those named. What only they waited for can go, and Options.OnLoss tells of what each has not got, once
+// its reader is closed. One from which nobody ever read had nothing coming.
+func (s *Spool) Only(names []string) error {
+	s.mu.Lock()
+	defer s.unlock()
+	keep, known := make(map[string]bool), make(map[string]bool)
+	for _, name := range names {
+		keep[positionPath(s.opt.Dir, name)] = true
+	}
+	var errs []error
+	for name, p := range s.positions {
+		if !keep[positionPath(s.opt.Dir, name)] {
+			errs = append(errs, p.close())
+			delete(s.positions, name)
+			p.gone = true
+			s.forget(name, p)
+			known[positionPath(s.opt.Dir, name)] = true
+		}
+	}
+	s.waited = s.waited && len(s.positions) > 0
+	files, _ := filepath.Glob(filepath.Join(s.opt.Dir, positionPrefix+"*"))
+	for _, path := range files {
+		if !keep[path] {
+			if data, err := os.ReadFile(path); err == nil && !known[path] { // of a life before
+				if seq, ok := parsePosition(string(data)); ok {
+					name := path // where the file does not say it
+					if f := strings.Fields(string(data)); len(f) > 3 {
+						name = f[3]
+					}
+					s.forget(name, &position{seq: seq, arrived: parseArrived(string(data)), begun: true, gone: true})
+				}
+			}
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// forget tells of what a reader that is gone has not got, when nobody uses it any more; mu is held.
+func (s *Spool) forget(name string, p *position) {
+	from := max(p.seq+1, p.arrived+1, s.oldest()) // what is not there was told when it went
+	if !p.gone || p.users > 0 || !p.begun || from > s.last {
+		return
+	}
+	l := Loss{Why: Forgotten, Numbers: records.Ranges{from, s.last}, Readers: []string{name}}
+	s.told = append(s.told, func() { s.opt.OnLoss(l) })
+}
+
+// acknowledged is up to where every reader has everything; mu is held.
+func (s *Spool) acknowledged() uint64 {
+	low := s.last
+	for _, p := range s.positions {
+		low = min(low, p.seq)
+	}
+	return low
+}
+
+// save writes the positions that moved, and with sync waits for the disk.
+func (s *Spool) save(sync bool) error {
+	s.mu.Lock()
+	var errs []error
+	var files []*os.File
+	for name, p := range s.positions {
+		if p.saved != [2]uint64{p.seq, p.arrived} || p.file == nil {
+			errs = append(errs, s.put(name, p))
+		}
+		if p.file != nil {
+			files = append(files, p.file)
+		}
+	}
+	s.unlock()
+	if sync {
+		for _, f := range files {
+			if err := f.Sync(); !errors.Is(err, fs.ErrClosed) { // of a reader that was forgotten meanwhile
+				errs = append(errs, err)
+			}
+		}
+	}
+	err := errors.Join(errs...)
+	s.mu.Lock()
+	defer s.unlock()
+	if sync {
+		s.unsynced = err != nil
+	}
+	if err != nil || !s.unsynced { // what an fsync said, a write does not take back
+		s.saving(err)
+	}
+	return err
+}
