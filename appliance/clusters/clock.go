@@ -15,10 +15,15 @@ var spans = [horizons]time.Duration{hour: 30 * time.Minute, day: 12 * time.Hour}
 // week is half of how long it is known who used a print.
 const week = 7 * 24 * time.Hour
 
+// maxRestart is how long a restart may take and be counted as time that the box ran: spans then begin where they would have
+// begun without it.
+const maxRestart = 5 * time.Minute
+
 // clock adds up the time that passes while the box runs.
 type clock struct {
-	age  time.Duration
-	last time.Time
+	age       time.Duration
+	last      time.Time
+	restarted bool // last is of the former life
 }
 
 // turns says how many spans came to an end; two of each are all there are.
@@ -30,10 +35,10 @@ type turns struct {
 // advance lets time pass until now. A clock that goes back adds nothing, and one that leaps ahead a day.
 func (c *clock) advance(now time.Time) (t turns) {
 	passed := min(max(now.Sub(c.last), 0), maxGap)
-	if c.last.IsZero() {
+	if c.last.IsZero() || c.restarted && passed > maxRestart {
 		passed = 0
 	}
-	c.last = now
+	c.last, c.restarted = now, false
 	before := c.age
 	c.age += passed
 	for h, span := range spans {

@@ -15,12 +15,14 @@ import (
 type saved struct {
 	Key    uint64
 	Age    time.Duration
+	Last   time.Time // when it was that old
 	Lines  [2]sketch
 	Pairs  [2]sketch
 	Came   [horizons][2]int
 	Prints []savedPrint // fresh ones first, of either kind the one used longest ago first
 	Cards  []savedCard
 	CardNo uint64
+	Filled *float64 // share of bits of Pairs, as the last half hour began; nil: an older version has not saved it
 }
 
 type savedPrint struct {
@@ -28,6 +30,7 @@ type savedPrint struct {
 	Who     [2]who
 	Spans   [horizons][2]span
 	Orders  uint64
+	JA3     string
 	Since   time.Duration
 	Lines   int
 	Shared  bool
@@ -59,7 +62,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (c *Clusters) Save() ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := saved{Key: c.key, Age: c.clock.age, Lines: c.lines, Pairs: c.pairs, Came: c.came, CardNo: c.cardNo}
+	s := saved{Key: c.key, Age: c.clock.age, Last: c.clock.last, Lines: c.lines, Pairs: c.pairs, Came: c.came, CardNo: c.cardNo, Filled: &c.filled}
 	for e := c.fresh.Back(); e != nil; e = e.Prev() {
 		s.Prints = append(s.Prints, savePrint(e.Value.(*print)))
 	}
@@ -78,7 +81,7 @@ func (c *Clusters) Save() ([]byte, error) {
 }
 
 func savePrint(p *print) savedPrint {
-	s := savedPrint{JA4: p.ja4, Who: p.who, Spans: p.spans, Orders: p.orders, Since: p.since, Lines: p.lines, Shared: p.shared, Again: p.again}
+	s := savedPrint{JA4: p.ja4, Who: p.who, Spans: p.spans, Orders: p.orders, JA3: p.ja3, Since: p.since, Lines: p.lines, Shared: p.shared, Again: p.again}
 	if p.card != nil {
 		s.Card = p.card.No
 	}
@@ -88,7 +91,7 @@ func savePrint(p *print) savedPrint {
 	return s
 }
 
-// Load makes what Save returned. The time until its first call is not counted as time that passed.
+// Load makes what Save returned. The time until its first call is counted as time that passed if it is no more than maxRestart.
 func Load(cfg Config, b []byte) (*Clusters, error) {
 	n := len(b) - 4
 	if n < len(format) || string(b[:len(format)]) != format {
@@ -102,12 +105,16 @@ func Load(cfg Config, b []byte) (*Clusters, error) {
 		return nil, fmt.Errorf("read clusters: %w", err)
 	}
 	c := New(cfg)
-	c.key, c.clock.age, c.came, c.cardNo = s.Key, s.Age, s.Came, s.CardNo
+	c.key, c.clock, c.came, c.cardNo = s.Key, clock{age: s.Age, last: s.Last, restarted: true}, s.Came, s.CardNo
 	if !sized(lineBits, s.Lines[:]...) || !sized(pairBits, s.Pairs[:]...) {
 		return nil, errors.New("a sketch has another size")
 	}
 	c.lines, c.pairs = s.Lines, s.Pairs
-	c.filled = fill(c.pairs[:]...)
+	if s.Filled != nil {
+		c.filled = *s.Filled
+	} else {
+		c.filled = fill(c.pairs[:]...)
+	}
 	cards := map[uint64]*card{}
 	for _, one := range s.Cards {
 		k := one.Card
@@ -129,6 +136,7 @@ func Load(cfg Config, b []byte) (*Clusters, error) {
 		}
 		c.restore(one, cards[one.Card])
 	}
+	c.use(cfg) // what was saved between a session and the next Tick is still to be weighed
 	return c, nil
 }
 
@@ -146,7 +154,7 @@ func (c *Clusters) restore(s savedPrint, k *card) {
 	if s.Shared {
 		c.share(p)
 	}
-	p.who, p.spans, p.orders, p.since, p.lines, p.card, p.again = s.Who, s.Spans, s.Orders, s.Since, s.Lines, k, s.Again
+	p.who, p.spans, p.orders, p.ja3, p.since, p.lines, p.card, p.again = s.Who, s.Spans, s.Orders, s.JA3, s.Since, s.Lines, k, s.Again
 	if k != nil && !k.runs() && p.again == nil {
 		p.again = map[string]bool{}
 	}
