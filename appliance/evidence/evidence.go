@@ -25,7 +25,7 @@ const (
 	// Before is how long before the case opened sessions are part of it: the longest window of the ready-made plans, which what they
 	// used up then counted in.
 	Before = 24 * time.Hour
-	// MaxRecords bounds a pack; what is beyond is counted, and said in it.
+	// MaxRecords bounds the sessions and decisions in a pack: of more it has the newest, and says what it left out.
 	MaxRecords = 20000
 )
 
@@ -62,7 +62,7 @@ type pack struct {
 	made time.Time // of the newest thing in it
 
 	sessions, decisions int
-	left                int // records beyond MaxRecords
+	left                left
 	first, last         time.Time
 	src                 map[netip.Addr]int // sessions by source
 	port                map[netip.Addr]string
@@ -71,9 +71,10 @@ type pack struct {
 	messages            int
 
 	csv, lines bytes.Buffer
+	rows       []int // where each session's row begins in csv
 }
 
-// Make makes the pack of a case, up to a time.
+// Make makes the pack of a case, up to a time. It asks the archive twice: first for what there is, so that it need not keep it.
 func Make(c Case, by Reporter, from Archive, to time.Time) ([]byte, error) {
 	p := &pack{Case: c, by: by, made: c.Opened, src: map[netip.Addr]int{}, port: map[netip.Addr]string{}, dst: map[string]int{}, ja4: map[string]int{}}
 	if !c.Closed.IsZero() && c.Closed.Before(to) {
@@ -82,10 +83,27 @@ func Make(c Case, by Reporter, from Archive, to time.Time) ([]byte, error) {
 	for _, ch := range c.Changes {
 		p.newest(ch.At)
 	}
+	each := func(give func(*records.Record) error) error {
+		return from.Select([]records.Kind{records.KindSession, records.KindDecision, records.KindStage}, c.Subscriber, c.Opened.Add(-Before), to, give)
+	}
+	var last newest
 	table := newTable(&p.csv)
-	err := from.Select([]records.Kind{records.KindSession, records.KindDecision, records.KindStage}, c.Subscriber, c.Opened.Add(-Before), to, func(r *records.Record) error {
-		return p.take(r, table)
+	err := each(func(r *records.Record) error {
+		if bounded(r) {
+			last.add(r.Seq)
+		}
+		return nil
 	})
+	if err == nil {
+		first := last.first()
+		err = each(func(r *records.Record) error {
+			if bounded(r) && r.Seq < first {
+				p.left.add(r)
+				return nil
+			}
+			return p.take(r, table)
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("evidence of case %s: %w", c.ID, err)
 	}
@@ -103,10 +121,6 @@ func (p *pack) newest(t time.Time) {
 
 // take adds a record.
 func (p *pack) take(r *records.Record, table *table) error {
-	if p.sessions+p.decisions >= MaxRecords {
-		p.left++
-		return nil
-	}
 	p.newest(r.Time)
 	p.lines.Write(r.AppendLine(nil, facility))
 	p.lines.WriteByte('\n')
@@ -132,6 +146,10 @@ func (p *pack) take(r *records.Record, table *table) error {
 		p.ja4[ja4]++
 	}
 	p.messages += atLeast(r)
+	if err := table.flush(); err != nil { // so that the buffer has all rows before this one
+		return err
+	}
+	p.rows = append(p.rows, p.csv.Len())
 	return table.add(r)
 }
 

@@ -247,21 +247,72 @@ func TestAPackWithoutAReportSaysWhy(t *testing.T) {
 	}
 }
 
-// A pack is bounded, and says what it left out.
+// A pack is bounded: it has the newest sessions and decisions and every change of stage, and says exactly what it left out.
 func TestAPackIsBounded(t *testing.T) {
 	t.Parallel()
-	one := recorded(t, 1)
+	pack, err := Make(hostile(), isp, recorded(t, MaxRecords+5), opened.Add(100*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := unpacked(t, pack, t.TempDir())
+	page := strings.Join(strings.Fields(string(files["report.html"])), " ")
+	for _, want := range []string{"oldest 5 sessions, with at least 5 messages, and the oldest 0 decisions are left out", "number 1 (2026-11-21 03:12:01 UTC) to number 5 (2026-11-21 03:12:41 UTC)",
+		"20000 SMTP sessions", "5 earlier sessions are not counted here"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q:\n%.3000s", want, page)
+		}
+	}
+	rows, err := csv.NewReader(bytes.NewReader(files["sessions.csv"])).ReadAll()
+	if err != nil || len(rows) != MaxRecords+1 || rows[1][0] != "6" || rows[MaxRecords][0] != fmt.Sprint(MaxRecords+5) {
+		t.Errorf("%d rows from %s to %s, %v", len(rows), rows[1][0], rows[len(rows)-1][0], err)
+	}
+	if log := string(files["records.log"]); strings.Count(log, "\n") != MaxRecords+1 || !strings.Contains(log, " STAGE ") || strings.Contains(log, ` seq="5"`) || !strings.Contains(log, ` seq="6"`) {
+		t.Errorf("records.log has %d lines", strings.Count(log, "\n"))
+	}
+	t.Logf("%d records: %d bytes packed", MaxRecords, len(pack))
+}
+
+// What does not fit into an XARF report is left out of it, the oldest rows first, and it says how many; it is a report all the same.
+func TestAReportWithMoreSessionsThanFit(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("sub.", 60) + "example"
+	chain, err := records.OpenChain(filepath.Join(t.TempDir(), "records.state"), "box-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer chain.Close()
 	var s shelf
-	for range MaxRecords + 5 {
-		s = append(s, one[0])
+	for range MaxRecords {
+		e := records.Session(records.SessionFacts{Subscriber: "S-1", Src: netip.MustParseAddrPort("192.0.2.7:40000"), Dst: netip.MustParseAddrPort("198.51.100.1:25"), SNI: long, End: opened})
+		s = append(s, chain.Append(e, e.Time))
 	}
 	pack, err := Make(hostile(), isp, s, opened.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := unpacked(t, pack, t.TempDir())
-	if page := string(files["report.html"]); !strings.Contains(page, "5 more records are left out") {
-		t.Errorf("page:\n%s", page)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(files["xarf.json"]))
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("%d records: %d bytes packed", MaxRecords, len(pack))
+	if err := compiled(t).Validate(doc); err != nil {
+		t.Error(err)
+	}
+	var r report
+	if err := json.Unmarshal(files["xarf.json"], &r); err != nil || len(r.Evidence) != 1 {
+		t.Fatal(err, len(r.Evidence))
+	}
+	data, err := base64.StdEncoding.DecodeString(r.Evidence[0].Payload)
+	if err != nil || len(data) > maxEvidence || len(data) < maxEvidence-1000 {
+		t.Fatal(len(data), err)
+	}
+	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+	older := MaxRecords - (len(rows) - 1)
+	if err != nil || older <= 0 || rows[0][0] != "seq" || rows[1][0] != fmt.Sprint(older+1) || rows[len(rows)-1][0] != fmt.Sprint(MaxRecords) ||
+		!strings.HasSuffix(r.Evidence[0].Description, fmt.Sprintf("; the oldest %d are left out", older)) {
+		t.Errorf("%d rows of %d, %q, %v", len(rows)-1, MaxRecords, r.Evidence[0].Description, err)
+	}
+	if !bytes.HasSuffix(files["sessions.csv"], data[len(data)-1000:]) {
+		t.Error("they are not the rows of sessions.csv")
+	}
 }

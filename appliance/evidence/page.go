@@ -38,10 +38,11 @@ func (p *pack) page(noReport error) ([]byte, error) {
 	}
 	view := struct {
 		Case
-		Sessions, Decisions, Messages, Left, Networks int
-		First, Last, From                             time.Time
-		Sources, Dst, JA4                             []counted
-		Seen, NoReport, XARF                          string
+		Sessions, Decisions, Messages, Networks int
+		Left                                    left
+		First, Last, From                       time.Time
+		Sources, Dst, JA4                       []counted
+		Seen, NoReport, XARF                    string
 	}{
 		Case: p.Case, Sessions: p.sessions, Decisions: p.decisions, Messages: p.messages, Left: p.left, Networks: len(p.dst),
 		First: p.first, Last: p.last, From: p.Opened.Add(-Before), Sources: first(src, 20), Dst: first(p.dst, 20), JA4: first(p.ja4, 20), Seen: p.seen(), XARF: XARF,

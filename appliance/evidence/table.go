@@ -26,6 +26,7 @@ func newTable(to io.Writer) *table {
 	return t
 }
 
+// add writes a session.
 func (t *table) add(r *records.Record) error {
 	t.row[0] = strconv.FormatUint(r.Seq, 10)
 	for i, name := range columns[1:] {

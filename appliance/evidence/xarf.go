@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,19 +74,41 @@ func (p *pack) xarf() ([]byte, error) {
 		Compromise:  p.seen(),
 		Can:         []string{"spam"},
 	}
-	if data := p.csv.Bytes(); len(data) <= maxEvidence {
-		r.Evidence = []exhibit{{"text/csv", "The sessions, one a line, as the box at the edge of the network saw them; contents were not read",
-			base64.StdEncoding.EncodeToString(data), "sha256:" + sum(data), len(data)}}
+	data, older := p.newestRows(maxEvidence)
+	what := "The sessions, one a line, as the box at the edge of the network saw them; contents were not read"
+	if older += p.left.Sessions; older > 0 {
+		what += fmt.Sprintf("; the oldest %d are left out", older)
 	}
+	r.Evidence = []exhibit{{"text/csv", what, base64.StdEncoding.EncodeToString(data), "sha256:" + sum(data), len(data)}}
 	return json.MarshalIndent(r, "", "  ")
 }
 
 // seen is what was observed, and no more than that.
 func (p *pack) seen() string {
+	earlier := ""
+	if p.left.Sessions > 0 {
+		earlier = fmt.Sprintf(" %d earlier sessions are not counted here.", p.left.Sessions)
+	}
 	return fmt.Sprintf("Traffic at the network's edge: %d SMTP sessions from %s to %s, %s to %s UTC, with at least %d messages; %d decisions to warn, slow, defer or cut. "+
-		"That the line belongs to a botnet is inferred from this and not proved by it.",
+		"That the line belongs to a botnet is inferred from this and not proved by it."+earlier,
 		p.sessions, plural(len(p.src), "address", "addresses"), plural(len(p.dst), "network", "networks"),
 		p.first.UTC().Format("2006-01-02 15:04:05"), p.last.UTC().Format("2006-01-02 15:04:05"), p.messages, p.decisions)
+}
+
+// newestRows is sessions.csv, without the oldest rows if it is longer than most bytes, and how many those are.
+func (p *pack) newestRows(most int) (data []byte, older int) {
+	data = p.csv.Bytes()
+	if len(data) <= most {
+		return data, 0
+	}
+	header := data[:p.rows[0]]
+	for older < len(p.rows) && len(header)+len(data)-p.rows[older] > most {
+		older++
+	}
+	if older == len(p.rows) {
+		return header, older
+	}
+	return slices.Concat(header, data[p.rows[older]:]), older
 }
 
 // reportID is the same for a case whenever its pack is made: a UUID in the form of version 4, of the box and the number.
