@@ -68,7 +68,17 @@ type client interface {
 	can(c Case, s *Server) bool
 	// run does the case. What it gives back is what the client itself knows.
 	run(ctx context.Context, c Case, s *Server) (claim, error)
+	// leave waits for the end of sessions with the server that are kept for more.
+	leave(ctx context.Context, s *Server) error
 }
+
+// nothing is what a client knows that keeps none.
+var nothing claim
+
+// leaves is a client that keeps no session.
+type leaves struct{}
+
+func (leaves) leave(context.Context, *Server) error { return nil }
 
 // claim is what a client says that it did.
 type claim struct {

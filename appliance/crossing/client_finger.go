@@ -8,7 +8,10 @@ import (
 )
 
 // finger is Postfix's posttls-finger(1), in a Postfix that does nothing else.
-type finger struct{ *lab.MailServer }
+type finger struct {
+	*lab.MailServer
+	leaves
+}
 
 func (p *finger) name() string   { return "posttls-finger" }
 func (p *finger) line() lab.Line { return p.Line }

@@ -26,6 +26,7 @@ type goSMTP struct {
 	home  lab.Line
 	login lab.Login
 	cache tls.ClientSessionCache
+	leaves
 }
 
 func (g *goSMTP) name() string   { return "go net/smtp" }
@@ -161,6 +162,7 @@ type goTalk struct {
 	home  lab.Line
 	login lab.Login
 	cache tls.ClientSessionCache
+	leaves
 }
 
 func (g *goTalk) name() string   { return "go pipelining" }

@@ -41,7 +41,8 @@ type Options struct {
 	Log      *slog.Logger
 }
 
-// Cross builds the rig, does the phases and gives what they came to. An error of a client is told with the report.
+// Cross builds the rig, does the phases and gives what they came to, also when ctx ends before all is done. An error of a client is told
+// with the report.
 func Cross(ctx context.Context, o Options) (_ *Report, err error) {
 	l, err := lab.Start(ctx, lab.Options{Log: o.Log})
 	if err != nil {
@@ -63,6 +64,9 @@ func Cross(ctx context.Context, o Options) (_ *Report, err error) {
 			errs = append(errs, fmt.Errorf("%s: %w", p.Way, err))
 		}
 		o.Log.Info("crossing: a phase is done", "how", p.Way, "cases", runs, "sessions", len(found), "took", time.Since(begin).Round(time.Second))
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	return report, errors.Join(errs...)
 }
@@ -86,15 +90,19 @@ func (r *Rig) phase(ctx context.Context, o Options, name string, p Phase) (_ []E
 		return nil, 0, err
 	}
 	done, failed := r.follow(ctx, box, p.Plan)
-	if ctx.Err() != nil {
-		return nil, len(done), errors.Join(failed, tap.Close())
+	if ctx.Err() != nil { // what is known so far is told all the same
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*settle)
+		defer cancel()
+	} else {
+		failed = errors.Join(failed, r.quiet(ctx))
 	}
-	if err := errors.Join(r.quiet(ctx), tap.Close()); err != nil {
-		return nil, 0, errors.Join(failed, err)
+	if err := tap.Close(); err != nil {
+		return nil, len(done), errors.Join(failed, err)
 	}
 	flows, err := Flows(capture, true)
 	if err != nil {
-		return nil, 0, errors.Join(failed, err)
+		return nil, len(done), errors.Join(failed, err)
 	}
 	truth, err := Truth(ctx, r.Servers, done, flows)
 	failed = errors.Join(failed, err)

@@ -3,6 +3,7 @@ package crossing
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -57,5 +58,55 @@ func TestEstimatesHoldAgainstRealSoftware(t *testing.T) {
 	}
 	if err := report.Goals(3); err != nil {
 		t.Error(err)
+	}
+}
+
+// ender is a client during whose last case the crossing is broken off.
+type ender struct {
+	client
+	cases int
+	end   context.CancelFunc
+}
+
+func (e *ender) run(ctx context.Context, c Case, s *Server) (claim, error) {
+	if e.cases--; e.cases == 0 {
+		e.end()
+	}
+	return e.client.run(ctx, c, s)
+}
+
+// A crossing that is broken off tells what it has learned until then.
+func TestABrokenOffCrossingTellsWhatItHas(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	l, err := lab.Start(t.Context(), lab.Options{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := Build(ctx, l, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.clients = []client{&ender{r.clients[0], 4, cancel}}
+	var corpus bytes.Buffer
+	found, runs, err := r.phase(ctx, Options{Corpus: &corpus, Log: log}, "0", Phase{Plan: func(client, *Server) []Case {
+		return []Case{{Kind: Mail}, {Kind: Mail, Messages: 3}}
+	}, Way: Steered})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that it was broken off", err)
+	}
+	if len(found) < 3 || runs < 4 || bytes.Count(corpus.Bytes(), []byte("\n")) != len(found) {
+		t.Errorf("%d sessions of %d cases, and a corpus of\n%s", len(found), runs, corpus.String())
+	}
+	for _, e := range found[:min(3, len(found))] {
+		if _, x := e.best(); e.Messages != e.Case.messages() || !x.holds(e.Messages) {
+			t.Errorf("%v: %d messages, estimated %v", e.Case, e.Messages, x)
+		}
 	}
 }

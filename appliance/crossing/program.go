@@ -18,6 +18,7 @@ type program struct {
 	home  lab.Line
 	login lab.Login
 	dir   string // for messages and the like, its own
+	leaves
 }
 
 func (p program) line() lab.Line { return p.home }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -133,7 +134,7 @@ func (r *Rig) addClients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.clients = append(r.clients, &finger{look})
+	r.clients = append(r.clients, &finger{MailServer: look})
 	for _, software := range []lab.Software{lab.Postfix, lab.Exim, lab.OpenSMTPD} {
 		for _, reuse := range []int{1, 100} {
 			name, title := "sends-"+software.String(), software.String()
@@ -160,9 +161,10 @@ func (r *Rig) addClients(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Do has all clients do their cases, all at the same time, and gives what was done.
+// Do has all clients do their cases, as many at the same time as the machine has processors for, and gives what was done.
 func (r *Rig) Do(ctx context.Context, plan Plan) ([]Run, error) {
-	var d doing
+	d := doing{turns: make(chan struct{}, runtime.NumCPU()*casesPerCPU)}
+	defer r.progress(&d, plan)()
 	var wg sync.WaitGroup
 	for _, c := range r.clients {
 		servers := make(chan *Server, len(r.Servers))
@@ -180,16 +182,58 @@ func (r *Rig) Do(ctx context.Context, plan Plan) ([]Run, error) {
 	}
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
-		return d.runs, err
+		return d.runs, errors.Join(append(d.errs, err)...)
 	}
 	return d.runs, errors.Join(d.errs...)
 }
 
+// casesPerCPU is how many cases are under way for each processor: both ends of one wait for each other much of the time.
+const casesPerCPU = 2
+
+// progress logs once a minute how much of the plan is done, until what it gives is called.
+func (r *Rig) progress(d *doing, plan Plan) (stop func()) {
+	all := 0
+	for _, c := range r.clients {
+		for _, s := range r.Servers {
+			for _, what := range plan(c, s) {
+				if c.can(what, s) && s.does(what) {
+					all++
+				}
+			}
+		}
+	}
+	tick, done, ended := time.NewTicker(time.Minute), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				n, failed := d.count()
+				r.log.Info("crossing: cases", "done", n, "of", all, "failed", failed)
+			}
+		}
+	}()
+	return func() {
+		tick.Stop()
+		close(done)
+		<-ended
+	}
+}
+
 // doing gathers what is done.
 type doing struct {
-	mu   sync.Mutex
-	runs []Run
-	errs []error
+	turns chan struct{} // who has put something into it does a case
+	mu    sync.Mutex
+	runs  []Run
+	errs  []error
+}
+
+func (d *doing) count() (runs, failed int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.runs), len(d.errs)
 }
 
 // pair has one client do its cases with one server, one after the other.
@@ -201,9 +245,20 @@ func (d *doing) pair(ctx context.Context, c client, s *Server, cases []Case) {
 		if !c.can(what, s) || !s.does(what) {
 			continue
 		}
+		select {
+		case d.turns <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		run := Run{Client: c.name(), Server: s.Options.Software.String(), Host: s.Name, TLS: s.TLS, Case: what, client: c, server: s, Begin: time.Now()}
 		claim, err := c.run(ctx, what, s)
-		run.End, run.claim = time.Now(), claim
+		<-d.turns
+		if err == nil {
+			err = c.leave(ctx, s)
+		}
+		if run.End, run.claim = time.Now(), claim; err != nil && ctx.Err() != nil {
+			run.claim = nothing // it was cut off
+		}
 		d.mu.Lock()
 		d.runs = append(d.runs, run)
 		if err != nil {
