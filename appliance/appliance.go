@@ -352,6 +352,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	})
 	work.Go(func() error { return a.lines.Run(workCtx) })
 	work.Go(func() error { return a.tick(workCtx) })
+	work.Go(func() error { return a.checkpoints(workCtx) })
 	work.Go(func() error { return a.reloads(workCtx) })
 	work.Go(func() error {
 		if err := a.steer(a.cfg.Load()); err != nil {

@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/journal"
@@ -31,6 +33,22 @@ func (a *Appliance) openJournal(cfg *config.Config) (trouble error) {
 		a.chain.Resume(seq, hash)
 	}
 	return nil
+}
+
+// checkpoints has the governor tell the journal what it knows, when that is due. It takes no part in what is judged meanwhile.
+func (a *Appliance) checkpoints(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if a.journal.CheckpointDue(a.now()) {
+				a.gov.Checkpoint(a.now, a.journal.Room)
+			}
+		}
+	}
 }
 
 // watchJournal tells when the journal cannot be written, and what it lost meanwhile. Only tick uses it.

@@ -14,12 +14,14 @@ import (
 // Reproduced is what came of deciding again under the policies that were in force, held against the DECISION and STAGE
 // records of the journal, word by word.
 type Reproduced struct {
-	Same      int      // records that were made again
-	OnlyThen  int      // records that were not
-	OnlyNow   int      // decisions that have no record
-	CutOff    int      // of the last moments before a crash, or before this very moment: their records were not written yet
-	Unchecked int      // records of a time of which something is missing in the journal
-	Examples  []string // of the second and the third
+	Same        int           // records that were made again
+	OnlyThen    int           // records that were not
+	OnlyNow     int           // decisions that have no record
+	CutOff      int           // of the last moments before a crash, or before this very moment: their records were not written yet
+	Unchecked   int           // records of a time of which something is missing in the journal
+	First, Last time.Time     // of the unchecked ones
+	Covered     time.Duration // of time in which all was as it was: 0, nothing could be checked
+	Examples    []string      // of the second and the third
 }
 
 // shownExamples is how many differences are told.
@@ -34,6 +36,7 @@ type comparison struct {
 	seed   maphash.Seed
 	left   map[uint64]int // records that were not made again yet, by their hash
 	oldest time.Time      // of the oldest record there is; zero: it is the box's first
+	wanted time.Time      // records from then on; zero: all
 	exact  bool
 	from   time.Time // since when it is exact
 	spans  []span    // of time in which it was, but for the last
@@ -54,7 +57,7 @@ var errEnough = errors.New("enough")
 
 // compare reads the records that are to be made again.
 func compare(r *journal.Reader, from time.Time) (*comparison, error) {
-	c := &comparison{seed: maphash.MakeSeed(), left: map[uint64]int{}, run: newTrial("", "as it was", governor.PlayerOptions{})}
+	c := &comparison{seed: maphash.MakeSeed(), left: map[uint64]int{}, run: newTrial("", "as it was", governor.PlayerOptions{}), wanted: from}
 	c.run.noted = c
 	err := r.Each(journal.Query{From: from}, func(it *journal.Item) error {
 		if it.Record.Seq == 0 {
@@ -110,7 +113,7 @@ func (c *comparison) made(e records.Entry) {
 	if h := c.hash(words); c.left[h] > 0 {
 		c.left[h]--
 		c.report.Same++
-	} else if c.run.player.Exact && !at.Before(c.oldest) {
+	} else if c.run.player.Exact && !at.Before(c.oldest) && !at.Before(c.wanted) {
 		c.tail = append(c.tail, words)
 	}
 }
@@ -126,6 +129,8 @@ func (c *comparison) played(in *governor.Input) {
 		c.ended = true
 	case c.exact && !c.run.player.Exact:
 		c.close(in.Now)
+	case !c.exact && c.run.player.Exact: // a checkpoint has ended; what was made of its last moment was not compared
+		c.exact, c.from = true, in.Now.Add(time.Millisecond)
 	}
 	c.previous = in.Now
 }
@@ -161,7 +166,12 @@ func (c *comparison) example(text string) {
 func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
 	c.close(c.previous.Add(time.Millisecond))
 	c.settle(c.ended)
-	err := r.Each(journal.Query{Kinds: comparedKinds}, func(it *journal.Item) error {
+	for _, s := range c.spans {
+		if d := s.to.Sub(later(s.from, c.wanted)); d > 0 {
+			c.report.Covered += d
+		}
+	}
+	err := r.Each(journal.Query{Kinds: comparedKinds, From: c.wanted}, func(it *journal.Item) error {
 		words := wordsOf(it.Record.Kind, it.Record.Time, it.Record.Params())
 		h := c.hash(words)
 		if c.left[h] == 0 {
@@ -176,7 +186,18 @@ func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
 			}
 		}
 		c.report.Unchecked++
+		if at := it.Record.Time; c.report.First.IsZero() || at.Before(c.report.First) {
+			c.report.First = at
+		}
+		c.report.Last = later(c.report.Last, it.Record.Time)
 		return nil
 	})
 	return &c.report, err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -69,7 +69,14 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 		}
 		runs = append(runs, compared.run)
 	}
+	began := opt.From.IsZero()
 	err = reader.Inputs(opt.From, func(in *governor.Input) error {
+		if !began && !in.Now.Before(opt.From) { // what came before was for what is known
+			began, *report = true, WhatIfReport{}
+			for _, r := range runs {
+				r.restart(opt.From)
+			}
+		}
 		switch in.Op {
 		case governor.OpBegin:
 			report.Lives++
@@ -98,6 +105,12 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !began { // there is nothing of the time that is wanted
+		*report = WhatIfReport{}
+		for _, r := range runs {
+			r.restart(opt.From)
+		}
+	}
 	report.Run = runs[0].finish()
 	if len(runs) > 1 {
 		against := runs[1].finish()
@@ -122,6 +135,7 @@ type trial struct {
 func newTrial(file, mode string, opt governor.PlayerOptions) *trial {
 	r := &trial{file: file, mode: mode, tally: newTally()}
 	opt.Decision, opt.Change = r.decision, r.change
+	opt.Began = func(c governor.StageChange) { r.tally.change(c) }
 	r.player = governor.NewPlayer(opt)
 	return r
 }
@@ -186,6 +200,19 @@ func (r *trial) change(c governor.StageChange) {
 		r.noted.change(c)
 	}
 	r.tally.change(c)
+}
+
+// restart begins to count anew, with everybody on the stage that is his.
+func (r *trial) restart(at time.Time) {
+	r.sum, r.acted, r.player.Guessed = ReplayDecisions{}, 0, 0
+	old := r.tally
+	r.tally = newTally()
+	for id, a := range old.accounts {
+		if a.stage > governor.StageObserve {
+			now := r.tally.account(id, a.Plan)
+			now.stage, now.since, now.Highest, now.Why = a.stage, at, a.stage, a.Why
+		}
+	}
 }
 
 func (r *trial) finish() WhatIfRun {

@@ -142,6 +142,61 @@ func (d *deaf) items(q journal.Query) (all []journal.Item) {
 	return all
 }
 
+// A box that has run on for longer than inputs are kept makes checkpoints: what is left is decided again word by word from the first of them, and from the last
+// one before --since; without any, nothing can be checked, and that is what is said.
+func TestAJournalIsDecidedAgainFromACheckpoint(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20)+"retention: {sessions: 4h, records: 48h}\n", homeList)
+	hour := func() {
+		d.sends("100.64.0.1", 30)
+		d.sends("203.0.113.9", 5)
+		d.pass(50 * time.Minute)
+		d.settled(d.gov.Tick(d.time()))
+		d.journaled()
+		d.forgetOld()
+		d.journaled()
+	}
+	hour()
+	d.gov.Stop(d.time()) // only so that the life's end is no question
+	for range 6 {
+		hour()
+	}
+	without := d.whatIf(WhatIfOptions{}).Recorded
+	if without.Same+without.OnlyThen+without.OnlyNow > without.Same || without.Covered > 0 || without.Unchecked == 0 {
+		t.Errorf("without a checkpoint: %+v", without)
+	}
+	if !d.journal.CheckpointDue(d.time()) {
+		t.Fatal("no checkpoint is due after seven hours")
+	}
+	for range 6 {
+		if d.journal.CheckpointDue(d.time()) {
+			d.gov.Checkpoint(d.time, d.journal.Room)
+		}
+		hour()
+	}
+	at := d.time()
+	for range 2 {
+		if d.journal.CheckpointDue(d.time()) {
+			d.gov.Checkpoint(d.time, d.journal.Room)
+		}
+		hour()
+	}
+	r := d.whatIf(WhatIfOptions{})
+	rec := r.Recorded
+	if rec.Same < 50 || rec.OnlyThen+rec.OnlyNow > 0 || rec.Covered < 2*time.Hour || r.Lives != 0 {
+		t.Errorf("%+v", rec)
+	}
+	since := d.whatIf(WhatIfOptions{From: at})
+	if rec := since.Recorded; rec.Same < 20 || rec.Same >= r.Recorded.Same || rec.OnlyThen+rec.OnlyNow+rec.Unchecked > 0 || since.First.Before(at) || since.Sessions >= r.Sessions {
+		t.Errorf("since %v: %+v, from %v", at, rec, since.First)
+	}
+	d.write("strict.yaml", strings.ReplaceAll(fmt.Sprintf(ladderPlans, 20), "burst: 5", "burst: 1"))
+	v := d.whatIf(WhatIfOptions{From: at, ConfigFile: filepath.Join(d.dir, "strict.yaml")}).View()
+	if len(v.Subscribers) == 0 || v.Config.Decisions.Cut+v.Config.Decisions.Deferred == 0 {
+		t.Errorf("%+v", v)
+	}
+}
+
 // A decision that was not made so is found: the comparison is one that can fail.
 func TestAJournalThatWasBentIsFound(t *testing.T) {
 	t.Parallel()

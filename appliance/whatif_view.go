@@ -30,6 +30,7 @@ type ReproducedView struct {
 	OnlyNow   int      `json:"only_now"`
 	CutOff    int      `json:"cut_off"`
 	Unchecked int      `json:"unchecked"`
+	Covered   float64  `json:"covered_s"` // seconds of which all is known; 0: nothing could be checked
 	Examples  []string `json:"examples,omitempty"`
 }
 
@@ -64,7 +65,7 @@ func (r *WhatIfReport) View() WhatIfView {
 	v := WhatIfView{From: r.First.UTC(), To: r.Last.UTC(), Sessions: r.Sessions, Inputs: r.Inputs, Missing: r.Missing, Starts: r.Lives,
 		Config: r.Run.view(), Subscribers: []WhatIfOutcomeView{}}
 	if c := r.Recorded; c != nil {
-		v.Recorded = &ReproducedView{c.Same, c.OnlyThen, c.OnlyNow, c.CutOff, c.Unchecked, c.Examples}
+		v.Recorded = &ReproducedView{c.Same, c.OnlyThen, c.OnlyNow, c.CutOff, c.Unchecked, c.Covered.Seconds(), c.Examples}
 	}
 	var all []ReplayDifference
 	if r.Against != nil {

@@ -78,6 +78,7 @@ func (g *Governor) admit(sub, name string, p *plan, stranger bool) (entry, bool)
 	e := entry{record: g.record(slot), slot: slot}
 	e.setMode(g.mode)
 	g.put(&e, p)
+	g.recopy(slot)
 	g.stages[StageObserve]++
 	if len(g.gone) > 0 {
 		if _, ok := g.gone[sub]; ok { // the store still knows an earlier one

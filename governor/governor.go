@@ -34,6 +34,8 @@ type Governor struct {
 	tape    Tape                // nil: nobody is told
 	input   Input               // that the tape is told, for it alone
 	opened  uint64              // sessions so far, for Decision.Session
+	copied  uint32              // slots below are in the checkpoint under way; 0: there is none
+	late    []uint32            // of these, those to be told at its end
 	slow    bool                // in tests: the long way, also where the short one would do
 	stats   Stats
 }

@@ -64,6 +64,7 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 	if to >= StagePace && tr.caseNo == "" {
 		g.stats.Cases++
 		tr.caseNo = CaseNumber(g.stats.Cases)
+		g.recopy(e.slot) // whoever plays the checkpoint cannot know the number yet
 	}
 	c := StageChange{Subscriber: g.name(e.slot), Plan: e.plan.name, Mode: g.modeOf(e), From: from, To: to,
 		At: g.clock.time(since, now), Case: tr.caseNo}

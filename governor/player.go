@@ -1,6 +1,9 @@
 package governor
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // PlayerOptions say how a tape is played.
 type PlayerOptions struct {
@@ -11,33 +14,47 @@ type PlayerOptions struct {
 
 	Decision func(Decision)    // told of every one, also of those that say pass
 	Change   func(StageChange) // told of every change of stage
+	Began    func(StageChange) // told of the stage of everybody who is above observe where the tape begins, or a life; nil: nobody is
 }
 
 // Player has what a tape holds happen again, in a governor of its own.
 //
-// With the policies of the tape it happens as it did: the same decisions, one by one, as long as the tape has begun with the
-// begin of a life and misses nothing (Exact). With another policy sessions that this one denies are not charged, nor what
+// With the policies of the tape it happens as it did: the same decisions, one by one, from the begin of a life or the end of a checkpoint on, as long
+// as the tape misses nothing (Exact). With another policy sessions that this one denies are not charged, nor what
 // happened in them, and those that run when it cuts end; sessions that were denied then and would not have been are charged
 // and end at once, since nobody knows what they would have done (Guessed). A life begins with what this policy knows.
 type Player struct {
 	opt     PlayerOptions
 	g       *Governor
 	running map[uint64]playing
-	before  uint64        // sessions up to this number began before the tape did
-	begun   bool          // this life's first Open was seen
-	lives   int           // begins that were seen
-	shift   time.Duration // added to the tape's clock
+	stands  stand
+	shapes  map[string]*plan // plans that the policy does not have, of a checkpoint
+	before  uint64           // sessions up to this number began before the tape did
+	begun   bool             // this life's first Open was seen
+	lives   int              // begins that were seen
+	shift   time.Duration    // added to the tape's clock
 	last    time.Time
+	lost    uint64        // Lost when the checkpoint began from which it is played
 	looked  time.Duration // on the tape's clock
 	forgot  time.Duration
 
-	Exact    bool // as it was, and all of it, since the last begin of a life
+	Exact    bool // as it was, and all of it
 	Inputs   uint64
 	Sessions uint64
 	Guessed  uint64 // sessions that were denied then and would not have been
 	Lost     uint64 // inputs that the tape misses
 	Diverged uint64 // sessions that were let through then and not now, or the other way, although all is as it was
 }
+
+// stand is how much of what the box knew the player knows.
+type stand uint8
+
+const (
+	knowsSome stand = iota // the tape has begun within a life
+	telling                // within the checkpoint from which it is played: those are known whose state has come
+	knowsAll
+	passing // the same, within a checkpoint that tells nothing new
+)
 
 // playing is a session that runs.
 type playing struct {
@@ -61,8 +78,15 @@ func (p *Player) asRecorded() bool { return p.opt.Policy == nil }
 // Play takes the tape's next input.
 func (p *Player) Play(in *Input) {
 	p.Inputs++
-	if in.Op == OpBegin {
+	switch {
+	case in.Op == OpBegin:
 		p.begin(in)
+		return
+	case in.Op == OpCheckpoint && p.stands != knowsAll, in.Op == OpCheckpoint && p.asRecorded() && !p.Exact:
+		p.fill(in)
+		return
+	case in.Op == OpCheckpoint:
+		p.stands = passing
 		return
 	}
 	if p.g == nil { // the tape begins within a life
@@ -73,6 +97,9 @@ func (p *Player) Play(in *Input) {
 	}
 	p.last = in.Now
 	p.g.clock.t, p.g.clock.last = int64(in.At+p.shift), in.Now
+	if p.stands == telling && p.unfilled(in) {
+		return
+	}
 	switch in.Op {
 	case OpOpen:
 		p.open(in)
@@ -90,7 +117,11 @@ func (p *Player) Play(in *Input) {
 	case OpPlan:
 		p.g.under(in.Subscriber, p.plan(in), p.g.clock.t)
 	case OpState:
-		p.state(in)
+		if p.stands != passing {
+			p.state(in)
+		}
+	case OpCheckpointed:
+		p.filled(in)
 	case OpLost:
 		p.Lost += uint64(in.Cost)
 		p.Exact = false
@@ -139,7 +170,7 @@ func (p *Player) begin(in *Input) {
 	old := p.g
 	p.lives++
 	clear(p.running)
-	p.before, p.begun, p.last = 0, false, in.Now
+	p.before, p.begun, p.last, p.stands, p.shapes = 0, false, in.Now, knowsAll, nil
 	p.g = New(p.policy(), in.Now)
 	p.g.clock.t, p.g.clock.last = int64(in.At+p.shift), in.Now
 	if p.asRecorded() {
@@ -164,11 +195,79 @@ func (p *Player) begin(in *Input) {
 
 // state takes what was known when the life began: of the first one only, with a policy of its own.
 func (p *Player) state(in *Input) {
-	if s := in.Saved; s != nil && s.Stage < stages && s.Subscriber != "" && (p.asRecorded() || p.lives == 1) {
-		if _, known := p.g.lookup(s.Subscriber); !known {
-			p.g.restore(s, map[string]*plan{}, in.Now)
-		}
+	s := in.Saved
+	if s == nil || s.Stage >= stages || s.Subscriber == "" || !p.asRecorded() && p.lives > 1 {
+		return
 	}
+	if e, known := p.g.lookup(s.Subscriber); known {
+		if p.stands != telling {
+			return
+		}
+		p.g.drop(&e) // it is told again, since something was not known when it was told first
+	}
+	shapes := map[string]*plan{}
+	if in.Carried != nil && in.Carried.Plan != nil {
+		shapes[s.Plan] = p.shape(in.Carried.Plan)
+	}
+	p.g.restore(s, shapes, in.Now)
+	e, known := p.g.lookup(s.Subscriber)
+	if !known {
+		return
+	}
+	if in.Carried != nil {
+		p.g.carry(&e, s, in.Carried)
+	}
+	if e.stage > StageObserve && p.opt.Began != nil {
+		p.opt.Began(StageChange{Subscriber: s.Subscriber, Plan: e.plan.name, Mode: p.g.modeOf(&e), From: e.stage, To: e.stage, At: in.Now, Case: s.Case, Why: e.t.cause.reason()})
+	}
+}
+
+// shape is a plan that the policy does not have, the same for all who are under it.
+func (p *Player) shape(of *Plan) *plan {
+	key := fmt.Sprintf("%+v", *of)
+	if p.shapes[key] == nil {
+		if p.shapes == nil {
+			p.shapes = map[string]*plan{}
+		}
+		p.shapes[key] = newPlan(*of)
+	}
+	return p.shapes[key]
+}
+
+// fill begins anew with a checkpoint.
+func (p *Player) fill(in *Input) {
+	clear(p.running)
+	p.shapes, p.stands, p.Exact = nil, telling, false
+	p.begun, p.last = true, in.Now
+	policy := p.policy()
+	if p.asRecorded() && in.Policy != nil {
+		policy = *in.Policy
+	}
+	if p.lives == 0 {
+		p.lives = 1
+	}
+	p.g = New(policy, in.Now)
+	p.g.clock.t, p.g.clock.last = int64(in.At+p.shift), in.Now
+	p.g.stats.Cases, p.before, p.lost = in.Cases, in.Session, p.Lost
+}
+
+// unfilled tells whether what happens is passed over: it happens to somebody whose state is still to come.
+func (p *Player) unfilled(in *Input) bool {
+	switch in.Op {
+	case OpState, OpCheckpointed, OpPolicy, OpTick, OpLost, OpEnd:
+		return false
+	}
+	_, known := p.g.lookup(in.Subscriber)
+	return !known
+}
+
+// filled ends a checkpoint.
+func (p *Player) filled(in *Input) {
+	if p.stands == telling {
+		p.g.stats.Cases, p.before = in.Cases, in.Session
+		p.Exact = p.asRecorded() && p.Lost == p.lost
+	}
+	p.stands = knowsAll
 }
 
 // moved does what time, or somebody who looked, did to a subscriber.
@@ -245,6 +344,9 @@ func (p *Player) within(in *Input) {
 		p.g.Close(in.Subscriber, in.Now)
 		delete(p.running, in.Session)
 	case OpWithdraw:
+		if !runs || p.asRecorded() {
+			s.receipt = in.Receipt.restored()
+		}
 		p.g.Withdraw(in.Subscriber, s.receipt, in.Now)
 		delete(p.running, in.Session)
 	}

@@ -27,6 +27,28 @@ type life struct {
 	saved   map[string]Saved
 	state   SavedState
 	said    []string
+	marks   []mark
+	walking bool // a checkpoint is under way
+}
+
+// mark is a checkpoint: where it begins on the tape, and what had been said when it ended.
+type mark struct{ at, said int }
+
+// checkpoint makes one, while other things go on.
+func (l *life) checkpoint() {
+	if l.walking {
+		return
+	}
+	l.walking = true
+	m := mark{at: len(l.tape.all)}
+	l.g.checkpoint(func() time.Time { return l.now }, func() {
+		for range l.IntN(4) {
+			l.step()
+		}
+	}, 1)
+	m.said = len(l.said)
+	l.marks = append(l.marks, m)
+	l.walking = false
 }
 
 func (l *life) decided(d Decision) {
@@ -140,7 +162,7 @@ func (l *life) step() {
 		} else {
 			l.g.In(d.Session).Close(d.Subscriber, now)
 		}
-	case n < 92:
+	case n < 91:
 		l.all(l.g.Tick(l.now))
 	case n == 92:
 		l.g.Explain(l.sub(), l.now)
@@ -167,7 +189,9 @@ func (l *life) step() {
 	case n == 98:
 		l.now = l.now.Add(time.Duration(l.IntN(3)) * time.Hour)
 		l.all(l.g.Tick(l.now))
-	case n == 99 && l.IntN(3) == 0: // a crash: what was not saved is lost
+	case n == 91:
+		l.checkpoint()
+	case n == 99 && l.IntN(3) == 0 && !l.walking: // a crash: what was not saved is lost
 		l.now = l.now.Add(time.Duration(l.IntN(600)) * time.Second)
 		l.start()
 	default:
@@ -200,6 +224,7 @@ func TestATapeDecidesAsItWasDecided(t *testing.T) {
 		order := func(all []string) { // a walk over many tells its changes at its end
 			slices.SortFunc(all, func(a, b string) int { return cmp.Compare(timeOf(a)+a, timeOf(b)+b) })
 		}
+		asSaid := slices.Clone(l.said)
 		order(l.said)
 		order(again.said)
 		for i := range min(len(l.said), len(again.said)) {
@@ -212,6 +237,43 @@ func TestATapeDecidesAsItWasDecided(t *testing.T) {
 		}
 		if !p.Exact || p.Diverged > 0 {
 			t.Fatalf("seed %d: exact %v, %d sessions diverged", seed, p.Exact, p.Diverged)
+		}
+		l.said = asSaid
+		l.fromMarks(t, seed)
+	}
+}
+
+// fromMarks plays the tape from each of its checkpoints on.
+func (l *life) fromMarks(t *testing.T, seed uint64) {
+	t.Helper()
+	if len(l.marks) < 10 {
+		t.Fatalf("seed %d: %d checkpoints", seed, len(l.marks))
+	}
+	order := func(all []string) []string { // a walk over many tells its changes at its end
+		all = slices.Clone(all)
+		slices.SortFunc(all, func(a, b string) int { return cmp.Compare(timeOf(a)+a, timeOf(b)+b) })
+		return all
+	}
+	for nth, m := range l.marks[:1+seed%2] {
+		var again life
+		p := NewPlayer(PlayerOptions{Decision: again.decided, Change: again.changed})
+		begun := false
+		for i := range l.tape.all[m.at:] {
+			if in := &l.tape.all[m.at+i]; in.Op == OpCheckpointed && !begun {
+				p.Play(in)
+				again.said, begun = nil, true
+			} else {
+				p.Play(in)
+			}
+		}
+		want, got := order(l.said[m.said:]), order(again.said)
+		for i := range min(len(want), len(got)) {
+			if want[i] != got[i] {
+				t.Fatalf("seed %d, checkpoint %d, %d:\nthen  %s\nagain %s", seed, nth, i, want[i], got[i])
+			}
+		}
+		if len(want) != len(got) || !p.Exact || p.Diverged > 0 {
+			t.Fatalf("seed %d, checkpoint %d: %d decisions and changes, again %d; exact %v, %d sessions diverged", seed, nth, len(want), len(got), p.Exact, p.Diverged)
 		}
 	}
 }

@@ -10,28 +10,33 @@ type Op uint8
 
 // The inputs of a governor. New ones may only be added at the end, since they are written down.
 const (
-	OpUnknown  Op = iota
-	OpBegin       // a life begins: Cases; then come OpPolicy and an OpState for everybody known
-	OpEnd         // it ends in order
-	OpPolicy      // Policy is in force from now on
-	OpState       // Saved is known, at the begin of a life
-	OpTick        // Tick was called
-	OpOpen        // a session: Session, Plan, Destination, Unlisted; Ran: it was let through
-	OpSpend       // Session, Plan, Of, Cost
-	OpEstimate    // the same of messages that nobody saw
-	OpAccepted    // Session, Cost recipients
-	OpClose       // Session ended
-	OpWithdraw    // Session never came about
-	OpDescend     // time brought the subscriber down the ladder
-	OpForget      // what was known of the subscriber was forgotten, or some of it
-	OpTouch       // somebody looked at the subscriber, and it was brought to the policy in force or out of an exemption
-	OpRelease     // by hand
-	OpExempt      // Plan, Lasts, Reason, By
-	OpUnexempt    // by hand
-	OpPlan        // the subscriber is under Plan
-	OpLost        // Cost inputs are missing here
+	OpUnknown      Op = iota
+	OpBegin           // a life begins: Cases; then come OpPolicy and an OpState for everybody known
+	OpEnd             // it ends in order
+	OpPolicy          // Policy is in force from now on
+	OpState           // Saved and Carried are known, at the begin of a life or at a checkpoint
+	OpTick            // Tick was called
+	OpOpen            // a session: Session, Plan, Destination, Unlisted; Ran: it was let through
+	OpSpend           // Session, Plan, Of, Cost
+	OpEstimate        // the same of messages that nobody saw
+	OpAccepted        // Session, Cost recipients
+	OpClose           // Session ended
+	OpWithdraw        // Session never came about: Receipt
+	OpDescend         // time brought the subscriber down the ladder
+	OpForget          // what was known of the subscriber was forgotten, or some of it
+	OpTouch           // somebody looked at the subscriber, and it was brought to the policy in force or out of an exemption
+	OpRelease         // by hand
+	OpExempt          // Plan, Lasts, Reason, By
+	OpUnexempt        // by hand
+	OpPlan            // the subscriber is under Plan
+	OpLost            // Cost inputs are missing here
+	OpCheckpoint      // Policy, Cases and Session, the sessions so far; an OpState for everybody follows, among what happens meanwhile
+	OpCheckpointed    // Cases and Session: all that is known has been told
 	ops
 )
+
+// Begins tells whether a tape can be played from here on.
+func (o Op) Begins() bool { return o == OpBegin || o == OpCheckpoint }
 
 // Input is one thing that a governor was told, or that it did by itself as time passed.
 type Input struct {
@@ -51,6 +56,8 @@ type Input struct {
 	Cases       uint64
 	Policy      *Policy
 	Saved       *Saved
+	Carried     *Carried
+	Receipt     SavedReceipt
 }
 
 // Tape is told everything that a governor is, in the order in which it takes effect, so that a Player can have it all happen
@@ -70,11 +77,7 @@ func (g *Governor) Record(t Tape, now time.Time) {
 	policy := g.policy
 	g.tell(Input{Op: OpPolicy, Policy: &policy}, at, now)
 	for slot := uint32(1); slot < g.high; slot++ {
-		if g.record(slot).flags&live != 0 {
-			e := g.entry(slot)
-			s := g.saved(&e, at)
-			g.tell(Input{Op: OpState, Subscriber: s.Subscriber, Saved: &s}, at, now)
-		}
+		g.tellState(slot, now)
 	}
 }
 

@@ -26,7 +26,7 @@ func (g *Governor) withdraw(session uint64, sub string, r Receipt, now time.Time
 	defer g.mu.Unlock()
 	t := g.clock.at(now)
 	if g.tape != nil {
-		g.tell(Input{Op: OpWithdraw, Session: session, Subscriber: sub}, t, now)
+		g.tell(Input{Op: OpWithdraw, Session: session, Subscriber: sub, Receipt: r.saved()}, t, now)
 	}
 	e, ok := g.close(sub, t)
 	since := e.since(r)

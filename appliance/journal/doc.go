@@ -6,7 +6,9 @@
 // Records and inputs have files of their own, records-00000001.seg, records-00000002.seg … and inputs-…, in the order in
 // which they were begun. A file is a sequence of frames: the length of a payload and its CRC-32C, both 32 bits, little-endian,
 // and the payload. The first frame names the format, the last one of a file that is complete sums it up, so that opening a
-// journal does not read it. A frame that a power cut left half written is cut off when the journal is opened.
+// journal does not read it. A frame that a power cut left half written is cut off when the journal is opened. Where a frame is
+// damaged, reading goes on with the next whole one; what is damaged is said with its place (Damage). A file of inputs begins anew where
+// the governor tells all that it knows, so that it can be played from there.
 //
 // # Deletion
 //

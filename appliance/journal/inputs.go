@@ -2,8 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -12,7 +10,7 @@ import (
 
 // A frame of inputs is complete in itself: rowInputs, the time of the oldest and of the newest in Unix milliseconds, how many
 // are missing before it, and then the inputs, each with its times as distances from those of the one before. Texts have their
-// length before them; what is rare (a policy, a subscriber as it was saved) is JSON.
+// length before them; what is rare (a policy) is JSON.
 
 // Bits of an input's second byte.
 const (
@@ -22,6 +20,8 @@ const (
 	isUnlisted
 	isRan
 	hasMore // JSON
+	hasReceipt
+	hasState
 )
 
 // more is what only few inputs have.
@@ -30,7 +30,6 @@ type more struct {
 	Reason, By string           `json:",omitempty"`
 	Cases      uint64           `json:",omitempty"`
 	Policy     *governor.Policy `json:",omitempty"`
-	Saved      *governor.Saved  `json:",omitempty"`
 }
 
 // encoder writes the inputs of a frame.
@@ -39,9 +38,11 @@ type encoder struct {
 	at, now        int64
 	oldest, newest int64 // Unix milliseconds
 	n              int
+	begins         bool   // a tape can be played from an input in it
+	forms          []form // that were written
 }
 
-func (e *encoder) reset() { *e = encoder{b: e.b[:0]} }
+func (e *encoder) reset() { *e = encoder{b: e.b[:0], forms: e.forms[:0]} }
 
 func text(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 
@@ -53,6 +54,7 @@ func (e *encoder) add(in *governor.Input) {
 		e.oldest, e.newest = min(e.oldest, ms), max(e.newest, ms)
 	}
 	e.n++
+	e.begins = e.begins || in.Op.Begins()
 	at := len(e.b)
 	b := append(e.b, byte(in.Op), 0)
 	flags := byte(0)
@@ -80,7 +82,7 @@ func (e *encoder) add(in *governor.Input) {
 			b = append(append(b, 16), v[:]...)
 		}
 	}
-	if in.Unlisted {
+	if in.Unlisted || in.Saved != nil && in.Saved.Unlisted {
 		flags |= isUnlisted
 	}
 	if in.Ran {
@@ -89,13 +91,17 @@ func (e *encoder) add(in *governor.Input) {
 	if spends(in.Op) {
 		b = binary.AppendUvarint(append(b, byte(in.Of)), uint64(max(in.Cost, 0)))
 	}
-	if in.Lasts != 0 || in.Reason != "" || in.By != "" || in.Cases != 0 || in.Policy != nil || in.Saved != nil {
+	if in.Lasts != 0 || in.Reason != "" || in.By != "" || in.Cases != 0 || in.Policy != nil {
 		flags |= hasMore
-		j, err := json.Marshal(more{in.Lasts, in.Reason, in.By, in.Cases, in.Policy, in.Saved})
-		if err != nil {
-			panic("journal: " + err.Error()) // numbers and texts always marshal
-		}
-		b = append(binary.AppendUvarint(b, uint64(len(j))), j...)
+		b = text(b, string(marshal(more{in.Lasts, in.Reason, in.By, in.Cases, in.Policy})))
+	}
+	if in.Receipt.OK {
+		flags |= hasReceipt
+		b = receipt(b, in)
+	}
+	if in.Saved != nil {
+		flags |= hasState
+		b = e.state(b, in)
 	}
 	b[at+1] = flags
 	e.b = b
@@ -111,7 +117,11 @@ func (e *encoder) frame(lost uint64) []byte {
 		e.oldest = time.Now().UnixMilli()
 		e.newest = e.oldest
 	}
-	b := append(make([]byte, 0, len(e.b)+32), rowInputs)
+	kind := byte(rowInputs)
+	if e.begins {
+		kind = rowBegin
+	}
+	b := append(make([]byte, 0, len(e.b)+32), kind)
 	b = binary.AppendVarint(binary.AppendVarint(b, e.oldest), e.newest)
 	b = binary.AppendUvarint(b, lost)
 	return append(b, e.b...)
@@ -144,6 +154,7 @@ func decodeInputs(p []byte, known names, give func(in *governor.Input) error) er
 		}
 	}
 	var in governor.Input
+	var forms []form
 	for len(r.b) > 0 {
 		in = governor.Input{Op: governor.Op(r.byte())}
 		flags := r.byte()
@@ -169,12 +180,18 @@ func decodeInputs(p []byte, known names, give func(in *governor.Input) error) er
 		}
 		if flags&hasMore != 0 {
 			var m more
-			if j := r.text(); !r.bad {
-				if err := json.Unmarshal(j, &m); err != nil {
-					return fmt.Errorf("%w: %w", errRow, err)
-				}
+			if err := r.json(&m); err != nil {
+				return err
 			}
-			in.Lasts, in.Reason, in.By, in.Cases, in.Policy, in.Saved = m.Lasts, m.Reason, m.By, m.Cases, m.Policy, m.Saved
+			in.Lasts, in.Reason, in.By, in.Cases, in.Policy = m.Lasts, m.Reason, m.By, m.Cases, m.Policy
+		}
+		if flags&hasReceipt != 0 {
+			r.receipt(&in)
+		}
+		if flags&hasState != 0 {
+			if err := r.state(&in, &forms); err != nil {
+				return err
+			}
 		}
 		if r.bad {
 			return errRow

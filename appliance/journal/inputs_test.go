@@ -17,13 +17,20 @@ func some(at time.Time) []governor.Input {
 		at = at.Add(1234567 * time.Nanosecond)
 		return i
 	}
-	line := "S-1"
+	const line, ever = "S-1", time.Duration(1 << 62) // a moment still to come
 	return []governor.Input{
 		in(governor.OpBegin, governor.Input{Cases: 4096}),
 		in(governor.OpPolicy, governor.Input{Policy: &governor.Policy{Mode: governor.ModeEnforce, Hash: "0123", Plans: []governor.Plan{
 			{Name: "home", HighestStage: governor.StageCut, Ladder: governor.DefaultLadder(), Budgets: []governor.Budget{{Of: governor.Sessions, Limit: 5, Per: time.Hour}}}}}}),
-		in(governor.OpState, governor.Input{Subscriber: line, Saved: &governor.Saved{Subscriber: line, Plan: "home", Stage: governor.StagePace, Case: "00001",
-			Budgets: []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}, WholeAt: 7}}}}),
+		in(governor.OpState, governor.Input{Subscriber: line, Saved: &governor.Saved{Subscriber: line, Plan: "home", Stage: governor.StagePace, Case: "00001", Since: 5,
+			Estimated: true, Unlisted: true, Mode: governor.ModeEnforce, Exemption: &governor.SavedExemption{Since: 1, Until: 2, Reason: "x", By: "y"},
+			Budgets: []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}, WholeAt: ever, SureAt: ever - 5}}},
+			Carried: &governor.Carried{Open: 3, Charged: 1 << 25, Met: true, Trouble: true, Ended: 9, Plan: &governor.Plan{Name: "home"}}}),
+		in(governor.OpState, governor.Input{Subscriber: "S-2", Saved: &governor.Saved{Subscriber: "S-2", Plan: "home",
+			Budgets:      []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}, WholeAt: ever, CalmAt: ever + 1}},
+			Destinations: []governor.SavedDestination{{Network: governor.Network{Bits: 0xc0000200}, At: 7}, {Network: governor.Network{Bits: 5, IPv6: true}, At: 8}},
+			Retries:      []governor.SavedRetry{{Network: governor.Network{Bits: 6, IPv6: true}, Every: 7, WholeAt: 8, UsedAt: 9}, {Every: 1, WholeAt: ever, UsedAt: 3}}},
+			Carried: &governor.Carried{Opens: []uint8{1, 255}}}),
 		in(governor.OpTick, governor.Input{}),
 		in(governor.OpOpen, governor.Input{Subscriber: "unmapped:203.0.113.77", Plan: "strangers", Session: 1, Unlisted: true, Ran: true, Destination: netip.MustParsePrefix("192.0.2.0/24")}),
 		in(governor.OpOpen, governor.Input{Subscriber: line, Plan: "home", Session: 2, Destination: netip.MustParsePrefix("2001:db8:7::/48")}),
@@ -31,7 +38,8 @@ func some(at time.Time) []governor.Input {
 		in(governor.OpEstimate, governor.Input{Subscriber: line, Plan: "home", Session: 1, Of: governor.Messages, Cost: 3}),
 		in(governor.OpAccepted, governor.Input{Subscriber: line, Session: 1, Cost: 20}),
 		in(governor.OpClose, governor.Input{Subscriber: line, Session: 1}),
-		in(governor.OpWithdraw, governor.Input{Subscriber: line, Session: 300}),
+		in(governor.OpWithdraw, governor.Input{Subscriber: line, Session: 300, Receipt: governor.SavedReceipt{At: 5, Charged: 1 << 24, To: governor.Network{Bits: 0xc0000200}, OK: true}}),
+		in(governor.OpWithdraw, governor.Input{Subscriber: line, Session: 301}),
 		in(governor.OpExempt, governor.Input{Subscriber: line, Plan: "home", Lasts: time.Hour, Reason: "ticket 4711", By: "admin"}),
 		in(governor.OpPlan, governor.Input{Subscriber: line, Plan: "office"}),
 		in(governor.OpEnd, governor.Input{}),
@@ -129,7 +137,7 @@ func FuzzInputs(f *testing.F) {
 	}
 	f.Add(e.frame(3))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) == 0 || b[0] != rowInputs {
+		if len(b) == 0 || b[0] != rowInputs && b[0] != rowBegin {
 			return
 		}
 		err := decodeInputs(b, names{}, func(in *governor.Input) error {

@@ -295,7 +295,7 @@ func (j *Journal) note() {
 // writeAll writes the batch, and gives how many of it.
 func (j *Journal) writeAll(b Bounds) (done int, err error) {
 	for done < len(j.batch) {
-		s, err := j.current(&j.records, recordsFamily, j.batch[done].ms(), b)
+		s, err := j.current(&j.records, recordsFamily, j.batch[done].ms(), b, false)
 		if err != nil {
 			return done, err
 		}
@@ -354,10 +354,10 @@ func (s *summary) full(size, ms int64, b Bounds) bool {
 	return s.Oldest > 0 && max(away, -away) >= b.span().Milliseconds()
 }
 
-// current is the file of a family that something of a time is to be written to.
-func (j *Journal) current(of *[]*segment, family string, ms int64, b Bounds) (*segment, error) {
+// current is the file of a family that something of a time is to be written to; anew: at its begin.
+func (j *Journal) current(of *[]*segment, family string, ms int64, b Bounds, anew bool) (*segment, error) {
 	if n := len(*of); n > 0 && (*of)[n-1].f != nil {
-		if s := (*of)[n-1]; !s.sum.full(s.size, ms, b) {
+		if s := (*of)[n-1]; !s.sum.full(s.size, ms, b) && !(anew && s.sum.rows() > 0) {
 			return s, nil
 		} else if err := s.seal(); err != nil {
 			return nil, fmt.Errorf("complete %s: %w", s.path, err)

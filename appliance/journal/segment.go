@@ -59,6 +59,7 @@ type summary struct {
 	Newest        int64  `json:"newest,omitempty"`
 	FirstSeq      uint64 `json:"first_seq,omitempty"`
 	LastSeq       uint64 `json:"last_seq,omitempty"`
+	Begins        int64  `json:"begins,omitempty"` // inputs: the file begins with something from which a tape can be played, of this time
 }
 
 func (s *summary) rows() int { return s.Sessions + s.Others + s.Held }

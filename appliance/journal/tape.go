@@ -14,7 +14,7 @@ import (
 const (
 	maxTape   = 2 << 20 // bytes of inputs that wait to be made a frame; over it they are lost, and counted
 	maxFrames = 16      // frames that wait for a disk which takes nothing
-	stateRoom = 16      // what is known when a life begins takes no more than this part of the bound
+	stateRoom = 16      // what is known when a life begins, or at a checkpoint, takes no more than this part of the bound
 )
 
 // tape takes the governor's inputs.
@@ -23,7 +23,10 @@ type tape struct {
 	e, old encoder
 	lost   uint64 // inputs, since the last frame
 	all    uint64 // inputs, since Open
-	states int64  // bytes of them in this life
+	states int64  // bytes of them since the last begin of a life or checkpoint
+	fed    int64  // bytes of all other inputs since then
+	marked int64  // when that was, Unix milliseconds
+	start  bool   // a life begins: nobody waits for us who has a packet
 }
 
 // inputFrame is a frame of inputs that is to be written.
@@ -43,8 +46,8 @@ func (j *Journal) Record(in *governor.Input) {
 	t.mu.Lock()
 	before := len(t.e.b)
 	switch {
-	case in.Op == governor.OpBegin:
-		t.states = 0
+	case in.Op.Begins():
+		t.states, t.fed, t.marked, t.start = 0, 0, in.Now.UnixMilli(), in.Op == governor.OpBegin
 	case in.Op == governor.OpState && t.states > j.opt.Bounds.Bytes/stateRoom, before >= maxTape:
 		t.lost++
 		t.all++
@@ -55,11 +58,48 @@ func (j *Journal) Record(in *governor.Input) {
 	n := len(t.e.b)
 	if in.Op == governor.OpState {
 		t.states += int64(n - before)
+	} else {
+		t.fed += int64(n - before)
+		t.start = t.start && (in.Op == governor.OpBegin || in.Op == governor.OpPolicy)
 	}
+	start := t.start
 	t.mu.Unlock()
-	if in.Op == governor.OpState && n >= maxTape/2 {
+	if start {
+		j.Room()
+	}
+}
+
+// Room writes what waits if that is much. It is called during a checkpoint, by whoever holds up nobody by waiting.
+func (j *Journal) Room() {
+	j.tape.mu.Lock()
+	n := len(j.tape.e.b)
+	j.tape.mu.Unlock()
+	if n >= maxTape/2 {
 		j.flush()
 	}
+}
+
+// checkpoints is how many there are at least in the time for which inputs are kept.
+const checkpoints = 8
+
+// CheckpointDue tells whether the governor is to make a checkpoint (governor.Governor.Checkpoint): when the time of a file has
+// passed and it will be at most a fifth of what is written of inputs, and in any case some times in the time for which
+// inputs are kept, so that what is left when the oldest files go can be played from early on.
+func (j *Journal) CheckpointDue(now time.Time) bool {
+	if j == nil {
+		return false
+	}
+	j.mu.Lock()
+	b := j.bounds
+	j.mu.Unlock()
+	t := &j.tape
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	since := time.Duration(now.UnixMilli()-t.marked) * time.Millisecond
+	if t.marked == 0 || max(since, -since) < b.span() {
+		return false
+	}
+	return since < 0 || since >= b.Sessions/checkpoints || t.fed >= 4*t.states
 }
 
 func (t *tape) lostSoFar() uint64 {
@@ -79,7 +119,7 @@ func (t *tape) take() (f inputFrame, any bool) {
 	if e.n == 0 && lost == 0 {
 		return f, false
 	}
-	f = inputFrame{payload: e.frame(lost), oldest: e.oldest, newest: e.newest, n: e.n + int(lost)}
+	f = inputFrame{payload: e.frame(lost), oldest: e.oldest, newest: e.newest, n: e.n + int(lost), begins: e.begins}
 	e.reset()
 	return f, true
 }
@@ -103,7 +143,7 @@ func (j *Journal) writeInputs(b Bounds) error {
 	}
 	for len(j.frames) > 0 {
 		f := &j.frames[0]
-		s, err := j.current(&j.inputs, inputsFamily, f.oldest, b)
+		s, err := j.current(&j.inputs, inputsFamily, f.oldest, b, f.begins)
 		if err != nil {
 			return err
 		}
@@ -120,6 +160,9 @@ func (j *Journal) writeInputs(b Bounds) error {
 
 // frame counts a frame of inputs, as sessions: they have the same retention.
 func (sum *summary) frame(f *inputFrame) {
+	if f.begins && sum.Sessions == 0 {
+		sum.Begins = f.newest
+	}
 	sum.Sessions++
 	sum.at(f.oldest)
 	sum.at(f.newest)
@@ -137,12 +180,29 @@ func inputsOf(p []byte) (f inputFrame, ok bool) {
 	return f, !c.bad
 }
 
-// Inputs gives what the governor was told from a time on, the oldest first. The input is used again for the next. Where something cannot be
-// read, an OpLost says so. It ends with the first error of give, or of reading.
+// Inputs gives what the governor was told, the oldest first: from the last begin of a life, or checkpoint, before a time on, or,
+// where there is none, all of it. The input is used again for the next. Where something cannot be read, an OpLost says so. It
+// ends with the first error of give, or of reading.
 func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error {
+	first := 0
+	if err := r.files(inputsFamily, func(s *segment, last bool) error {
+		if last && s.sum == (summary{}) { // it is being written to
+			data, err := os.ReadFile(s.path)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("journal: %w", err)
+			}
+			s.sift(data, s.take)
+		}
+		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() {
+			first = s.number
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	known := names{}
 	return r.files(inputsFamily, func(s *segment, last bool) error {
-		if s.sum.Newest > 0 && !from.IsZero() && s.sum.Newest < from.UnixMilli() {
+		if s.number < first {
 			return nil
 		}
 		data, err := os.ReadFile(s.path)
@@ -152,14 +212,12 @@ func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error 
 			return fmt.Errorf("journal: %w", err)
 		}
 		_, _, err = frames(data, func(at int, payload []byte, bad string) error {
-			f, ok := inputsOf(payload)
+			_, ok := inputsOf(payload)
 			switch {
 			case last && bad != "" && at+len(payload) == len(data):
 				return nil // it is being written
 			case bad != "" || !ok:
 				return give(&governor.Input{Op: governor.OpLost, Cost: 1, Now: time.UnixMilli(s.sum.Newest)})
-			case !from.IsZero() && f.newest < from.UnixMilli():
-				return nil
 			}
 			if err := decodeInputs(payload, known, give); err != nil {
 				return fmt.Errorf("journal: %s: the frame at %d: %w", s.path, at, err)

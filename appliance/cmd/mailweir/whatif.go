@@ -58,6 +58,8 @@ func whatIf(ctx context.Context, c *invocation, opt appliance.WhatIfOptions, asJ
 	}
 	if r := report.Recorded; r != nil && r.OnlyThen+r.OnlyNow > 0 {
 		return fmt.Errorf("%d decisions of the journal were not made again, and %d were made that it does not have", r.OnlyThen, r.OnlyNow)
+	} else if r != nil && r.Covered == 0 {
+		return fmt.Errorf("nothing could be checked, and %d records were not: the journal has neither a start of the box nor a checkpoint before them; one is made eight times within retention.sessions at least", r.Unchecked)
 	}
 	return nil
 }
@@ -81,7 +83,8 @@ func whatIfText(out io.Writer, r *appliance.WhatIfReport) {
 			fmt.Fprintf(w, "\t%d of the last moments before a crash, or before now, have no record yet\n", rec.CutOff)
 		}
 		if rec.Unchecked > 0 {
-			fmt.Fprintf(w, "\t%d records are of a time whose begin, or a part, is not in the journal: they cannot be held against anything\n", rec.Unchecked)
+			fmt.Fprintf(w, "\t%d records, of %s to %s UTC, were NOT checked: what the governor knew then, or was told, is not in the journal\n", rec.Unchecked,
+				rec.First.UTC().Format(time.DateTime), rec.Last.UTC().Format(time.DateTime))
 		}
 		for _, e := range rec.Examples {
 			fmt.Fprintf(w, "\t%s\n", plain(e))
