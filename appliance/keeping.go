@@ -112,3 +112,16 @@ func (a *Appliance) older(q webadmin.RecordQuery, below uint64, limit int) (o ol
 	o.below, o.err = below, err
 	return o
 }
+
+// journalView is the journal as status tells it.
+func (a *Appliance) journalView() webadmin.Journal {
+	st := a.journal.Status()
+	v := webadmin.Journal{Bytes: st.Bytes, Limit: st.Limit, Since: webadmin.At(st.Since), Held: int64(st.Held), Lost: int64(st.Lost), Inputs: int64(st.Inputs)}
+	switch {
+	case a.journal == nil:
+		v.Fault = "there is none until the next start"
+	case st.Err != nil:
+		v.Fault = st.Err.Error()
+	}
+	return v
+}

@@ -67,11 +67,12 @@ func (s *source) Status() webadmin.Status {
 	}
 	for _, t := range a.syslog.Status() {
 		st.Syslog = append(st.Syslog, webadmin.Syslog{
-			URL: t.URL, Up: t.Up, Since: webadmin.At(a.syslog.since(t.URL)), Behind: int64(t.Behind), Dropped: int64(t.Dropped), LastError: t.LastError,
+			URL: t.URL, Up: t.Up, Since: webadmin.At(a.syslog.since(t.URL)), Behind: int64(t.Behind), Dropped: int64(t.Dropped), Oldest: webadmin.At(t.Oldest), LastError: t.LastError,
 		})
 	}
 	st.Notices = a.noticeTargets()
 	st.Spool = a.spoolView()
+	st.Journal = a.journalView()
 	st.Head.Seq, st.Head.Hash = a.chain.Head()
 	ok, why := a.saved()
 	st.Store = webadmin.Store{OK: ok, Why: why, WrittenToday: a.saver.writtenToday()}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
@@ -94,18 +95,21 @@ func (a *Appliance) positionsUnsaved(err error) {
 	a.health.begin(records.HealthFacts{What: "spool", Target: "positions", Detail: fmt.Sprintf("how far each collector got cannot be written to the disk; after a crash they get records again: %v", err)})
 }
 
-// use sends to an exporter's targets from now on, as soon as the one before has stopped.
+// use sends to an exporter's targets from now on, to each as soon as the one before has stopped for the same collector.
 func (s *syslogTargets) use(next *syslog.Exporter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.end
+	if s.current != nil {
+		s.current.HandOver(next)
+	}
 	s.end = background(context.Background(), func(ctx context.Context) error {
+		var g errgroup.Group
 		if before != nil {
-			if err := before(); err != nil {
-				return err
-			}
+			g.Go(before)
 		}
-		return next.Run(ctx)
+		g.Go(func() error { return next.Run(ctx) })
+		return g.Wait()
 	})
 	s.current = next
 }

@@ -15,6 +15,17 @@ type Spool struct {
 	Fault   string `json:"fault"`  // why the disk takes nothing, and records wait in memory; empty: it does
 }
 
+// Journal is how the box's own records stand.
+type Journal struct {
+	Bytes  int64  `json:"bytes"`
+	Limit  int64  `json:"limit_bytes"`
+	Since  Time   `json:"since"`       // the oldest record in it
+	Held   int64  `json:"held"`        // records beyond their time, since their case is held
+	Lost   int64  `json:"lost"`        // records that it never got, since the start
+	Inputs int64  `json:"lost_inputs"` // and inputs of the governor
+	Fault  string `json:"fault"`       // why it cannot be written, or that there is none; empty: it can
+}
+
 // Head is the last record, against which the end of a collector's log can be held.
 type Head struct {
 	Seq  uint64 `json:"seq"`  // 0: there is none yet

@@ -75,6 +75,7 @@ type Status struct {
 	Clock          Clock          `json:"clock"`
 	Spool          Spool          `json:"spool"`
 	Head           Head           `json:"head"`
+	Journal        Journal        `json:"journal"`
 	Store          Store          `json:"store"`
 	// Problems are faults that the fields above do not show. Collectors that are down, a store that is not OK, a clock that is not
 	// synchronised and a box that is not ready need not be repeated here: the pages say them anyway.
@@ -179,7 +180,8 @@ type Syslog struct {
 	Since     Time   `json:"since"` // when Up last changed
 	Behind    int64  `json:"behind"`
 	Dropped   int64  `json:"dropped"`
-	LastError string `json:"last_error"` // "not tried yet" until something was sent
+	Oldest    Time   `json:"oldest_waiting"` // of the records that it has not got
+	LastError string `json:"last_error"`     // "not tried yet" until something was sent
 }
 
 const notTried = "not tried yet"

@@ -61,6 +61,7 @@ type Journal struct {
 	gap      *Stub // records lost since the last one in waiting
 	lost     uint64
 	trouble  error
+	failed   uint64
 	began    time.Time // when what is written now was begun; zero: nothing is
 	bytes    int64     // of all files
 	written  int64     // since Open
@@ -270,6 +271,9 @@ func (j *Journal) ended(err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.began, j.trouble = time.Time{}, err
+	if err != nil {
+		j.failed++
+	}
 	if len(j.batch) > 0 {
 		j.waiting = append(append([]item(nil), j.batch...), j.waiting...)
 		j.batch = j.batch[:0]
@@ -429,6 +433,8 @@ type Status struct {
 	Lost    uint64 // records that were not written, since it was opened
 	Inputs  uint64 // inputs of the governor that were not written, since it was opened
 	Held    int    // records beyond their time
+	Limit   int64  // what Bytes may come to
+	Failed  uint64 // how often writing, syncing or deleting failed, since it was opened
 	Err     error  // why nothing can be written at present
 }
 
@@ -442,7 +448,7 @@ func (j *Journal) Status() Status {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Inputs: j.tape.lostSoFar(), Held: j.heldRows, Err: j.trouble}
+	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Inputs: j.tape.lostSoFar(), Held: j.heldRows, Limit: j.bounds.Bytes, Failed: j.failed, Err: j.trouble}
 	if j.since > 0 {
 		s.Since = time.UnixMilli(j.since).UTC()
 	}

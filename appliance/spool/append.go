@@ -125,6 +125,7 @@ func (s *Spool) segmentSize() int64 { return min(s.limit/segmentsAtAll, maxSegme
 // failed notes that the disk took not all; mu is held.
 func (s *Spool) failed(err error) {
 	if s.fault == nil {
+		s.faults++
 		s.opt.Log.Error("the spool cannot be written; records wait in memory", "dir", s.opt.Dir, "err", err)
 		s.told = append(s.told, func() { s.opt.OnFault(err) })
 	}

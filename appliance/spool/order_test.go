@@ -209,3 +209,36 @@ func TestATimeWithoutAnyCollectorIsStated(t *testing.T) {
 		t.Errorf("the first one of all: %+v", b.losses)
 	}
 }
+
+// How old the oldest record is that a collector waits for: on the disk, in memory, and of none.
+func TestTheOldestThatWaits(t *testing.T) {
+	t.Parallel()
+	d := &disk{}
+	b := newBox(t, Options{create: d.create})
+	began := b.at
+	for range 5 {
+		b.say(records.KindAudit, 1)
+		b.spool.Sync()
+		b.at = b.at.Add(2 * rotateAfter)
+	}
+	for seq := range uint64(5) {
+		if got, want := b.spool.Oldest(seq), began.Add(time.Duration(seq)*2*rotateAfter); !got.Equal(want) {
+			t.Errorf("after %d: %v, want %v", seq, got, want)
+		}
+	}
+	if got := b.spool.Oldest(5); !got.IsZero() {
+		t.Errorf("after the last: %v", got)
+	}
+	d.write = syscall.EIO
+	b.say(records.KindAudit, 1)
+	if got := b.spool.Oldest(5); !got.Equal(b.at) {
+		t.Errorf("in memory: %v, want %v", got, b.at)
+	}
+	if st := b.spool.Stat(); st.Faults != 1 || len(st.Lost) > 0 {
+		t.Errorf("%+v", st)
+	}
+	b.say(records.KindAudit, memoryRecords)
+	if st := b.spool.Stat(); st.Lost[Unwritable] == 0 || Whys[Unwritable] == "" {
+		t.Errorf("%+v", st)
+	}
+}

@@ -45,7 +45,7 @@ func (s *Spool) unkept(name string) {
 		return
 	}
 	l := Loss{Why: Unwanted, Numbers: records.Ranges{s.segments[n-1].last + 1, s.last}, Readers: []string{name}}
-	s.told = append(s.told, func() { s.opt.OnLoss(l) })
+	s.tell(l)
 }
 
 // put writes a position to its file; mu is held.
@@ -176,7 +176,7 @@ func (s *Spool) forget(name string, p *position) {
 		return
 	}
 	l := Loss{Why: Forgotten, Numbers: records.Ranges{from, s.last}, Readers: []string{name}}
-	s.told = append(s.told, func() { s.opt.OnLoss(l) })
+	s.tell(l)
 }
 
 // acknowledged is up to where every reader has everything; mu is held.

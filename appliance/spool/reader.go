@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
@@ -205,6 +206,38 @@ func (s *Spool) Behind(seq uint64) int {
 		n++
 	}
 	return n
+}
+
+// Oldest is the time of the first record after seq; zero where there is none. It reads the segment that has it.
+func (s *Spool) Oldest(seq uint64) time.Time {
+	s.mu.Lock()
+	g := s.holding(seq, s.durable)
+	if g == nil {
+		defer s.mu.Unlock()
+		for _, it := range s.tail {
+			if it.Seq > seq {
+				return time.UnixMilli(it.at).UTC()
+			}
+		}
+		return time.Time{}
+	}
+	f, err := os.Open(g.path)
+	size := g.size
+	s.mu.Unlock()
+	if err != nil {
+		return time.Time{} // reading it says so
+	}
+	defer f.Close()
+	r := lines{file: f, to: size}
+	for {
+		line, ok := r.next()
+		if line == nil {
+			return time.Time{}
+		}
+		if l, err := records.ParseLine(line); ok && err == nil && l.Seq > seq {
+			return l.Time
+		}
+	}
 }
 
 func (r *Reader) release() {

@@ -43,8 +43,17 @@ func (s *Spool) lose(gone records.Ranges, why string) {
 		}
 	}
 	slices.Sort(l.Readers)
+	s.tell(l)
+}
+
+// tell counts a loss and has it told; mu is held.
+func (s *Spool) tell(l Loss) {
+	s.lost[l.Why] += l.Numbers.Count()
 	s.told = append(s.told, func() { s.opt.OnLoss(l) })
 }
+
+// Whys are all that Loss.Why may be, with a word for each.
+var Whys = map[string]string{Full: "full", Expired: "expired", Forgotten: "collector_removed", Unwanted: "no_collector", Unwritable: "disk_fault"}
 
 // spare is for the first and the last line of what is being rewritten, and by what a segment may be longer than it should.
 const spare = 16 << 10

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,7 +100,9 @@ type Spool struct {
 	retryAt   time.Time
 	waited    bool          // there were readers in the life before this one
 	changed   chan struct{} // closed when durable moves, and when the disk fails
-	told      []func()      // callbacks that are due once mu is free
+	faults    uint64
+	lost      map[string]uint64
+	told      []func() // callbacks that are due once mu is free
 }
 
 // Item is a record and its line, which nobody writes to.
@@ -164,7 +167,7 @@ func Open(o Options) (*Spool, error) {
 			return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		}
 	}
-	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), changed: make(chan struct{})}
+	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), changed: make(chan struct{}), lost: make(map[string]uint64)}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
 	}
@@ -268,13 +271,16 @@ type Stat struct {
 	Records      int
 	Oldest       time.Time // of the records in it; zero where there is none
 	Fault        error     // why the disk takes nothing
+	Faults       uint64    // how often that began, since the spool was opened
+
+	Lost map[string]uint64 // records that went before every reader had them, since the spool was opened, by Loss.Why
 }
 
 // Stat says how full the spool is.
 func (s *Spool) Stat() Stat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stat{Bytes: s.bytes(), Limit: s.limit, Fault: s.fault}
+	st := Stat{Bytes: s.bytes(), Limit: s.limit, Fault: s.fault, Faults: s.faults, Lost: maps.Clone(s.lost)}
 	oldest := int64(0)
 	st.Records = s.records()
 	for _, g := range s.segments {

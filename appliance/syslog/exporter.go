@@ -57,10 +57,11 @@ type Status struct {
 	URL       string
 	Up        bool // the last attempt to send worked; with UDP nobody can know more
 	Sent      uint64
-	Behind    int    // records not yet acknowledged: by the collector (RELP), by its kernel (TCP, TLS), or not yet sent (UDP)
-	Dropped   uint64 // records that will never be sent, since the start
-	Again     uint64 // records sent once more since nothing said whether they had been stored (TCP, TLS), since the start
-	LastError string // of the present trouble in plain words, empty while Up
+	Behind    int       // records not yet acknowledged: by the collector (RELP), by its kernel (TCP, TLS), or not yet sent (UDP)
+	Oldest    time.Time // of those records; zero where there is none
+	Dropped   uint64    // records that will never be sent, since the start
+	Again     uint64    // records sent once more since nothing said whether they had been stored (TCP, TLS), since the start
+	LastError string    // of the present trouble in plain words, empty while Up
 }
 
 // Exporter sends every record to all targets.
@@ -99,6 +100,7 @@ func New(cfg Config) (*Exporter, error) {
 			port = u.Port()
 		}
 		x.targets = append(x.targets, &target{cfg: &x.cfg, Target: t, scheme: u.Scheme, host: u.Hostname(), address: net.JoinHostPort(u.Hostname(), port),
+			ended: make(chan struct{}),
 			status: Status{URL: t.URL, LastError: notTried}})
 	}
 	for _, t := range x.targets {
@@ -122,9 +124,28 @@ func orDefault(v, d time.Duration) time.Duration {
 func (x *Exporter) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, t := range x.targets {
-		g.Go(func() error { t.run(ctx); return nil })
+		g.Go(func() error {
+			defer close(t.ended)
+			if t.before != nil {
+				<-t.before
+			}
+			t.run(ctx)
+			return nil
+		})
 	}
 	return g.Wait()
+}
+
+// HandOver has each target of next wait for the one of x for the same collector, which has the same position, and for no other: one that hangs while it ends holds up nobody else.
+// It is called before next runs, whose Run must be called then; and the context of x.Run is to be ended.
+func (x *Exporter) HandOver(next *Exporter) {
+	for _, t := range next.targets {
+		for _, old := range x.targets {
+			if old.URL == t.URL {
+				t.before = old.ended
+			}
+		}
+	}
 }
 
 // Status tells of every target, in the order of Config.Targets.

@@ -56,6 +56,8 @@ type target struct {
 	scheme        string
 	host, address string
 	reader        *spool.Reader
+	before        <-chan struct{} // closed when nobody else sends from the same position any more; nil: nobody does
+	ended         chan struct{}   // closed when this one does not any more
 
 	// Only run touches these.
 	backlog  []spool.Item // read and to be sent
@@ -68,13 +70,25 @@ type target struct {
 	status Status     // without Behind
 	down   bool       // Down has been told, and not Up since
 	acked  uint64     // what has arrived as far as is known
+
+	oldest      time.Time // of what is after oldestAfter
+	oldestAfter uint64
 }
 
 func (t *target) state() Status {
 	t.mu.Lock()
 	s, acked := t.status, t.acked
 	t.mu.Unlock()
-	s.Behind = t.cfg.Spool.Behind(acked)
+	if s.Behind = t.cfg.Spool.Behind(acked); s.Behind == 0 {
+		return s
+	}
+	// Reading it costs more than asking again while a collector is away.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.oldest.IsZero() || t.oldestAfter != acked {
+		t.oldest, t.oldestAfter = t.cfg.Spool.Oldest(acked), acked
+	}
+	s.Oldest = t.oldest
 	return s
 }
 

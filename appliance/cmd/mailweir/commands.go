@@ -58,7 +58,11 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		if !t.Up {
 			up = "DOWN since " + clock(t.Since) + ": " + t.LastError
 		}
-		fmt.Fprintf(w, "syslog\t%s %s, %d waiting, %d lost\n", t.URL, up, t.Behind, t.Dropped)
+		waiting := fmt.Sprintf("%d waiting", t.Behind)
+		if !t.Oldest.IsZero() {
+			waiting += ", the oldest of " + clock(t.Oldest)
+		}
+		fmt.Fprintf(w, "syslog\t%s %s, %s, %d lost\n", t.URL, up, waiting, t.Dropped)
 	}
 	for _, t := range s.Notices {
 		up := "up"
@@ -70,6 +74,7 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	if len(s.Syslog) > 0 {
 		fmt.Fprintf(w, "spool\t%s\n", spoolLine(s.Spool))
 	}
+	fmt.Fprintf(w, "journal\t%s\n", journalLine(s.Journal))
 	if s.Head.Seq > 0 {
 		fmt.Fprintf(w, "records\tlast %s:%d:%s\n", plain(s.Box), s.Head.Seq, plain(s.Head.Hash))
 	}
@@ -93,6 +98,19 @@ func spoolLine(p webadmin.Spool) string {
 	}
 	if p.Fault != "" {
 		text += "; the disk TAKES NOTHING, records wait in memory: " + plain(p.Fault)
+	}
+	return text
+}
+
+// journalLine says how full the journal is and what it misses, in a line.
+func journalLine(j webadmin.Journal) string {
+	text := fmt.Sprintf("%.1f of %.1f MiB", float64(j.Bytes)/(1<<20), float64(j.Limit)/(1<<20))
+	if !j.Since.IsZero() {
+		text += ", since " + clock(j.Since)
+	}
+	text += fmt.Sprintf("; %d held beyond their time, %d records and %d inputs lost", j.Held, j.Lost, j.Inputs)
+	if j.Fault != "" {
+		text += "; it CANNOT BE WRITTEN: " + plain(j.Fault)
 	}
 	return text
 }

@@ -1,0 +1,38 @@
+package appliance
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mailweir/mailweir/appliance/spool"
+)
+
+// countKept gives the figures of the records that wait for collectors, and of those that the box keeps.
+func (a *Appliance) countKept(counter, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	for _, t := range a.syslog.Status() {
+		gauge(mSyslogUp, truth(t.Up), t.URL)
+		gauge(mSyslogBehind, float64(t.Behind), t.URL)
+		counter(mSyslogDropped, float64(t.Dropped), t.URL)
+		age := 0.0
+		if !t.Oldest.IsZero() {
+			age = max(a.now().Sub(t.Oldest).Seconds(), 0)
+		}
+		gauge(mSyslogAge, age, t.URL)
+	}
+	sp := a.syslog.spool.Stat()
+	gauge(mSpoolBytes, float64(sp.Bytes))
+	gauge(mSpoolLimit, float64(sp.Limit))
+	gauge(mSpoolRecords, float64(sp.Records))
+	gauge(mSpoolOK, truth(sp.Fault == nil))
+	counter(mSpoolFaults, float64(sp.Faults))
+	for why, word := range spool.Whys {
+		counter(mSpoolLost, float64(sp.Lost[why]), word)
+	}
+	jo := a.journal.Status()
+	gauge(mJournalOK, truth(a.journal != nil && jo.Err == nil))
+	gauge(mJournalBytes, float64(jo.Bytes))
+	gauge(mJournalLimit, float64(jo.Limit))
+	gauge(mJournalHeld, float64(jo.Held))
+	counter(mJournalFailed, float64(jo.Failed))
+	counter(mJournalLost, float64(jo.Lost), "records")
+	counter(mJournalLost, float64(jo.Inputs), "inputs")
+}
