@@ -62,6 +62,9 @@ func TestEveryConditionIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string((&report{Options: o, began: time.Now(), machine: look(ctx, o), latency: l}).markdown(nil))
+	if !strings.Contains(text, "Connections with the collector away take, of what they take with it there") {
+		t.Errorf("the report does not compare a collector that is away with one that is there:\n%s", text)
+	}
 	for _, s := range l.all {
 		if len(s.samples) != o.Repetitions || !strings.Contains(text, "| "+s.title+" |") {
 			t.Errorf("%s: %d samples; the report has\n%s", s.name, len(s.samples), text)

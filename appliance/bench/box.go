@@ -81,8 +81,8 @@ type box struct {
 	turn  int           // versions of the list taken so far
 }
 
-// startBox starts `SELF run`.
-func (r *rig) startBox(ctx context.Context, w *world, self, data, list string) (*box, error) {
+// startBox starts `SELF run`; more is configuration beside settings.
+func (r *rig) startBox(ctx context.Context, w *world, self, data, list, more string) (*box, error) {
 	dir, err := os.MkdirTemp(r.Dir, "box-")
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (r *rig) startBox(ctx context.Context, w *world, self, data, list string) (
 	b := &box{world: w, dir: dir, list: list}
 	err = errors.Join(
 		w.copyData(data, filepath.Join(dir, "data")),
-		os.Link(filepath.Join(w.dir, "mailweir.yaml"), filepath.Join(dir, "mailweir.yaml")),
+		os.WriteFile(filepath.Join(dir, "mailweir.yaml"), []byte(settings+more), 0o600),
 		os.Link(filepath.Join(w.dir, "radius.secret"), filepath.Join(dir, "radius.secret")),
 		b.nextList())
 	if err != nil {

@@ -105,7 +105,12 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 		l.opt.progress("%d/%d %-7s %s", repetition+1, l.opt.Repetitions, s.name, one)
 		return err
 	}
-	b, err := l.rig.startBox(ctx, l.world, l.opt.Mailweir, s.data, s.list)
+	collected, err := s.collector.collect(l.rig)
+	if err != nil {
+		return fmt.Errorf("collector: %w", err)
+	}
+	defer collected()
+	b, err := l.rig.startBox(ctx, l.world, l.opt.Mailweir, s.data, s.list, s.collector.settings(l.rig))
 	if err != nil {
 		return err
 	}
@@ -135,6 +140,9 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 	}
 	s.samples = append(s.samples, one)
 	l.opt.progress("%d/%d %-7s %s", repetition+1, l.opt.Repetitions, s.name, one)
+	if s.collector == there && collected() == 0 {
+		return errors.New("the collector got no records")
+	}
 	if made == nil {
 		return nil
 	}

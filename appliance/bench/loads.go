@@ -18,6 +18,7 @@ type condition struct {
 	name, title string
 	data, list  string // what the box begins with; no data: no box
 	sources     func(w *world) int
+	collector   collector
 	load        func(ctx context.Context, r *rig, b *box) (load, error) // nil: nothing but the connections
 }
 
@@ -54,6 +55,8 @@ func conditions() []condition {
 	return []condition{
 		{name: "plain", title: "plain forwarding, no mailweir", sources: everybody},
 		{name: "alone", title: "mailweir, nothing else", data: settled, list: longList, sources: everybody},
+		{name: "collector", title: "a collector that gets the records (TCP)", data: settled, list: longList, sources: everybody, collector: there},
+		{name: "away", title: "the same collector away", data: settled, list: longList, sources: everybody, collector: away},
 		{name: "saves", title: "budgets being saved", data: behind, list: shortList, sources: theFew, load: saves},
 		{name: "radius", title: "RADIUS, addresses moving", data: settled, list: longList, sources: everybody, load: floodOf(secret)},
 		{name: "forged", title: "RADIUS, forged", data: settled, list: longList, sources: everybody, load: floodOf("not-" + secret)},

@@ -127,6 +127,7 @@ func (l *latency) markdown(b *bytes.Buffer) {
 			fmt.Fprintf(b, "- %s: %s. %s\n", s.title, strings.Join(s.worked(), ", "), s.verdict())
 		}
 	}
+	l.away(b)
 	fmt.Fprintf(b, "\n%s\n", l.conclusion())
 	l.readiness(b)
 	l.noise(b)

@@ -45,7 +45,7 @@ func run(ctx context.Context) error {
 	flag.Float64Var(&o.Rate, "rate", o.Rate, "connections a second")
 	flag.DurationVar(&o.Sample, "sample", o.Sample, "how long a sample of connections takes")
 	parts := flag.String("parts", "governor,store,records,latency,peers", "what is measured")
-	loads := flag.String("loads", "", "of the packet path, only these: saves,radius,forged,list,pages,search,api")
+	loads := flag.String("loads", "", "of the packet path, only these: collector,away,saves,radius,forged,list,pages,search,api")
 	measures := flag.String("measures", strings.Join(o.Peers.Measures, ","), "of the peers, only these: "+strings.Join(peers.MeasureNames(), ","))
 	variants := flag.String("variants", strings.Join(o.Peers.Variants, ","), "of the peers, only these: "+strings.Join(peers.VariantNames(), ","))
 	flag.StringVar(&o.Peers.Beside, "beside", "", "of the peers, another mailweir binary, for the variants that end in -beside: what did a change cost?")
