@@ -66,7 +66,7 @@ func apiRoutes() []route {
 			query: append([]string{"kind", "subscriber", "from", "to"}, paged...), answer: list[Record]{}}},
 		{"GET", apiRoot + "/events", viewing, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
 		{"GET", apiRoot + "/openapi.json", viewing, (*Server).apiOpenAPI, &operation{summary: "This document"}},
-	}, userRoutes()...)
+	}, append(userRoutes(), accountRoutes()...)...)
 }
 
 // list is one page of a list; Next is the cursor of the following page, empty on the last one.

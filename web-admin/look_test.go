@@ -43,6 +43,33 @@ func complaints(t *testing.T, ctx context.Context) func() []string {
 	}
 }
 
+// fitsAndIsKept looks whether the page that is shown fits a screen of this width, and keeps its picture.
+func fitsAndIsKept(t *testing.T, ctx context.Context, width int64, file string) {
+	t.Helper()
+	name := filepath.Base(file)
+	if over := evaluate[[]string](t, ctx, `[...document.querySelectorAll("body *")].filter(e => !e.closest("svg,.skip,thead") &&
+		e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.tagName + "." + e.className)`); len(over) > 0 {
+		t.Errorf("%s: sticks out to the right: %s", name, strings.Join(over[:min(len(over), 8)], ", "))
+	}
+	if wide := evaluate[int](t, ctx, `document.documentElement.scrollWidth`); wide > int(width) {
+		t.Errorf("%s: scrolls sideways: %d px wide", name, wide)
+	}
+	// The whole page in one picture, with the bar at the bottom where a phone has it.
+	height := evaluate[int64](t, ctx, `document.documentElement.scrollHeight`)
+	shot, err := chromedp.Run(ctx, func(ctx context.Context, tab *chromedp.Target) ([]byte, error) {
+		if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, min(max(height, 844), 4000))); err != nil {
+			return nil, err
+		}
+		return chromedp.CaptureScreenshot()(ctx, tab)
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if err := os.WriteFile(file, shot, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every page at every size and in both colours: nothing sticks out, nothing is refused by the content policy, and the picture is
 // kept for people to look at.
 func TestPagesFitTheirScreens(t *testing.T) {
@@ -99,27 +126,7 @@ func TestPagesFitTheirScreens(t *testing.T) {
 				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 844), colours(dark), chromedp.Navigate(p.server.URL()+p.path)); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
-				if over := evaluate[[]string](t, ctx, `[...document.querySelectorAll("body *")].filter(e => !e.closest("svg,.skip,thead") &&
-					e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.tagName + "." + e.className)`); len(over) > 0 {
-					t.Errorf("%s: sticks out to the right: %s", name, strings.Join(over[:min(len(over), 8)], ", "))
-				}
-				if wide := evaluate[int](t, ctx, `document.documentElement.scrollWidth`); wide > int(width) {
-					t.Errorf("%s: scrolls sideways: %d px wide", name, wide)
-				}
-				// The whole page in one picture, with the bar at the bottom where a phone has it.
-				height := evaluate[int64](t, ctx, `document.documentElement.scrollHeight`)
-				shot, err := chromedp.Run(ctx, func(ctx context.Context, tab *chromedp.Target) ([]byte, error) {
-					if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, min(max(height, 844), 4000))); err != nil {
-						return nil, err
-					}
-					return chromedp.CaptureScreenshot()(ctx, tab)
-				})
-				if err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-				if err := os.WriteFile(filepath.Join(dir, name), shot, 0o644); err != nil {
-					t.Fatal(err)
-				}
+				fitsAndIsKept(t, ctx, width, filepath.Join(dir, name))
 			}
 		}
 	}

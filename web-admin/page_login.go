@@ -203,13 +203,13 @@ func (s *Server) code(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) choosePage(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusOK, "choose", frame{Title: "Choose a password"}, loginView{Next: ownPage(r.URL.Query().Get("next")), Min: users.MinPassword})
+	s.render(w, r, http.StatusOK, "choose", frame{Title: "Choose a password"}, loginView{Next: ownPage(r.URL.Query().Get("next")), Name: actorOf(r).name, Min: users.MinPassword})
 }
 
 // choose takes the password that somebody chooses in place of one that others know.
 func (s *Server) choose(w http.ResponseWriter, r *http.Request) {
 	a := actorOf(r)
-	v := loginView{Next: ownPage(r.PostFormValue("next")), Min: users.MinPassword}
+	v := loginView{Next: ownPage(r.PostFormValue("next")), Name: a.name, Min: users.MinPassword}
 	u, wrong, err := s.changePassword(r.Context(), a, r.PostFormValue("password"), r.PostFormValue("again"))
 	switch {
 	case err != nil:

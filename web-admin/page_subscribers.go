@@ -64,7 +64,7 @@ func budgetOf(b Budget, z zone) budgetView {
 }
 
 func lineOf(sub Subscriber, z zone) lineView {
-	v := lineView{ID: inert(sub.ID), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
+	v := lineView{ID: shownID(sub), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
 		Stage: inert(sub.Stage), Since: z.clock(sub.Since.Time), Until: z.clock(sub.Until.Time), Case: inert(sub.Case), Open: number(sub.Open)}
 	if sub.Exemption != nil {
 		v.Exempt = z.clock(sub.Exemption.Until.Time)
@@ -104,6 +104,14 @@ type stageTab struct {
 	Stage, Text, Link string
 	Count             string // empty where the number says nothing: nearly everybody is in observe
 	Here              bool
+}
+
+// shownID is a line's id as pages show it: the pseudonym of a line behind the veil is long, and its name is the beginning of it.
+func shownID(sub Subscriber) string {
+	if strings.HasPrefix(sub.ID, pseudonymMark) && strings.HasPrefix(sub.ID, sub.Name) {
+		return inert(sub.Name)
+	}
+	return inert(sub.ID)
 }
 
 func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {

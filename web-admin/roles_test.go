@@ -74,6 +74,31 @@ admin     DELETE /api/v1/users/{name}
 admin     POST   /api/v1/users/{name}/password
 admin     DELETE /api/v1/users/{name}/sessions
 admin     DELETE /api/v1/users/{name}/second-factor
+viewer    GET    /account
+viewer    POST   /account/password
+viewer    GET    /account/factor
+viewer    POST   /account/factor
+viewer    POST   /account/factor/end
+viewer    POST   /account/tokens
+viewer    POST   /account/tokens/{id}/end
+viewer    POST   /account/sessions/end
+viewer    POST   /account/sessions/{id}/end
+admin     GET    /settings/users
+admin     POST   /settings/users
+admin     GET    /settings/users/{name}
+admin     POST   /settings/users/{name}
+admin     POST   /settings/users/{name}/password
+admin     POST   /settings/users/{name}/factor/end
+admin     POST   /settings/users/{name}/sessions/end
+admin     POST   /settings/users/{name}/remove
+viewer    GET    /api/v1/account
+viewer    POST   /api/v1/account/password
+viewer    POST   /api/v1/account/second-factor
+viewer    PUT    /api/v1/account/second-factor
+viewer    DELETE /api/v1/account/second-factor
+viewer    POST   /api/v1/account/tokens
+viewer    DELETE /api/v1/account/tokens/{id}
+viewer    DELETE /api/v1/account/sessions/{id}
 socket    GET    /api/v1/setup-code
 `
 

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"unicode/utf8"
 
@@ -139,12 +140,19 @@ func (g *gate) init() {
 	rand.Read(g.nobody.sum)
 }
 
+// pass gives the turn to the next one. What the hash used is collected first: otherwise a flood of logins would grow the heap by as
+// many hashes as fit until the collector comes by itself, which on a box with much in memory is late.
+func (g *gate) pass() {
+	runtime.GC()
+	g.turn <- struct{}{}
+}
+
 // hash makes the hash of a new password. It waits for its turn: only who is logged in gets here.
 func (g *gate) hash(password string) string {
 	p := phc{memory: hashMemory, time: hashTime, threads: hashThreads, salt: make([]byte, saltBytes)}
 	rand.Read(p.salt)
 	<-g.turn
-	defer func() { g.turn <- struct{}{} }()
+	defer g.pass()
 	p.sum = p.of(password)
 	return p.String()
 }
@@ -163,7 +171,7 @@ func (g *gate) is(ctx context.Context, p phc, password string, known bool) (bool
 	}
 	select {
 	case <-g.turn:
-		defer func() { g.turn <- struct{}{} }()
+		defer g.pass()
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
