@@ -42,10 +42,14 @@ type refusedError struct {
 func (e *refusedError) Error() string { return "it refused a record: " + e.text }
 
 const (
-	maxBatch    = 256                  // records per write
-	maxBurst    = 32                   // datagrams at once: the collector's socket holds about a hundred records
-	restFor     = 5 * time.Millisecond // after a write that was not full: what comes meanwhile goes with the next
-	askPeriod   = 200 * time.Millisecond
+	maxBatch  = 256                  // records per write
+	maxBurst  = 32                   // datagrams at once: the collector's socket holds about a hundred records
+	restFor   = 5 * time.Millisecond // after a write that was not full: what comes meanwhile goes with the next
+	askPeriod = 200 * time.Millisecond
+
+	// provenAfter is how long a connection over TLS must last, after one that did not, before sending is said to work again. That it was
+	// made proves little: with version 1.3 (RFC 8446, appendix C.3) a collector refuses our certificate only after our side's handshake is over.
+	provenAfter = time.Second
 	maxRefusals = 5 // of one record, until it is left out
 )
 
@@ -199,12 +203,12 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 	defer ask.Stop()
 	rest := time.NewTimer(0)
 	defer rest.Stop()
-	if t.scheme != "udp" {
-		t.fine() // a connection is news by itself; with UDP only a record that was not refused is
-	}
-	full := false
+	began, full := time.Now(), false
 	for {
 		t.note(0, s)
+		if t.proven(began, s) {
+			t.fine()
+		}
 		more := t.reader.Changed()
 		if len(t.backlog) == 0 {
 			if err := t.read(); err != nil {
@@ -217,6 +221,14 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 		case len(t.backlog) == 0 && ctx.Err() != nil:
 			s.settle(hard)
 			t.note(0, s)
+			if !t.proven(began, s) && t.scheme == "tls" {
+				select {
+				case <-time.After(provenAfter - time.Since(began)):
+					t.fine()
+				case <-s.broken():
+				case <-hard.Done():
+				}
+			}
 			return nil
 		case len(t.backlog) == 0:
 			full = false
@@ -250,7 +262,7 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 		if err != nil {
 			return err
 		}
-		if n > 0 {
+		if n > 0 && t.scheme == "udp" {
 			t.fine()
 		}
 		if n < maxBatch || t.scheme == "udp" {
@@ -300,6 +312,21 @@ func (t *target) note(sent int, s sender) {
 	defer t.mu.Unlock()
 	t.status.Sent += uint64(sent)
 	t.acked = max(t.acked, acked)
+}
+
+// proven tells whether a connection that began at a time shows that sending works. With UDP there is none, and only a record that was not refused shows it.
+func (t *target) proven(began time.Time, s sender) bool {
+	if t.scheme == "udp" {
+		return false
+	}
+	select {
+	case <-s.broken():
+		return false
+	default:
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.down || t.scheme != "tls" || time.Since(began) >= provenAfter
 }
 
 // fine notes that sending works.
