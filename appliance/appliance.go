@@ -57,6 +57,7 @@ type Options struct {
 	Reload              <-chan os.Signal // each value: read the configuration again
 	Ready               func()           // called once packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
+	Executable          string           // of mailweir, for what-ifs; "": this one
 	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is
 }
 

@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,10 +23,43 @@ func LoadConfig(path string) (*config.Config, *subscriber.Table, error) {
 	return cfg, table, err
 }
 
+// standardInput is what stands for it in the place of a configuration's path; relative
+// paths in it are then relative to where we are.
+const standardInput = "-"
+
+// configsOf loads the configurations that are named, and tells loaded of each.
+func configsOf(files []string, loaded func(*config.Config, *subscriber.Table), use func(*config.Config, *subscriber.Table) error) error {
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		cfg, table, err := LoadConfig(file)
+		if err != nil {
+			return err
+		}
+		if loaded != nil {
+			loaded(cfg, table)
+		}
+		if err := use(cfg, table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // loadConfig is LoadConfig, with the state that the subscribers file had before it
 // was read: one that changes meanwhile is seen to have changed.
 func loadConfig(path string) (cfg *config.Config, table *subscriber.Table, seen string, err error) {
-	if cfg, err = config.Load(path); err != nil {
+	if path == standardInput {
+		data, err := io.ReadAll(io.LimitReader(os.Stdin, config.MaxSize+1))
+		if err != nil {
+			return nil, nil, "", fmt.Errorf("read the standard input: %w", err)
+		}
+		cfg, err = config.Parse("standard input", data)
+		if err != nil {
+			return nil, nil, "", err
+		}
+	} else if cfg, err = config.Load(path); err != nil {
 		return nil, nil, "", err
 	}
 	seen = fileState(cfg.SubscribersPath())

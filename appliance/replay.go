@@ -42,22 +42,12 @@ type ReplayReport struct {
 // can know.
 func Replay(ctx context.Context, opt ReplayOptions) (*ReplayReport, error) {
 	var runs []*rehearsal
-	for _, file := range []string{opt.ConfigFile, opt.Against} {
-		if file == "" {
-			continue
-		}
-		cfg, table, err := LoadConfig(file)
-		if err != nil {
-			return nil, err
-		}
-		if opt.Loaded != nil {
-			opt.Loaded(cfg, table)
-		}
+	if err := configsOf([]string{opt.ConfigFile, opt.Against}, opt.Loaded, func(cfg *config.Config, table *subscriber.Table) error {
 		r, err := rehearse(cfg, table, opt.Log)
-		if err != nil {
-			return nil, err
-		}
 		runs = append(runs, r)
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	runs[0].tell = opt.Session
 	packets, err := capture.Open(opt.Captures...)

@@ -17,6 +17,7 @@ type source struct {
 	a         *Appliance
 	roll      roll
 	packing   sync.Mutex // one pack of evidence at a time
+	trying    sync.Mutex // one what-if at a time
 	searching sync.Mutex // one search at a time: however many ask, the packet path has room
 }
 

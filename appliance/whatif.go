@@ -44,18 +44,11 @@ type WhatIfRun struct {
 // network is used.
 func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 	var runs []*trial
-	for _, file := range []string{opt.ConfigFile, opt.Against} {
-		if file == "" {
-			continue
-		}
-		cfg, table, err := LoadConfig(file)
-		if err != nil {
-			return nil, err
-		}
-		if opt.Loaded != nil {
-			opt.Loaded(cfg, table)
-		}
+	if err := configsOf([]string{opt.ConfigFile, opt.Against}, opt.Loaded, func(cfg *config.Config, table *subscriber.Table) error {
 		runs = append(runs, tryPolicy(cfg, table, opt.ListPlans))
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	reader, err := journal.Read(opt.Journal)
 	if err != nil {

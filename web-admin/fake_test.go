@@ -2,6 +2,7 @@ package webadmin
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -172,6 +173,16 @@ func (f *fakeBox) Hold(number, reason, who string) (Hold, error) {
 func (f *fakeBox) Unhold(number, who string) (Hold, error) { return Hold{}, ErrNoCase }
 
 func (f *fakeBox) Holds() []Hold { return nil }
+
+func (f *fakeBox) WhatIf(_ context.Context, config []byte, days int, who string) (json.RawMessage, error) {
+	switch {
+	case string(config) == "busy: true":
+		return nil, ErrBusy
+	case string(config) == "bad":
+		return nil, WrongConfig{{Key: "plans[0].name", Line: 7, Message: "is missing"}}
+	}
+	return json.Marshal(map[string]any{"config": string(config), "days": days, "who": who})
+}
 
 func (f *fakeBox) Unexempt(id, who string) (Subscriber, error) {
 	return f.change(id, who, "unexempt", func(s *Subscriber) error {

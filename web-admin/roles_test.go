@@ -50,6 +50,7 @@ operator  PATCH  /api/v1/subscribers/{id}
 operator  POST   /api/v1/cases/{id}/hold
 operator  DELETE /api/v1/cases/{id}/hold
 operator  GET    /api/v1/holds
+operator  POST   /api/v1/what-if
 viewer    GET    /api/v1/cases/{id}
 operator  GET    /api/v1/cases/{id}/evidence.zip
 operator  GET    /api/v1/lookup

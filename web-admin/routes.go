@@ -159,7 +159,11 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		if s.keeper.dir == "" {
 			h.Set("Strict-Transport-Security", "max-age=31536000") // only with the operator's own certificate: a browser must never be locked out
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		most := int64(maxBodyBytes)
+		if r.URL.Path == whatIfPath {
+			most = maxConfigBytes
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		defer func() {
 			what := recover()
 			if what == nil {

@@ -18,6 +18,7 @@ type Source interface {
 	Keeper
 	Notifier
 	Packer
+	Trier
 }
 
 // Reader is the part of [Source] that only tells: what viewers see of it, [veil] makes.

@@ -26,7 +26,7 @@ func (f *files) Set(s string) error { *f = append(*f, s); return nil }
 
 func replayCommand(ctx context.Context, c *invocation) error {
 	var captures files
-	file := c.flags.String("config", "", "configuration file (required)")
+	file := c.flags.String("config", "", "configuration file (required); of a journal also - for the standard input")
 	c.flags.Var(&captures, "pcap", "pcap or pcapng file, also packed with gzip; - is the standard input; more may follow (required)")
 	against := c.flags.String("against", "", "another configuration: show with whom it would have dealt differently")
 	journal := c.flags.String("journal", "", "directory of a box's journal, DATA/journal, in the place of captures; without --config: are the decisions in it made again, word by word?")
@@ -41,6 +41,8 @@ func replayCommand(ctx context.Context, c *invocation) error {
 	switch {
 	case *journal != "" && len(captures) > 0:
 		return usagef("replay takes --journal DIR or --pcap FILE, not both")
+	case *file == "-" && *journal == "" || *against == "-":
+		return usagef("- in the place of a configuration is for --config beside --journal DIR")
 	case *journal != "" && *file == "" && *against != "":
 		return usagef("replay --journal needs --config FILE beside --against")
 	case *journal != "":

@@ -1,0 +1,137 @@
+package appliance
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/journal"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// Bounds of a what-if that somebody asks a running box for. It is a process of its own, so that neither its garbage nor its end touches the
+// one that judges packets: on one processor, with what nobody else wants of it, and the first to go when memory is short.
+const (
+	whatIfTime   = 2 * time.Minute
+	whatIfMemory = 192 << 20 // of its heap; a quarter more ends it
+	whatIfAnswer = 32 << 20  // bytes
+	whatIfNice   = 19
+)
+
+// WhatIf tries a configuration, as text, on the last days of the journal, against the one in force; the answer is a WhatIfView.
+func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who string) (json.RawMessage, error) {
+	a := s.a
+	file := a.cfg.Load().Path()
+	if _, err := config.Parse(filepath.Join(filepath.Dir(file), "config"), candidate); err != nil {
+		problems, ok := errors.AsType[config.Problems](err)
+		if !ok {
+			return nil, err
+		}
+		var wrong webadmin.WrongConfig
+		for _, p := range problems {
+			wrong = append(wrong, webadmin.ConfigProblem{Key: p.Key, Line: p.Line, Message: p.Message})
+		}
+		return nil, wrong
+	}
+	if a.journal == nil {
+		return nil, fmt.Errorf("there is no journal in this life: see status")
+	}
+	if !s.trying.TryLock() {
+		return nil, webadmin.ErrBusy
+	}
+	defer s.trying.Unlock()
+	s.audit(who, "what_if", "journal", "", strconv.Itoa(days)+" days")
+	ctx, end := context.WithTimeout(ctx, whatIfTime)
+	defer end()
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(journal.Dir(a.opt.DataDir))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, cmp.Or(a.opt.Executable, exe), "replay", "--journal", dir, "--config", "-", "--against", filepath.Base(file), "--since", strconv.Itoa(days)+"d", "--json")
+	var answer, said limited
+	answer.most, said.most = whatIfAnswer, 4<<10
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(file), bytes.NewReader(candidate), &answer, &said
+	cmd.Env = []string{"GOMAXPROCS=1", "GOMEMLIMIT=" + strconv.Itoa(whatIfMemory), "TZ=UTC"}
+	if err := startNice(cmd); err != nil {
+		return nil, fmt.Errorf("start a what-if: %w", err)
+	}
+	err = cmd.Wait()
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, webadmin.Refused{Field: "days", Message: fmt.Sprintf("it took longer than %v; take fewer days, or run mailweir replay on another machine", whatIfTime)}
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("the what-if ended early (%w): %s", err, strings.TrimSpace(said.String()))
+	case answer.over:
+		return nil, webadmin.Refused{Field: "days", Message: "the answer is too long; take fewer days"}
+	}
+	return json.RawMessage(bytes.TrimSpace(answer.Bytes())), nil
+}
+
+// startNice starts a process with the lowest priority and a bound on its memory.
+func startNice(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	var start func()
+	start = func() {
+		runtime.LockOSThread()              // for good: the thread ends with this goroutine, and so does its priority,
+		if unix.Gettid() == unix.Getpid() { // but for the main one, which is kept until another has done it
+			another := make(chan struct{})
+			go func() { defer close(another); start() }()
+			<-another
+			runtime.UnlockOSThread()
+			return
+		}
+		err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), whatIfNice)
+		if err == nil {
+			err = cmd.Start() // which inherits that
+		}
+		done <- err
+	}
+	go start()
+	if err := <-done; err != nil {
+		return err
+	}
+	most := unix.Rlimit{Cur: whatIfMemory * 5 / 4, Max: whatIfMemory * 5 / 4}
+	err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_DATA, &most, nil)
+	if err == nil {
+		err = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte("1000"), 0)
+	}
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+	}
+	return nil
+}
+
+// limited keeps the first bytes that are written to it.
+type limited struct {
+	bytes.Buffer
+	most int
+	over bool
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	if room := l.most - l.Len(); len(b) > room {
+		l.over = true
+		l.Buffer.Write(b[:room])
+		return len(b), nil
+	}
+	return l.Buffer.Write(b)
+}

@@ -1,0 +1,79 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// A running box tries a candidate on its own journal, in a process of its own with the lowest priority, against the configuration in force; one
+// at a time, and it ends when nobody waits for it any more.
+func TestARunningBoxTriesACandidate(t *testing.T) {
+	t.Parallel()
+	bin := filepath.Join(t.TempDir(), "mailweir")
+	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
+	d.mu.Lock()
+	d.wall = time.Now().Add(-time.Hour) // days are counted back from now
+	d.mu.Unlock()
+	d.cut()
+	d.start()
+	d.opt.Executable = bin
+	d.sends("100.64.0.1", 40)
+	d.journaled()
+	s := &source{a: d.Appliance}
+	strict := []byte(strings.ReplaceAll(fmt.Sprintf(ladderPlans, 5), "burst: 5", "burst: 1"))
+	answer, err := s.WhatIf(t.Context(), strict, 7, "me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v WhatIfView
+	if err := json.Unmarshal(answer, &v); err != nil {
+		t.Fatalf("%v: %s", err, answer)
+	}
+	if v.Sessions != 40 || v.Against == nil || v.Config.Decisions.Passed >= v.Against.Decisions.Passed || len(v.Subscribers) != 1 || v.Subscribers[0].Subscriber != "home" || v.Subscribers[0].Against == nil {
+		t.Errorf("%s", answer)
+	}
+
+	var wrong webadmin.WrongConfig
+	if _, err := s.WhatIf(t.Context(), []byte("mode: enforce\nmodus: x\n"), 7, "me"); !errors.As(err, &wrong) || wrong[0].Line != 2 {
+		t.Errorf("a configuration that is none: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.WhatIf(gone, strict, 7, "me"); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody waits, and it goes on: %v", err)
+	}
+	s.trying.Lock()
+	if _, err := s.WhatIf(t.Context(), strict, 7, "me"); !errors.Is(err, webadmin.ErrBusy) {
+		t.Errorf("two at once: %v", err)
+	}
+	s.trying.Unlock()
+
+	// What it is given: the lowest priority, one processor, bounded memory, and a kernel that takes it first.
+	probe := filepath.Join(t.TempDir(), "probe")
+	if err := os.WriteFile(probe, []byte("#!/bin/sh\nread line\nwhile ! grep -q 1000 /proc/$$/oom_score_adj; do :; done\necho '\"'$(nice) $GOMAXPROCS $(ulimit -d) $line'\"'\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.opt.Executable = probe
+	answer, err = s.WhatIf(t.Context(), []byte("mode: enforce\n"), 7, "me")
+	if want := fmt.Sprintf(`"%d 1 %d mode: enforce"`, whatIfNice, whatIfMemory*5/4/1024); err != nil || string(answer) != want {
+		t.Errorf("%s, want %s: %v", answer, want, err)
+	}
+	if nice, err := exec.Command("nice").Output(); err != nil || strings.TrimSpace(string(nice)) != "0" {
+		t.Errorf("the box itself runs at nice %s: %v", nice, err)
+	}
+}
