@@ -8,6 +8,7 @@ FUZZTIME ?= 30s
 
 ARCH     ?= amd64
 MKIMAGE   = $(GO) run ./image/cmd/mkimage $(if $(MIRROR),-mirror $(MIRROR))
+MAKE_IMAGE = $(MKIMAGE) -arch $(ARCH) -init bin/mailweir-$(ARCH) -version $(VERSION) -built $$(git log -1 --format=%ct)
 
 export CGO_ENABLED = 0
 
@@ -18,11 +19,12 @@ PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmt
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring
 IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools
+QEMU_PACKAGES = qemu-system-x86 dnsmasq-base
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench crossing image image-lock clean
+.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench crossing image image-test image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -82,7 +84,13 @@ crossing: build ## real SMTP clients and servers, each with each over TLS: are t
 image: ## the flashable image, out/mailweir-ARCH.img and .img.gz; ARCH=arm64: for those; MIRROR=URL: another mirror of Debian
 	@sh .ci/packages $(IMAGE_PACKAGES)
 	GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir-$(ARCH) ./appliance/cmd/mailweir
-	$(MKIMAGE) -arch $(ARCH) -init bin/mailweir-$(ARCH) -version $(VERSION) -built $$(git log -1 --format=%ct) -out out/mailweir-$(ARCH).img
+	$(MAKE_IMAGE) -out out/mailweir-$(ARCH).img
+
+image-test: image ## is the image the same when built again, and does it govern when QEMU starts it? About ten minutes
+	@sh .ci/packages $(QEMU_PACKAGES)
+	$(MAKE_IMAGE) -out out/again.img
+	cmp out/again.img out/mailweir-$(ARCH).img && rm out/again.img out/again.img.gz
+	$(GO) test -v -count=1 -timeout 60m -tags qemu ./image/imagetest -args -image $(CURDIR)/out/mailweir-$(ARCH).img
 
 image-lock: ## take the newest kernel and GRUB of Debian for the image: image/packages.lock
 	@sh .ci/packages $(IMAGE_PACKAGES)

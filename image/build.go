@@ -5,7 +5,9 @@
 package image
 
 import (
+	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +58,9 @@ func Build(ctx context.Context, o Options) (r Result, err error) {
 	init, err := os.ReadFile(o.Init)
 	if err != nil {
 		return r, fmt.Errorf("the binary that becomes process 1: %w", err)
+	}
+	if err := fits(init, o.Board); err != nil {
+		return r, fmt.Errorf("%s cannot become process 1: %w", o.Init, err)
 	}
 	k := &kernelTree{packed: map[string][]byte{}, ext: map[string]string{}, builtin: map[string]bool{}}
 	if err := readDeb(ctx, o.Cache.path(p.kernel), wantsKernelFile, k.add); err != nil {
@@ -121,6 +126,23 @@ func Build(ctx context.Context, o Options) (r Result, err error) {
 		}
 	}
 	return r, nil
+}
+
+// fits says why a binary cannot be process 1: the image has no libraries, and one processor.
+func fits(binary []byte, b Board) error {
+	f, err := elf.NewFile(bytes.NewReader(binary))
+	if err != nil {
+		return err
+	}
+	if want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[b.Arch]; f.Machine != want {
+		return fmt.Errorf("it is for %v, the image for %v", f.Machine, want)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return errors.New("it needs shared libraries; build it with CGO_ENABLED=0")
+		}
+	}
+	return nil
 }
 
 // pack compresses the image for the download. gzip, since every flashing tool takes it.

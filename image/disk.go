@@ -13,6 +13,8 @@ import (
 	"github.com/diskfs/go-diskfs/disk"
 	"github.com/diskfs/go-diskfs/filesystem"
 	"github.com/diskfs/go-diskfs/partition/gpt"
+
+	"github.com/mailweir/mailweir/image/layout"
 )
 
 const (
@@ -20,36 +22,23 @@ const (
 	mib    = 1 << 20
 )
 
-// Partitions, by their number in the table. PID 1 finds them by number and by name, see appliance/boot.
-const (
-	partBIOS = 1 + iota // GRUB's core.img for legacy BIOS
-	partESP             // FAT16: GRUB for UEFI, grub.cfg, grubenv
-	partA               // slot a
-	partB               // slot b; empty in a new image
-	partData            // BlankData at its start; the first boot grows it and makes ext4
-)
-
 // slotBytes is the size of a slot's partition.
 const slotBytes = 64 * mib
 
-// layout says where on the disk each partition lies, in MiB. The ESP is FAT16: go-diskfs's FAT32 is off by one sector at some sizes. Room is
+// places says where on the disk each partition lies, in MiB. The ESP is FAT16: go-diskfs's FAT32 is off by one sector at some sizes. Room is
 // left before the slots, and data is small, since it grows at the first boot.
-var layout = []struct {
-	name       string
+var places = []struct {
 	typ        gpt.Type
 	start, end uint64
 }{
-	partBIOS: {"mailweir-bios", gpt.BIOSBoot, 1, 2},
-	partESP:  {"mailweir-esp", gpt.EFISystemPartition, 2, 50},
-	partA:    {"mailweir-a", gpt.LinuxFilesystem, 66, 130},
-	partB:    {"mailweir-b", gpt.LinuxFilesystem, 130, 194},
-	partData: {"mailweir-data", gpt.LinuxFilesystem, 194, 258},
+	layout.BIOS:  {gpt.BIOSBoot, 1, 2},
+	layout.ESP:   {gpt.EFISystemPartition, 2, 50},
+	layout.SlotA: {gpt.LinuxFilesystem, 66, 130},
+	layout.SlotB: {gpt.LinuxFilesystem, 130, 194},
+	layout.Data:  {gpt.LinuxFilesystem, 194, 258},
 }
 
 const diskMiB = 260
-
-// BlankData stands at the very start of a data partition on which nothing was ever kept. Only where PID 1 finds it, it makes a file system.
-const BlankData = "mailweir: blank data partition; the first boot makes a file system here\n"
 
 // writeDisk makes the image file at path, which must not be there.
 func writeDisk(path string, b Board, g grub, slotA []byte, when time.Time) (err error) {
@@ -68,12 +57,12 @@ func writeDisk(path string, b Board, g grub, slotA []byte, when time.Time) (err 
 	}()
 	// The GUIDs are the same in each image, so that two builds are; the first boot gives the disk its own.
 	table := &gpt.Table{ProtectiveMBR: true, GUID: "5B1A0000-0000-4000-8000-000000000001", LogicalSectorSize: sector, PhysicalSectorSize: sector}
-	for n, p := range layout {
-		if p.name == "" || p.typ == gpt.BIOSBoot && g.core == nil {
+	for n, p := range places {
+		if n == 0 || p.typ == gpt.BIOSBoot && g.core == nil {
 			continue
 		}
 		table.Partitions = append(table.Partitions, &gpt.Partition{
-			Index: n, Start: p.start * mib / sector, End: p.end*mib/sector - 1, Type: p.typ, Name: p.name,
+			Index: n, Start: p.start * mib / sector, End: p.end*mib/sector - 1, Type: p.typ, Name: layout.Names[n],
 			GUID: fmt.Sprintf("5B1A0000-0000-4000-8000-0000000000%02X", 0x10+n),
 		})
 	}
@@ -105,7 +94,7 @@ func writeESP(d *disk.Disk, b Board, g grub, when time.Time) error {
 			os.Unsetenv(epoch)
 		}
 	}()
-	fs, err := d.CreateFilesystem(disk.FilesystemSpec{Partition: partESP, FSType: filesystem.TypeFat16, VolumeLabel: "MAILWEIR", Reproducible: true})
+	fs, err := d.CreateFilesystem(disk.FilesystemSpec{Partition: layout.ESP, FSType: filesystem.TypeFat16, VolumeLabel: "MAILWEIR", Reproducible: true})
 	if err != nil {
 		return err
 	}
@@ -137,11 +126,11 @@ func writeRaw(path string, g grub, slotA []byte) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	at := func(part int) int64 { return int64(layout[part].start) * mib }
-	if _, err := f.WriteAt(slotA, at(partA)); err != nil {
+	at := func(part int) int64 { return int64(places[part].start) * mib }
+	if _, err := f.WriteAt(slotA, at(layout.SlotA)); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt([]byte(BlankData), at(partData)); err != nil {
+	if _, err := f.WriteAt([]byte(layout.Blank), at(layout.Data)); err != nil {
 		return err
 	}
 	if g.core == nil {
@@ -151,11 +140,11 @@ func writeRaw(path string, g grub, slotA []byte) (err error) {
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, sector), mbr); err != nil {
 		return err
 	}
-	core := installBIOS(mbr, g.boot, g.core, uint64(at(partBIOS))/sector)
-	if room := int((layout[partBIOS].end - layout[partBIOS].start) * mib); len(core) > room {
+	core := installBIOS(mbr, g.boot, g.core, uint64(at(layout.BIOS))/sector)
+	if room := int((places[layout.BIOS].end - places[layout.BIOS].start) * mib); len(core) > room {
 		return fmt.Errorf("GRUB has %d bytes, its partition %d", len(core), room)
 	}
-	if _, err := f.WriteAt(core, at(partBIOS)); err != nil {
+	if _, err := f.WriteAt(core, at(layout.BIOS)); err != nil {
 		return err
 	}
 	_, err = f.WriteAt(mbr, 0)

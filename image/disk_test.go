@@ -17,6 +17,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/mailweir/mailweir/image/layout"
 )
 
 var (
@@ -139,7 +141,7 @@ func TestTheDiskIsWhatFirmwareExpects(t *testing.T) {
 	if mbr[bootDriveCheck] != 0x90 || mbr[0] != 0xb0 || mbr[510] != 0x55 {
 		t.Errorf("boot sector: %x ... %x", mbr[:4], mbr[510:])
 	}
-	if string(part(66*mib, 6)) != "slot a" || string(part(194*mib, int64(len(BlankData)))) != BlankData {
+	if string(part(66*mib, 6)) != "slot a" || string(part(194*mib, int64(len(layout.Blank)))) != layout.Blank {
 		t.Error("slot a or the mark of the blank data partition is not where its partition begins")
 	}
 	esp := filepath.Join(dir, "esp")

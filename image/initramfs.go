@@ -9,16 +9,19 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/mailweir/mailweir/image/layout"
 )
 
-// Where things lie in the initramfs, which is the whole root file system. PID 1 (appliance/boot) reads them there.
-const (
-	modulesDir   = "lib/modules"               // NAME.ko, without directories
-	modulesDep   = "lib/modules/modules.dep"   // "NAME: NAME ..."
-	modulesAlias = "lib/modules/modules.alias" // "PATTERN NAME"
-	aboutFile    = "etc/mailweir-image.json"   // an About
-	rootsFile    = "etc/ssl/certs/ca-certificates.crt"
+// Paths in the initramfs, which is the whole root file system, as cpio has them.
+var (
+	aboutFile    = strings.TrimPrefix(layout.About, "/")
+	modulesDir   = strings.TrimPrefix(layout.Modules, "/")
+	modulesDep   = modulesDir + "/modules.dep"
+	modulesAlias = modulesDir + "/modules.alias"
 )
+
+const rootsFile = "etc/ssl/certs/ca-certificates.crt" // where Go looks for it
 
 // About says what an image is; it lies in the initramfs and in the slot.
 type About struct {

@@ -3,6 +3,8 @@ package image
 import (
 	"bytes"
 	"encoding/binary"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -107,5 +109,24 @@ func TestModulesOfAnotherProcessorAreLeftOut(t *testing.T) {
 	const text = "# x\n[all]\na b # c\n[amd64]\nd\n[arm64]\ne\n"
 	if got := moduleNames(text, "arm64"); !slices.Equal(got, []string{"a", "b", "e"}) {
 		t.Errorf("arm64: %v", got)
+	}
+}
+
+func TestABinaryThatCannotRunInTheImageIsRefused(t *testing.T) {
+	if err := fits(elfModule("a=b"), Boards["amd64"]); err != nil {
+		t.Errorf("a static one: %v", err)
+	}
+	if err := fits(elfModule("a=b"), Boards["arm64"]); err == nil || !strings.Contains(err.Error(), "EM_X86_64") {
+		t.Errorf("one for another processor: %v", err)
+	}
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fits(shell, Boards[runtime.GOARCH]); err == nil || !strings.Contains(err.Error(), "CGO_ENABLED=0") {
+		t.Errorf("one with shared libraries: %v", err)
+	}
+	if err := fits([]byte("#!/bin/sh\n"), Boards["amd64"]); err == nil {
+		t.Error("a script was taken")
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/mailweir/mailweir/appliance/boot"
 	"github.com/mailweir/mailweir/appliance/lab"
 )
 
@@ -90,6 +91,7 @@ var commands = []command{
 var later = []string{"backup", "restore", "update", "reset", "init"}
 
 func main() {
+	boot.Reexec() // as process 1 of the image, and as a child of it, this does not return
 	lab.Reexec() // the lab runs programs inside its namespaces through this binary; else this returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

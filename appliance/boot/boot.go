@@ -1,0 +1,239 @@
+// Package boot is process 1 of the image: the mailweir binary itself. It mounts, loads the kernel's modules, arms the watchdog, bridges the ports so that
+// mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
+// and the DHCP client of the management port. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
+// on the console, and the next step is tried. If governing fails again and again the box goes into safe mode: the bridge stays, nothing is queued.
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/image/layout"
+	"github.com/mailweir/mailweir/nfq/ruleset"
+)
+
+const (
+	dataDir    = "/data"
+	stateDir   = dataDir + "/mailweir"
+	ownConfig  = dataDir + "/mailweir.yaml" // the operator's
+	runDir     = "/run/mailweir"
+	defaults   = runDir + "/mailweir.yaml" // where there is none of the operator
+	netCommand = "image-net"               // first argument of the DHCP client
+)
+
+// about is what process 1 needs of package image's About.
+type about struct {
+	Version string `json:"version"`
+	Board   string `json:"board"`
+	Built   int64  `json:"built"`
+}
+
+// Reexec returns at once in an ordinary process. As process 1 of the image, or as one of its children that is no command of
+// mailweir, it does the work of that and does not return.
+func Reexec() {
+	if len(os.Args) == 3 && os.Args[1] == netCommand {
+		os.Exit(manage(os.Args[2]))
+	}
+	if os.Getpid() != 1 {
+		return
+	}
+	text, err := os.ReadFile(layout.About)
+	if err != nil {
+		return // process 1 of a container
+	}
+	var a about
+	if err := json.Unmarshal(text, &a); err != nil {
+		fmt.Fprintf(os.Stderr, "mailweir: %s: %v\n", layout.About, err)
+	}
+	guard(func() { (&box{about: a}).main() })
+	// It panicked, and its text is on the console. What children there are go on for as long as that can be read; then the slot gets its next try, or
+	// the other slot is taken.
+	time.Sleep(10 * time.Second)
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
+		panic(err) // the kernel starts the box again: panic=10
+	}
+}
+
+// guard runs f and survives its panic.
+func guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			fmt.Fprintf(os.Stderr, "mailweir: process 1: panic: %v\n", p)
+		}
+	}()
+	f()
+}
+
+// box is the machine as process 1 sees it.
+type box struct {
+	about   about
+	log     *slog.Logger
+	console *console
+	watch   *watchdog
+	options map[string]string // of the kernel's command line
+	ports   ports
+}
+
+func (b *box) main() {
+	mounts := mountAll()
+	b.console = openConsole()
+	b.log = slog.New(slog.NewTextHandler(b.console, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	for _, err := range mounts {
+		b.log.Error("mount", "err", err)
+	}
+	b.options = commandLine(readString("/proc/cmdline"))
+	b.console.say("mailweir %s for %s, slot %s", b.about.Version, b.about.Board, b.options[layout.OptionSlot])
+	b.try("clock", func() error { return clockFloor(time.Unix(b.about.Built, 0), dataDir) })
+
+	m := openModules(layout.Modules, insert)
+	for _, err := range m.base() {
+		b.log.Error("module", "err", err)
+	}
+	m.settle(b.log)
+	b.watch = openWatchdog(watchdogDevice, b.log)
+
+	b.try("host name", func() error { return unix.Sethostname([]byte("mailweir")) })
+	for _, err := range sysctls(settings) {
+		b.log.Error("setting", "err", err)
+	}
+	b.try("network", func() (err error) { b.ports, err = bringUp(); return err })
+	if b.ports.bridged() {
+		b.try("web admin", shutBridge)
+	}
+	b.console.say("%s", b.ports)
+	b.watch.pet()
+
+	kept := true
+	b.try("data partition", func() (err error) {
+		done := b.watch.whileBusy()
+		defer done()
+		return openData(dataDir, b.options[layout.OptionESP], b.console)
+	}, func() {
+		kept = false
+		b.try("data in memory", func() error { return unix.Mount("tmpfs", dataDir, "tmpfs", 0, "size=64m,mode=700") })
+	})
+	if !kept {
+		b.console.say("NOTHING IS KEPT: settings and history are in memory and gone with the next start. The data partition was left as it is.")
+	}
+	b.try("clock", func() error { return clockFloor(time.Unix(b.about.Built, 0), dataDir) })
+	b.supervise(m)
+}
+
+// try does one step. A failure is told and survived; then come the functions after it.
+func (b *box) try(what string, f func() error, failed ...func()) {
+	err := fmt.Errorf("it panicked")
+	guard(func() { err = f() })
+	if err != nil {
+		b.log.Error(what, "err", err)
+		for _, g := range failed {
+			g()
+		}
+	}
+}
+
+// supervise keeps the children alive until a signal asks for a reboot.
+func (b *box) supervise(m *modules) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGINT, unix.SIGTERM) // SIGINT: Ctrl-Alt-Del
+	b.try("Ctrl-Alt-Del", func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) })
+
+	safe := b.options["mailweir.safe"] == "1"
+	if err := m.missing(needed); err != nil {
+		b.log.Error("mail passes unjudged", "err", err)
+		safe = true
+	}
+	if !b.ports.bridged() {
+		b.console.say("SAFE MODE: there are not two ports to bridge, so there is nothing to govern")
+		safe = true
+	}
+	config := ownConfig
+	if _, err := os.Stat(ownConfig); err != nil {
+		config = defaults
+		b.try("configuration", func() error { return writeDefaults(defaults, b.ports) })
+	}
+	self, err := os.Executable()
+	if err != nil {
+		self = "/init"
+	}
+	s := newSupervisor(startProcess(self, b.console), b.log)
+	s.reap()
+	if b.ports.management != "" {
+		s.add(&child{name: "net", argv: []string{netCommand, b.ports.management}})
+	}
+	if !safe {
+		s.add(&child{name: "govern", argv: []string{"run", "--config", config, "--data", stateDir}, loop: func() {
+			b.console.say("SAFE MODE: governing ended %d times in %v. The bridge is up, mail passes unjudged. Start the box again to leave it.", loopEnds, loopTime)
+			b.try("take the rules away", ruleset.Remove)
+		}})
+		go guard(func() { newTeller(b.console, stateDir).run(ctx) })
+	} else {
+		b.console.say("SAFE MODE: mail passes unjudged")
+	}
+	tick := time.NewTicker(watchdogPet)
+	defer tick.Stop()
+	saved := time.Now()
+	for {
+		select {
+		case <-tick.C:
+			if s.alive() { // takes the supervisor's lock: a supervisor that hangs bites
+				b.watch.pet()
+			}
+			if time.Since(saved) > time.Hour {
+				saved = time.Now()
+				b.try("clock", func() error { return saveClock(dataDir) })
+			}
+		case sig := <-stop:
+			b.console.say("stopping: %v", sig)
+			s.stop(15 * time.Second)
+			b.try("clock", func() error { return saveClock(dataDir) })
+			unix.Sync()
+			b.try("unmount", func() error { return unix.Unmount(dataDir, 0) })
+			b.watch.close()
+			b.try("reboot", func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) })
+		}
+	}
+}
+
+// commandLine are the words KEY=VALUE of the kernel's command line.
+func commandLine(text string) map[string]string {
+	m := map[string]string{}
+	for _, w := range strings.Fields(text) {
+		k, v, _ := strings.Cut(w, "=")
+		m[k] = v
+	}
+	return m
+}
+
+// writeDefaults writes what the box does until somebody says otherwise: observe, on the bridge.
+func writeDefaults(file string, p ports) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, fmt.Appendf(nil, `# Made at each start, while there is no %s.
+mode: observe
+network:
+  topology: bridge
+  subscriber_interfaces: [%s]
+  upstream_interfaces: [%s]
+`, ownConfig, p.subscribers, p.upstream), 0o600)
+}
+
+func readString(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,136 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// console writes to every console that the kernel has: the serial line and the screen. It takes no input yet.
+type console struct {
+	mu  sync.Mutex
+	out []io.Writer
+}
+
+func openConsole() *console {
+	c := &console{}
+	for _, name := range strings.Fields(readString("/sys/class/tty/console/active")) {
+		if f, err := os.OpenFile("/dev/"+name, os.O_WRONLY, 0); err == nil {
+			c.out = append(c.out, f)
+		}
+	}
+	if len(c.out) == 0 {
+		c.out = append(c.out, os.Stderr)
+	}
+	return c
+}
+
+// Write writes to all; one that takes nothing does not keep the others from it.
+func (c *console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.out {
+		w.Write(b)
+	}
+	return len(b), nil
+}
+
+// say writes lines that begin with the time since the kernel's start.
+func (c *console) say(format string, args ...any) {
+	up, _, _ := strings.Cut(readString("/proc/uptime"), " ")
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		fmt.Fprintf(c, "[%ss] %s\n", up, line)
+	}
+}
+
+// seen is what the console tells of the running mailweir.
+type seen struct {
+	Mode     string `json:"mode"`
+	Ready    bool   `json:"ready"`
+	Sessions struct {
+		Open  int64 `json:"open"`
+		Total int64 `json:"total"`
+	} `json:"sessions"`
+	Bridge *struct {
+		Why string `json:"why"`
+	} `json:"bridge"`
+}
+
+// teller says on the console what changes: governing, the first session, the address of the web admin.
+type teller struct {
+	console *console
+	http    http.Client
+	data    string
+	last    string
+}
+
+func newTeller(c *console, data string) *teller {
+	t := &teller{console: c, data: data}
+	t.http = http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", filepath.Join(data, "mailweir.sock"))
+	}}}
+	return t
+}
+
+// run looks once a second until ctx ends.
+func (t *teller) run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if s, err := t.ask(ctx); err == nil {
+			t.tell(s, readString(addressFile))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (t *teller) ask(ctx context.Context) (s seen, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mailweir/api/v1/status", nil)
+	if err != nil {
+		return s, err
+	}
+	a, err := t.http.Do(r)
+	if err != nil {
+		return s, err
+	}
+	defer a.Body.Close()
+	return s, json.NewDecoder(a.Body).Decode(&s)
+}
+
+// tell says what is not as it was said last.
+func (t *teller) tell(s seen, address string) {
+	words := []string{"not ready"}
+	if s.Ready {
+		words = []string{"governing, mode " + s.Mode}
+	}
+	if s.Bridge != nil && s.Bridge.Why != "" {
+		words = append(words, "the bridge is not as it has to be: "+s.Bridge.Why)
+	}
+	if s.Sessions.Total > 0 {
+		words = append(words, "mail was seen")
+	}
+	if address != "" {
+		words = append(words, "web admin at https://"+net.JoinHostPort(address, strconv.Itoa(adminPort))+"/")
+		if token := readString(filepath.Join(t.data, "admin.token")); token != "" {
+			words = append(words, "token "+token)
+		}
+	}
+	if now := strings.Join(words, "; "); now != t.last {
+		t.last = now
+		t.console.say("%s", now)
+	}
+}

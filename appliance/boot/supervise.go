@@ -1,0 +1,200 @@
+package boot
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	firstPause = 100 * time.Millisecond // before a child is started again; doubled each time
+	lastPause  = 30 * time.Second
+	longLife   = time.Minute // who lived that long begins with firstPause again
+
+	loopEnds = 5 // so many ends
+	loopTime = 5 * time.Minute
+)
+
+// child is a process that is to run for ever.
+type child struct {
+	name string
+	argv []string
+	loop func() // called when it ended loopEnds times within loopTime; then it is not started again. nil: it is, whatever comes
+
+	pid     int // 0: it does not run
+	started time.Time
+	pause   time.Duration
+	ends    []time.Time
+	given   bool // up
+}
+
+// supervisor starts children again when they end, and reaps all processes that have nobody else: it is process 1.
+type supervisor struct {
+	start func(argv []string) (pid int, err error)
+	log   *slog.Logger
+
+	mu       sync.Mutex
+	children []*child
+	stopping bool
+	gone     chan struct{} // gets one for each end of a child while stopping
+}
+
+func newSupervisor(start func([]string) (int, error), log *slog.Logger) *supervisor {
+	return &supervisor{start: start, log: log, gone: make(chan struct{}, 16)}
+}
+
+// startProcess starts the binary with the given arguments. It is not waited for here: reap does that for all.
+func startProcess(self string, out io.Writer) func([]string) (int, error) {
+	return func(argv []string) (int, error) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return 0, err
+		}
+		defer w.Close()
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			r.Close()
+			return 0, err
+		}
+		defer null.Close()
+		p, err := os.StartProcess(self, append([]string{"mailweir"}, argv...), &os.ProcAttr{Env: []string{"PATH=/", "HOME=" + dataDir}, Files: []*os.File{null, w, w}})
+		if err != nil {
+			r.Close()
+			return 0, err
+		}
+		go guard(func() { defer r.Close(); io.Copy(out, r) }) // ends with the child
+		pid := p.Pid                                          // Release makes it -1, and who signals that signals every process there is
+		return pid, p.Release()
+	}
+}
+
+// add starts a child.
+func (s *supervisor) add(c *child) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.children = append(s.children, c)
+	s.run(c)
+}
+
+// run starts c; s.mu is held, so that its end cannot be noticed before its pid is known.
+func (s *supervisor) run(c *child) {
+	if s.stopping || c.given {
+		return
+	}
+	c.started = time.Now()
+	pid, err := s.start(c.argv)
+	if err == nil && pid <= 1 {
+		err = fmt.Errorf("it got the process id %d", pid)
+	}
+	if err != nil {
+		s.log.Error("start", "child", c.name, "err", err)
+		s.again(c)
+		return
+	}
+	c.pid = pid
+}
+
+// again starts c after a pause, or gives it up; s.mu is held.
+func (s *supervisor) again(c *child) {
+	now := time.Now()
+	if now.Sub(c.started) >= longLife {
+		c.pause = 0
+	}
+	c.pause = min(max(2*c.pause, firstPause), lastPause)
+	c.ends = append(c.ends, now)
+	if len(c.ends) > loopEnds {
+		c.ends = c.ends[1:]
+	}
+	if c.loop != nil && len(c.ends) == loopEnds && now.Sub(c.ends[0]) < loopTime {
+		c.given = true
+		go guard(c.loop)
+		return
+	}
+	time.AfterFunc(c.pause, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.run(c)
+	})
+}
+
+// ended is told of each process that ended, ours or not.
+func (s *supervisor) ended(pid int, status unix.WaitStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.children {
+		if c.pid != pid {
+			continue
+		}
+		c.pid = 0
+		if s.stopping {
+			s.gone <- struct{}{}
+			return
+		}
+		s.log.Error("ended", "child", c.name, "exit", status.ExitStatus(), "signal", status.Signal(), "after", time.Since(c.started).Round(time.Millisecond))
+		s.again(c)
+	}
+}
+
+// reap waits for all processes from now on, in the background, for ever.
+func (s *supervisor) reap() {
+	sig := make(chan os.Signal, 1)
+	signal.Notify(sig, unix.SIGCHLD)
+	go func() {
+		for {
+			for {
+				var status unix.WaitStatus
+				pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+				if err == unix.EINTR {
+					continue
+				}
+				if err != nil || pid <= 0 {
+					break
+				}
+				guard(func() { s.ended(pid, status) })
+			}
+			<-sig
+		}
+	}()
+}
+
+// alive returns when nobody holds the supervisor up.
+func (s *supervisor) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return true
+}
+
+// stop asks all children to end, and kills those that have not after a while.
+func (s *supervisor) stop(most time.Duration) {
+	s.mu.Lock()
+	s.stopping = true
+	left := s.signal(unix.SIGTERM)
+	s.mu.Unlock()
+	deadline := time.After(most)
+	for left > 0 {
+		select {
+		case <-s.gone:
+			left--
+		case <-deadline:
+			s.mu.Lock()
+			s.signal(unix.SIGKILL)
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (s *supervisor) signal(sig unix.Signal) (n int) {
+	for _, c := range s.children {
+		if c.pid > 1 && unix.Kill(c.pid, sig) == nil {
+			n++
+		}
+	}
+	return n
+}

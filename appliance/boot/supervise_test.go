@@ -1,0 +1,150 @@
+package boot
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// quiet is a supervisor whose children are numbers, and the times at which they were started.
+func quiet(fail error) (s *supervisor, starts *[]time.Duration) {
+	starts = new([]time.Duration)
+	begin := time.Now()
+	s = newSupervisor(func([]string) (int, error) {
+		*starts = append(*starts, time.Since(begin))
+		return 100 + len(*starts), fail
+	}, slog.New(slog.DiscardHandler))
+	return s, starts
+}
+
+func TestAChildIsStartedAgainLaterEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, starts := quiet(nil)
+		s.add(&child{name: "net"})
+		for n := range 4 {
+			s.ended(101+n, 0)
+			time.Sleep(lastPause)
+			synctest.Wait()
+		}
+		var pauses []time.Duration
+		for n, at := range *starts {
+			pauses = append(pauses, at-time.Duration(n)*lastPause)
+		}
+		pauses = pauses[1:]
+		// Each ended lastPause after the end before; it was started again firstPause, 2, 4, 8 after its end.
+		if want := []time.Duration{firstPause - lastPause, 2*firstPause - lastPause, 4*firstPause - lastPause, 8*firstPause - lastPause}; !slices.Equal(pauses, want) {
+			t.Errorf("%v, want %v", pauses, want)
+		}
+		s.ended(999, 0) // an orphan that was reaped
+		time.Sleep(longLife)
+		s.ended(105, 0)
+		time.Sleep(firstPause)
+		synctest.Wait()
+		if len(*starts) != 6 {
+			t.Errorf("after a long life it is started again at once: %d starts, want 6", len(*starts))
+		}
+	})
+}
+
+func TestWhoEndsAgainAndAgainIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, starts := quiet(nil)
+		given := make(chan struct{}, 1)
+		s.add(&child{name: "govern", loop: func() { given <- struct{}{} }})
+		for n := range loopEnds {
+			select {
+			case <-given:
+				t.Fatalf("given up after %d ends", n)
+			default:
+			}
+			s.ended(101+n, 0)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+		}
+		<-given
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(*starts) != loopEnds {
+			t.Errorf("started %d times, want %d", len(*starts), loopEnds)
+		}
+	})
+}
+
+func TestWhoEndsOnceInAWhileIsNotGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, starts := quiet(nil)
+		s.add(&child{name: "govern", loop: func() { t.Error("given up") }})
+		for n := range 3 * loopEnds {
+			time.Sleep(loopTime / (loopEnds - 1))
+			s.ended(101+n, 0)
+			time.Sleep(firstPause)
+			synctest.Wait()
+		}
+		if len(*starts) != 3*loopEnds+1 {
+			t.Errorf("%d starts", len(*starts))
+		}
+	})
+}
+
+func TestABinaryThatCannotBeStartedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, starts := quiet(errors.New("no memory"))
+		s.add(&child{name: "net"})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(*starts) < 5 {
+			t.Errorf("%d starts in a minute", len(*starts))
+		}
+		s.mu.Lock()
+		s.stopping = true // so that the timers end
+		s.mu.Unlock()
+	})
+}
+
+func TestRealChildrenAreReapedAndStopped(t *testing.T) {
+	out, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	s := newSupervisor(startProcess("/bin/sleep", out), slog.New(slog.DiscardHandler))
+	c := &child{name: "sleep", argv: []string{"1000"}}
+	s.add(c)
+	first := c.pid
+	if first <= 1 {
+		t.Fatalf("process id %d", first)
+	}
+	if err := unix.Kill(first, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	// Here it is waited for by its number: reap would take the children of other tests.
+	end := func(pid int) {
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(pid, &status, 0, nil); err != nil {
+			t.Error(err)
+		}
+		s.ended(pid, status)
+	}
+	end(first)
+	var second int
+	for second == 0 || second == first {
+		s.mu.Lock()
+		second = c.pid
+		s.mu.Unlock()
+		time.Sleep(firstPause)
+	}
+	go end(second)
+	s.stop(time.Minute)
+	if second <= 1 {
+		t.Fatalf("process id %d", second)
+	}
+	if err := unix.Kill(second, 0); err != unix.ESRCH {
+		t.Errorf("after stop: %v", err)
+	}
+}

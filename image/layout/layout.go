@@ -1,0 +1,29 @@
+// Package layout is what the builder of the image and process 1 have to agree on.
+package layout
+
+// Partitions of the disk, by their number in the GPT, with their names there.
+const (
+	BIOS = 1 + iota // GRUB's core.img for legacy BIOS
+	ESP             // FAT16: GRUB for UEFI, grub.cfg, grubenv
+	SlotA
+	SlotB
+	Data // Blank at its start; the first boot grows it and makes ext4
+)
+
+// Names of the partitions in the GPT.
+var Names = map[int]string{BIOS: "mailweir-bios", ESP: "mailweir-esp", SlotA: "mailweir-a", SlotB: "mailweir-b", Data: "mailweir-data"}
+
+// Blank stands at the very start of a data partition on which nothing was ever kept. Only where process 1 finds it, it makes a file system.
+const Blank = "mailweir: blank data partition; the first boot makes a file system here\n"
+
+// Paths in the initramfs, which is the root file system.
+const (
+	About   = "/etc/mailweir-image.json"
+	Modules = "/lib/modules" // NAME.ko, without directories; modules.dep "NAME: NAME ..."; modules.alias "PATTERN NAME"
+)
+
+// What GRUB adds to the kernel's command line.
+const (
+	OptionSlot = "mailweir.slot" // a or b
+	OptionESP  = "mailweir.esp"  // GUID of the EFI system partition that GRUB came from
+)
