@@ -65,7 +65,7 @@ func (f *Shelf) Apply(changes []Change) error {
 // valid until each returns, and each must not change this shelf. What is damaged is left out and counted in Spoilt.
 func (f *Shelf) Range(each func(key, value []byte) error) error {
 	f.s.readers.Add(1)
-	defer f.s.readers.Add(-1)
+	defer f.s.read()
 	err := guard(func() error {
 		return f.s.bolt.View(func(tx *bolt.Tx) error {
 			b := tx.Bucket(f.name)

@@ -52,7 +52,8 @@ type Store struct {
 	budgets *budgets
 	lock    *os.File
 
-	readers atomic.Int64 // of shelves, now
+	readers atomic.Int64  // of shelves, now
+	unread  chan struct{} // has one after the last of them has gone
 
 	writing sync.Mutex // guards the two below; held over the disk
 	changes int64      // of shelves, one more than there were in this life
@@ -69,7 +70,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	if o.Timeout <= 0 {
 		o.Timeout = time.Second
 	}
-	s = &Store{changes: 1} // a former life may have left something to wipe
+	s = &Store{changes: 1, unread: make(chan struct{}, 1)} // a former life may have left something to wipe
 	path := filepath.Join(dir, "mailweir.db")
 	s.bolt, err = openBolt(path, o.Timeout)
 	if errors.Is(err, errDamaged) {

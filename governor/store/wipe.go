@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -19,9 +18,6 @@ import (
 
 // wipeAtOnce is how many pages are looked at under the lock for writers, so that a change waits for milliseconds.
 const wipeAtOnce = 64
-
-// readersGone is how long to wait before it is looked again whether somebody reads.
-const readersGone = 10 * time.Millisecond
 
 var (
 	errReaders = errors.New("somebody reads")
@@ -63,7 +59,7 @@ func (s *Store) WipeFree(ctx context.Context) (wiped int64, err error) {
 			select {
 			case <-ctx.Done():
 				err = ctx.Err()
-			case <-time.After(readersGone):
+			case <-s.unread:
 				err = nil
 			}
 		case err == nil && (w.end || w.unsynced >= syncEvery):
@@ -79,6 +75,16 @@ func (s *Store) WipeFree(ctx context.Context) (wiped int64, err error) {
 		return w.wiped, fmt.Errorf("wipe what was deleted from %s: %w", s.bolt.Path(), err)
 	}
 	return w.wiped, nil
+}
+
+// read ends one reading of a shelf.
+func (s *Store) read() {
+	if s.readers.Add(-1) == 0 {
+		select {
+		case s.unread <- struct{}{}:
+		default: // it has one
+		}
+	}
 }
 
 // wipeSome wipes the free ones of the next pages.

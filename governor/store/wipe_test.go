@@ -201,7 +201,7 @@ func TestWipingWaitsForReaders(t *testing.T) {
 			select {
 			case err := <-wiped:
 				return fmt.Errorf("it did not wait: %w", err)
-			case <-time.After(20 * readersGone):
+			case <-time.After(200 * time.Millisecond):
 			}
 		}
 		if !bytes.Contains(value, []byte("in round 1 ")) {
