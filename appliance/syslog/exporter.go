@@ -100,7 +100,7 @@ func New(cfg Config) (*Exporter, error) {
 			port = u.Port()
 		}
 		x.targets = append(x.targets, &target{cfg: &x.cfg, Target: t, scheme: u.Scheme, host: u.Hostname(), address: net.JoinHostPort(u.Hostname(), port),
-			ended: make(chan struct{}),
+			ended:  make(chan struct{}),
 			status: Status{URL: t.URL, LastError: notTried}})
 	}
 	for _, t := range x.targets {

@@ -92,7 +92,7 @@ var later = []string{"backup", "restore", "update", "reset", "init"}
 
 func main() {
 	boot.Reexec() // as process 1 of the image, and as a child of it, this does not return
-	lab.Reexec() // the lab runs programs inside its namespaces through this binary; else this returns
+	lab.Reexec()  // the lab runs programs inside its namespaces through this binary; else this returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
