@@ -31,11 +31,19 @@ const (
 	whatIfNice   = 19
 )
 
-// WhatIf tries a configuration, as text, on the last days of the journal, against the one in force; the answer is a WhatIfView.
+// WhatIf tries a configuration, as text, on the last days of the journal, against the one in force; the answer is a WhatIfView. Who sends it may see less
+// of the box than the box reads: the configuration names no files but the box's own, and what the process says goes to the log alone.
 func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who string) (json.RawMessage, error) {
 	a := s.a
-	file := a.cfg.Load().Path()
-	if _, err := config.Parse(filepath.Join(filepath.Dir(file), "config"), candidate); err != nil {
+	box := a.cfg.Load()
+	file := box.Path()
+	tried, err := config.Parse(filepath.Join(filepath.Dir(file), "config"), candidate)
+	if err == nil {
+		if foreign := tried.Foreign(box); len(foreign) > 0 {
+			err = foreign
+		}
+	}
+	if err != nil {
 		problems, ok := errors.AsType[config.Problems](err)
 		if !ok {
 			return nil, err
@@ -47,7 +55,7 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 		return nil, wrong
 	}
 	if a.journal == nil {
-		return nil, fmt.Errorf("there is no journal in this life: see status")
+		return nil, webadmin.ErrNoJournal
 	}
 	if !s.trying.TryLock() {
 		return nil, webadmin.ErrBusy
@@ -79,11 +87,26 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, fmt.Errorf("the what-if ended early (%w): %s", err, strings.TrimSpace(said.String()))
+		return nil, a.endedEarly(err, said.String())
 	case answer.over:
 		return nil, webadmin.Refused{Field: "days", Message: "the answer is too long; take fewer days"}
 	}
 	return json.RawMessage(bytes.TrimSpace(answer.Bytes())), nil
+}
+
+// endedEarly logs what a what-if said when it failed, which may quote what it read, and gives whoever asked for it a reason that does not.
+func (a *Appliance) endedEarly(err error, said string) error {
+	a.log.Error("a what-if ended early", "err", err, "said", strings.TrimSpace(said))
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	switch {
+	case !ok:
+		return errors.New("it could not be run")
+	case strings.Contains(said, "out of memory"), strings.Contains(said, "cannot allocate memory"), exit.ExitCode() == -1: // ended by a signal
+		return webadmin.Refused{Field: "days", Message: "it needed more memory than it may have; take fewer days, or run mailweir replay on another machine"}
+	case exit.ExitCode() == 2 && !strings.Contains(said, "goroutine "): // as the contract of the command line has it; and Go's for a fault of the program
+		return webadmin.Refused{Field: "config", Message: "the box's list of subscribers cannot be read under this configuration (does it lack a plan that the list names?), or the box's configuration file has an error; the box's log says which"}
+	}
+	return errors.New("it ended early")
 }
 
 // startNice starts a process with the lowest priority and a bound on its memory.

@@ -77,3 +77,62 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 		t.Errorf("the box itself runs at nice %s: %v", nice, err)
 	}
 }
+
+// Whoever may try a configuration learns nothing of the box's files by it: a file that the box does not name is not opened, and what the process says of
+// those that it does open stays in the log.
+func TestACandidateReadsNoFilesOut(t *testing.T) {
+	t.Parallel()
+	bin := filepath.Join(t.TempDir(), "mailweir")
+	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
+	d.opt.Executable = bin
+	d.write("data/admin.token", "mwt_top-secret\n")
+	s := &source{a: d.Appliance}
+	candidate := func(file string) []byte {
+		return []byte(strings.Replace(fmt.Sprintf(ladderPlans, 5), "unmapped_plan: strangers", "unmapped_plan: strangers, subscribers_file: "+file, 1))
+	}
+	try := func(candidate []byte) error {
+		t.Helper()
+		_, err := s.WhatIf(t.Context(), candidate, 7, "me")
+		if said := fmt.Sprintf("%v %+v", err, err); strings.Contains(said, "top-secret") {
+			t.Errorf("it says what is in a file: %s", said)
+		}
+		return err
+	}
+	for _, file := range []string{"data/admin.token", filepath.Join(d.dir, "data/admin.token"), "/etc/shadow", "mailweir.yaml", "/dev/stdin"} {
+		var wrong webadmin.WrongConfig
+		if err := try(candidate(file)); !errors.As(err, &wrong) || wrong[0].Key != "identity.subscribers_file" || wrong[0].Line != 2 {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	for _, file := range []string{"subscribers.csv", filepath.Join(d.dir, "subscribers.csv"), `""`} {
+		if err := try(candidate(file)); err != nil {
+			t.Errorf("%s, which the box reads, too: %v", file, err)
+		}
+	}
+
+	// The box's own list has an error since it was read, which the log quotes.
+	d.write("subscribers.csv", "top-secret,x\n1,2\n")
+	var refused webadmin.Refused
+	if err := try(candidate("subscribers.csv")); !errors.As(err, &refused) || refused.Field != "config" {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(d.log.String(), "top-secret") {
+		t.Errorf("the log does not say what was wrong: %s", d.log)
+	}
+	// Whatever else it dies of.
+	for how, script := range map[string]string{"days": "kill -9 $$", "": "exit 1"} {
+		d.opt.Executable = filepath.Join(t.TempDir(), "probe")
+		if err := os.WriteFile(d.opt.Executable, []byte("#!/bin/sh\necho top-secret >&2\n"+script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		refused = webadmin.Refused{}
+		if err := try(candidate("subscribers.csv")); err == nil || errors.As(err, &refused) != (how != "") || refused.Field != how {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+}

@@ -13,12 +13,16 @@ import (
 // Trier tries configurations.
 type Trier interface {
 	// WhatIf tries a configuration, as text, on the last days of the journal, against the one in force, and gives the report as JSON. It takes
-	// seconds and ends with ctx. [ErrBusy] while another one is under way; [WrongConfig] or [Refused] for what cannot be tried.
+	// seconds and ends with ctx. [ErrBusy] while another one is under way; [ErrNoJournal]; [WrongConfig] or [Refused] for what cannot be tried, which
+	// quote nothing but what they were given. Of any other error whoever asked learns only that there was one.
 	WhatIf(ctx context.Context, config []byte, days int, who string) (json.RawMessage, error)
 }
 
 // ErrBusy is what [Trier] returns while it tries another one.
 var ErrBusy = errors.New("another one is under way")
+
+// ErrNoJournal is what [Trier] returns in a life that has none.
+var ErrNoJournal = errors.New("there is no journal")
 
 // ConfigProblem is one thing that is wrong in a configuration.
 type ConfigProblem struct {
@@ -62,6 +66,7 @@ func (s *Server) apiWhatIf(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, err := s.opt.Source.WhatIf(r.Context(), config, days, actorOf(r).who)
 	var wrong WrongConfig
+	var refused Refused
 	switch {
 	case errors.Is(err, ErrBusy):
 		problem(w, http.StatusConflict, "Nothing was tried", "Another what-if is under way; one at a time.")
@@ -72,8 +77,13 @@ func (s *Server) apiWhatIf(w http.ResponseWriter, r *http.Request) {
 			p.Errors = append(p.Errors, fieldError{Field: one.Key, Line: one.Line, Message: one.Message})
 		}
 		writeProblem(w, p)
-	case err != nil:
-		s.notDone(w, err, "Nothing was tried")
+	case errors.Is(err, ErrNoJournal):
+		problem(w, http.StatusServiceUnavailable, "Nothing was tried", "The box has no journal in this life; its status says why.")
+	case errors.As(err, &refused):
+		s.notDone(w, refused, "Nothing was tried")
+	case err != nil: // whose text may have more of the box in it than an operator may see
+		s.opt.Log.Error("web admin: nothing was tried", "err", err)
+		problem(w, http.StatusInternalServerError, "Nothing was tried", "It failed on the box; the box's log says why.")
 	default:
 		writeJSON(w, http.StatusOK, answer)
 	}

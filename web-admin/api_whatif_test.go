@@ -27,12 +27,17 @@ func TestWhatIfOverTheAPI(t *testing.T) {
 		{"what nobody asked for", `{"config": "mode: enforce", "days": 7, "dayz": 8}`, http.StatusBadRequest, "dayz"},
 		{"no configuration", `{"config": "bad", "days": 7}`, http.StatusBadRequest, `{"field":"plans[0].name","line":7,"message":"is missing"}`},
 		{"another one is under way", `{"config": "busy: true", "days": 7}`, http.StatusConflict, "one at a time"},
+		{"it cannot be tried", `{"config": "refused", "days": 7}`, http.StatusBadRequest, `{"field":"days","message":"take fewer days"}`},
+		{"there is no journal", `{"config": "no journal", "days": 7}`, http.StatusServiceUnavailable, "no journal in this life"},
+		{"it fails", `{"config": "fails", "days": 7}`, http.StatusInternalServerError, "the box's log says why"},
 		{"100 KB", `{"config": "` + strings.Repeat("# x", 33000) + `", "days": 7}`, http.StatusOK, "# x"},
 		{"2 MB", `{"config": "` + strings.Repeat("x", 2<<20) + `", "days": 7}`, http.StatusRequestEntityTooLarge, "too large"},
 	} {
 		a := ask(t, s, "POST", "/api/v1/what-if", row.body, auth...)
 		if answer := body(t, a); a.StatusCode != row.status || !strings.Contains(answer, row.says) {
 			t.Errorf("%s: %s %.300s", row.why, a.Status, answer)
+		} else if strings.Contains(answer, "unknown column") {
+			t.Errorf("%s: an operator reads what went wrong inside the box: %.300s", row.why, answer)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package webadmin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -180,6 +181,12 @@ func (f *fakeBox) WhatIf(_ context.Context, config []byte, days int, who string)
 		return nil, ErrBusy
 	case string(config) == "bad":
 		return nil, WrongConfig{{Key: "plans[0].name", Line: 7, Message: "is missing"}}
+	case string(config) == "fails":
+		return nil, errors.New("/var/lib/mailweir/admin.token:1: unknown column mwt_secret")
+	case string(config) == "refused":
+		return nil, Refused{Field: "days", Message: "take fewer days"}
+	case string(config) == "no journal":
+		return nil, ErrNoJournal
 	}
 	return json.Marshal(map[string]any{"config": string(config), "days": days, "who": who})
 }

@@ -6,7 +6,7 @@
 // concern several keys. All problems of a file are reported, not only the first.
 //
 // The struct tags are the schema: `mapstructure` is the key, `allowed` the words that a value may take,
-// `range` the inclusive bounds in the value's own unit.
+// `range` the inclusive bounds in the value's own unit; `names:"file"` marks a path that is opened.
 package config
 
 import (
@@ -87,7 +87,7 @@ type Identity struct {
 	IPv6Prefix            int         `mapstructure:"ipv6_prefix" range:"16..128"`
 	DestinationIPv4Prefix int         `mapstructure:"destination_ipv4_prefix" range:"8..32"`
 	DestinationIPv6Prefix int         `mapstructure:"destination_ipv6_prefix" range:"16..128"`
-	SubscribersFile       string      `mapstructure:"subscribers_file"` // as written; see Config.SubscribersPath
+	SubscribersFile       string      `mapstructure:"subscribers_file" names:"file"` // as written; see Config.SubscribersPath
 	UnmappedPlan          string      `mapstructure:"unmapped_plan"`
 	RADIUS                RADIUS      `mapstructure:"radius"`
 	LeaseFiles            []LeaseFile `mapstructure:"lease_files"`
@@ -96,14 +96,14 @@ type Identity struct {
 // RADIUS is the accounting listener; off while Listen is empty.
 type RADIUS struct {
 	Listen           string         `mapstructure:"listen"`
-	SecretFile       string         `mapstructure:"secret_file"`       // as written; see Config.SecretPath
-	Clients          []netip.Prefix `mapstructure:"clients"`           // who is listened to; empty: whoever knows the secret
-	RequireTimestamp bool           `mapstructure:"require_timestamp"` // only what has an Event-Timestamp is taken
+	SecretFile       string         `mapstructure:"secret_file" names:"file"` // as written; see Config.SecretPath
+	Clients          []netip.Prefix `mapstructure:"clients"`                  // who is listened to; empty: whoever knows the secret
+	RequireTimestamp bool           `mapstructure:"require_timestamp"`        // only what has an Event-Timestamp is taken
 }
 
 // LeaseFile is a DHCP server's list of leases.
 type LeaseFile struct {
-	Path   string `mapstructure:"path"` // as written; Config.Resolve makes it absolute
+	Path   string `mapstructure:"path" names:"file"` // as written; Config.Resolve makes it absolute
 	Format string `mapstructure:"format" allowed:"dnsmasq kea-csv"`
 }
 
@@ -149,7 +149,7 @@ type Clusters struct {
 
 // Destinations is about the networks that are contacted most.
 type Destinations struct {
-	OwnersFile string `mapstructure:"owners_file"` // MMDB, as written; see Config.OwnersPath
+	OwnersFile string `mapstructure:"owners_file" names:"file"` // MMDB, as written; see Config.OwnersPath
 }
 
 // Share is about the encrypted share of the sessions.
@@ -169,9 +169,9 @@ type Syslog struct {
 // The files are as written; Config.Resolve makes them absolute.
 type Target struct {
 	URL      string `mapstructure:"url"`
-	CAFile   string `mapstructure:"ca_file"`   // who may sign its certificate
-	CertFile string `mapstructure:"cert_file"` // ours, for a collector that asks for one
-	KeyFile  string `mapstructure:"key_file"`
+	CAFile   string `mapstructure:"ca_file" names:"file"`   // who may sign its certificate
+	CertFile string `mapstructure:"cert_file" names:"file"` // ours, for a collector that asks for one
+	KeyFile  string `mapstructure:"key_file" names:"file"`
 }
 
 // Notices says who is told what happened, and how.
@@ -182,16 +182,16 @@ type Notices struct {
 	MaxAge               time.Duration `mapstructure:"max_age" range:"1h..90d"` // what waits longer is given up
 	Webhooks             []Webhook     `mapstructure:"webhooks"`
 	Mail                 Mail          `mapstructure:"mail"`
-	MailTemplateFile     string        `mapstructure:"mail_template_file"`     // as written, as all files; Config.Resolve makes it absolute
-	CustomerTemplateFile string        `mapstructure:"customer_template_file"` // "": the one we bring
+	MailTemplateFile     string        `mapstructure:"mail_template_file" names:"file"`     // as written, as all files; Config.Resolve makes it absolute
+	CustomerTemplateFile string        `mapstructure:"customer_template_file" names:"file"` // "": the one we bring
 }
 
 // Webhook is who gets notices by HTTP, signed as the Standard Webhooks specification says.
 type Webhook struct {
 	Name       string   `mapstructure:"name"`
 	URL        string   `mapstructure:"url"`
-	SecretFile string   `mapstructure:"secret_file"`
-	CAFile     string   `mapstructure:"ca_file"`
+	SecretFile string   `mapstructure:"secret_file" names:"file"`
+	CAFile     string   `mapstructure:"ca_file" names:"file"`
 	Of         []string `mapstructure:"of" allowed:"stages clusters health"`
 }
 
@@ -199,9 +199,9 @@ type Webhook struct {
 type Mail struct {
 	Smarthost    string   `mapstructure:"smarthost"` // HOST:PORT
 	TLS          string   `mapstructure:"tls" allowed:"starttls implicit none"`
-	CAFile       string   `mapstructure:"ca_file"`
+	CAFile       string   `mapstructure:"ca_file" names:"file"`
 	User         string   `mapstructure:"user"`
-	PasswordFile string   `mapstructure:"password_file"`
+	PasswordFile string   `mapstructure:"password_file" names:"file"`
 	From         string   `mapstructure:"from"`
 	To           []string `mapstructure:"to"`
 	Of           []string `mapstructure:"of" allowed:"stages clusters health"`
@@ -223,8 +223,8 @@ type Admin struct {
 
 // TLS names a certificate and its key; both empty: a self-signed pair is made once and kept.
 type TLS struct {
-	CertFile string `mapstructure:"cert_file"`
-	KeyFile  string `mapstructure:"key_file"`
+	CertFile string `mapstructure:"cert_file" names:"file"`
+	KeyFile  string `mapstructure:"key_file" names:"file"`
 }
 
 // Journal is what the box keeps of its records, and of what its governor was told.
@@ -242,7 +242,7 @@ type Retention struct {
 // Fleet is how boxes share budgets; off while NATSURL is empty.
 type Fleet struct {
 	NATSURL         string `mapstructure:"nats_url"`
-	CredentialsFile string `mapstructure:"credentials_file"`
+	CredentialsFile string `mapstructure:"credentials_file" names:"file"`
 }
 
 // Path is the file this was loaded from, empty for Default.
