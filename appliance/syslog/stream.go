@@ -230,6 +230,10 @@ func (s *stream) settle(ctx context.Context) {
 	if s.err != nil && !errors.Is(s.err, io.EOF) && !errors.Is(s.err, io.ErrUnexpectedEOF) {
 		return
 	}
+	// One that ended its own side before it got what we had sent has not read that; its kernel does not acknowledge it, either.
+	if arrived, ok := s.arrived(); !ok || arrived < s.written {
+		return
+	}
 	if n := len(s.batches); n > 0 {
 		s.seq, s.batches = s.batches[n-1].last, nil
 	}
