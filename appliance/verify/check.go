@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
@@ -20,8 +21,11 @@ type Item struct {
 	Text        Text
 
 	Damage, Unread string         // why nothing could be read here, of a record or of something that nobody knows; then all above but Where is empty
-	Lost           records.Ranges // numbers that a HEALTH record says are missing, and Target where
-	Target         string
+	Lost           records.Ranges // numbers that a HEALTH record says are missing, and LostWhy what it says and where
+	LostWhy        string
+
+	cause string    // of Unread: the same for all that have the same
+	at    time.Time // of a line: when the record was made
 }
 
 // Text is how the text of a record for people is.
@@ -58,7 +62,9 @@ type chain struct {
 	textless   map[uint64]place // records of which the text was left out
 	texts      int              // and how many have theirs
 	quoted     map[uint64]string
-	had        uint64 // records up to here may be gone, since everybody has them
+	leap       *leap
+	early      map[uint64]early // records that stand before their place, until that comes
+	had        uint64           // records up to here need not be there: see From
 }
 
 type place struct {
@@ -90,9 +96,9 @@ type broken struct {
 }
 
 type stated struct {
-	lost   records.Ranges
-	by     uint64
-	target string
+	lost records.Ranges
+	by   uint64
+	what string
 }
 
 // NewChecker makes one.
@@ -106,7 +112,7 @@ func (c *Checker) chain(box string) *chain {
 	b := c.boxes[box]
 	if b == nil {
 		b = &chain{box: box, entries: map[uint64]entry{}, waiting: map[uint64]waiting{}, broken: map[uint64]broken{}, torn: map[uint64]place{}, textless: map[uint64]place{},
-			quoted: map[uint64]string{}}
+			quoted: map[uint64]string{}, early: map[uint64]early{}}
 		c.boxes[box] = b
 	}
 	return b
@@ -120,7 +126,7 @@ func (c *Checker) Add(it Item) {
 		c.find(Finding{Kind: Damaged, Where: it.Where, Text: it.Damage, order: c.order})
 		return
 	case it.Unread != "":
-		c.find(Finding{Kind: Unread, Where: it.Where, Text: it.Unread, order: c.order})
+		c.find(Finding{Kind: Unread, Where: it.Where, Text: it.Unread, cause: it.cause, order: c.order})
 		return
 	}
 	b := c.chain(it.Box)
@@ -128,9 +134,12 @@ func (c *Checker) Add(it Item) {
 		b.anchor(c, &it)
 		return
 	}
-	b.begin(it.First, it.Where)
+	if !b.begun {
+		b.begin(it.First, it.Where)
+		b.leaps(c, &it, 0)
+	}
 	if len(it.Lost) > 0 {
-		b.stated = append(b.stated, stated{it.Lost, it.First, it.Target})
+		b.stated = append(b.stated, stated{it.Lost, it.First, it.LostWhy})
 	}
 	if e, known := b.entries[it.Last]; known && it.Last <= b.max {
 		switch {
@@ -172,6 +181,7 @@ func (b *chain) anchor(c *Checker, it *Item) {
 		}
 		return
 	case it.Last > b.max:
+		b.landed(c)
 		b.gaps = append(b.gaps, gap{b.max + 1, it.Last, b.maxWhere, it.Where, c.order})
 		b.max, b.maxWhere = it.Last, it.Where
 	}
@@ -213,14 +223,14 @@ func (b *chain) take(c *Checker, it *Item) {
 	b.entries[it.Last] = entry{short(it.Hash), it.Where, false}
 	switch {
 	case it.First > b.max && it.First-b.max > 1:
+		b.leaps(c, it, b.max)
 		b.gaps = append(b.gaps, gap{b.max + 1, it.First - 1, b.maxWhere, it.Where, c.order})
-	case it.First <= b.max:
-		c.find(Finding{Kind: Reordered, Where: it.Where, Box: b.box, First: it.First, Last: it.Last, order: c.order,
-			Text: fmt.Sprintf("record %d stands behind record %d", it.First, b.max)})
-		b.fill(it.First, it.Last)
-		if it.Last+1 < b.first {
-			b.gaps = append(b.gaps, gap{it.Last + 1, b.first - 1, it.Where, b.firstWhere, c.order})
+	case it.First > b.max:
+		if b.leap == nil || b.leap.seq != it.First { // not the first of all itself
+			b.landed(c)
 		}
+	default:
+		b.late(c, it)
 	}
 	b.first = min(b.first, it.First)
 	if it.Last > b.max {
@@ -234,6 +244,7 @@ func (b *chain) take(c *Checker, it *Item) {
 		b.waiting[it.First-1] = waiting{it.Prev, it.Where, c.order}
 	}
 	b.link(it.Last, it.Hash, it.Where, false)
+	b.arrived(c)
 }
 
 // link looks whether the record after seq, if that came first, follows on it.
@@ -268,7 +279,8 @@ func (b *chain) fill(from, to uint64) {
 	b.gaps = left
 }
 
-// From says that all records of a box after a number must be there; those up to it may be gone. It is said behind the last item.
+// From says that all records of a box after a number must be there, and that those up to it need not, whoever took them away: nobody waits for them any more. So no number up to it
+// is a gap. It is said behind the last item.
 func (c *Checker) From(box string, after uint64, where string) {
 	c.order++
 	b := c.chain(box)
@@ -306,9 +318,12 @@ func (c *Checker) Report() Report {
 		if !b.begun {
 			continue // of which there are only quotations
 		}
+		b.landed(c)
 		c.report.Boxes = append(c.report.Boxes, Box{b.box, b.first, b.max})
 		for _, g := range b.gaps {
-			c.find(b.missing(g))
+			if g.from = max(g.from, b.had+1); g.from <= g.to {
+				c.find(b.missing(g))
+			}
 		}
 		for seq, l := range b.broken {
 			if f, told := b.changed(seq, l); told {
@@ -353,11 +368,8 @@ func (b *chain) missing(g gap) Finding {
 	if g.before != "" {
 		f.Text += ", behind " + g.before
 	}
-	if by := b.statedBy(g.from, g.to); by != "" {
-		f.Text += "; " + by
-	}
-	if g.to <= b.had {
-		f.Text += "; no collector waits for it"
+	if f.cause = b.statedBy(g.from, g.to); f.cause != "" {
+		f.Text += "; " + f.cause
 	}
 	for seq, where := range b.quoted {
 		if g.from <= seq && seq <= g.to {
@@ -394,7 +406,7 @@ func (b *chain) statedBy(from, to uint64) string {
 		for _, s := range b.stated {
 			for i := 0; i+1 < len(s.lost) && !found; i += 2 {
 				if s.lost[i] <= next && next <= s.lost[i+1] {
-					if word := fmt.Sprintf("record %d says so (record_loss %s)", s.by, s.target); !slices.Contains(by, word) {
+					if word := fmt.Sprintf("record %d says so (%s)", s.by, s.what); !slices.Contains(by, word) {
 						by = append(by, word)
 					}
 					if s.lost[i+1] >= to {

@@ -75,8 +75,9 @@ func TestWhatASpoolLacksIsNamed(t *testing.T) {
 	if err := os.Remove(positions[0]); err != nil {
 		t.Fatal(err)
 	}
-	if r := w.check(dir); !r.Whole() || !strings.Contains(strings.Join(r.Notes, " "), "no collector") {
-		t.Errorf("without a collector: %+v", r)
+	told(t, "no position", w.check(dir), NotKnown, Unread, "no collector has a position")
+	if parts, err := Paths([]string{dir}, Options{WithoutCollector: true}); err != nil || !parts[0].Whole() {
+		t.Errorf("without a collector: %v %+v", err, parts)
 	}
 	write(t, filepath.Join(w.data, "records.state"), []byte("x"))
 	told(t, "a state that cannot be read", w.check(dir), NotKnown, Unread, stateName)

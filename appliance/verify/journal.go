@@ -10,17 +10,20 @@ import (
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
-// Journal checks a journal, up to its box's head where that is known. What was deleted on time left its hash there, so that the chain goes on; what was deleted longer ago left
-// nothing, so that the first number says nothing of those before.
-func Journal(dir string, head Head) (Report, error) {
-	c := NewChecker()
-	box := head.Box
+// journalChain reads a journal, and holds it against what others say of its box's last records. What was deleted on time left its hash there, so that the chain goes on; what was deleted
+// longer ago left nothing, so that the first number says nothing of those before. last is what the journal itself says.
+func journalChain(dir, box string, ends []end) (c *Checker, last end, err error) {
+	c = NewChecker()
 	r, err := journal.Read(dir)
-	if errors.Is(err, fs.ErrNotExist) && head.Seq > 0 {
-		c.find(Finding{Kind: Gap, Where: dir, Box: box, First: 1, Last: head.Seq, Text: fmt.Sprintf("there is no journal, and the box made records up to %d", head.Seq)})
-		return c.Report(), nil
+	if errors.Is(err, fs.ErrNotExist) {
+		f := Finding{Kind: Damaged, Where: dir, Box: box, Text: "there is no journal"}
+		if n := highest(ends); n > 0 {
+			f.Kind, f.First, f.Last, f.Text = Gap, 1, n, fmt.Sprintf("there is no journal, and the box made records up to %d", n)
+		}
+		c.find(f)
+		return c, last, nil
 	} else if err != nil {
-		return Report{}, err
+		return nil, last, err
 	}
 	var before []Item // stubs before the first record: whose they are is not known yet
 	err = r.Each(journal.Query{}, func(it *journal.Item) error {
@@ -48,25 +51,24 @@ func Journal(dir string, head Head) (Report, error) {
 				i.Text = TextChanged
 			}
 			if rec.Kind == records.KindHealth {
-				i.Lost, i.Target = lost(rec.Value)
+				i.Lost, i.LostWhy = lost(rec.Value)
 			}
 			c.Add(i)
 		}
 		return nil
 	})
 	if err != nil {
-		return Report{}, err
+		return nil, last, err
 	}
 	for _, s := range before { // there is no record
 		c.Add(s)
 	}
-	if head.Seq > 0 {
-		if len(c.boxes) == 0 {
-			c.From(box, 0, dir)
-		}
-		c.Add(Item{Where: stateName, Box: box, First: head.Seq + 1, Last: head.Seq, Hash: head.Hash, Anchor: true})
+	last = c.last(box)
+	if len(c.boxes) == 0 && highest(ends) > 0 {
+		c.From(box, 0, dir)
 	}
-	return c.Report(), nil
+	c.against(ends, box)
+	return c, last, nil
 }
 
 // stub is what stands where records were: deleted on time, or never written.

@@ -17,21 +17,36 @@ type Options struct {
 	Prefix      int    // words that the collector writes before each line, by its own template
 	WithoutText bool   // the collector keeps no texts: they are not asked for
 	Heads       []Head // what boxes say of their last records, against which a log's end is held
+
+	WithoutCollector bool // the box has no collector configured: nothing is asked of a spool without positions
 }
 
-// Logs checks lines as collectors store them, of one file or several, which are read in the order of the numbers in them, box by box, whatever their names and times are. What is packed
-// with gzip or bzip2 is unpacked; what cannot be read is a finding. Lines that do not begin with a record of mailweir are passed over, whatever they quote.
-func Logs(paths []string, o Options) (Report, error) {
-	if len(paths) > 1 {
-		paths = inOrder(paths, o)
-	}
+// Logs checks lines as collectors store them, of one file or several, which are taken in the order of the numbers in them, box by box, whatever their names and times are. Each is read
+// once, so that it may be a pipe. What is packed with gzip or bzip2 is unpacked; what cannot be read is a finding. Lines that do not begin with a record of mailweir are passed over,
+// whatever they quote.
+func Logs(paths []string, o Options) (Report, error) { return logsAnd(paths, nil, o) }
+
+// logsAnd is Logs, with what beside the files was not looked at.
+func logsAnd(paths []string, skipped []Item, o Options) (Report, error) {
 	l := logs{Options: o, Checker: NewChecker(), behind: map[int]int{}}
+	l.take = l.Add
+	var files []*content
 	for _, path := range paths {
+		if len(paths) > 1 {
+			files = append(files, newContent(path))
+			l.take = files[len(files)-1].add
+		}
 		if err := l.file(path); err != nil {
 			return Report{}, err
 		}
 	}
-	if err := l.against(o.Heads); err != nil {
+	for _, f := range inOrder(files) {
+		f.give(l.Add)
+	}
+	for _, it := range skipped {
+		l.Add(it)
+	}
+	if err := l.heads(o.Heads); err != nil {
 		return Report{}, err
 	}
 	for _, words := range slices.Sorted(maps.Keys(l.behind)) {
@@ -44,6 +59,7 @@ func Logs(paths []string, o Options) (Report, error) {
 type logs struct {
 	Options
 	*Checker
+	take   func(Item)  // what was read
 	behind map[int]int // lines with a record further on, by the words before it
 	found  int         // records in this file
 }
@@ -54,7 +70,7 @@ func (l *logs) file(path string) error {
 		return err
 	}
 	if unread != "" {
-		l.Add(Item{Where: path, Unread: unread})
+		l.take(Item{Where: path, Unread: unread})
 		return nil
 	}
 	defer t.close()
@@ -69,10 +85,10 @@ func (l *logs) file(path string) error {
 			l.line(where, line)
 		default:
 			if l.found == 0 && t.binary {
-				l.Add(Item{Where: path, Unread: "it is no text, and there is no record in it; what it is packed with is not known here"})
+				l.take(Item{Where: path, Unread: "it is no text, and there is no record in it; what it is packed with is not known here"})
 			}
 			if !errors.Is(err, io.EOF) {
-				l.Add(Item{Where: where, Unread: fmt.Sprintf("it cannot be read on from byte %d of its text: %v; %d records before that were", at, err, l.found)})
+				l.take(Item{Where: where, Unread: fmt.Sprintf("it cannot be read on from byte %d of its text: %v; %d records before that were", at, err, l.found)})
 			}
 			return nil
 		}
@@ -82,7 +98,7 @@ func (l *logs) file(path string) error {
 // long takes the beginning of a line that is longer than any record.
 func (l *logs) long(where string, at int64, line []byte) {
 	if _, err := records.ParseLine(l.own(line)); !errors.Is(err, records.ErrNoRecord) {
-		l.Add(Item{Where: where, Damage: fmt.Sprintf("the line at byte %d begins with a record and is longer than %d bytes, which no record is", at, maxLine)})
+		l.take(Item{Where: where, Damage: fmt.Sprintf("the line at byte %d begins with a record and is longer than %d bytes, which no record is", at, maxLine)})
 	}
 }
 
@@ -114,11 +130,13 @@ func (l *logs) record(where string, line []byte) {
 	case errors.Is(err, records.ErrNoRecord):
 		at := records.Quoted.FindIndex(line)
 		if at == nil {
+			l.spoilt(where, line)
 			return
 		}
 		if from := beginOf(line, at[0]); from > 0 && records.MayBegin(line[:from]) {
 			l.record(where, line[from:])
 		} else {
+			l.spoilt(where, line)
 			l.quotes(where, line, from, at[0])
 		}
 		return
@@ -140,7 +158,7 @@ func (l *logs) record(where string, line []byte) {
 		}
 	}
 	if err != nil {
-		l.Add(Item{Where: where, Damage: err.Error()})
+		l.take(Item{Where: where, Damage: err.Error()})
 		return
 	}
 	l.add(where, &rec, false)
@@ -154,6 +172,16 @@ func beginOf(line []byte, stamp int) int {
 		return stamp - (at[1] - at[0])
 	}
 	return stamp
+}
+
+// inPlace matches a line that has the structured data of a record about where a record has it, with one word before its timestamp that may have been priority and version.
+var inPlace = regexp.MustCompile(`^(?:\S+ ){0,3}mailweir - \S+ \[mailweir@\d+ seq="(\d+)"`)
+
+// spoilt names a line that cannot be read as a record and does not quote one behind words of its own: it may be one, of which the beginning was changed.
+func (l *logs) spoilt(where string, line []byte) {
+	if at := inPlace.FindSubmatch(line); at != nil {
+		l.take(Item{Where: where, cause: "spoilt", Unread: fmt.Sprintf("the line holds a record %s and does not begin as one does, but with %.40q: it was not read (if the collector writes a word before each record: --prefix)", at[1], line)})
+	}
 }
 
 // quotes notes a record that stands further on in a line.
@@ -175,11 +203,11 @@ func (l *logs) add(where string, rec *records.Line, torn bool) {
 	case it.Text == TextMissing && l.WithoutText:
 		it.Text = TextKept
 	}
-	l.Add(it)
+	l.take(it)
 }
 
 func item(where string, l *records.Line) Item {
-	it := Item{Where: where, Box: l.Value("box"), First: l.Seq, Last: l.Seq, Prev: l.Value("prev"), Hash: l.Hash()}
+	it := Item{Where: where, Box: l.Value("box"), First: l.Seq, Last: l.Seq, Prev: l.Value("prev"), Hash: l.Hash(), at: l.Time}
 	switch {
 	case l.TextMissing():
 		it.Text = TextMissing
@@ -187,25 +215,32 @@ func item(where string, l *records.Line) Item {
 		it.Text = TextChanged
 	}
 	if l.Kind() == records.KindHealth {
-		it.Lost, it.Target = lost(l.Value)
+		it.Lost, it.LostWhy = lost(l.Value)
 	}
 	return it
 }
 
-// lost are the numbers that a HEALTH record says are missing.
-func lost(value func(string) string) (lost records.Ranges, target string) {
-	if what := value("what"); what != "record_loss" && what != "chain_restart" {
+// losses are the words of HEALTH records of which first_seq, last_seq and seqs are numbers that are missing somewhere.
+var losses = []string{"record_loss", "chain_restart", "journal"}
+
+// lost are the numbers that a HEALTH record says are missing, and the words for it.
+func lost(value func(string) string) (lost records.Ranges, why string) {
+	what := value("what")
+	if !slices.Contains(losses, what) {
 		return nil, ""
 	}
 	text := value("seqs")
 	if text == "" && value("first_seq") != "" {
 		text = value("first_seq") + "-" + value("last_seq")
 	}
-	return records.ParseRanges(text), value("target")
+	if target := value("target"); target != "" {
+		what += " " + target
+	}
+	return records.ParseRanges(text), what
 }
 
-// against holds the end of a chain against what its box says was its last record.
-func (l *logs) against(heads []Head) error {
+// heads holds the end of a chain against what its box says was its last record.
+func (l *logs) heads(heads []Head) error {
 	for _, h := range heads {
 		if h.Box == "" {
 			if len(l.boxes) > 1 {

@@ -2,54 +2,104 @@ package verify
 
 import (
 	"cmp"
+	"encoding/hex"
+	"fmt"
+	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
-
-	"github.com/mailweir/mailweir/appliance/records"
 )
 
-// beginning is what a file begins with: of each box in it the first number, and the time of the first record; zero where there is none.
-type beginning struct {
+// content is what was read of a file, until the files before it were: 64 bytes of each record.
+type content struct {
 	path  string
-	at    time.Time
-	first map[string]uint64
+	begun bool
+	at    time.Time         // of the first record; zero where there is none
+	first map[string]uint64 // of each box the first number
+	boxes []string
+	small []small
+	large []Item // what is more than a small holds
 }
 
-func beginningOf(path string, o Options) beginning {
-	b := beginning{path: path, first: map[string]uint64{}}
-	t, unread, err := openText(path)
-	if err != nil || unread != "" {
-		return b // which is told when it is read
-	}
-	defer t.close()
-	own := logs{Options: o}
-	for {
-		line, _, _, _, err := t.next()
-		if err != nil {
-			return b
+// small is a record of a log as Item has it, with the line it stands in and what is remembered of the hashes. Where hash is zero, seq is the place in large.
+type small struct {
+	prev, hash [kept / 2]byte
+	seq        uint64
+	line       uint64
+	box        uint32
+	text       Text
+	hasPrev    bool
+}
+
+func newContent(path string) *content { return &content{path: path, first: map[string]uint64{}} }
+
+func (f *content) add(it Item) {
+	if it.First > 0 {
+		if !f.begun {
+			f.begun, f.at = true, it.at
 		}
-		if rec, err := records.ParseLine(own.own(line)); err == nil {
-			if len(b.first) == 0 {
-				b.at = rec.Time
-			}
-			if box := rec.Value("box"); b.first[box] == 0 {
-				b.first[box] = rec.Seq
-			}
+		if f.first[it.Box] == 0 {
+			f.first[it.Box] = it.First
+			f.boxes = append(f.boxes, it.Box)
 		}
 	}
+	if s, fits := f.smaller(&it); fits {
+		f.small = append(f.small, s)
+		return
+	}
+	f.small = append(f.small, small{seq: uint64(len(f.large))})
+	f.large = append(f.large, it)
+}
+
+// smaller is an item without what is not needed of it.
+func (f *content) smaller(it *Item) (s small, fits bool) {
+	box := slices.Index(f.boxes, it.Box)
+	if it.First == 0 || it.First != it.Last || it.Anchor || len(it.Lost) > 0 || box < 0 || box > math.MaxUint32 {
+		return s, false
+	}
+	s = small{seq: it.First, box: uint32(box), text: it.Text, hasPrev: it.Prev != ""}
+	var err error
+	if s.line, err = strconv.ParseUint(strings.TrimPrefix(it.Where, f.path+":"), 10, 64); err != nil {
+		return s, false
+	}
+	return s, half(&s.hash, it.Hash) && s.hash != [kept / 2]byte{} && (!s.hasPrev || half(&s.prev, it.Prev))
+}
+
+// half takes what is remembered of a hash; false where it is none.
+func half(to *[kept / 2]byte, hash string) bool {
+	if len(hash) < kept || strings.ToLower(hash) != hash {
+		return false
+	}
+	_, err := hex.Decode(to[:], []byte(hash[:kept]))
+	return err == nil
+}
+
+// give gives all that was added, and forgets it.
+func (f *content) give(take func(Item)) {
+	for _, s := range f.small {
+		if s.hash == ([kept / 2]byte{}) {
+			take(f.large[s.seq])
+			continue
+		}
+		it := Item{Where: fmt.Sprintf("%s:%d", f.path, s.line), Box: f.boxes[s.box], First: s.seq, Last: s.seq, Hash: hex.EncodeToString(s.hash[:]), Text: s.text}
+		if s.hasPrev {
+			it.Prev = hex.EncodeToString(s.prev[:])
+		}
+		take(it)
+	}
+	f.small, f.large = nil, nil
 }
 
 // inOrder sorts files so that the numbers of each box in them ascend. Where several boxes contradict each other, or files have none in common, the time of the first record decides.
-func inOrder(paths []string, o Options) []string {
-	var files []beginning
+func inOrder(files []*content) []*content {
 	boxes := map[string]bool{}
-	for _, path := range paths {
-		files = append(files, beginningOf(path, o))
-		for box := range files[len(files)-1].first {
+	for _, f := range files {
+		for box := range f.first {
 			boxes[box] = true
 		}
 	}
-	slices.SortStableFunc(files, func(a, b beginning) int { return a.at.Compare(b.at) })
+	slices.SortStableFunc(files, func(a, b *content) int { return a.at.Compare(b.at) })
 	after := make([]map[int]bool, len(files)) // which files come before each
 	for i := range files {
 		after[i] = map[int]bool{}
@@ -68,7 +118,7 @@ func inOrder(paths []string, o Options) []string {
 			}
 		}
 	}
-	var order []string
+	var order []*content
 	left := make([]int, len(files))
 	for i := range left {
 		left[i] = i
@@ -76,7 +126,7 @@ func inOrder(paths []string, o Options) []string {
 	for len(left) > 0 {
 		k := max(slices.IndexFunc(left, func(i int) bool { return len(after[i]) == 0 }), 0)
 		next := left[k]
-		order = append(order, files[next].path)
+		order = append(order, files[next])
 		left = slices.Delete(left, k, k+1)
 		for i := range after {
 			delete(after[i], next)

@@ -29,13 +29,14 @@ type Finding struct {
 	Text  string `json:"text"`
 
 	order int
+	cause string // the same for all findings that have one cause, "" where that is not known: see Joined
 }
 
 // The verdicts.
 const (
 	IsWhole  = "whole"
 	NotWhole = "not whole"
-	NotKnown = "not known" // what was read is whole, but some of it could not be read
+	NotKnown = "not known" // what was read is whole, but some of it could not be read, or there was nothing to read
 )
 
 // Report is what a Checker found.
@@ -48,9 +49,12 @@ type Report struct {
 	Notes      []string  `json:"notes"`    // what somebody should know, and is no finding
 }
 
-// Verdict is IsWhole, NotWhole or NotKnown.
+// Verdict is IsWhole, NotWhole or NotKnown, which it also is where nothing is known of any box.
 func (r *Report) Verdict() string {
 	v := IsWhole
+	if len(r.Boxes) == 0 {
+		v = NotKnown
+	}
 	for _, f := range r.Findings {
 		if f.Kind != Unread {
 			return NotWhole

@@ -21,6 +21,7 @@ func recordsCommand(_ context.Context, c *invocation) error {
 	var o verify.Options
 	c.flags.IntVar(&o.Prefix, "prefix", 0, "`words` that the collector's template writes before each record")
 	c.flags.BoolVar(&o.WithoutText, "without-text", false, "the collector keeps no texts for people: do not ask for them")
+	c.flags.BoolVar(&o.WithoutCollector, "without-collector", false, "the box has no collector configured: ask for nothing in a spool that none has a position in")
 	c.flags.Func("head", "the last record as its box says it in `mailweir status`, [BOX:]SEQ:HASH, so that a log whose end is missing is noticed; once for each box", func(s string) error {
 		h, err := parseHead(s)
 		o.Heads = append(o.Heads, h)
@@ -47,10 +48,12 @@ func recordsCommand(_ context.Context, c *invocation) error {
 	for _, p := range parts {
 		all.Records += p.Records + p.Deleted
 		all.Findings = append(all.Findings, p.Findings...)
+		all.Boxes = append(all.Boxes, p.Boxes...)
 	}
+	whole := all.Whole() && all.Records > 0
 	if *asJSON {
-		out := map[string]any{"whole": all.Whole() && all.Records > 0, "verdict": all.Verdict(), "parts": parts}
-		if all.Records == 0 && all.Whole() {
+		out := map[string]any{"whole": whole, "verdict": all.Verdict(), "parts": parts}
+		if !whole && all.Whole() {
 			out["verdict"] = verify.NotKnown
 		}
 		if err := printJSON(c.stdout, out); err != nil {
@@ -62,9 +65,9 @@ func recordsCommand(_ context.Context, c *invocation) error {
 		}
 	}
 	switch {
-	case !all.Whole():
+	case len(all.Findings) > 0:
 		return fmt.Errorf("%s: %d findings", all.Verdict(), len(all.Findings))
-	case all.Records == 0:
+	case !whole:
 		return fmt.Errorf("there is no record of mailweir in %s", plain(fmt.Sprint(paths)))
 	}
 	return nil
@@ -108,9 +111,10 @@ func printPart(c *invocation, p verify.Part) {
 		}
 	}
 	fmt.Fprintf(c.stdout, "; %s\n", strings.Replace(p.Verdict(), "not", "NOT", 1))
-	for i, f := range p.Findings {
+	findings := verify.Joined(p.Findings)
+	for i, f := range findings {
 		if i == shown {
-			fmt.Fprintf(c.stdout, "  and %d more\n", len(p.Findings)-shown)
+			fmt.Fprintf(c.stdout, "  and %d more\n", len(findings)-shown)
 			break
 		}
 		fmt.Fprintf(c.stdout, "  %s: %s: %s\n", plain(f.Where), f.Kind, plain(f.Text))
