@@ -221,7 +221,7 @@ func item(where string, l *records.Line) Item {
 }
 
 // losses are the words of HEALTH records of which first_seq, last_seq and seqs are numbers that are missing somewhere.
-var losses = []string{"record_loss", "chain_restart", "journal"}
+var losses = []string{"record_loss", "chain_restart"}
 
 // lost are the numbers that a HEALTH record says are missing, and the words for it.
 func lost(value func(string) string) (lost records.Ranges, why string) {

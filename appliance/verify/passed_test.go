@@ -112,12 +112,12 @@ func TestNothingIsNotWhole(t *testing.T) {
 	}
 }
 
-// The gaps of one cause are read as one, and what a HEALTH record of the journal says is missing is a cause, too.
+// The gaps of one cause are read as one, and what a HEALTH record says is missing, in the spool or in the journal, is their cause.
 func TestGapsOfOneCauseAreJoined(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, what := range []string{"record_loss", "journal"} {
-		said := w.say(records.Health(records.HealthFacts{What: what, Target: "spool", Count: 20, FirstSeq: 2, LastSeq: 40, Seqs: "2,4,6,8,10,12,20-33"}))
+	for _, target := range []string{"spool", "journal"} {
+		said := w.say(records.Health(records.HealthFacts{What: "record_loss", Target: target, Count: 20, FirstSeq: 2, LastSeq: 40, Seqs: "2,4,6,8,10,12,20-33"}))
 		var lines []string
 		for i, l := range w.lines {
 			if seq := i + 1; !(seq <= 12 && seq%2 == 0) && !(20 <= seq && seq <= 33) && seq != 50 {
@@ -129,7 +129,7 @@ func TestGapsOfOneCauseAreJoined(t *testing.T) {
 		if len(r.Findings) != 8 || len(joined) != 2 {
 			t.Fatalf("%d findings, joined %+v", len(r.Findings), joined)
 		}
-		for _, word := range []string{"record 2 is missing", fmt.Sprintf("record %d says so (%s spool)", said.Seq, what), "and 6 more such", "of 20 records between 2 and 33"} {
+		for _, word := range []string{"record 2 is missing", fmt.Sprintf("record %d says so (record_loss %s)", said.Seq, target), "and 6 more such", "of 20 records between 2 and 33"} {
 			if !strings.Contains(joined[0].Text, word) {
 				t.Errorf("%q is not in %s", word, joined[0].Text)
 			}
