@@ -368,8 +368,9 @@ func (b *chain) missing(g gap) Finding {
 	if g.before != "" {
 		f.Text += ", behind " + g.before
 	}
-	if f.cause = b.statedBy(g.from, g.to); f.cause != "" {
-		f.Text += "; " + f.cause
+	by, cause := b.statedBy(g.from, g.to)
+	if f.cause = cause; by != "" {
+		f.Text += "; " + by
 	}
 	for seq, where := range b.quoted {
 		if g.from <= seq && seq <= g.to {
@@ -398,8 +399,8 @@ func (b *chain) changed(seq uint64, l broken) (Finding, bool) {
 	return f, true
 }
 
-// statedBy says which records tell that all these numbers are missing, "" if they are not all told.
-func (b *chain) statedBy(from, to uint64) string {
+// statedBy says which records tell that all these numbers are missing, and the last of them why; "" if they are not all told.
+func (b *chain) statedBy(from, to uint64) (words, why string) {
 	var by []string
 	for next := from; ; {
 		found := false
@@ -410,7 +411,7 @@ func (b *chain) statedBy(from, to uint64) string {
 						by = append(by, word)
 					}
 					if s.lost[i+1] >= to {
-						return strings.Join(by, ", ")
+						return strings.Join(by, ", "), s.what
 					}
 					next, found = s.lost[i+1]+1, true
 				}
@@ -420,7 +421,7 @@ func (b *chain) statedBy(from, to uint64) string {
 			}
 		}
 		if !found {
-			return ""
+			return "", ""
 		}
 	}
 }
