@@ -69,9 +69,17 @@ func (a *Appliance) watchJournal() {
 	a.journalLost, a.inputsLost = st.Lost, st.Inputs
 	for _, d := range append(a.journalDamage, a.journal.Damaged()...) {
 		a.log.Warn("a part of the journal could not be read; what is whole was kept", "what", d.String())
-		a.health.tell(records.HealthFacts{What: "journal", Target: "damage", Detail: d.String()})
+		a.health.tell(damageFacts(d))
 	}
 	a.journalDamage = nil
+}
+
+// damageFacts say which records are lost, where that is known, as record_loss does of a spool.
+func damageFacts(d journal.Damage) records.HealthFacts {
+	if !d.Inputs && !d.Torn && d.After > 0 && d.Before > d.After+1 {
+		return records.HealthFacts{What: "record_loss", Target: "journal", Count: d.Before - d.After - 1, FirstSeq: d.After + 1, LastSeq: d.Before - 1, Detail: d.String()}
+	}
+	return records.HealthFacts{What: "journal", Target: "damage", Detail: d.String()}
 }
 
 // journalAtOnce bounds what is read of the journal for one page.

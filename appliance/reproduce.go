@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type Reproduced struct {
 	OnlyThen    int           // records that were not
 	OnlyNow     int           // decisions that have no record
 	CutOff      int           // of the last moments before a crash, or before this very moment: their records were not written yet
-	Unchecked   int           // records of a time of which something is missing in the journal
+	Unchecked   int           // records, or decisions without one, of a time of which something is missing in the journal
 	First, Last time.Time     // of the unchecked ones
 	Covered     time.Duration // of time in which all was as it was: 0, nothing could be checked
 	Examples    []string      // of the second and the third
@@ -30,6 +31,9 @@ const shownExamples = 10
 // unwritten is how long before a crash a record may have been decided and not yet written.
 const unwritten = 2 * time.Second
 
+// late is how long after its time a record may be made or written: a change of stage is of the time when it was due.
+const late = time.Minute
+
 // comparison compares while a tape is played.
 type comparison struct {
 	run    *trial
@@ -37,10 +41,12 @@ type comparison struct {
 	left   map[uint64]int // records that were not made again yet, by their hash
 	oldest time.Time      // of the oldest record there is; zero: it is the box's first
 	wanted time.Time      // records from then on; zero: all
+	holes  []span         // of time of which records are missing
+	newest time.Time      // of the last record there is
 	exact  bool
 	from   time.Time // since when it is exact
 	spans  []span    // of time in which it was, but for the last
-	tail   []string  // decided in the last moments, without a record
+	tail   []decided // in this life, without a record
 	ended  bool
 
 	previous time.Time // of the last input
@@ -48,6 +54,12 @@ type comparison struct {
 }
 
 type span struct{ from, to time.Time }
+
+// decided is a decision, or a change of stage, as its record would say it.
+type decided struct {
+	at    time.Time
+	words string
+}
 
 var _ notes = (*comparison)(nil)
 
@@ -69,6 +81,12 @@ func compare(r *journal.Reader, from time.Time) (*comparison, error) {
 		return errEnough
 	})
 	if err != nil && !errors.Is(err, errEnough) {
+		return nil, err
+	}
+	if c.newest, err = r.Holes(func(from, to time.Time) error {
+		c.holes = append(c.holes, span{from.Add(-late), to.Add(late)})
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	err = r.Each(journal.Query{Kinds: comparedKinds, From: from}, func(it *journal.Item) error {
@@ -113,26 +131,38 @@ func (c *comparison) made(e records.Entry) {
 	if h := c.hash(words); c.left[h] > 0 {
 		c.left[h]--
 		c.report.Same++
-	} else if c.run.player.Exact && !at.Before(c.oldest) && !at.Before(c.wanted) {
-		c.tail = append(c.tail, words)
+	} else if !c.run.player.Exact || at.Before(c.oldest) || at.Before(c.wanted) {
+		return
+	} else {
+		c.tail = append(c.tail, decided{at, words})
 	}
 }
 
 // played is told of each input after it was played.
 func (c *comparison) played(in *governor.Input) {
 	switch {
+	case in.Op == governor.OpLost: // what was decided from there on nobody can tell
+		c.close(c.previous.Add(-late))
+		return
 	case in.Op == governor.OpBegin:
-		c.close(in.Now)
-		c.settle(c.ended)
+		c.endLife()
 		c.exact, c.from, c.ended = true, in.Now, false
 	case in.Op == governor.OpEnd:
 		c.ended = true
-	case c.exact && !c.run.player.Exact:
-		c.close(in.Now)
 	case !c.exact && c.run.player.Exact: // a checkpoint has ended; what was made of its last moment was not compared
 		c.exact, c.from = true, in.Now.Add(time.Millisecond)
 	}
 	c.previous = in.Now
+}
+
+// endLife ends what is exact with the last input: whether there were others behind it, which are lost, only a life that ended in order tells.
+func (c *comparison) endLife() {
+	end := c.previous.Add(-unwritten)
+	if c.ended {
+		end = c.previous.Add(time.Millisecond)
+	}
+	c.close(end)
+	c.settle(c.ended)
 }
 
 func (c *comparison) close(at time.Time) {
@@ -143,15 +173,17 @@ func (c *comparison) close(at time.Time) {
 
 // settle decides what those without a record are, at the end of a life.
 func (c *comparison) settle(inOrder bool) {
-	last := records.Stamp(c.previous.Add(-unwritten))
-	for _, words := range c.tail {
-		_, rest, _ := strings.Cut(words, " ")
-		if stamp, _, _ := strings.Cut(rest, " "); !inOrder && stamp >= last {
+	last := c.previous.Add(-unwritten).Truncate(time.Millisecond)
+	for _, d := range c.tail {
+		switch {
+		case !inOrder && !d.at.Before(last):
 			c.report.CutOff++
-			continue
+		case d.at.After(c.newest), slices.ContainsFunc(c.holes, func(h span) bool { return !d.at.Before(h.from) && !d.at.After(h.to) }):
+			c.unchecked(d.at) // its record may be among those that are missing
+		default:
+			c.report.OnlyNow++
+			c.example("only now:  " + d.words)
 		}
-		c.report.OnlyNow++
-		c.example("only now:  " + words)
 	}
 	c.tail = nil
 }
@@ -164,8 +196,7 @@ func (c *comparison) example(text string) {
 
 // finish looks for the records that were not made again.
 func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
-	c.close(c.previous.Add(time.Millisecond))
-	c.settle(c.ended)
+	c.endLife()
 	for _, s := range c.spans {
 		if d := s.to.Sub(later(s.from, c.wanted)); d > 0 {
 			c.report.Covered += d
@@ -185,14 +216,19 @@ func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
 				return nil
 			}
 		}
-		c.report.Unchecked++
-		if at := it.Record.Time; c.report.First.IsZero() || at.Before(c.report.First) {
-			c.report.First = at
-		}
-		c.report.Last = later(c.report.Last, it.Record.Time)
+		c.unchecked(it.Record.Time)
 		return nil
 	})
 	return &c.report, err
+}
+
+// unchecked counts a record, of a time, that cannot be held against a decision, or the other way around.
+func (c *comparison) unchecked(at time.Time) {
+	c.report.Unchecked++
+	if c.report.First.IsZero() || at.Before(c.report.First) {
+		c.report.First = at
+	}
+	c.report.Last = later(c.report.Last, at)
 }
 
 func later(a, b time.Time) time.Time {

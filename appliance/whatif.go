@@ -81,11 +81,11 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 		if report.Inputs++; report.Inputs%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if report.First.IsZero() || in.Now.Before(report.First) {
-			report.First = in.Now
-		}
-		if in.Now.After(report.Last) {
-			report.Last = in.Now
+		if in.Op != governor.OpLost { // that has no time of its own
+			if report.First.IsZero() || in.Now.Before(report.First) {
+				report.First = in.Now
+			}
+			report.Last = later(report.Last, in.Now)
 		}
 		for _, r := range runs {
 			r.player.Play(in)

@@ -208,6 +208,8 @@ func TestAJournalThatWasBentIsFound(t *testing.T) {
 	for range 5 {
 		d.gov.Open(governor.Attempt{Subscriber: "other", Plan: "small"}, d.time())
 	}
+	d.pass(time.Minute)
+	d.settled(d.gov.Tick(d.time())) // what is of the very last moment is not held against anybody
 	rec := d.whatIf(WhatIfOptions{}).Recorded
 	// It is told apart from what is not written yet only when the life is over.
 	if rec.OnlyThen != 1 || rec.OnlyNow+rec.CutOff == 0 || rec.Same == 0 {

@@ -79,6 +79,10 @@ func (p *Player) asRecorded() bool { return p.opt.Policy == nil }
 func (p *Player) Play(in *Input) {
 	p.Inputs++
 	switch {
+	case in.Op == OpLost: // it has no time of its own
+		p.Lost += uint64(in.Cost)
+		p.Exact = false
+		return
 	case in.Op == OpBegin:
 		p.begin(in)
 		return
@@ -122,9 +126,6 @@ func (p *Player) Play(in *Input) {
 		}
 	case OpCheckpointed:
 		p.filled(in)
-	case OpLost:
-		p.Lost += uint64(in.Cost)
-		p.Exact = false
 	default:
 		if p.asRecorded() {
 			p.moved(in)
@@ -254,7 +255,7 @@ func (p *Player) fill(in *Input) {
 // unfilled tells whether what happens is passed over: it happens to somebody whose state is still to come.
 func (p *Player) unfilled(in *Input) bool {
 	switch in.Op {
-	case OpState, OpCheckpointed, OpPolicy, OpTick, OpLost, OpEnd:
+	case OpState, OpCheckpointed, OpPolicy, OpTick, OpEnd:
 		return false
 	}
 	_, known := p.g.lookup(in.Subscriber)

@@ -38,6 +38,9 @@ const (
 // Begins tells whether a tape can be played from here on.
 func (o Op) Begins() bool { return o == OpBegin || o == OpCheckpoint }
 
+// Known tells whether this version has it.
+func (o Op) Known() bool { return o > OpUnknown && o < ops }
+
 // Input is one thing that a governor was told, or that it did by itself as time passed.
 type Input struct {
 	Op          Op

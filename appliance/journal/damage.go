@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/mailweir/mailweir/appliance/durable"
@@ -65,12 +66,15 @@ func (j *Journal) noteDamage(found []Damage) {
 	j.found = append(j.found, found[:min(len(found), mostFound-len(j.found))]...)
 }
 
-// sift goes through a file's content, gives what is sound, and finds what is not.
-func (s *segment) sift(data []byte, give func(payload []byte)) (found []Damage, whole, end int) {
+// sift goes through a file's content, gives what is sound, and finds what is not. hole is called where something is damaged; nil: nothing is.
+func (s *segment) sift(data []byte, give func(payload []byte), hole func(Damage)) (found []Damage, whole, end int) {
 	var last uint64 // number of a record
 	whole, end, _ = frames(data, func(at int, payload []byte, bad string) error {
 		if bad != "" {
 			found = append(found, Damage{File: s.path, Offset: int64(at), Bytes: int64(len(payload)), What: bad, Torn: bad == torn, Inputs: s.family == inputsFamily, After: last})
+			if hole != nil {
+				hole(found[len(found)-1])
+			}
 			return nil
 		}
 		if first, to := numbersOf(payload); first > 0 {
@@ -83,6 +87,23 @@ func (s *segment) sift(data []byte, give func(payload []byte)) (found []Damage, 
 		return nil
 	})
 	return found, whole, end
+}
+
+// around looks for the numbers around a damage in the files before and behind it, where its own does not have them.
+func (j *Journal) around(found []Damage) {
+	for i := range found {
+		d := &found[i]
+		at := slices.IndexFunc(j.records, func(s *segment) bool { return s.path == d.File })
+		if at < 0 {
+			continue
+		}
+		for k := at - 1; k >= 0 && d.After == 0; k-- {
+			d.After = j.records[k].sum.LastSeq
+		}
+		for k := at + 1; k < len(j.records) && d.Before == 0; k++ {
+			d.Before = j.records[k].sum.FirstSeq
+		}
+	}
 }
 
 // numbersOf are the first and the last number of what a payload tells of; 0: it is of no record.
@@ -118,18 +139,16 @@ func (s *segment) recover() ([]Damage, error) {
 		}
 		s.take(payload)
 		out = appendFrame(out, payload)
-	})
-	hole := false
-	for i := range found {
-		hole = hole || found[i].Offset+found[i].Bytes < int64(len(data))
-	}
-	switch {
-	case hole:
-		if s.family == inputsFamily { // whoever plays it is to know
+	}, func(d Damage) {
+		if s.family == inputsFamily && !d.Torn { // whoever plays it is to know, and where
 			lost := missing(newest)
 			s.take(lost)
 			out = appendFrame(out, lost)
 		}
+	})
+	hole := slices.ContainsFunc(found, func(d Damage) bool { return !d.Torn || d.Offset+d.Bytes < int64(len(data)) })
+	switch {
+	case hole:
 		if err := durable.Replace(s.path, out); err != nil {
 			return found, enough(err) // where there is no room the next life will
 		}

@@ -157,6 +157,9 @@ func decodeInputs(p []byte, known names, give func(in *governor.Input) error) er
 	var forms []form
 	for len(r.b) > 0 {
 		in = governor.Input{Op: governor.Op(r.byte())}
+		if !in.Op.Known() {
+			return errRow
+		}
 		flags := r.byte()
 		d := r.varint()
 		at += d

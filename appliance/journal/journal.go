@@ -124,6 +124,7 @@ func Open(opt Options) (j *Journal, found []Damage, err error) {
 		}
 		found = append(found, here...)
 	}
+	j.around(found)
 	j.note()
 	return j, found, nil
 }
@@ -160,7 +161,7 @@ func (j *Journal) Last() (seq uint64, hash string, err error) {
 				seq, hash = rec.Seq, rec.HexHash()
 			}
 		}
-	})
+	}, nil)
 	return seq, hash, nil
 }
 

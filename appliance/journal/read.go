@@ -168,6 +168,44 @@ func (r *Reader) item(it *Item, payload []byte, q *Query) bool {
 	return q.wants(&it.Record, it.Held)
 }
 
+// Holes gives the times between which records are missing that did not go for their age: damaged, lost or gone to make room, or none has their
+// number. from is the zero time where there is none before. newest is the time of the last record: whether there were others behind it nobody knows.
+func (r *Reader) Holes(give func(from, to time.Time) error) (newest time.Time, err error) {
+	var last uint64 // number
+	missing := false
+	err = r.files(recordsFamily, func(s *segment, latest bool) error {
+		data, err := os.ReadFile(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		_, _, err = frames(data, func(at int, payload []byte, bad string) error {
+			line, stub, err := decodeRow(payload)
+			switch {
+			case latest && bad != "" && at+len(payload) == len(data): // it is being written
+			case bad != "" || err != nil:
+				missing = true
+			case stub != nil:
+				missing = missing || stub.Why != Expired || last > 0 && stub.First != last+1
+				last = stub.Last
+			default:
+				missing = missing || last > 0 && line.seq != last+1
+				at := time.UnixMilli(line.ms)
+				if missing {
+					if err := give(newest, at); err != nil {
+						return err
+					}
+				}
+				last, newest, missing = line.seq, at, false
+			}
+			return nil
+		})
+		return err
+	})
+	return newest, err
+}
+
 // Newest gives at most limit of what q wants, the newest first, and reads no more than so many bytes, but one file at least.
 // below is where to go on, as Query.Below; 0: that was all.
 func (r *Reader) Newest(q Query, limit int, bytes int64) (found []Item, below uint64, err error) {

@@ -34,8 +34,12 @@ const (
 	rowRecord  = 'R'
 	rowStub    = 'S'
 	rowSummary = 'F'
-	rowInputs  = 'I'
-	rowBegin   = 'B' // inputs, with one from which a tape can be played: see governor.Op.Begins
+	rowInputs  = 'J'
+	rowBegin   = 'C' // inputs, with one from which a tape can be played: see governor.Op.Begins
+
+	// The same with states in JSON, as the first version wrote them. Since then states are binary.
+	rowInputsOlder = 'I'
+	rowBeginOlder  = 'B'
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -312,5 +316,9 @@ func resume(data []byte, from int) int {
 }
 
 func isRow(b byte) bool {
-	return b == rowRecord || b == rowStub || b == rowSummary || b == rowInputs || b == rowBegin
+	switch b {
+	case rowRecord, rowStub, rowSummary, rowInputs, rowBegin, rowInputsOlder, rowBeginOlder:
+		return true
+	}
+	return false
 }

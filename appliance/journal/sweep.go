@@ -212,7 +212,7 @@ func (j *Journal) shrink(i int, d due) error {
 		return err
 	}
 	w := shrunk{out: appendFrame(nil, []byte(magic+s.family+"\n")), holds: j.holdsNow(), due: d}
-	found, _, _ := s.sift(data, w.take) // of what is damaged it cannot be told whether it is due: it goes
+	found, _, _ := s.sift(data, w.take, nil) // of what is damaged it cannot be told whether it is due: it goes
 	j.noteDamage(found)
 	w.flush()
 	end, err := ending(&w.sum)

@@ -35,6 +35,7 @@ type inputFrame struct {
 	oldest, newest int64 // Unix milliseconds
 	n              int   // inputs in it
 	begins         bool  // there is one from which a tape can be played
+	older          bool  // its form is that of an earlier version, which this one does not read
 }
 
 var _ governor.Tape = (*Journal)(nil)
@@ -171,18 +172,25 @@ func (sum *summary) frame(f *inputFrame) {
 
 // inputsOf is what can be told of a payload of inputs without reading them; false: it is none.
 func inputsOf(p []byte) (f inputFrame, ok bool) {
-	if len(p) == 0 || p[0] != rowInputs && p[0] != rowBegin {
+	if len(p) == 0 {
 		return f, false
 	}
-	f.begins = p[0] == rowBegin
+	switch p[0] {
+	case rowInputs, rowBegin:
+	case rowInputsOlder, rowBeginOlder:
+		f.older = true
+	default:
+		return f, false
+	}
+	f.begins = p[0] == rowBegin // none of an older form can be played from
 	c := cursor{b: p[1:]}
 	f.oldest, f.newest = c.varint(), c.varint()
 	return f, !c.bad
 }
 
 // Inputs gives what the governor was told, the oldest first: from the last begin of a life, or checkpoint, before a time on, or,
-// where there is none, all of it. The input is used again for the next. Where something cannot be read, an OpLost says so. It
-// ends with the first error of give, or of reading.
+// where there is none, all of it. The input is used again for the next. Where something is damaged, of an older form or not understood, or a
+// file between two others is not there, an OpLost says so, with the time up to which all is there. It ends with the first error of give, or of reading.
 func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error {
 	first := 0
 	if err := r.files(inputsFamily, func(s *segment, last bool) error {
@@ -191,7 +199,7 @@ func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error 
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("journal: %w", err)
 			}
-			s.sift(data, s.take)
+			s.sift(data, s.take, nil)
 		}
 		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() {
 			first = s.number
@@ -200,27 +208,56 @@ func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error 
 	}); err != nil {
 		return err
 	}
+	return r.play(first, give)
+}
+
+// play gives the inputs of the files from a number on.
+func (r *Reader) play(first int, give func(*governor.Input) error) error {
 	known := names{}
+	before := 0     // the number of the last file that was there
+	var until int64 // the newest input of the last whole frame, Unix milliseconds
+	hole := func() error {
+		lost := governor.Input{Op: governor.OpLost, Cost: 1}
+		if until > 0 {
+			lost.Now = time.UnixMilli(until)
+		}
+		return give(&lost)
+	}
 	return r.files(inputsFamily, func(s *segment, last bool) error {
 		if s.number < first {
 			return nil
 		}
 		data, err := os.ReadFile(s.path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return nil // where that is not the first one its number is missing
 		} else if err != nil {
 			return fmt.Errorf("journal: %w", err)
 		}
+		if before > 0 && s.number != before+1 {
+			if err := hole(); err != nil {
+				return err
+			}
+		}
+		before = s.number
 		_, _, err = frames(data, func(at int, payload []byte, bad string) error {
-			_, ok := inputsOf(payload)
+			f, ok := inputsOf(payload)
 			switch {
 			case last && bad != "" && at+len(payload) == len(data):
 				return nil // it is being written
-			case bad != "" || !ok:
-				return give(&governor.Input{Op: governor.OpLost, Cost: 1, Now: time.UnixMilli(s.sum.Newest)})
+			case bad != "" || !ok || f.older:
+				return hole()
 			}
-			if err := decodeInputs(payload, known, give); err != nil {
-				return fmt.Errorf("journal: %s: the frame at %d: %w", s.path, at, err)
+			var stop error
+			err := decodeInputs(payload, known, func(in *governor.Input) error {
+				stop = give(in)
+				return stop
+			})
+			if stop != nil {
+				return stop
+			}
+			until = f.newest
+			if err != nil { // written by another version
+				return hole()
 			}
 			return nil
 		})

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -108,7 +107,10 @@ func newSegment(o Options, after uint64, hash string) (*segment, error) {
 	g.file, g.size, g.dirty = f, int64(len(header)), true
 	g.last, g.lastHash = after, hash
 	g.synced = g.held
-	return g, durable.SyncDir(o.Dir)
+	if err := o.syncDir(o.Dir); err != nil { // nobody is to write to a file that a power cut may take
+		return nil, errors.Join(err, f.Close(), os.Remove(g.path))
+	}
+	return g, nil
 }
 
 func (g *segment) header() []byte {

@@ -31,6 +31,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -52,7 +53,8 @@ type Options struct {
 	OnUnsaved func(error)          // the disk does not take the readers' positions; nil: it does again. Must not block, nor call back
 	OnDamage  func(error)          // a file could not be read when the spool was opened, and was set aside. Must not block, nor call back
 
-	create func(path string) (file, error) // tests put a disk with faults here
+	create  func(path string) (file, error) // tests put a disk with faults here
+	syncDir func(dir string) error          // and here
 }
 
 // file is the part of an os.File that a segment needs while it is written.
@@ -166,6 +168,9 @@ func Open(o Options) (*Spool, error) {
 		o.create = func(path string) (file, error) {
 			return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		}
+	}
+	if o.syncDir == nil {
+		o.syncDir = durable.SyncDir
 	}
 	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), changed: make(chan struct{}), lost: make(map[string]uint64)}
 	if err := s.load(); err != nil {

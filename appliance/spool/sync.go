@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -85,15 +86,21 @@ func (s *Spool) Sync() {
 		held held
 	}
 	var jobs []job
+	var failure error
 	for _, g := range s.segments {
+		if g.dirty && g.file == nil {
+			failure = fmt.Errorf("%s could neither be written nor be taken back to what is known to be on the disk", g.path)
+		}
 		if g.dirty && g.file != nil {
 			jobs = append(jobs, job{g, g.file, g.held})
 		}
 	}
 	s.mu.Unlock()
 
-	var failure error
 	for _, j := range jobs {
+		if failure != nil {
+			break
+		}
 		if failure = j.file.Sync(); failure != nil {
 			break
 		}
@@ -132,9 +139,13 @@ func (s *Spool) Sync() {
 func (s *Spool) distrust() {
 	kept := s.segments[:0]
 	for _, g := range s.segments {
-		if g.dirty && g.file != nil {
+		if g.dirty {
 			g.held, g.dirty, g.sealed = g.synced, false, false
 			g.version++
+			if g.file == nil { // closed, since it could not be cut
+				kept = append(kept, g)
+				continue
+			}
 			if err := g.cut(g.size); err != nil && !errors.Is(err, fs.ErrClosed) {
 				s.opt.Log.Error("a segment could not be taken back to what is known to be on the disk", "file", g.path, "err", err)
 			}
