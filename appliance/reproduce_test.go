@@ -30,6 +30,7 @@ func TestDamageAccusesNobody(t *testing.T) {
 			}
 			d.journaled()
 		}
+		d.save()
 	}
 	for range 3 {
 		batch()
