@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -81,5 +82,18 @@ func TestABoxWithoutAJournal(t *testing.T) {
 	d.watchJournal()
 	if items, _ := (&source{a: d.Appliance}).Records(webadmin.RecordQuery{Kind: "AUDIT"}); len(items) != 1 {
 		t.Errorf("%d records", len(items))
+	}
+}
+
+// What damage cost is stated with its numbers, so that a gap in the journal is one that the chain tells of.
+func TestDamageIsStatedWithNumbers(t *testing.T) {
+	t.Parallel()
+	if f := damageFacts(journal.Damage{After: 3, Before: 9}); f.What != "record_loss" || f.Target != "journal" || f.FirstSeq != 4 || f.LastSeq != 8 || f.Count != 5 {
+		t.Errorf("%+v", f)
+	}
+	for _, d := range []journal.Damage{{After: 3}, {After: 3, Before: 4}, {After: 3, Before: 9, Inputs: true}} {
+		if f := damageFacts(d); f.What != "journal" || f.FirstSeq != 0 || f.Count != 0 {
+			t.Errorf("%+v of %+v", f, d)
+		}
 	}
 }
