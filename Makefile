@@ -76,7 +76,7 @@ bench: build ## governor, store, records, packet path and peers measured into ou
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench $(if $(QUICK),-quick) -go '$(GO)'
 
-crossing: build ## real SMTP clients and servers, each with each over TLS: are the estimates true? Into out/crossing.md, about half an hour
+crossing: build ## real SMTP clients and servers, each with each over TLS: are the estimates true? Into out/crossing.md, about an hour
 	@sh .ci/packages iproute2 ca-certificates openssl swaks libnet-ssleay-perl msmtp curl python3
 	$(GO) build -trimpath -o bin/crossing ./appliance/cmd/crossing
 	@bin/crossing
