@@ -144,9 +144,9 @@ type ackMark struct{ from, ack int64 }
 
 const maxMarks = 6
 
-// segment notes that bytes from offset from on came with ack; read is how far the server's bytes were read. Where
-// there is no room it is forgotten.
-func (a *acks) segment(from, ack, read int64) {
+// segment notes that bytes from offset from on came with ack; read is how far the server's bytes were read. It reports false
+// where there is no room.
+func (a *acks) segment(from, ack, read int64) bool {
 	for a.n > 1 && a.marks[1].from <= read {
 		a.n = copy(a.marks[:], a.marks[1:a.n])
 	}
@@ -160,18 +160,19 @@ func (a *acks) segment(from, ack, read int64) {
 	}
 	switch {
 	case i < a.n && a.marks[i].from == from:
-		return // the first copy counts
+		return true // the first copy counts
 	case i > 0 && a.marks[i-1].ack >= ack:
-		return
+		return true
 	case i < a.n && a.marks[i].ack == ack:
 		a.marks[i].from = from
-		return
+		return true
 	case a.n == maxMarks:
-		return
+		return false
 	}
 	copy(a.marks[i+1:a.n+1], a.marks[i:a.n])
 	a.marks[i] = ackMark{from, ack}
 	a.n++
+	return true
 }
 
 // of is the acknowledgement number with which the byte at offset off came.

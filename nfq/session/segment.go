@@ -197,7 +197,10 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 	fin := s.Flags.Has(packet.FIN) && end >= me.off
 	if dir == Down && t.sealed != nil && end > me.off && s.Flags.Has(packet.ACK) {
 		ack := t.up.clamp(t.up.beyond(s.Ack))
-		t.sealed.acks.segment(off, ack, me.off)
+		if !t.sealed.acks.segment(off, ack, me.off) { // so much more was said and answered: what is missing does not come again
+			t.catchUp(Down, me.high())
+			t.sealed.acks.segment(off, ack, me.off)
+		}
 	}
 	switch {
 	case t.rel == ReleaseBoth || t.mode == opaque || t.mode == inSeal && dir == Up:

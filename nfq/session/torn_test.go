@@ -148,7 +148,7 @@ func TestGapsInsideTLSNeverInvent(t *testing.T) {
 }
 
 // TestAKnownLossIsNotWaitedFor: a hole inside TLS is given up with the next segment when it is known that packets were lost on the way to
-// us. One that nobody knows of is waited for however much comes behind it: what is held on its way comes late.
+// us, and one that nobody knows of when the server has acknowledged the client's bytes often enough behind it.
 func TestAKnownLossIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	r := Recording{framing: framing{add: 17}, inOrder: true}
@@ -170,7 +170,7 @@ func TestAKnownLossIsNotWaitedFor(t *testing.T) {
 			}
 			tr.Segment(Down, &packet.Segment{Seq: uint32(s.from), Ack: uint32(s.ack), Flags: packet.ACK, Payload: stream[s.from:s.to]}, time.Unix(1_000_000, 0), nil)
 		}
-		if given := tr.Facts().Gaps == 1; given != known {
+		if tr.Facts().Gaps != 1 {
 			t.Errorf("known %t: %d gaps with %d segments behind the hole", known, tr.Facts().Gaps, behind)
 		}
 	}
