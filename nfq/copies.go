@@ -297,6 +297,7 @@ func (w *worker) remark(f *flow) {
 		return
 	}
 	w.note(f, state)
+	w.returned = true // what was copied of it before comes before what is queued of it now
 	w.count.remarked++
 }
 

@@ -39,6 +39,7 @@ type worker struct {
 	answered bool               // the packet in hand has its verdict, or is held, or has gone on
 	broken   error              // sending failed
 	inbox    inbox              // what went on already; guards itself
+	returned bool               // a flow went back to the queue since copies were read; guarded by mu
 	last     KernelQueue        // at the end of run
 	panicked time.Time
 
@@ -107,10 +108,10 @@ func (w *worker) batch(packets []queued, now time.Time, out []verdict) []verdict
 	defer w.mu.Unlock()
 	w.count.batches++
 	w.count.packets += uint64(len(packets))
-	behind := w.q.copies != nil && w.q.copies.flows.Load() > 0
+	behind := w.q.copies != nil && (w.returned || w.q.copies.flows.Load() > 0)
 	for i := range packets {
-		if behind && decides(packets[i].ip) {
-			behind = false
+		if behind && (w.returned || decides(packets[i].ip)) {
+			behind, w.returned = false, false
 			w.q.copies.catchUp()
 			w.hear(now)
 		}
