@@ -296,6 +296,7 @@ func (w *worker) remark(f *flow) {
 		w.count.unmarked++
 		return
 	}
+	w.q.copies.catchUp() // while they are known to be ours
 	w.note(f, state)
 	w.returned = true // what was copied of it before comes before what is queued of it now
 	w.count.remarked++
