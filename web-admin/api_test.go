@@ -176,7 +176,7 @@ func TestBadInputIsAProblem(t *testing.T) {
 	for _, c := range []struct {
 		method, path string
 		want         int
-	}{{"GET", "/api/v1/subscribers/nobody", 404}, {"POST", "/api/v1/subscribers/nobody/release", 404}, {"GET", "/api/v1/what-if", 404}, {"GET", "/api/v2/status", 404},
+	}{{"GET", "/api/v1/subscribers/nobody", 404}, {"POST", "/api/v1/subscribers/nobody/release", 404}, {"GET", "/api/v1/what-if", 405}, {"GET", "/api/v2/status", 404},
 		{"PUT", "/api/v1/status", 405}, {"GET", "/api/v1/subscribers/S-1044/release", 405}, {"BREW", "/api/v1/status", 405}} {
 		a := ask(t, s, c.method, c.path, "", auth...)
 		if a.StatusCode != c.want || a.Header.Get("Content-Type") != "application/problem+json" {
