@@ -87,7 +87,9 @@ func awaitDelivered(t *testing.T, ctx context.Context, from, to *MailServer, dom
 		missing := 0
 		for _, id := range ids {
 			if got[id] > 1 {
-				t.Errorf("%s: %s delivered %d times", domain, id, got[id])
+				sent, _ := from.Log()
+				took, _ := to.Log()
+				t.Fatalf("%s: %s delivered %d times\n%s\n%s", domain, id, got[id], sent, took)
 			}
 			if got[id] == 0 {
 				missing++
