@@ -24,7 +24,7 @@ QEMU_PACKAGES = qemu-system-x86 dnsmasq-base
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench crossing image image-test image-lock clean
+.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench bench-estimate crossing image image-test image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -75,6 +75,12 @@ bench: build ## governor, store, records, packet path and peers measured into ou
 	@sh .ci/packages ca-certificates iproute2 nftables gcc libc6-dev rsyslog rsyslog-gnutls rsyslog-relp
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench $(if $(QUICK),-quick) -go '$(GO)'
+
+bench-estimate: build ## what the estimate inside TLS costs: this build beside one without it, into out/estimate.md, about a quarter of an hour
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -tags noestimate -o bin/mailweir-noestimate ./appliance/cmd/mailweir
+	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
+	@bin/bench -go '$(GO)' -parts peers -measures starttls,bulk-tls -variants fast,fast-beside,queue,queue-beside -beside bin/mailweir-noestimate \
+		-repetitions 20 -report out/estimate-head.md -peers-report out/estimate.md
 
 crossing: build ## real SMTP clients and servers, each with each over TLS: are the estimates true? Into out/crossing.md, about an hour
 	@sh .ci/packages iproute2 ca-certificates openssl swaks libnet-ssleay-perl msmtp curl python3

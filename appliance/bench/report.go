@@ -199,18 +199,24 @@ func (s *series) verdict() string {
 }
 
 func (l *latency) conclusion() string {
-	var waits, noisy []string
+	var without, waits, noisy []string
 	for i := range l.all {
 		s := &l.all[i]
+		if s.load == nil {
+			continue
+		}
+		without = append(without, s.title)
 		switch {
-		case s.load == nil:
 		case s.waitsAtAll():
 			waits = append(waits, s.title)
 		case s.hidden(p50) > tooNoisy || s.hidden(p99) > tooNoisy:
 			noisy = append(noisy, s.title)
 		}
 	}
-	text := "**No wait of the packet path was seen for a save, a RADIUS flood, a list being read again, a page being rendered or a search**: " +
+	if without == nil {
+		return "No load that has a control was measured."
+	}
+	text := "**No wait of the packet path was seen for any of: " + strings.Join(without, "; ") + "**: " +
 		"at p50 and p99 no connection took longer than those for which somebody else used as much of the processors. " +
 		"What happens less often than once in a hundred connections is in the column of the worst, which one stall of the machine decides."
 	if len(waits) > 0 {
@@ -229,8 +235,16 @@ func (l *latency) readiness(b *bytes.Buffer) {
 			by[s.list] = append(by[s.list], one.ready)
 		}
 	}
-	fmt.Fprintf(b, "\nReady after its start, %d subscribers restored: %s s with a list of %d; %s s with a list of all of them.\n",
-		l.opt.Subscribers, by[shortList], l.world.few, by[longList])
+	var took []string
+	for _, list := range []struct {
+		kind string
+		of   string
+	}{{shortList, fmt.Sprintf("a list of %d", l.world.few)}, {longList, "a list of all of them"}} {
+		if s := by[list.kind]; len(s) > 0 {
+			took = append(took, s.String()+" s with "+list.of)
+		}
+	}
+	fmt.Fprintf(b, "\nReady after its start, %d subscribers restored: %s.\n", l.opt.Subscribers, strings.Join(took, "; "))
 }
 
 // noise says how much the figures can be relied on.

@@ -288,7 +288,12 @@ func (t *Tracker) recordEnd(dir Direction, r *records) {
 	if t.mode == inTLS && h.side[Up].crypt && h.side[Down].crypt {
 		t.facts.Handshake = Complete
 		t.helloTold(nil)
-		t.seal()
+		if estimating {
+			t.seal()
+		} else {
+			t.giveUp()
+			t.tls = nil
+		}
 		t.emit(Event{Kind: HandshakeComplete})
 	}
 }

@@ -17,7 +17,18 @@ type goal struct {
 	added             bool // both less what plain forwarding takes
 }
 
-func goals() []goal {
+// goals are what is held against the peers or, where another mailweir ran beside, against that.
+func goals(beside bool) []goal {
+	if beside {
+		return []goal{
+			{what: "sessions/s, fast lane / the other mailweir", measure: "sessions", quantity: "rate", of: fast, to: fastBeside, least: 0.97},
+			{what: "sessions/s, queue lane / the other mailweir", measure: "sessions", quantity: "rate", of: queue, to: queueBeside, least: 0.97},
+			{what: "STARTTLS sessions/s, fast lane / the other mailweir", measure: "starttls", quantity: "rate", of: fast, to: fastBeside, least: 0.97},
+			{what: "STARTTLS sessions/s, queue lane / the other mailweir", measure: "starttls", quantity: "rate", of: queue, to: queueBeside, least: 0.97},
+			{what: "one long message inside STARTTLS, fast lane / the other mailweir", measure: "bulk-tls", quantity: "rate", of: fast, to: fastBeside, least: 0.97},
+			{what: "one long message inside STARTTLS, queue lane / the other mailweir", measure: "bulk-tls", quantity: "rate", of: queue, to: queueBeside, least: 0.97},
+		}
+	}
 	return []goal{
 		{what: "sessions/s, fast lane / plain forwarding", measure: "sessions", quantity: "rate", of: fast, to: plain, least: 0.90},
 		{what: "sessions/s, fast lane / nft meter", measure: "sessions", quantity: "rate", of: fast, to: meter, least: 1},
@@ -76,7 +87,7 @@ func (g goal) met(r ratio) string {
 func (res *Result) goals(b *bytes.Buffer, mark string) {
 	fmt.Fprintf(b, "\n%s# What should hold\n\n", mark)
 	figures.Table(b, "ratio", "goal", "here (median of the repetitions')", "repetitions, min / median / max", "holds")
-	for _, g := range goals() {
+	for _, g := range goals(res.options.Beside != "") {
 		a, c := res.of(g.measure, g.of, g.quantity), res.of(g.measure, g.to, g.quantity)
 		if g.added {
 			base := res.of(g.measure, plain, g.quantity)

@@ -30,11 +30,15 @@ func measures() []measure {
 		{name: "bulk", title: "One long message, packets as large as the kernel makes them (GSO)",
 			how:        "MB/s of the DATA of one session, from its first byte to the server's answer; it ends at its full size or when its time is over.",
 			quantities: []quantity{{"rate", "MB/s", true}, {"machine", "CPU s of the machine / GB", true}, {"governor", "CPU s of the governor / GB", false}},
-			begin:      beginServer, take: longMessage(true)},
+			begin:      beginServer, take: longMessage(messageTask{}, true)},
 		{name: "bulk-wire", title: "One long message, packets as on the wire (GSO off)",
 			how:        "The same, with segmentation done before the box.",
 			quantities: []quantity{{"rate", "MB/s", true}, {"machine", "CPU s of the machine / GB", true}, {"governor", "CPU s of the governor / GB", false}},
-			begin:      beginServer, take: longMessage(false)},
+			begin:      beginServer, take: longMessage(messageTask{}, false)},
+		{name: "bulk-tls", title: "One long message inside STARTTLS",
+			how:        "The same, TLS 1.3, packets as large as the kernel makes them.",
+			quantities: []quantity{{"rate", "MB/s", true}, {"machine", "CPU s of the machine / GB", true}, {"governor", "CPU s of the governor / GB", false}},
+			begin:      beginServer, take: longMessage(messageTask{Secure: true}, true)},
 		{name: "iperf", title: "Cross-check: iperf3 on port 25 (GSO)",
 			how:        "MB/s of two streams that are no SMTP, so only through those who do not look.",
 			quantities: []quantity{{"rate", "MB/s", true}}, only: []string{plain, track, meter, inC, inGo},
@@ -244,11 +248,12 @@ func (r *rig) segmented(gso bool, take func() error) (err error) {
 	return take()
 }
 
-func longMessage(gso bool) func(context.Context, *rig, *running) error {
+func longMessage(task messageTask, gso bool) func(context.Context, *rig, *running) error {
 	return func(ctx context.Context, r *rig, run *running) error {
+		task.To, task.From, task.Bytes, task.Time = server, firstLawful, r.opt.Message, 2*r.opt.Sample
 		return r.segmented(gso, func() error {
 			done := watch(run.pid)
-			h, err := helper.Start(ctx, r.sub, 0, "peers-message", messageTask{To: server, From: firstLawful, Bytes: r.opt.Message, Time: 2 * r.opt.Sample})
+			h, err := helper.Start(ctx, r.sub, 0, "peers-message", task)
 			if err != nil {
 				return err
 			}

@@ -135,6 +135,27 @@ func TestAGoalThatOnlyTheMediansHoldIsNotClear(t *testing.T) {
 	}
 }
 
+// Against another mailweir nothing is asked of the peers.
+func TestGoalsBesideAnotherMailweir(t *testing.T) {
+	t.Parallel()
+	rates := func(v float64) []map[string]float64 { return []map[string]float64{{"rate": v}} }
+	res := result(map[key][]map[string]float64{{"bulk-tls", queue}: rates(960), {"bulk-tls", queueBeside}: rates(1000), {"starttls", fast}: rates(990), {"starttls", fastBeside}: rates(1000)})
+	res.options.Beside = "/another"
+	var b bytes.Buffer
+	res.goals(&b, "#")
+	for _, want := range []string{
+		"| one long message inside STARTTLS, queue lane / the other mailweir | at least 0.97 | 0.96 (0.96) | 0.96 / 0.96 / 0.96 | no |",
+		"| STARTTLS sessions/s, fast lane / the other mailweir | at least 0.97 | 0.99 (0.99) | 0.99 / 0.99 / 0.99 | yes |",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "plain") {
+		t.Errorf("peers are in\n%s", b.String())
+	}
+}
+
 // What a session adds is what it takes more than through plain forwarding, and said to be noise where it is none.
 func TestWhatIsAdded(t *testing.T) {
 	t.Parallel()
@@ -182,7 +203,7 @@ func TestNamesAreChecked(t *testing.T) {
 		}
 	}
 	known := func(name string) bool { return slices.Contains(VariantNames(), name) }
-	for _, g := range goals() {
+	for _, g := range slices.Concat(goals(false), goals(true)) {
 		if !slices.Contains(MeasureNames(), g.measure) || !known(g.of) || !known(g.to) {
 			t.Errorf("%s: no such measure or variant", g.what)
 		}

@@ -205,6 +205,17 @@ func (s *client) secure() error {
 	return nil
 }
 
+// begin is EHLO, where wanted behind STARTTLS as well.
+func (s *client) begin(secure bool) error {
+	if err := s.say("EHLO subscriber.example"); err != nil || !secure {
+		return err
+	}
+	if err := s.secure(); err != nil {
+		return err
+	}
+	return s.say("EHLO subscriber.example")
+}
+
 func (s *client) close() { _ = s.c.Close() }
 
 // session is a whole one with a message.
@@ -214,13 +225,8 @@ func session(from netip.Addr, to netip.AddrPort, secure bool, body []byte) error
 		return err
 	}
 	defer s.close()
-	if err := s.say("EHLO subscriber.example"); err != nil {
+	if err := s.begin(secure); err != nil {
 		return err
-	}
-	if secure {
-		if err := errors.Join(s.secure(), s.say("EHLO subscriber.example")); err != nil {
-			return err
-		}
 	}
 	if err := s.sayAll("MAIL FROM:<a@subscriber.example>", "RCPT TO:<b@"+serverName+">", "DATA"); err != nil {
 		return err
@@ -369,10 +375,11 @@ func greet(task loadTask, stop <-chan struct{}) (struct{}, error) {
 
 // messageTask is one long message in one session.
 type messageTask struct {
-	To    netip.AddrPort
-	From  netip.Addr
-	Bytes int64         // at most
-	Time  time.Duration // at most
+	To     netip.AddrPort
+	From   netip.Addr
+	Secure bool
+	Bytes  int64         // at most
+	Time   time.Duration // at most
 }
 
 type messageResult struct {
@@ -396,7 +403,10 @@ func message(task messageTask, stop <-chan struct{}) (messageResult, error) {
 		return messageResult{}, err
 	}
 	defer s.close()
-	if err := s.sayAll("EHLO subscriber.example", "MAIL FROM:<a@subscriber.example>", "RCPT TO:<b@"+serverName+">", "DATA"); err != nil {
+	if err := s.begin(task.Secure); err != nil {
+		return messageResult{}, err
+	}
+	if err := s.sayAll("MAIL FROM:<a@subscriber.example>", "RCPT TO:<b@"+serverName+">", "DATA"); err != nil {
 		return messageResult{}, err
 	}
 	piece := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", (256<<10)/78))
