@@ -48,7 +48,7 @@ func smtpdConf(s *MailServer, routes []Route) string {
 	fmt.Fprintf(&b, "pki lab cert \"/etc/lab/cert.pem\"\npki lab key \"/etc/lab/smtpd.key\"\n")
 	b.WriteString("smtp limit max-mails 1000\n")
 	// How long a session waits for one more message, how many it takes, and how many there are at once.
-	fmt.Fprintf(&b, "mta limit \"session-keepalive\" 1\nmta limit \"session-mail-max\" %d\n", max(1, s.Options.Reuse))
+	fmt.Fprintf(&b, "mta limit \"session-keepalive\" %d\nmta limit \"session-mail-max\" %d\n", s.Options.keepOpen(), max(1, s.Options.Reuse))
 	if n := s.Options.Concurrency; n > 0 {
 		fmt.Fprintf(&b, "mta limit \"max-conn-per-host\" %d\n", n)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"strings"
 	"testing"
+	"time"
 )
 
 // OpenSMTPD beside the two others: each sends three messages to each over TLS 1.2, in one session, and what the logs say
@@ -20,7 +21,7 @@ func TestMailServersSendManyInOneSession(t *testing.T) {
 		routes = append(routes, s.RouteTo(d, false, TLSMay))
 	}
 	for _, software := range all {
-		o := ServerOptions{Software: software, Side: Subscribers, Routes: routes, Concurrency: 1, Tuning: Tuning{Reuse: 20}}
+		o := ServerOptions{Software: software, Side: Subscribers, Routes: routes, Concurrency: 1, Tuning: Tuning{Reuse: 20, KeepOpen: 10 * time.Second}}
 		if software == Exim {
 			o.Concurrency = 0 // it would count messages that wait for their turn in the same session
 		}
@@ -35,7 +36,8 @@ func TestMailServersSendManyInOneSession(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			awaitDelivered(t, ctx, from, l.Servers()[i], r.Domain, ids)
+			// Exim sends a message again, rarely, when it did not see the reply in a session that it keeps: at least once, then.
+			awaitArrived(t, ctx, from, l.Servers()[i], r.Domain, ids, software == Exim)
 			checkTaken(t, l.Servers()[i], from, each)
 		}
 		awaitLogged(t, ctx, from, each*len(routes))

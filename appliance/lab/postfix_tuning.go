@@ -16,7 +16,7 @@ func tunedCF(o ServerOptions, routes []Route) [][2]string {
 			to = append(to, r.To.Addr().String())
 		}
 		add("smtp_connection_cache_destinations", strings.Join(to, " "))
-		add("smtp_connection_cache_time_limit", "1s")
+		add("smtp_connection_cache_time_limit", fmt.Sprintf("%ds", o.keepOpen()))
 		add("smtp_connection_reuse_count_limit", fmt.Sprint(o.Reuse))
 		add("smtp_tls_connection_reuse", "yes")
 		add("smtp_tls_security_level", "may") // tlsproxy asks, and breaks where it is not; the routes have their own

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -23,6 +24,8 @@ type Tuning struct {
 	// Reuse is how many messages it sends in one session at most; 0 means 1.
 	// With more than one Exim sends at Flush only: what goes together it finds out when it runs through its queue.
 	Reuse int
+	// KeepOpen is how long Postfix and OpenSMTPD hold a session open for one more message, in whole seconds; 0 means one.
+	KeepOpen time.Duration
 	// Resume: it resumes TLS sessions, as far as the other end does.
 	Resume bool
 	// Login, if it has a name, may be used with AUTH inside TLS. Anybody may go on without.
@@ -43,6 +46,9 @@ func (l Login) secret() (string, error) {
 	hash, err := bcrypt.GenerateFromPassword([]byte(l.Password), bcrypt.MinCost)
 	return string(hash), err
 }
+
+// keepOpen is KeepOpen in seconds.
+func (t Tuning) keepOpen() int { return max(1, int(t.KeepOpen.Seconds())) }
 
 func (t Tuning) check(o ServerOptions) error {
 	if o.Software == OpenSMTPD && slices.ContainsFunc(o.Routes, func(r Route) bool { return r.TLS == TLSPinned }) {
