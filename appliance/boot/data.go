@@ -52,7 +52,7 @@ func openData(dir, esp string, c *console) error {
 	case unknown:
 		return fmt.Errorf("%s is neither blank nor has it a file system of ours; it was not touched", part)
 	}
-	if err := unix.Mount(part, dir, "ext4", unix.MS_NOATIME|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "errors=remount-ro"); err != nil {
+	if err := mountExt4(part, dir); err != nil {
 		return fmt.Errorf("mount %s: %w; it was not touched", part, err)
 	}
 	return nil
@@ -202,6 +202,11 @@ func reread(disk string) error {
 	}
 }
 
+// mountExt4 mounts a file system of makeFS, which wrote all tables of inodes: there is nothing for the kernel to do about them.
+func mountExt4(part, dir string) error {
+	return unix.Mount(part, dir, "ext4", unix.MS_NOATIME|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "errors=remount-ro,noinit_itable")
+}
+
 // makeFS makes ext4 on a blank partition, and takes the mark of blankness away when all of it is on the disk.
 func makeFS(part string) (err error) {
 	f, err := os.OpenFile(part, os.O_RDWR, 0)
@@ -222,8 +227,26 @@ func makeFS(part string) (err error) {
 	return f.Sync()
 }
 
+// The shape of the file system. With other figures go-diskfs makes inode tables that end within a block, and the kernel takes
+// that for damage: https://docs.kernel.org/filesystems/ext4/ has s_inodes_per_group in whole blocks of the table.
+const (
+	block          = 4096
+	inodesPerGroup = 8192 // in a group of 128 MiB, one for 16 KiB as mke2fs has it
+	groupBytes     = 8 * block * block
+	// A group at the end has to hold its own table of inodes, 2 MiB; less than so much is left over.
+	leastGroup = 16 << 20
+)
+
 func formatExt4(f *os.File, size int64) error {
-	fs, err := ext4.Create(file.New(f, false), size, 0, sector, &ext4.Params{VolumeName: "mailweir"})
+	if rest := size % groupBytes; rest < leastGroup {
+		size -= rest
+	}
+	if size == 0 {
+		return fmt.Errorf("there is no room for a file system: at least %d MiB are needed", leastGroup>>20)
+	}
+	groups := (size + groupBytes - 1) / groupBytes
+	fs, err := ext4.Create(file.New(f, false), size, 0, sector, &ext4.Params{VolumeName: "mailweir", SectorsPerBlock: block / sector,
+		InodeCount: uint32(inodesPerGroup * groups), Features: []ext4.FeatureOpt{ext4.WithFeatureReservedGDTBlocksForExpansion(false)}})
 	if err != nil {
 		return err
 	}

@@ -2,14 +2,18 @@ package boot
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/partition/gpt"
+	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/image/layout"
 )
@@ -181,5 +185,59 @@ func TestTheMarkStaysWhileAFileSystemIsMade(t *testing.T) {
 	}
 	if got, err := look(part); err != nil || got != blank {
 		t.Errorf("state %d, %v: a power cut in the middle would leave a partition that is neither blank nor whole", got, err)
+	}
+}
+
+// The kernel itself looks at what was made, and so does e2fsck, after more files than one group has inodes. Neither minds a
+// table of inodes that ends within a block, before Debian's kernel goes over it in the background.
+func TestTheKernelLivesWithTheFileSystem(t *testing.T) {
+	for _, size := range []int64{64 << 20, 129 << 20, 145 << 20, 237<<20 + 512, 4 * 15156 * 8192} {
+		t.Run(fmt.Sprint(size>>20, " MiB"), func(t *testing.T) {
+			t.Parallel()
+			part, dir := filepath.Join(t.TempDir(), "part"), t.TempDir()
+			if err := errors.Join(os.WriteFile(part, []byte(layout.Blank), 0o600), os.Truncate(part, size), makeFS(part)); err != nil {
+				t.Fatal(err)
+			}
+			run := func(name string, args ...string) string {
+				t.Helper()
+				out, err := exec.Command(name, args...).CombinedOutput()
+				if err != nil {
+					t.Errorf("%s: %v: %s", name, err, out)
+				}
+				return strings.TrimSpace(string(out))
+			}
+			run("e2fsck", "-fn", part)
+			shape := map[string]int{}
+			for line := range strings.SplitSeq(run("dumpe2fs", "-h", part), "\n") {
+				name, value, _ := strings.Cut(line, ":")
+				shape[name], _ = strconv.Atoi(strings.TrimSpace(value))
+			}
+			if n := shape["Inodes per group"] * shape["Inode size"]; n == 0 || n%shape["Block size"] != 0 {
+				t.Errorf("%d inodes of %d bytes in a group are no whole blocks of %d", shape["Inodes per group"], shape["Inode size"], shape["Block size"])
+			}
+			loop := run("losetup", "-f", "--show", part)
+			if t.Failed() {
+				return
+			}
+			defer run("losetup", "-d", loop)
+			if err := mountExt4(loop, dir); err != nil {
+				t.Fatal(err)
+			}
+			files := inodesPerGroup * int(max(1, size/groupBytes)) * 3 / 4
+			for i := range files {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte("a message waits"), 0o600); err != nil {
+					t.Errorf("file %d of %d: %v", i, files, err)
+					break
+				}
+			}
+			kernel := filepath.Join("/sys/fs/ext4", filepath.Base(loop), "errors_count")
+			if n, err := os.ReadFile(kernel); err != nil || string(n) != "0\n" {
+				t.Errorf("the kernel found %q errors, %v", n, err)
+			}
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+			run("e2fsck", "-fn", part)
+		})
 	}
 }
