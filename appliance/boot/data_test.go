@@ -191,7 +191,7 @@ func TestTheMarkStaysWhileAFileSystemIsMade(t *testing.T) {
 // The kernel itself looks at what was made, and so does e2fsck, after more files than one group has inodes. Neither minds a
 // table of inodes that ends within a block, before Debian's kernel goes over it in the background.
 func TestTheKernelLivesWithTheFileSystem(t *testing.T) {
-	for _, size := range []int64{64 << 20, 129 << 20, 145 << 20, 237<<20 + 512, 4 * 15156 * 8192} {
+	for _, size := range []int64{64 << 20, 129 << 20, 145 << 20, 237<<20 + 512, 5 * 15156 * 8192} {
 		t.Run(fmt.Sprint(size>>20, " MiB"), func(t *testing.T) {
 			t.Parallel()
 			part, dir := filepath.Join(t.TempDir(), "part"), t.TempDir()
