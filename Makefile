@@ -19,7 +19,7 @@ PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmt
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring
 IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools e2fsprogs
-QEMU_PACKAGES = qemu-system-x86 dnsmasq-base
+QEMU_PACKAGES = qemu-system-x86 ovmf dnsmasq-base
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
