@@ -267,8 +267,11 @@ func (c *copies) message(b []byte) {
 			continue
 		}
 		c.count.packets++
-		if c.begun {
+		if c.begun && number != c.next {
 			c.count.lost += uint64(number - c.next)
+			for _, w := range c.q.queues() {
+				w.inbox.lost()
+			}
 		}
 		c.next, c.begun = number+1, true
 		var s packet.Segment

@@ -116,9 +116,15 @@ func (c *copying) dial(to netip.Addr) *mailer {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	m := &mailer{t: c.t, raw: raw, r: bufio.NewReader(raw)}
+	return begin(c.t, raw)
+}
+
+// begin begins a session inside TLS.
+func begin(t testing.TB, raw net.Conn) *mailer {
+	t.Helper()
+	m := &mailer{t: t, raw: raw, r: bufio.NewReader(raw)}
 	if err := raw.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	m.expect("220")
 	m.ask("EHLO mail.example.org", "250")

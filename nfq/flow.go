@@ -83,7 +83,7 @@ type flow struct {
 	unheld    int           // passed over the bound
 	dropped   int
 
-	copied bool // inside TLS copies will do: nothing of it was held there yet
+	copied bool // inside TLS copies will do: nothing of it was to be held there yet
 
 	class      class
 	seen       time.Time

@@ -256,6 +256,9 @@ func (fl *follower) handAll(c *client) {
 // steer tells the kernel what of f is to be copied from now on.
 func (fl *follower) steer(f *flow) {
 	state := f.state()
+	if state == ruleset.Copied { // that is what the lane does
+		state = ruleset.Up
+	}
 	switch {
 	case f.handed:
 		return
@@ -380,6 +383,7 @@ func (fl *follower) recover() {
 	})
 	for f := range fl.table.flows.all() {
 		if f.tracker != nil && losing[f.number] {
+			f.tracker.Lossy()
 			fl.hand(f)
 		}
 	}

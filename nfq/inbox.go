@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/nfq/packet"
+	"github.com/mailweir/mailweir/nfq/ruleset"
 )
 
 // inbox has the copies of a worker's flows that it has not judged yet. Whoever reads copies puts
@@ -24,12 +25,25 @@ type letters struct {
 }
 
 type letter struct {
-	length int
+	length int    // 0: here some copies were lost, of whichever flows
 	port   uint32 // of a bridge, by which it came
 }
 
 // inboxBytes bounds an inbox. Only a worker that hangs fills it.
 const inboxBytes = 4 << 20
+
+// lost notes that copies were lost.
+func (b *inbox) lost() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noteLost()
+}
+
+func (b *inbox) noteLost() {
+	if l := &b.filled; len(l.list) == 0 || l.list[len(l.list)-1].length > 0 {
+		l.list = append(l.list, letter{})
+	}
+}
 
 // put copies a packet; false: there is no room.
 func (b *inbox) put(ip []byte, port uint32) bool {
@@ -37,6 +51,7 @@ func (b *inbox) put(ip []byte, port uint32) bool {
 	defer b.mu.Unlock()
 	l := &b.filled
 	if len(l.bytes)+len(ip) > inboxBytes {
+		b.noteLost()
 		return false
 	}
 	l.bytes, l.list = append(l.bytes, ip...), append(l.list, letter{len(ip), port})
@@ -80,7 +95,20 @@ func (w *worker) hear(now time.Time) {
 	got := w.inbox.take()
 	bytes := got.bytes
 	for _, l := range got.list {
+		if l.length == 0 {
+			w.missed()
+			continue
+		}
 		w.judgeSafely(&queued{ip: bytes[:l.length:l.length], length: l.length, port: l.port, copied: true}, now)
 		bytes = bytes[l.length:]
+	}
+}
+
+// missed tells the flows that are copied that some copies were lost, and nobody knows of which of them. w.mu is held.
+func (w *worker) missed() {
+	for f := range w.table.flows.all() {
+		if f.tracker != nil && f.told == ruleset.Copied {
+			f.tracker.Lossy()
+		}
 	}
 }

@@ -153,7 +153,7 @@ func (w *worker) open(key Flow, isn uint32, now time.Time) (*flow, Action) {
 		}
 	}
 	f.tracker = w.track(session.Options{ImplicitTLS: key.Server.Port() == portSMTPS})
-	f.copied = w.q.copies != nil && w.lane == nil
+	f.copied = w.q.copies != nil
 	return f, action
 }
 

@@ -17,14 +17,16 @@ type estimate struct {
 
 	open  flight // not complete: the server may say more to the same
 	begun bool   // open is in use
+	first int64  // client bytes of the handshake
 	acked int64  // client bytes that the server acknowledged with the flight in hand
 
 	over bool // the session ended in order: nothing is under way
 	told int  // messages that were told of
 
+	torn torn // some of the server's records were not seen
+
 	crowd uint8 // how much longer the session was crowded than not, in flights
 	doubt bool  // that it is SMTP: nothing was said in clear
-
 }
 
 const (
@@ -101,7 +103,7 @@ const (
 // begin starts anew, acked being where the client's part of the handshake ends.
 // With doubt nothing was said in clear that shows that it is SMTP.
 func (e *estimate) begin(f framing, acked int64, doubt bool) {
-	*e = estimate{framing: f, acked: acked, n: 1, doubt: doubt}
+	*e = estimate{framing: f, first: acked, acked: acked, n: 1, doubt: doubt}
 }
 
 // record takes a record of the server with n bytes of body; ack says how many of the client's
@@ -110,6 +112,9 @@ func (e *estimate) record(n int, ack int64) {
 	least, most := e.framing.plain(n)
 	if most < shortestReply {
 		return // close_notify, KeyUpdate, or nothing at all
+	}
+	if e.torn.on && !e.rejoins(most, ack) {
+		return
 	}
 	if ack > e.acked && e.begun {
 		e.settle()
@@ -135,6 +140,14 @@ func (e *estimate) settle() {
 	}
 	e.begun = false
 	e.take(&e.open)
+}
+
+// catchUp reads all that is there.
+func (e *estimate) catchUp() {
+	e.settle()
+	if e.torn.on {
+		e.mend(never)
+	}
 }
 
 // take moves every guess on by a flight.
@@ -236,9 +249,9 @@ func (e *estimate) prune() {
 
 // bounds are the fewest and the most messages, the open flight included.
 func (e *estimate) bounds() (lo, hi int) {
-	if e.begun {
+	if e.begun || e.torn.on {
 		now := *e
-		now.settle()
+		now.catchUp()
 		return now.bounds()
 	}
 	lo = math.MaxInt
@@ -275,7 +288,7 @@ func (e *estimate) certain(g *guess) int {
 // end takes that the session has ended. Who closes in order does not do so in the middle of
 // a message without need, and a server closes first because it was told QUIT.
 func (e *estimate) end(byServer, inOrder bool) {
-	e.settle()
+	e.catchUp()
 	if !inOrder {
 		return
 	}

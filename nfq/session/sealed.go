@@ -8,10 +8,12 @@ type sealed struct {
 	records  records
 	acks     acks
 	estimate estimate
-	at       int64 // what the server had received when it sent the record in hand
-	blind    bool  // a header was lost: where records begin is not known any more
-	hungUp   bool  // the server closed first
-	clear    bool  // the server went back to speak in clear: it has given up TLS, and the session
+	at       int64    // what the server had received when it sent the record in hand
+	blind    bool     // where records begin is not known any more
+	torn     bool     // a header was lost
+	seeking  *seeking // for the next one
+	hungUp   bool     // the server closed first
+	clear    bool     // the server went back to speak in clear: it has given up TLS, and the session
 }
 
 var seals = sync.Pool{New: func() any { return new(sealed) }}
@@ -41,6 +43,7 @@ func (t *Tracker) unseal() {
 	t.lo, t.hi = s.estimate.bounds()
 	t.lo = max(t.lo, s.estimate.told)
 	t.blind = t.blind || s.blind
+	s.found()
 	seals.Put(s)
 	t.sealed = nil
 }
@@ -49,6 +52,11 @@ func (t *Tracker) unseal() {
 func (t *Tracker) sealedBytes(off int64, p []byte) {
 	s := t.sealed
 	r := &s.records
+	if s.seeking != nil && !s.blind {
+		if off, p = s.search(off, p); s.seeking == nil {
+			t.count()
+		}
+	}
 	for len(p) > 0 && !s.blind && !s.clear {
 		if r.left > 0 {
 			n := min(r.left, len(p))
@@ -75,14 +83,21 @@ func (t *Tracker) sealedBytes(off int64, p []byte) {
 			t.loseRecords()
 			return
 		}
-		if r.kind() == recordData {
-			if rec := t.opt.Record; rec != nil {
-				rec.heard = append(rec.heard, heard{r.left, s.at})
-			}
-			s.estimate.record(r.left, s.at)
-			t.tell()
-		}
+		t.count()
 	}
+}
+
+// count takes the record whose head is in hand.
+func (t *Tracker) count() {
+	s := t.sealed
+	if s.records.kind() != recordData {
+		return
+	}
+	if rec := t.opt.Record; rec != nil {
+		rec.heard = append(rec.heard, heard{s.records.left, s.at})
+	}
+	s.estimate.record(s.records.left, s.at)
+	t.tell()
 }
 
 // sealedHole: n bytes of the server were not seen. Within a record that does no harm.
@@ -91,14 +106,20 @@ func (t *Tracker) sealedHole(n int64) {
 	if s.blind || s.clear {
 		return
 	}
-	if s.records.have == 0 && int64(s.records.left) >= n {
-		s.records.left -= int(n)
-		return
+	r, off := &s.records, t.down.off
+	switch {
+	case s.seeking != nil:
+		s.hole(off, n)
+	case r.have == 0 && int64(r.left) >= n:
+		r.left -= int(n)
+	default:
+		s.seek(off + int64(r.left) - int64(r.have))
+		r.left, r.have = 0, 0
+		s.missed(off + n)
 	}
-	t.loseRecords()
 }
 
-// loseRecords: nobody knows where the next record begins. The fewest messages are still known.
+// loseRecords: what the server says are no records. The fewest messages are still known.
 func (t *Tracker) loseRecords() {
 	t.sealed.blind = true
 }
@@ -123,8 +144,9 @@ type ackMark struct{ from, ack int64 }
 
 const maxMarks = 6
 
-// segment notes that bytes from offset from on came with ack; read is how far the server's bytes were read.
-func (a *acks) segment(from, ack, read int64) {
+// segment notes that bytes from offset from on came with ack; read is how far the server's bytes were read. It reports false
+// where there is no room.
+func (a *acks) segment(from, ack, read int64) bool {
 	for a.n > 1 && a.marks[1].from <= read {
 		a.n = copy(a.marks[:], a.marks[1:a.n])
 	}
@@ -138,18 +160,19 @@ func (a *acks) segment(from, ack, read int64) {
 	}
 	switch {
 	case i < a.n && a.marks[i].from == from:
-		return // the first copy counts
+		return true // the first copy counts
 	case i > 0 && a.marks[i-1].ack >= ack:
-		return
+		return true
 	case i < a.n && a.marks[i].ack == ack:
 		a.marks[i].from = from
-		return
+		return true
 	case a.n == maxMarks:
-		return
+		return false
 	}
 	copy(a.marks[i+1:a.n+1], a.marks[i:a.n])
 	a.marks[i] = ackMark{from, ack}
 	a.n++
+	return true
 }
 
 // of is the acknowledgement number with which the byte at offset off came.

@@ -196,7 +196,11 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 	}
 	fin := s.Flags.Has(packet.FIN) && end >= me.off
 	if dir == Down && t.sealed != nil && end > me.off && s.Flags.Has(packet.ACK) {
-		t.sealed.acks.segment(off, t.up.clamp(t.up.beyond(s.Ack)), me.off)
+		ack := t.up.clamp(t.up.beyond(s.Ack))
+		if !t.sealed.acks.segment(off, ack, me.off) { // so much more was said and answered: what is missing does not come again
+			t.catchUp(Down, me.high())
+			t.sealed.acks.segment(off, ack, me.off)
+		}
 	}
 	switch {
 	case t.rel == ReleaseBoth || t.mode == opaque || t.mode == inSeal && dir == Up:
@@ -212,6 +216,10 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 		if s.Missing > 0 && end > me.off && !t.ended {
 			t.skip(dir, end)
 		}
+	}
+	if t.lossy && dir == Down && end > off && end >= me.off {
+		t.catchUp(Down, me.high())
+		t.lossy = false
 	}
 	if fin {
 		if dir == Down && t.sealed != nil && t.up.fin < 0 {

@@ -49,6 +49,7 @@ type Tracker struct {
 	began    bool   // Established was told
 	wasReset bool   // Ended was told for a RST that its receiver may not have taken
 	renewed  bool
+	lossy    bool // see Lossy
 	ended    bool
 
 	client client
@@ -159,6 +160,10 @@ func (t *Tracker) release() Release {
 // Sealed reports whether the session is inside TLS, where nothing of the client's and of the server's only the
 // records' headers and acknowledgements say something, in whatever order they come.
 func (t *Tracker) Sealed() bool { return t.mode == inSeal && !t.sealed.blind && !t.wasReset }
+
+// Lossy says that some of the server's packets may be missing that will not come again, since the loss was on the way to us: inside TLS,
+// where no acknowledgement of the client's comes by, the next hole is not waited for. It is taken back by a segment without one.
+func (t *Tracker) Lossy() { t.lossy = t.mode == inSeal }
 
 // Ended reports whether the session is over; after a RST that may change, see Segment.
 func (t *Tracker) Ended() bool { return t.ended || t.wasReset }
@@ -282,7 +287,7 @@ func (t *Tracker) conclude(reason EndReason) {
 	if t.sealed != nil {
 		hungUp, inOrder := t.sealed.hungUp, t.up.closed() || t.down.closed()
 		if r := t.opt.Record; r != nil {
-			r.hungUp, r.inOrder, r.holes = hungUp, inOrder, t.sealed.blind
+			r.hungUp, r.inOrder, r.holes = hungUp, inOrder, t.sealed.blind || t.sealed.torn
 		}
 		t.sealed.estimate.end(hungUp, inOrder)
 		t.tell()
