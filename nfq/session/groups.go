@@ -203,8 +203,11 @@ func (m *mover) chunkGroup(g group, mail bool) {
 	refused := next
 	refused.final, refused.group = m.from.final, m.from.group
 	next.messages++
-	if m.from.habits&(usedData|usedChunks) == usedChunks && next.voice == 0 && m.roomy() && !m.usual() { // in words that are not known there may be more than one
-		w := words{mail: usualReply, rcpt: usualReply, endLeast: usualReply}
+	if m.roomy() && !m.usual() { // there may be more than one: two with one recipient each look like one with many
+		w, ok := next.words()
+		if !ok {
+			w = words{mail: usualReply, rcpt: usualReply, endLeast: usualReply}
+		}
 		next.more = length(int(next.more) + max(w.fit(&m.flight)-1, 0))
 	}
 	m.put(next, atTaken, c)
