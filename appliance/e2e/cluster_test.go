@@ -166,17 +166,18 @@ func (s *street) all(jobs []func() error) {
 }
 
 // Four hundred homes with programs that many have, and then a bot on forty of them: over TLS, one message a session, each
-// time to another network, each home far below its budgets. The clock goes ahead by a day in between, so that what is
+// time to another network, hundreds of them in all, each home far below its budgets (an office's: a residential line may not
+// go to six networks in an hour). The clock goes ahead by a day in between, so that what is
 // common is known; the bot and the card that tells of it are in real time.
 func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
-	const homes, bots, each = 400, 40, 2
+	const homes, bots, each = 400, 40, 6
 	l, ctx := startLab(t)
 	s := newStreet(t, ctx, l)
 	list := "subscriber,plan,prefixes\n"
 	for i := range homes {
-		list += fmt.Sprintf("H-%03d,residential,%s\n", i, lineAddress(i))
+		list += fmt.Sprintf("H-%03d,office,%s\n", i, lineAddress(i))
 	}
-	b := newBox(t, ctx, l, config("enforce", "  - {name: residential, preset: residential}\n")+"clusters: {learn: 1h}\n", list)
+	b := newBox(t, ctx, l, config("enforce", "  - {name: office, preset: office}\n")+"clusters: {learn: 1h}\n", list)
 	self, err := os.Executable()
 	check(t, err)
 	b.binary, b.env = self, []string{clockEnv + "=25h"}

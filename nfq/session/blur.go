@@ -93,7 +93,7 @@ func (f *flight) usual(behind bool) bool {
 		}
 		for k := 1; k <= 2; k++ {
 			end := f.down - v.mail - k*v.rcpt
-			if end >= v.chunkedLeast && end <= v.chunkMost || end >= v.chunkedLeast+v.quitLeast && end <= v.chunkMost+v.quitMost {
+			if end >= v.chunkedLeast && end <= v.chunkMost || v.quitLeast == v.quitMost && end >= v.chunkedLeast+v.quitLeast && end <= v.chunkMost+v.quitMost {
 				return true
 			}
 		}

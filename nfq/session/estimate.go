@@ -23,6 +23,9 @@ type estimate struct {
 	over bool // the session ended in order: nothing is under way
 	told int  // messages that were told of
 
+	down int64 // bytes that the server said in all flights that were read
+	odds uint8 // how many of them the best guess took for what no client does that waits
+
 	torn torn // some of the server's records were not seen
 
 	crowd uint8 // how much longer the session was crowded than not, in flights
@@ -34,6 +37,7 @@ const (
 	fewGuesses = 6 // once the session was crowded with guesses for long
 	crowded    = 12
 	patience   = 48 // flights
+	seldom     = 3  // flights
 	abrupt     = 2  // what the end costs at least that comes without QUIT
 	// plausible is how much worse than the best a guess may be. One point halves
 	// the plausibility, roughly.
@@ -168,6 +172,9 @@ func (e *estimate) take(f *flight) {
 	}
 	e.n = copy(e.guesses[:], m.to.guesses[:m.to.n])
 	e.prune()
+	if e.down += int64(f.down); f.up >= alone && e.best().habits&irregular != 0 && e.odds < seldom {
+		e.odds++
+	}
 	switch {
 	case e.crowd >= patience: // for good
 	case e.n > crowded:
@@ -226,10 +233,14 @@ func (g *guess) absorb(other *guess) {
 	g.messages, g.more = lo, length(int(hi-lo))
 }
 
-func (e *estimate) cheapest() int32 {
-	best := e.guesses[0].cost
+func (e *estimate) cheapest() int32 { return e.best().cost }
+
+func (e *estimate) best() *guess {
+	best := &e.guesses[0]
 	for i := range e.guesses[1:e.n] {
-		best = min(best, e.guesses[1+i].cost)
+		if g := &e.guesses[1+i]; g.cost < best.cost {
+			best = g
+		}
 	}
 	return best
 }
@@ -260,10 +271,13 @@ func (e *estimate) bounds() (lo, hi int) {
 		n := int(g.messages)
 		lo = min(lo, e.certain(g))
 		n += int(g.more)
-		if !e.over && (g.at == atData || g.at == atChunk) {
-			n++ // under way
+		if !e.over && (g.at == atData || g.at == atChunk) || g.habits&bursting != 0 && g.period == 0 {
+			n++ // under way, or begun in a flight before that was read without it
 		}
 		hi = max(hi, n)
+	}
+	if e.odds == seldom { // it does not wait, and how the answers lie in flights says nothing
+		hi = max(hi, int(min(e.down/leastAnswers, (e.acked-e.first)/leastMessage)))
 	}
 	return lo, hi
 }
