@@ -40,6 +40,8 @@ type copies struct {
 	buffers [][]byte
 	next    uint32 // number of the next copy, with begun
 	begun   bool
+	overrun bool   // some found no room since all were read
+	owed    uint64 // lost ones that count has, and of which the next number will tell
 	count   copyCounters
 
 	owning sync.Mutex
@@ -235,19 +237,33 @@ func (c *copies) catchUp() (n int) {
 		case 0:
 		case unix.EINTR:
 			continue
-		case unix.ENOBUFS: // some found no room; the number of the next one tells how many
+		case unix.ENOBUFS: // some found no room, and none does before all are read; the number of the next one tells how many
+			c.overrun = true
 			continue
 		default:
+			if c.overrun {
+				c.overrun = false
+				c.count.lost += 1 - c.owed // one at least
+				c.owed = 1
+				c.tellLost()
+			}
 			return n
 		}
 		for i := range got {
 			c.message(c.buffers[i][:min(int(c.headers[i].Len), copySize)])
 		}
-		if n += int(got); int(got) < len(c.headers) {
+		if n += int(got); int(got) < len(c.headers) && !c.overrun {
 			return n
 		}
 	}
 	return n
+}
+
+// tellLost tells all workers that copies were lost before the next ones.
+func (c *copies) tellLost() {
+	for _, w := range c.q.queues() {
+		w.inbox.lost()
+	}
 }
 
 // message takes what one datagram has.
@@ -268,12 +284,10 @@ func (c *copies) message(b []byte) {
 		}
 		c.count.packets++
 		if c.begun && number != c.next {
-			c.count.lost += uint64(number - c.next)
-			for _, w := range c.q.queues() {
-				w.inbox.lost()
-			}
+			c.count.lost += uint64(number-c.next) - c.owed
+			c.tellLost()
 		}
-		c.next, c.begun = number+1, true
+		c.next, c.begun, c.owed = number+1, true, 0
 		var s packet.Segment
 		if packet.Decode(ip, &s) != packet.OK {
 			c.count.unparsed++
@@ -299,20 +313,29 @@ func (w *worker) remark(f *flow) {
 		w.count.unmarked++
 		return
 	}
-	w.q.copies.catchUp() // while they are known to be ours
 	w.note(f, state)
 	w.returned = true // what was copied of it before comes before what is queued of it now
 	w.count.remarked++
 }
 
-// note keeps in mind what the kernel has been told of f.
+// note keeps in mind what the kernel has been told of f. Copies of f that are under way stay with w: see release.
 func (w *worker) note(f *flow, state ruleset.State) {
-	was := f.marked && f.told == ruleset.Copied
 	f.told, f.marked = state, true
-	switch is := state == ruleset.Copied; {
-	case is && !was:
+	if state == ruleset.Copied && !f.owned {
+		f.owned = true
 		w.q.copies.own(f.Flow, w)
-	case was && !is:
-		w.q.copies.disown(f.Flow, w)
 	}
+}
+
+// release disowns f, since a packet of it that comes from a queue tells that no more copies are made. The last of them are read first,
+// unless they do not matter any more.
+func (w *worker) release(f *flow) {
+	if !f.owned {
+		return
+	}
+	if f.tracker != nil {
+		w.q.copies.catchUp()
+	}
+	f.owned = false
+	w.q.copies.disown(f.Flow, w)
 }

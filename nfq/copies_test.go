@@ -292,26 +292,41 @@ func TestInsideTLSIsResetAllTheSame(t *testing.T) {
 	other.quit()
 }
 
-// Copies that were lost never make a message, and what is not known is said to be unknown.
+// Copies that were lost never make a message, and what is not known is said to be unknown. A session of which the last copies were lost
+// ends like all others.
 func TestLostCopiesAreKnownToBeLost(t *testing.T) {
 	t.Parallel()
-	c := newCopying(t, Config{SocketBuffer: 4096}, 1)
-	m := c.dial(server4)
-	m.send(1)
-	reader := c.box.copies
-	reader.reading.Lock() // nobody reads
 	const messages = 60
-	m.send(messages - 1)
-	reader.reading.Unlock()
-	m.quit()
-	got := c.closed(1)[0]
-	s := c.box.Stats().Copies
-	if s.Lost == 0 {
-		t.Fatalf("nothing was lost: %+v", *s)
-	}
-	t.Logf("%d of %d copies lost: %d..%d of %d messages", s.Lost, s.Copies+s.Lost, got.MessagesLo, got.MessagesHi, messages)
-	if got.Gaps == 0 || got.MessagesLo > messages || got.MessagesHi >= 0 && got.MessagesHi < messages {
-		t.Errorf("%d messages of which much was lost: %+v", messages, got.Facts)
+	for _, row := range []struct {
+		why  string
+		last bool // the answer to QUIT is lost, too
+	}{{"in the middle", false}, {"up to the end", true}} {
+		t.Run(row.why, func(t *testing.T) {
+			t.Parallel()
+			c := newCopying(t, Config{SocketBuffer: 4096}, 1)
+			m := c.dial(server4)
+			m.send(1)
+			reader := c.box.copies
+			reader.reading.Lock() // nobody reads
+			m.send(messages - 1)
+			if row.last {
+				m.quit()
+				reader.reading.Unlock()
+			} else {
+				reader.reading.Unlock()
+				reader.catchUp()
+				m.quit()
+			}
+			got := c.closed(1)[0]
+			s := c.box.Stats().Copies
+			if s.Lost == 0 {
+				t.Fatalf("nothing was lost: %+v", *s)
+			}
+			t.Logf("%d of %d copies lost: %d..%d of %d messages", s.Lost, s.Copies+s.Lost, got.MessagesLo, got.MessagesHi, messages)
+			if got.EndReason != session.EndFIN || got.Gaps == 0 || got.MessagesLo > messages || got.MessagesHi >= 0 && got.MessagesHi < messages {
+				t.Errorf("%d messages of which much was lost: %+v", messages, got.Facts)
+			}
+		})
 	}
 }
 

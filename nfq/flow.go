@@ -65,6 +65,7 @@ type flow struct {
 	// marked. For flows that are over, wanted is what stragglers get.
 	told   ruleset.State
 	marked bool
+	owned  bool // copies of it are the worker's
 	wanted ruleset.State
 	reset  bool // over, by a reset
 

@@ -190,3 +190,28 @@ func TestInsideTLSLostCopiesAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// A session goes back to the queue while copies of it are under way: these are its own until a packet of it comes from there.
+func TestCopiesUnderWayStayWithTheirSession(t *testing.T) {
+	b := newSealedLanes(t, 4)
+	b.lessor.mu.Lock()
+	b.lessor.allowed = 0
+	b.lessor.mu.Unlock()
+	b.until(func() bool { return b.way == "handed" && !b.steps[0].up })
+	b.until(func() bool { return b.steps[0].up })
+	key := Flow{Client: b.client, Server: b.server}
+	f := b.w.table.flows.find(key)
+	if f == nil || f.told != ruleset.Copied || b.q.copies.owner(key) != b.w {
+		t.Fatalf("the flow is not copied: %+v", f)
+	}
+	f.copied = false
+	b.w.note(f, f.state()) // as when its mark is changed without a verdict
+	if f.told != ruleset.Up || b.q.copies.owner(key) != b.w || b.q.copies.flows.Load() != 1 {
+		t.Errorf("told %v, %d flows have an owner", f.told, b.q.copies.flows.Load())
+	}
+	b.until(func() bool { return !b.steps[0].up })
+	b.until(func() bool { return b.steps[0].up })
+	if b.q.copies.owner(key) != nil || b.q.copies.flows.Load() != 0 {
+		t.Error("it is owned still")
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/nfq/packet"
-	"github.com/mailweir/mailweir/nfq/ruleset"
 )
 
 // inbox has the copies of a worker's flows that it has not judged yet. Whoever reads copies puts
@@ -107,7 +106,7 @@ func (w *worker) hear(now time.Time) {
 // missed tells the flows that are copied that some copies were lost, and nobody knows of which of them. w.mu is held.
 func (w *worker) missed() {
 	for f := range w.table.flows.all() {
-		if f.tracker != nil && f.told == ruleset.Copied {
+		if f.tracker != nil && f.owned {
 			f.tracker.Lossy()
 		}
 	}

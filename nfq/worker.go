@@ -204,6 +204,9 @@ func (w *worker) give(f *flow, id, mark uint32, syn bool) {
 	} else {
 		w.count.accepted++
 	}
+	if state != ruleset.Copied {
+		w.release(f)
+	}
 	w.out = append(w.out, v)
 }
 
@@ -274,9 +277,7 @@ func (w *worker) add(key Flow, now time.Time) *flow {
 }
 
 func (w *worker) forget(f *flow) {
-	if f.told == ruleset.Copied {
-		w.q.copies.disown(f.Flow, w)
-	}
+	w.release(f)
 	switch fl := w.q.follower; {
 	case !f.laned:
 	case w.lane != nil:

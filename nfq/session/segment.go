@@ -66,6 +66,9 @@ func (t *Tracker) takesReset(dir Direction, me *stream, s *packet.Segment) bool 
 		return me.beyond(s.Seq) >= least
 	}
 	at := me.at(s.Seq)
+	if t.lossy && dir == Down && at >= me.high() {
+		return true
+	}
 	return at == me.off || at == me.high() || me.closed() && at == me.fin+1
 }
 
@@ -142,7 +145,11 @@ func (t *Tracker) acknowledge(dir Direction, ack uint32) {
 			}
 			return
 		}
-		t.catchUp(Down, min(t.down.at(ack), t.down.high()))
+		to := min(t.down.at(ack), t.down.high())
+		if fin := t.down.fin; fin >= 0 && t.down.at(ack) == fin+1 { // it has all, and the FIN came by
+			to = fin
+		}
+		t.catchUp(Down, to)
 		return
 	}
 	if !t.up.known {
@@ -194,7 +201,7 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 			t.established()
 		}
 	}
-	fin := s.Flags.Has(packet.FIN) && end >= me.off
+	fin, fresh := s.Flags.Has(packet.FIN) && end >= me.off, end > me.off
 	if dir == Down && t.sealed != nil && end > me.off && s.Flags.Has(packet.ACK) {
 		ack := t.up.clamp(t.up.beyond(s.Ack))
 		if !t.sealed.acks.segment(off, ack, me.off) { // so much more was said and answered: what is missing does not come again
@@ -204,8 +211,8 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 	}
 	switch {
 	case t.rel == ReleaseBoth || t.mode == opaque || t.mode == inSeal && dir == Up:
-		if end > me.off && (dir == Down || end <= t.acked+unacked) {
-			me.advance(end)
+		if to := me.clamp(end); to > me.off && (dir == Down || to <= t.acked+unacked) {
+			me.advance(to)
 		}
 	case off > me.off+maxAhead && t.rel == SeeAll:
 		return
@@ -217,8 +224,12 @@ func (t *Tracker) payload(dir Direction, me *stream, seq uint32, s *packet.Segme
 			t.skip(dir, end)
 		}
 	}
-	if t.lossy && dir == Down && end > off && end >= me.off {
-		t.catchUp(Down, me.high())
+	if t.lossy && dir == Down && (fresh || fin) {
+		to := me.high()
+		if fin {
+			to = max(to, end)
+		}
+		t.catchUp(Down, to)
 		t.lossy = false
 	}
 	if fin {

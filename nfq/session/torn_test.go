@@ -175,3 +175,50 @@ func TestAKnownLossIsNotWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestASessionEndsBehindAHole: whoever says last what was lost, a session of which both sides have closed is over, and so is one that its
+// server has reset where it is known that copies were lost.
+func TestASessionEndsBehindAHole(t *testing.T) {
+	t.Parallel()
+	r := Recording{framing: framing{add: 17}, inOrder: true}
+	for i := range 8 {
+		r.heard = append(r.heard, heard{length: 31, ack: int64(100 * (i + 1))})
+	}
+	stream, cut := r.segments(rand.New(rand.NewPCG(1, 1)), 1448)
+	end, said := uint32(len(stream)), uint32(cut[len(cut)-1].ack)
+	serverFIN := func(ack uint32) step {
+		return step{dir: Down, seg: packet.Segment{Seq: end, Ack: ack, Flags: packet.ACK | packet.FIN}}
+	}
+	clientFIN := func(ack uint32) step {
+		return step{dir: Up, seg: packet.Segment{Seq: said, Ack: ack, Flags: packet.ACK | packet.FIN}}
+	}
+	serverRST := step{dir: Down, seg: packet.Segment{Seq: end, Flags: packet.RST}}
+	for _, row := range []struct {
+		why   string
+		known bool // that copies were lost
+		last  []step
+		ends  EndReason
+	}{
+		{"the client has taken the FIN", false, []step{serverFIN(said), clientFIN(end + 1)}, EndFIN},
+		{"it has not", false, []step{serverFIN(said), clientFIN(end - 1)}, EndUnknown},
+		{"it has in the end", false, []step{serverFIN(said), clientFIN(end - 1), {dir: Up, seg: packet.Segment{Seq: said + 1, Ack: end + 1, Flags: packet.ACK}}}, EndFIN},
+		{"the client closes first", true, []step{clientFIN(40), serverFIN(said + 1)}, EndFIN},
+		{"the same, and nobody knows of a loss", false, []step{clientFIN(40), serverFIN(said + 1)}, EndUnknown},
+		{"the server resets", true, []step{serverRST}, EndRST},
+		{"the same, and nobody knows of a loss", false, []step{serverRST}, EndUnknown},
+	} {
+		tr := r.inside()
+		for _, s := range cut[:3] {
+			tr.Segment(Down, &packet.Segment{Seq: uint32(s.from), Ack: uint32(s.ack), Flags: packet.ACK, Payload: stream[s.from:s.to]}, time.Unix(1_000_000, 0), nil)
+		}
+		if row.known {
+			tr.Lossy()
+		}
+		for i := range row.last {
+			tr.Segment(row.last[i].dir, &row.last[i].seg, time.Unix(1_000_000, 0), nil)
+		}
+		if f := tr.Facts(); f.EndReason != row.ends || tr.Ended() != (row.ends != EndUnknown) {
+			t.Errorf("%s: ended %t, %+v", row.why, tr.Ended(), f)
+		}
+	}
+}
