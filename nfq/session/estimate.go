@@ -15,6 +15,8 @@ type estimate struct {
 	guesses [maxGuesses]guess
 	n       int // guesses in use
 
+	unanswered int64 // client's bytes that were acknowledged with answers to others before them, perhaps
+
 	open  flight // not complete: the server may say more to the same
 	begun bool   // open is in use
 	first int64  // client bytes of the handshake
@@ -159,7 +161,8 @@ func (e *estimate) take(f *flight) {
 	m := movers.Get().(*mover)
 	defer movers.Put(m)
 	m.framing, m.to.n, m.to.crowd = e.framing, 0, e.crowd
-	m.measure(f)
+	due := e.due(f)
+	m.measure(&due)
 	m.behind = slices.ContainsFunc(e.guesses[:e.n], func(g guess) bool { return g.at == atData })
 	for i := range e.guesses[:e.n] {
 		m.plainly = e.guesses[i]
@@ -182,6 +185,23 @@ func (e *estimate) take(f *flight) {
 	case e.crowd > 0:
 		e.crowd--
 	}
+}
+
+// due is the flight with the client's bytes that its answers are for. A server that reads a group of commands one by one acknowledges more of them
+// with the first answer than that is for: then answers come that are more than the commands that are acknowledged with them.
+func (e *estimate) due(f *flight) flight {
+	unanswered := e.unanswered
+	e.unanswered = 0
+	if spare := f.up - int64(f.records)*usualRcpt; spare > 0 {
+		e.unanswered = unanswered + spare
+	}
+	if f.up == 0 || f.up >= int64(f.records)*rcptLeast {
+		return *f
+	}
+	e.odds = 0 // that is why sizes did not fit
+	late := *f
+	late.up += unanswered
+	return late
 }
 
 // put adds a guess, or takes it for a like one where that is worse.
