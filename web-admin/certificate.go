@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 const (
@@ -72,7 +74,7 @@ func (k *keeper) current() (*tls.Certificate, error) {
 	certPEM, keyPEM, err := makePair(k.now())
 	if err == nil {
 		// The key first: a certificate without its key would be taken for a damaged pair, and replaced.
-		err = errors.Join(writeOwnerOnly(k.file("key.pem"), keyPEM), writeOwnerOnly(k.file("cert.pem"), certPEM))
+		err = errors.Join(durable.Replace(k.file("key.pem"), keyPEM), durable.Replace(k.file("cert.pem"), certPEM))
 	}
 	if err != nil {
 		if k.pair != nil {

@@ -10,7 +10,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // minTokenBytes is the shortest token file we accept: an owner may write one of their own, but not a word.
@@ -26,7 +27,7 @@ func loadToken(path string) (token, error) {
 		var secret [32]byte
 		rand.Read(secret[:]) // never fails: crypto/rand ends the program instead
 		b = []byte(base64.RawURLEncoding.EncodeToString(secret[:]) + "\n")
-		err = writeOwnerOnly(path, b)
+		err = durable.Replace(path, b)
 	}
 	if err != nil {
 		return token{}, fmt.Errorf("admin token: %w", err)
@@ -42,25 +43,4 @@ func loadToken(path string) (token, error) {
 func (t token) is(s string) bool {
 	sum := sha256.Sum256([]byte(s))
 	return subtle.ConstantTimeCompare(t[:], sum[:]) == 1
-}
-
-// writeOwnerOnly writes path with mode 0600 so that it holds either nothing or all of b, also after a power cut.
-func writeOwnerOnly(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // CreateTemp makes it 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if _, err := f.Write(b); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -14,6 +14,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // keepDamaged is how many damaged files are kept; older ones are deleted, since flash is small.
@@ -155,7 +157,7 @@ func erase(path string, size int64) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func setAside(path string) (string, error) {
@@ -186,5 +188,5 @@ func setAside(path string) (string, error) {
 			}
 		}
 	}
-	return aside, syncDir(filepath.Dir(path))
+	return aside, durable.SyncDir(filepath.Dir(path))
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // disk is one directory of files, as the budgets need it. What was written is sure only after file.Sync, and a name
@@ -69,7 +71,7 @@ func (d directory) rename(from, to string) error {
 
 func (d directory) remove(name string) error { return os.Remove(filepath.Join(string(d), name)) }
 
-func (d directory) sync() error { return syncDir(string(d)) }
+func (d directory) sync() error { return durable.SyncDir(string(d)) }
 
 type osFile struct{ *os.File }
 
@@ -88,14 +90,6 @@ func (f osFile) Sync() error {
 			return os.NewSyscallError("fdatasync "+f.Name(), err)
 		}
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // lock takes the directory for this process alone, until the file is closed. Another process that has it is an error.

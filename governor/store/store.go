@@ -33,6 +33,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/governor"
 )
 
@@ -91,7 +92,7 @@ func Open(dir string, o Options) (s *Store, err error) {
 	}()
 	logs := filepath.Join(dir, "budgets")
 	if err = os.Mkdir(logs, 0o700); err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	} else if errors.Is(err, os.ErrExist) {
 		err = nil
 	}

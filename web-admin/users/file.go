@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // state is what the file holds.
@@ -104,7 +106,7 @@ func (s *Store) change(name string, do func(st *state, a *account) error) (User,
 	if err != nil {
 		return User{}, fmt.Errorf("users: %w", err)
 	}
-	if err := replace(s.path, append(b, '\n')); err != nil {
+	if err := durable.Replace(s.path, append(b, '\n')); err != nil {
 		return User{}, fmt.Errorf("users: %w", err)
 	}
 	s.state = *next
@@ -121,26 +123,4 @@ func (st *state) copy() (*state, error) {
 	}
 	next := &state{}
 	return next, json.Unmarshal(b, next)
-}
-
-// replace writes path, for its owner only, so that it holds either what it held or all of b, also after a power cut.
-func replace(path string, b []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // CreateTemp makes it 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
