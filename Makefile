@@ -24,7 +24,7 @@ QEMU_PACKAGES = qemu-system-x86 ovmf dnsmasq-base
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race clusters-sim storm lint fuzz run bench bench-estimate crossing image image-test image-lock clean
+.PHONY: help setup generate build cross test test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -63,6 +63,9 @@ clusters-sim: ## the simulations of botnets and of common programs in 40 worlds 
 
 storm: ## records under a storm, about six minutes: the collector ended 20 times and the box killed 5 times over each transport; are they whole?
 	$(GO) test -v -count=1 -run TestStorm ./appliance/syslog -args -storm
+
+xarf: ## evidence packs against XARF's own schemas: SPEC=DIR, a checkout of github.com/xarf/xarf-spec, tag v4.2.0
+	$(GO) test -count=1 ./appliance/evidence -args -xarf '$(abspath $(SPEC))'
 
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' sh .ci/fuzz

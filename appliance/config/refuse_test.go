@@ -137,6 +137,8 @@ func TestContractMutations(t *testing.T) {
 		{"no notices at all", "defer:", "notices: {limit: 0}\ndefer:", "", "notices.limit", "allowed: 1 to 1000"},
 		{"evidence of nobody", "defer:", "evidence: {contact: abuse@isp.example}\ndefer:", "", "evidence.organization", "is missing although contact is set"},
 		{"evidence without an address", "defer:", "evidence: {organization: Example ISP}\ndefer:", "", "evidence.contact", "is not an address"},
+		{"evidence with an address at no domain", "defer:", "evidence: {organization: Example ISP, contact: \"abuse@[192.0.2.1]\"}\ndefer:", "", "evidence.contact", "not an address at a domain"},
+		{"evidence with a name that is no host's", "defer:", "evidence: {organization: Example ISP, contact: abuse@our_isp.example}\ndefer:", "", "evidence.contact", "not an address at a domain"},
 		{"facility unknown", "facility: local4", "facility: local8", "", "syslog.facility", "did you mean"},
 		{"size without a unit", "spool_bytes: 64MiB", "spool_bytes: 67108864", "", "syslog.spool_bytes", "has no unit; write a number and a unit: 512KiB"},
 		{"size with a bad unit", "spool_bytes: 64MiB", "spool_bytes: 64M", "", "syslog.spool_bytes", "has no unit we know"},

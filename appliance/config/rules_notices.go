@@ -124,5 +124,12 @@ func (r *rules) evidence() {
 	case len([]rune(e.Organization)) > 200:
 		r.bad("evidence.organization", "has more than the 200 characters that XARF allows")
 	}
+	if at := strings.LastIndexByte(e.Contact, '@'); at >= 0 && (!domainName.MatchString(e.Contact[at+1:]) || len(e.Contact)-at > 254) {
+		r.bad("evidence.contact", "%q is not an address at a domain, like abuse@isp.example, which XARF asks for", e.Contact)
+		return
+	}
 	r.mailAddress("evidence.contact", e.Contact)
 }
+
+// domainName is that of RFC 1123, 2.1: letters, digits, and hyphens between them.
+var domainName = regexp.MustCompile(`^(?i)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)

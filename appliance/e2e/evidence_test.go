@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/evidence/xarftest"
 	"github.com/mailweir/mailweir/appliance/lab"
 )
 
@@ -70,6 +71,9 @@ func TestACaseBecomesAPackOfEvidence(t *testing.T) {
 		if !strings.Contains(string(files[name]), part) {
 			t.Errorf("%s lacks %q:\n%s", name, part, files[name])
 		}
+	}
+	if wrong := xarftest.Wrong(t, files["xarf.json"]); wrong != nil {
+		t.Errorf("the report is no XARF: %v", wrong)
 	}
 	dir := t.TempDir()
 	for name, data := range files {

@@ -18,8 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-
+	"github.com/mailweir/mailweir/appliance/evidence/xarftest"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
 )
@@ -102,6 +101,11 @@ func unpacked(t *testing.T, pack []byte, dir string) map[string][]byte {
 			t.Fatal(err)
 		}
 	}
+	if report := all["xarf.json"]; report != nil {
+		if wrong := xarftest.Wrong(t, report); wrong != nil {
+			t.Errorf("the report is no XARF: %v\n%.2000s", wrong, report)
+		}
+	}
 	return all
 }
 
@@ -160,42 +164,21 @@ func TestAPackIsWhole(t *testing.T) {
 	}
 }
 
-// compiled is the schema of XARF reports of botnets, 4.2.0, with formats asserted. It says in our words what the specification's xarf-core.json and
-// types/infrastructure-botnet.json say, and is stricter in one thing: it knows no other members.
-func compiled(t *testing.T) *jsonschema.Schema {
-	t.Helper()
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	c.AssertContent()
-	s, err := c.Compile("testdata/xarf-4.2.0-infrastructure-botnet.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func TestTheReportIsXARF(t *testing.T) {
 	t.Parallel()
-	schema := compiled(t)
 	long := hostile()
 	long.Reason = strings.Repeat("ä", 2000)
 	for _, row := range []struct {
 		why string
 		c   Case
 		n   int
-	}{{"a bot", hostile(), 14}, {"a reason of 2000 characters", long, 1}} {
-		pack, err := Make(row.c, isp, recorded(t, row.n), opened.Add(time.Hour))
+		by  Reporter
+	}{{"a bot", hostile(), 14, isp}, {"a reason of 2000 characters", long, 1, isp}, {"an @ in the contact's name", hostile(), 1, Reporter{isp.Organization, `"abuse@desk"@isp.example`}}} {
+		pack, err := Make(row.c, row.by, recorded(t, row.n), opened.Add(time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
 		files := unpacked(t, pack, t.TempDir())
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(files["xarf.json"]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := schema.Validate(doc); err != nil {
-			t.Errorf("%s: %v\n%s", row.why, err, files["xarf.json"])
-		}
 		var r report
 		if err := json.Unmarshal(files["xarf.json"], &r); err != nil {
 			t.Fatal(err)
@@ -219,10 +202,17 @@ func TestTheReportIsXARF(t *testing.T) {
 			func(m map[string]any) { m["reporter"].(map[string]any)["contact"] = "nobody" },
 			func(m map[string]any) { m["evidence"].([]any)[0].(map[string]any)["hash"] = "none" },
 		} {
-			wrong, _ := jsonschema.UnmarshalJSON(bytes.NewReader(files["xarf.json"]))
-			spoil(wrong.(map[string]any))
-			if schema.Validate(wrong) == nil {
-				t.Errorf("%s: the schema takes %v", row.why, wrong)
+			wrong := map[string]any{}
+			if err := json.Unmarshal(files["xarf.json"], &wrong); err != nil {
+				t.Fatal(err)
+			}
+			spoil(wrong)
+			text, err := json.Marshal(wrong)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found := xarftest.Wrong(t, text); len(found) != xarftest.Schemas() {
+				t.Errorf("%s: a schema takes %s: %v", row.why, text, found)
 			}
 		}
 	}
@@ -291,13 +281,6 @@ func TestAReportWithMoreSessionsThanFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := unpacked(t, pack, t.TempDir())
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(files["xarf.json"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := compiled(t).Validate(doc); err != nil {
-		t.Error(err)
-	}
 	var r report
 	if err := json.Unmarshal(files["xarf.json"], &r); err != nil || len(r.Evidence) != 1 {
 		t.Fatal(err, len(r.Evidence))

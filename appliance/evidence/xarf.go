@@ -56,15 +56,15 @@ type exhibit struct {
 
 // xarf is the report, or errNoReport with the reason.
 func (p *pack) xarf() ([]byte, error) {
-	_, domain, ok := strings.Cut(p.by.Contact, "@")
-	if p.by.Organization == "" || !ok {
+	at := strings.LastIndexByte(p.by.Contact, '@')
+	if p.by.Organization == "" || at < 0 {
 		return nil, fmt.Errorf("%w: evidence.organization and evidence.contact are not configured", errNoReport)
 	}
 	src := p.source()
 	if !src.IsValid() {
 		return nil, fmt.Errorf("%w: no session of this case is known, so there is no address to name", errNoReport)
 	}
-	who := contact{p.by.Organization, p.by.Contact, domain}
+	who := contact{p.by.Organization, p.by.Contact, p.by.Contact[at+1:]}
 	port, _ := strconv.Atoi(p.port[src]) // of the last session; what is no port is left out
 	r := report{
 		Version: XARF, ID: p.reportID(), Time: p.Opened.UTC().Format(time.RFC3339), Reporter: who, Sender: who, Source: src.String(), SourcePort: port,
