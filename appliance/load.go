@@ -98,19 +98,28 @@ func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
 	if file == "" {
 		return &subscriber.Table{}, nil
 	}
+	table, err := parseList(file, func(plan string) bool { return slices.Contains(cfg.PlanNames(), plan) })
+	if _, bad := errors.AsType[config.Problems](err); err == nil || bad {
+		return table, err
+	}
+	if errors.Is(err, fs.ErrNotExist) && cfg.Identity.SubscribersFile == config.Default().Identity.SubscribersFile {
+		return &subscriber.Table{}, nil
+	}
+	return nil, config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: err.Error()}}
+}
+
+// parseList reads a list of subscribers; the error is a config.Problems where it could be opened.
+func parseList(file string, planExists func(plan string) bool) (*subscriber.Table, error) {
 	shown := file
 	if rel, err := filepath.Rel(".", file); err == nil && len(rel) < len(file) {
 		shown = rel
 	}
 	f, err := config.OpenFile(file)
-	if errors.Is(err, fs.ErrNotExist) && cfg.Identity.SubscribersFile == config.Default().Identity.SubscribersFile {
-		return &subscriber.Table{}, nil
-	}
 	if err != nil {
-		return nil, config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: err.Error()}}
+		return nil, err
 	}
 	defer f.Close()
-	table, err := subscriber.Parse(shown, f, func(plan string) bool { return slices.Contains(cfg.PlanNames(), plan) })
+	table, err := subscriber.Parse(shown, f, planExists)
 	if err != nil {
 		return nil, problems(shown, err)
 	}

@@ -18,7 +18,7 @@ type Reproduced struct {
 	Same        int           // records that were made again
 	OnlyThen    int           // records that were not
 	OnlyNow     int           // decisions that have no record
-	CutOff      int           // of the last moments before a crash, or before this very moment: their records were not written yet
+	CutOff      int           // decisions behind the last one that has a record, before a crash or this very moment: theirs were not written
 	Unchecked   int           // records, or decisions without one, of a time of which something is missing in the journal
 	First, Last time.Time     // of the unchecked ones
 	Covered     time.Duration // of time in which all was as it was: 0, nothing could be checked
@@ -28,32 +28,53 @@ type Reproduced struct {
 // shownExamples is how many differences are told.
 const shownExamples = 10
 
-// unwritten is how long before a crash a record may have been decided and not yet written.
+// unwritten is how long before the last thing of a life that was written another may have been decided whose record was not.
 const unwritten = 2 * time.Second
 
 // late is how long after its time a record may be made or written: a change of stage is of the time when it was due.
 const late = time.Minute
 
-// comparison compares while a tape is played.
+// comparison compares while a tape is played. It accuses nobody for what a crash or a power cut took, or damage, or for a clock that was set
+// back: a record counts as not made again only where all that the governor was told is there, and a decision as one without a record only
+// where the records about it are there.
 type comparison struct {
 	run    *trial
 	seed   maphash.Seed
 	left   map[uint64]int // records that were not made again yet, by their hash
-	oldest time.Time      // of the oldest record there is; zero: it is the box's first
+	oldest time.Time      // of decisions before that the records may have gone; zero: all are there from the box's first on
 	wanted time.Time      // records from then on; zero: all
 	holes  []span         // of time of which records are missing
+	back   []span         // of time that was twice, since the clock was set back
 	newest time.Time      // of the last record there is
 	exact  bool
 	from   time.Time // since when it is exact
 	spans  []span    // of time in which it was, but for the last
-	tail   []decided // in this life, without a record
-	ended  bool
+	ended  bool      // this life, in order
+
+	tail    []decided // in this life, without a record
+	matched int       // of these are before the last decision that has one
+	written time.Time // the time of that
 
 	previous time.Time // of the last input
+	latest   time.Time // of all before
 	report   Reproduced
 }
 
 type span struct{ from, to time.Time }
+
+func (s span) has(at time.Time) bool { return !at.Before(s.from) && !at.After(s.to) }
+
+func inside(all []span, at time.Time) bool {
+	return slices.ContainsFunc(all, func(s span) bool { return s.has(at) })
+}
+
+// around is the time between two moments, whichever is earlier, and a while more.
+func around(a, b time.Time) span {
+	if b.Before(a) {
+		a, b = b, a
+	}
+	return span{a.Add(-late), b.Add(late)}
+}
 
 // decided is a decision, or a change of stage, as its record would say it.
 type decided struct {
@@ -71,28 +92,36 @@ var errEnough = errors.New("enough")
 func compare(r *journal.Reader, from time.Time) (*comparison, error) {
 	c := &comparison{seed: maphash.MakeSeed(), left: map[uint64]int{}, run: newTrial("", "as it was", governor.PlayerOptions{}), wanted: from}
 	c.run.noted = c
-	err := r.Each(journal.Query{From: from}, func(it *journal.Item) error {
-		if it.Record.Seq == 0 {
-			return nil
-		}
-		if it.Record.Seq > 1 { // what was before it is not there any more
-			c.oldest = it.Record.Time
-		}
+	whole := false // from the box's first record on
+	err := r.Each(journal.Query{}, func(it *journal.Item) error {
+		whole = it.Record.Seq == 1
 		return errEnough
 	})
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, err
 	}
 	if c.newest, err = r.Holes(func(from, to time.Time) error {
-		c.holes = append(c.holes, span{from.Add(-late), to.Add(late)})
+		c.holes = append(c.holes, around(from, to))
 		return nil
 	}); err != nil {
 		return nil, err
 	}
+	var latest time.Time
 	err = r.Each(journal.Query{Kinds: comparedKinds, From: from}, func(it *journal.Item) error {
-		c.left[c.hash(wordsOf(it.Record.Kind, it.Record.Time, it.Record.Params()))]++
+		at := it.Record.Time
+		c.left[c.hash(wordsOf(it.Record.Kind, at, it.Record.Params()))]++
+		if !whole && c.oldest.IsZero() && len(it.Held) == 0 { // of the same kind, and not held, is what was before it and is not there any more
+			c.oldest = at.Add(late)
+		}
+		if at.Before(latest.Add(-late)) {
+			c.back = append(c.back, around(at, latest))
+		}
+		latest = later(latest, at)
 		return nil
 	})
+	if !whole && c.oldest.IsZero() {
+		c.oldest = later(latest, c.newest).Add(late)
+	}
 	return c, err
 }
 
@@ -131,8 +160,11 @@ func (c *comparison) made(e records.Entry) {
 	if h := c.hash(words); c.left[h] > 0 {
 		c.left[h]--
 		c.report.Same++
-	} else if !c.run.player.Exact || at.Before(c.oldest) || at.Before(c.wanted) {
+		c.matched, c.written = len(c.tail), at
+	} else if !c.run.player.Exact || at.Before(c.wanted) {
 		return
+	} else if at.Before(c.oldest) {
+		c.unchecked(at) // its record may have gone
 	} else {
 		c.tail = append(c.tail, decided{at, words})
 	}
@@ -142,50 +174,81 @@ func (c *comparison) made(e records.Entry) {
 func (c *comparison) played(in *governor.Input) {
 	switch {
 	case in.Op == governor.OpLost: // what was decided from there on nobody can tell
-		c.close(c.previous.Add(-late))
+		c.endLife(lifeLost)
 		return
 	case in.Op == governor.OpBegin:
-		c.endLife()
-		c.exact, c.from, c.ended = true, in.Now, false
+		inOrder := c.ended
+		c.endLife(lifeOver)
+		if c.exact, c.from = true, in.Now; !inOrder { // what is lost of the one before may be of a clock that was ahead
+			c.from = later(in.Now, c.previous.Add(late))
+		}
 	case in.Op == governor.OpEnd:
 		c.ended = true
 	case !c.exact && c.run.player.Exact: // a checkpoint has ended; what was made of its last moment was not compared
 		c.exact, c.from = true, in.Now.Add(time.Millisecond)
 	}
+	if c.latest = later(c.latest, c.previous); in.Op == governor.OpBegin || !c.exact {
+		c.twice(in.Now)
+	}
+	if in.Op != governor.OpEnd { // where another life's begin is missing, that the one before ended in order says nothing of it
+		c.ended = false
+	}
 	c.previous = in.Now
 }
 
-// endLife ends what is exact with the last input: whether there were others behind it, which are lost, only a life that ended in order tells.
-func (c *comparison) endLife() {
-	end := c.previous.Add(-unwritten)
-	if c.ended {
+// twice notes a time that a clock which was set back between two lives has had before.
+func (c *comparison) twice(at time.Time) {
+	if n := len(c.back); at.Before(c.latest) && (n == 0 || !c.back[n-1].has(at) || !c.back[n-1].has(c.latest)) {
+		c.back = append(c.back, around(at, c.latest))
+	}
+}
+
+// lifeEnd is how a life ends, as far as that is known.
+type lifeEnd uint8
+
+const (
+	lifeOver lifeEnd = iota // another one begins
+	lifeLost                // something is missing
+	lifeOpen                // nothing is behind it: it may go on
+)
+
+// endLife ends what is exact: whether something was behind the last input, which is lost, only a life that ended in order tells.
+func (c *comparison) endLife(how lifeEnd) {
+	end := c.previous.Add(-late)
+	if c.ended && how != lifeLost {
 		end = c.previous.Add(time.Millisecond)
 	}
-	c.close(end)
-	c.settle(c.ended)
-}
-
-func (c *comparison) close(at time.Time) {
 	if c.exact {
-		c.spans, c.exact = append(c.spans, span{c.from, at}), false
+		c.report.Covered += max(0, c.previous.Sub(later(c.from, c.wanted)))
+		c.spans, c.exact = append(c.spans, span{c.from.Truncate(time.Millisecond), end.Add(-1)}), false
 	}
+	c.settle(how)
+	c.ended = false
 }
 
-// settle decides what those without a record are, at the end of a life.
-func (c *comparison) settle(inOrder bool) {
-	last := c.previous.Add(-unwritten).Truncate(time.Millisecond)
-	for _, d := range c.tail {
+// settle decides what those without a record are. Records are written in their order, but a crash takes the last ones, and a power cut those of some
+// seconds: what is behind the last decision that has one proves nothing, unless the journal has records of a later time.
+func (c *comparison) settle(how lifeEnd) {
+	last := c.previous.Add(-unwritten)
+	until := c.written.Add(-unwritten)
+	for i, d := range c.tail {
+		behind := i >= c.matched || !d.at.Before(until)
+		if how == lifeOpen && c.back == nil && d.at.Before(c.newest.Add(-unwritten)) {
+			behind = false
+		}
 		switch {
-		case !inOrder && !d.at.Before(last):
+		case !c.ended && how == lifeLost && (behind || !d.at.Before(last)):
+			c.unchecked(d.at)
+		case !c.ended && (behind || !d.at.Before(last)):
 			c.report.CutOff++
-		case d.at.After(c.newest), slices.ContainsFunc(c.holes, func(h span) bool { return !d.at.Before(h.from) && !d.at.After(h.to) }):
+		case d.at.After(c.newest), inside(c.holes, d.at):
 			c.unchecked(d.at) // its record may be among those that are missing
 		default:
 			c.report.OnlyNow++
 			c.example("only now:  " + d.words)
 		}
 	}
-	c.tail = nil
+	c.tail, c.matched, c.written = nil, 0, time.Time{}
 }
 
 func (c *comparison) example(text string) {
@@ -196,12 +259,7 @@ func (c *comparison) example(text string) {
 
 // finish looks for the records that were not made again.
 func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
-	c.endLife()
-	for _, s := range c.spans {
-		if d := s.to.Sub(later(s.from, c.wanted)); d > 0 {
-			c.report.Covered += d
-		}
-	}
+	c.endLife(lifeOpen)
 	err := r.Each(journal.Query{Kinds: comparedKinds, From: c.wanted}, func(it *journal.Item) error {
 		words := wordsOf(it.Record.Kind, it.Record.Time, it.Record.Params())
 		h := c.hash(words)
@@ -209,14 +267,12 @@ func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
 			return nil
 		}
 		c.left[h]--
-		for _, s := range c.spans {
-			if !it.Record.Time.Before(s.from.Truncate(time.Millisecond)) && it.Record.Time.Before(s.to) {
-				c.report.OnlyThen++
-				c.example("only then: " + words)
-				return nil
-			}
+		if at := it.Record.Time; inside(c.spans, at) && !inside(c.back, at) {
+			c.report.OnlyThen++
+			c.example("only then: " + words)
+		} else {
+			c.unchecked(at)
 		}
-		c.unchecked(it.Record.Time)
 		return nil
 	})
 	return &c.report, err

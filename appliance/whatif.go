@@ -2,6 +2,14 @@ package appliance
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
@@ -16,6 +24,7 @@ type WhatIfOptions struct {
 	From       time.Time // zero: all of it
 	ConfigFile string    // a configuration; "": the policies that were in force, and is the same decided again?
 	Against    string    // another one, to compare with; "": none
+	InForce    string    // in its place, a file with what a running box goes by, as [InForce]; "": none
 	ListPlans  bool      // plans are those of the configuration's list, not those that subscribers had
 
 	// Loaded is told of each configuration before anything is read; nil: nobody is.
@@ -27,82 +36,63 @@ type WhatIfReport struct {
 	First, Last time.Time // of the inputs
 	Inputs      uint64
 	Sessions    uint64
-	Missing     uint64      // inputs that the journal does not have
+	Missing     uint64      // inputs that the journal does not have, at least: of what is damaged nobody knows how many it held
+	Lacks       []Lack      // why, in the order of the first of each
 	Lives       int         // starts of the box that are in it
 	Recorded    *Reproduced // where no configuration was given
 	Run         WhatIfRun
 	Against     *WhatIfRun // nil: there was no other configuration
 }
 
+// Lack is a reason why inputs are missing.
+type Lack struct {
+	Why    string
+	Places int    // in the journal
+	File   string // the first one in which that is; "": of none
+	Files  int    // how many
+	last   string
+}
+
 // WhatIfRun is what becomes of the journal under one policy.
 type WhatIfRun struct {
 	ReplayRun
+	Policy  string // its hash, as records have it; "": as it was
+	InForce bool   // it is that of the running box, whatever its configuration file says by now
 	Guessed uint64 // sessions that were denied then and are not now: what they would have done nobody knows
 }
 
 // WhatIf has the governor decide again what a journal says it was told, under other policies. Nothing is written, and no
-// network is used.
+// network is used. Each policy is tried by a goroutine of its own, while others decode what comes next.
 func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 	var runs []*trial
 	if err := configsOf([]string{opt.ConfigFile, opt.Against}, opt.Loaded, func(cfg *config.Config, table *subscriber.Table) error {
-		runs = append(runs, tryPolicy(cfg, table, opt.ListPlans))
+		runs = append(runs, tryConfig(cfg, table, opt.ListPlans))
 		return nil
 	}); err != nil {
 		return nil, err
+	}
+	if opt.InForce != "" {
+		r, err := tryInForce(opt.InForce, opt.ListPlans)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, r)
 	}
 	reader, err := journal.Read(opt.Journal)
 	if err != nil {
 		return nil, err
 	}
-	report := &WhatIfReport{}
 	var compared *comparison
 	if len(runs) == 0 {
 		if compared, err = compare(reader, opt.From); err != nil {
 			return nil, err
 		}
+		compared.run.played = compared.played
 		runs = append(runs, compared.run)
 	}
-	began := opt.From.IsZero()
-	err = reader.Inputs(opt.From, func(in *governor.Input) error {
-		if !began && !in.Now.Before(opt.From) { // what came before was for what is known
-			began, *report = true, WhatIfReport{}
-			for _, r := range runs {
-				r.restart(opt.From)
-			}
-		}
-		switch in.Op {
-		case governor.OpBegin:
-			report.Lives++
-		case governor.OpOpen:
-			report.Sessions++
-		case governor.OpLost:
-			report.Missing += uint64(in.Cost)
-		}
-		if report.Inputs++; report.Inputs%4096 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if in.Op != governor.OpLost { // that has no time of its own
-			if report.First.IsZero() || in.Now.Before(report.First) {
-				report.First = in.Now
-			}
-			report.Last = later(report.Last, in.Now)
-		}
-		for _, r := range runs {
-			r.player.Play(in)
-		}
-		if compared != nil {
-			compared.played(in)
-		}
-		return nil
-	})
+	report, err := play(ctx, reader, opt.From, runs)
 	if err != nil {
 		return nil, err
-	}
-	if !began { // there is nothing of the time that is wanted
-		*report = WhatIfReport{}
-		for _, r := range runs {
-			r.restart(opt.From)
-		}
 	}
 	report.Run = runs[0].finish()
 	if len(runs) > 1 {
@@ -115,14 +105,121 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 	return report, err
 }
 
+// turn is a batch that several trials play.
+type turn struct {
+	*journal.Batch
+	left    atomic.Int32 // trials that have not played it yet
+	restart int          // the input before which everybody begins to count anew; -1: none
+}
+
+// turnsFar is how many batches one trial may be ahead of another.
+const turnsFar = 8
+
+// play has trials play the inputs from a time on, and those before it that they need to know what was known then.
+func play(ctx context.Context, reader *journal.Reader, from time.Time, runs []*trial) (*WhatIfReport, error) {
+	report := &WhatIfReport{}
+	began := from.IsZero()
+	var all sync.WaitGroup
+	var to []chan *turn
+	for _, r := range runs {
+		turns := make(chan *turn, turnsFar)
+		to = append(to, turns)
+		all.Go(func() {
+			for t := range turns {
+				r.take(t, from)
+				if t.left.Add(-1) == 0 {
+					t.Free()
+				}
+			}
+		})
+	}
+	err := reader.Inputs(from, func(b *journal.Batch) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t := &turn{Batch: b, restart: -1}
+		for i := range b.In {
+			if in := &b.In[i]; !began && !in.Now.Before(from) { // what came before was for what is known
+				began, *report, t.restart = true, WhatIfReport{}, i
+			}
+			report.count(&b.In[i])
+		}
+		t.left.Store(int32(len(to)))
+		for _, turns := range to {
+			turns <- t
+		}
+		return nil
+	})
+	for _, turns := range to {
+		close(turns)
+	}
+	all.Wait()
+	if err == nil && !began { // there is nothing of the time that is wanted
+		*report = WhatIfReport{}
+		for _, r := range runs {
+			r.restart(from)
+		}
+	}
+	return report, err
+}
+
+// count counts an input.
+func (r *WhatIfReport) count(in *governor.Input) {
+	r.Inputs++
+	switch in.Op {
+	case governor.OpBegin:
+		r.Lives++
+	case governor.OpOpen:
+		r.Sessions++
+	case governor.OpLost: // which has no time of its own
+		r.lacks(in)
+		return
+	}
+	if r.First.IsZero() || in.Now.Before(r.First) {
+		r.First = in.Now
+	}
+	r.Last = later(r.Last, in.Now)
+}
+
+// lacks counts inputs that are missing, by why they are.
+func (r *WhatIfReport) lacks(in *governor.Input) {
+	r.Missing += uint64(in.Cost)
+	i := slices.IndexFunc(r.Lacks, func(l Lack) bool { return l.Why == in.Reason })
+	if i < 0 {
+		i = len(r.Lacks)
+		r.Lacks = append(r.Lacks, Lack{Why: in.Reason, File: in.By})
+	}
+	l := &r.Lacks[i]
+	if l.Places++; in.By != "" && in.By != l.last {
+		l.Files++
+		l.last = in.By
+	}
+}
+
 // trial is one policy on a tape.
 type trial struct {
 	file, mode string
+	policy     string // its hash; "": those that were in force
+	inForce    bool
 	player     *governor.Player
 	tally      *tally
 	sum        ReplayDecisions
 	acted      int
-	noted      notes // told, too; nil: nobody is
+	noted      notes                 // told, too; nil: nobody is
+	played     func(*governor.Input) // told of each input after it was played; nil: nobody is
+}
+
+// take plays a batch.
+func (r *trial) take(t *turn, from time.Time) {
+	for i := range t.In {
+		if i == t.restart {
+			r.restart(from)
+		}
+		r.player.Play(&t.In[i])
+		if r.played != nil {
+			r.played(&t.In[i])
+		}
+	}
 }
 
 func newTrial(file, mode string, opt governor.PlayerOptions) *trial {
@@ -133,10 +230,15 @@ func newTrial(file, mode string, opt governor.PlayerOptions) *trial {
 	return r
 }
 
-// tryPolicy tries the policy of a configuration. Who has a plan that it does not have is under that of its list, and who is
-// in no list under that of strangers.
-func tryPolicy(cfg *config.Config, table *subscriber.Table, byList bool) *trial {
-	policy := cfg.Policy()
+// tryConfig tries the policy of a configuration.
+func tryConfig(cfg *config.Config, table *subscriber.Table, byList bool) *trial {
+	r := tryPolicy(cfg.Policy(), table, cfg.Identity.UnmappedPlan, byList)
+	r.file, r.mode = cfg.Path(), cfg.Mode
+	return r
+}
+
+// tryPolicy tries a policy. Who has a plan that it does not have is under that of the list, and who is in no list under that of strangers.
+func tryPolicy(policy governor.Policy, table *subscriber.Table, unmapped string, byList bool) *trial {
 	has := map[string]bool{}
 	for _, p := range policy.Plans {
 		has[p.Name] = true
@@ -151,9 +253,45 @@ func tryPolicy(cfg *config.Config, table *subscriber.Table, byList bool) *trial 
 		if has[was] {
 			return was
 		}
-		return cfg.Identity.UnmappedPlan
+		return unmapped
 	}
-	return newTrial(cfg.Path(), cfg.Mode, governor.PlayerOptions{Policy: &policy, PlanOf: planOf})
+	r := newTrial("", policy.Mode.String(), governor.PlayerOptions{Policy: &policy, PlanOf: planOf})
+	r.policy = policy.Hash
+	return r
+}
+
+// InForce is what a running box goes by, which its configuration file need not say any more, or not yet.
+type InForce struct {
+	Policy   governor.Policy `json:"policy"`
+	Unmapped string          `json:"unmapped_plan"`
+	List     string          `json:"list"` // the path of the list of subscribers; "": there is none
+}
+
+// tryInForce tries the policy of a running box, as a file has it.
+func tryInForce(file string, byList bool) (*trial, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("what is in force: %w", err)
+	}
+	var f InForce
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, fmt.Errorf("what is in force: %s: %w", file, err)
+	}
+	table := &subscriber.Table{}
+	if f.List != "" {
+		plans := func(name string) bool {
+			return slices.ContainsFunc(f.Policy.Plans, func(p governor.Plan) bool { return p.Name == name })
+		}
+		if table, err = parseList(f.List, plans); errors.Is(err, fs.ErrNotExist) {
+			table, err = &subscriber.Table{}, nil // as it is for the box: see LoadConfig
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	r := tryPolicy(f.Policy, table, f.Unmapped, byList)
+	r.inForce = true
+	return r, nil
 }
 
 // decision counts what was decided, as the judge of the running box does.
@@ -209,7 +347,7 @@ func (r *trial) restart(at time.Time) {
 }
 
 func (r *trial) finish() WhatIfRun {
-	run := WhatIfRun{Guessed: r.player.Guessed, ReplayRun: ReplayRun{ConfigFile: r.file, Mode: r.mode, Decisions: r.sum, Acted: r.acted, Unlisted: len(r.tally.unlisted)}}
+	run := WhatIfRun{Policy: r.policy, InForce: r.inForce, Guessed: r.player.Guessed, ReplayRun: ReplayRun{ConfigFile: r.file, Mode: r.mode, Decisions: r.sum, Acted: r.acted, Unlisted: len(r.tally.unlisted)}}
 	if g := r.player.Governor(); g != nil {
 		run.Uncounted = g.Stats().Untracked
 	}

@@ -31,7 +31,8 @@ const (
 	whatIfNice   = 19
 )
 
-// WhatIf tries a configuration, as text, on the last days of the journal, against the one in force; the answer is a WhatIfView. Who sends it may see less
+// WhatIf tries a configuration, as text, on the last days of the journal, against the policy in force, which is the governor's and not what a file says that
+// was not read yet; the answer is a WhatIfView. Who sends it may see less
 // of the box than the box reads: the configuration names no files but the box's own, and what the process says goes to the log alone.
 func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who string) (json.RawMessage, error) {
 	a := s.a
@@ -72,7 +73,13 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, cmp.Or(a.opt.Executable, exe), "replay", "--journal", dir, "--config", "-", "--against", filepath.Base(file), "--since", strconv.Itoa(days)+"d", "--json")
+	inForce, err := a.inForce()
+	if err != nil {
+		return nil, fmt.Errorf("start a what-if: %w", err)
+	}
+	defer inForce.Close()
+	cmd := exec.CommandContext(ctx, cmp.Or(a.opt.Executable, exe), "replay", "--journal", dir, "--config", "-", "--in-force", "/proc/self/fd/3", "--since", strconv.Itoa(days)+"d", "--json")
+	cmd.ExtraFiles = []*os.File{inForce} // its number 3
 	var answer, said limited
 	answer.most, said.most = whatIfAnswer, 4<<10
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(file), bytes.NewReader(candidate), &answer, &said
@@ -94,6 +101,24 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	return json.RawMessage(bytes.TrimSpace(answer.Bytes())), nil
 }
 
+// inForce is a file in memory that has what the box goes by now, as [InForce].
+func (a *Appliance) inForce() (*os.File, error) {
+	cfg := a.cfg.Load()
+	data, err := json.Marshal(InForce{Policy: a.gov.Policy(), Unmapped: cfg.Identity.UnmappedPlan, List: cfg.SubscribersPath()})
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("in-force", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "in-force")
+	if _, err := f.Write(data); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // endedEarly logs what a what-if said when it failed, which may quote what it read, and gives whoever asked for it a reason that does not.
 func (a *Appliance) endedEarly(err error, said string) error {
 	a.log.Error("a what-if ended early", "err", err, "said", strings.TrimSpace(said))
@@ -104,7 +129,7 @@ func (a *Appliance) endedEarly(err error, said string) error {
 	case strings.Contains(said, "out of memory"), strings.Contains(said, "cannot allocate memory"), exit.ExitCode() == -1: // ended by a signal
 		return webadmin.Refused{Field: "days", Message: "it needed more memory than it may have; take fewer days, or run mailweir replay on another machine"}
 	case exit.ExitCode() == 2 && !strings.Contains(said, "goroutine "): // as the contract of the command line has it; and Go's for a fault of the program
-		return webadmin.Refused{Field: "config", Message: "the box's list of subscribers cannot be read under this configuration (does it lack a plan that the list names?), or the box's configuration file has an error; the box's log says which"}
+		return webadmin.Refused{Field: "config", Message: "the box's list of subscribers cannot be read under this configuration (does it lack a plan that the list names?), or not at all; the box's log says why"}
 	}
 	return errors.New("it ended early")
 }

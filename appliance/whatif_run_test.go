@@ -48,6 +48,32 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 		t.Errorf("%s", answer)
 	}
 
+	// Against what is in force, whatever the file says by now, until it is read.
+	against := func(why string, other bool) {
+		t.Helper()
+		answer, err := s.WhatIf(t.Context(), strict, 7, "me")
+		if err != nil {
+			t.Fatalf("%s: %v", why, err)
+		}
+		was := v.Against.Decisions
+		v = WhatIfView{}
+		if err := json.Unmarshal(answer, &v); err != nil {
+			t.Fatalf("%s: %v: %s", why, err, answer)
+		}
+		policy := d.gov.Policy()
+		if !v.Against.InForce || v.Against.File != "" || v.Against.Policy != policy.Hash || v.Config.InForce || v.Config.Policy == policy.Hash || (v.Against.Decisions != was) != other {
+			t.Errorf("%s: %+v\nagainst %+v", why, v.Config, v.Against)
+		}
+	}
+	d.write("mailweir.yaml", "mode: nonsense\n")
+	against("a file with an error", false)
+	d.write("mailweir.yaml", strings.ReplaceAll(fmt.Sprintf(ladderPlans, 10_000), "burst: 5", "burst: 1000"))
+	against("a file that was not read", false)
+	if err := d.reload(); err != nil {
+		t.Fatal(err)
+	}
+	against("a file that was read", true)
+
 	var wrong webadmin.WrongConfig
 	if _, err := s.WhatIf(t.Context(), []byte("mode: enforce\nmodus: x\n"), 7, "me"); !errors.As(err, &wrong) || wrong[0].Line != 2 {
 		t.Errorf("a configuration that is none: %v", err)

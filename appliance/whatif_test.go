@@ -208,7 +208,7 @@ func TestAJournalThatWasBentIsFound(t *testing.T) {
 	for range 5 {
 		d.gov.Open(governor.Attempt{Subscriber: "other", Plan: "small"}, d.time())
 	}
-	d.pass(time.Minute)
+	d.pass(2 * time.Minute)
 	d.settled(d.gov.Tick(d.time())) // what is of the very last moment is not held against anybody
 	rec := d.whatIf(WhatIfOptions{}).Recorded
 	// It is told apart from what is not written yet only when the life is over.

@@ -15,12 +15,21 @@ type WhatIfView struct {
 	To          time.Time           `json:"to"`
 	Sessions    uint64              `json:"sessions"`
 	Inputs      uint64              `json:"inputs"`
-	Missing     uint64              `json:"missing"`            // inputs that the journal does not have: what comes after is an estimate
+	Missing     uint64              `json:"missing"` // inputs that the journal does not have, at least: what comes after is an estimate
+	MissingWhy  []LackView          `json:"missing_why,omitempty"`
 	Starts      int                 `json:"starts"`             // of the box
 	Recorded    *ReproducedView     `json:"recorded,omitempty"` // without a configuration
 	Config      WhatIfRunView       `json:"config"`
 	Against     *WhatIfRunView      `json:"against,omitempty"`
 	Subscribers []WhatIfOutcomeView `json:"subscribers"` // those above observe; with another configuration, those with a difference
+}
+
+// LackView is a reason why inputs are missing.
+type LackView struct {
+	Why    string `json:"why"`
+	Places int    `json:"places"`
+	File   string `json:"file,omitempty"` // the first one
+	Files  int    `json:"files,omitempty"`
 }
 
 // ReproducedView is how the records and the decisions made again compare.
@@ -37,6 +46,8 @@ type ReproducedView struct {
 // WhatIfRunView is a policy and what it would have done.
 type WhatIfRunView struct {
 	File      string          `json:"file,omitempty"`
+	InForce   bool            `json:"in_force,omitempty"` // it is what the running box goes by, whatever its file says
+	Policy    string          `json:"policy,omitempty"`   // its hash, as records have it
 	Mode      string          `json:"mode"`
 	Decisions ReplayDecisions `json:"decisions"`
 	Acted     int             `json:"acted"`
@@ -64,6 +75,9 @@ type WhatIfOutcomeView struct {
 func (r *WhatIfReport) View() WhatIfView {
 	v := WhatIfView{From: r.First.UTC(), To: r.Last.UTC(), Sessions: r.Sessions, Inputs: r.Inputs, Missing: r.Missing, Starts: r.Lives,
 		Config: r.Run.view(), Subscribers: []WhatIfOutcomeView{}}
+	for _, l := range r.Lacks {
+		v.MissingWhy = append(v.MissingWhy, LackView{l.Why, l.Places, l.File, l.Files})
+	}
 	if c := r.Recorded; c != nil {
 		v.Recorded = &ReproducedView{c.Same, c.OnlyThen, c.OnlyNow, c.CutOff, c.Unchecked, c.Covered.Seconds(), c.Examples}
 	}
@@ -94,7 +108,7 @@ func (r *WhatIfReport) View() WhatIfView {
 }
 
 func (r *WhatIfRun) view() WhatIfRunView {
-	v := WhatIfRunView{Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}}
+	v := WhatIfRunView{InForce: r.InForce, Policy: r.Policy, Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}}
 	if r.ConfigFile != "" {
 		v.File = filepath.Base(r.ConfigFile)
 	}

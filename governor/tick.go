@@ -31,6 +31,13 @@ func (g *Governor) SetPolicy(p Policy, now time.Time) []StageChange {
 	return g.settle(now)
 }
 
+// Policy is the one in force.
+func (g *Governor) Policy() Policy {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.policy
+}
+
 // settle brings those above observe to the stage that is theirs now, oldest change first.
 func (g *Governor) settle(now time.Time) []StageChange {
 	changes := g.descents(now)

@@ -73,7 +73,9 @@ var startGoals = []goal{
 var whatIfGoals = []goal{
 	{what: "what-if over a week of a million sessions, two policies", from: "BenchmarkWhatIf whatif-s", unit: "s", most: 10, roughly: true},
 	{what: "the same, of a processor", from: "BenchmarkWhatIf whatif-cpu-s", unit: "s", most: 10, roughly: true},
-	{what: "inputs in the journal, of a session", from: "BenchmarkWhatIf B/session", unit: "bytes", told: true},
+	{what: "all of it decided again as it was, and held against its records", from: "BenchmarkWhatIf again-s", unit: "s", most: 10, roughly: true},
+	{what: "the same, of a processor", from: "BenchmarkWhatIf again-cpu-s", unit: "s", told: true},
+	{what: "inputs and records in the journal, of a session", from: "BenchmarkWhatIf B/session", unit: "bytes", told: true},
 }
 
 func measureGovernor(ctx context.Context, o Options) (measures, error) {

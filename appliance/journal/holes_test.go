@@ -36,6 +36,7 @@ func TestAHoleIsWhereItWas(t *testing.T) {
 		why  string
 		bend func(first, second string) error
 		want string
+		says string
 	}{
 		{"a byte", func(first, _ string) error {
 			data, err := os.ReadFile(first)
@@ -44,10 +45,10 @@ func TestAHoleIsWhereItWas(t *testing.T) {
 			}
 			data[offsets(t, data)[2]+frameHead+2] ^= 1
 			return os.WriteFile(first, data[:len(data)-1], 0o600) // so that the next start reads it
-		}, "o.ooooooo"},
-		{"a file", func(_, second string) error { return os.Remove(second) }, "ooo.ooo"},
-		{"an op to come", func(first, _ string) error { return anew(first, 2, 0, 250) }, "o.ooooooo"},
-		{"an older form", func(_, second string) error { return anew(second, 1, rowInputsOlder, 0) }, "ooo.ooooo"},
+		}, "o.ooooooo", unwritten},
+		{"a file", func(_, second string) error { return os.Remove(second) }, "ooo.ooo", gone},
+		{"an op to come", func(first, _ string) error { return anew(first, 2, 0, 250) }, "o.ooooooo", foreign},
+		{"an older form", func(_, second string) error { return anew(second, 1, rowInputsOlder, 0) }, "ooo.ooooo", older},
 	} {
 		w := open(t, month)
 		for i := range 9 {
@@ -70,6 +71,9 @@ func TestAHoleIsWhereItWas(t *testing.T) {
 		for _, in := range w.inputs() {
 			if in.Op == governor.OpLost {
 				got += "."
+				if in.Reason != row.says || in.By == "" && row.says != unwritten {
+					t.Errorf("%s: it says %q of %q, want %q", row.why, in.Reason, in.By, row.says)
+				}
 			} else {
 				got += "o"
 			}

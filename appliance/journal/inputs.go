@@ -8,9 +8,10 @@ import (
 	"github.com/mailweir/mailweir/governor"
 )
 
-// A frame of inputs is complete in itself: rowInputs, the time of the oldest and of the newest in Unix milliseconds, how many
-// are missing before it, and then the inputs, each with its times as distances from those of the one before. Texts have their
-// length before them; what is rare (a policy) is JSON.
+// A frame of inputs is complete in itself: rowInputs, the time of the oldest and of the newest in Unix milliseconds, a number, and then
+// the inputs, each with its times as distances from those of the one before. Texts have their length before them; what is rare (a policy) is
+// JSON. Where inputs are missing there is an OpLost in their place. The number is how many are missing where a frame was; with inputs behind it it was
+// written by an earlier version, which counted there what is missing anywhere in the frame.
 
 // Bits of an input's second byte.
 const (
@@ -36,13 +37,26 @@ type more struct {
 type encoder struct {
 	b              []byte
 	at, now        int64
-	oldest, newest int64 // Unix milliseconds
-	n              int
+	oldest, newest int64  // Unix milliseconds
+	n              int    // inputs
+	missed         int    // inputs that are missing among them
 	begins         bool   // a tape can be played from an input in it
 	forms          []form // that were written
 }
 
 func (e *encoder) reset() { *e = encoder{b: e.b[:0], forms: e.forms[:0]} }
+
+// appendLost appends an input that says that n are missing, at the time of the one before.
+func appendLost(b []byte, n uint64) []byte {
+	b = append(b, byte(governor.OpLost), 0, 0, 0, 0, 0) // no flags, no distances, no name, of no kind
+	return binary.AppendUvarint(b, n)
+}
+
+// miss says that n inputs are missing here.
+func (e *encoder) miss(n uint64) {
+	e.b = appendLost(e.b, n)
+	e.missed += int(n)
+}
 
 func text(b []byte, s string) []byte { return append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 
@@ -111,7 +125,7 @@ func spends(op governor.Op) bool {
 	return op == governor.OpSpend || op == governor.OpEstimate || op == governor.OpAccepted || op == governor.OpLost
 }
 
-// frame is the payload of what was added.
+// frame is the payload of what was added, before which lost are missing.
 func (e *encoder) frame(lost uint64) []byte {
 	if e.n == 0 {
 		e.oldest = time.Now().UnixMilli()
@@ -123,40 +137,62 @@ func (e *encoder) frame(lost uint64) []byte {
 	}
 	b := append(make([]byte, 0, len(e.b)+32), kind)
 	b = binary.AppendVarint(binary.AppendVarint(b, e.oldest), e.newest)
-	b = binary.AppendUvarint(b, lost)
+	b = append(b, 0)
+	if lost > 0 {
+		b = appendLost(b, lost)
+	}
 	return append(b, e.b...)
 }
 
-// names makes one string of the same bytes, again and again.
-type names map[string]string
+// names makes one string of the same bytes, again and again. The zero value has none.
+type names struct {
+	all  map[string]string
+	last string // what comes once comes again: a session has several inputs
+}
 
-func (n names) of(b []byte) string {
-	if s, ok := n[string(b)]; ok {
-		return s
+func (n *names) of(b []byte) string {
+	if string(b) == n.last {
+		return n.last
 	}
-	if len(n) > 1<<20 {
-		clear(n)
+	s, ok := n.all[string(b)]
+	if !ok {
+		if n.all == nil || len(n.all) > 1<<20 {
+			n.all = map[string]string{}
+		}
+		s = string(b)
+		n.all[s] = s
 	}
-	s := string(b)
-	n[s] = s
+	n.last = s
 	return s
 }
 
-// decodeInputs gives the inputs of a payload. in is used again for each.
-func decodeInputs(p []byte, known names, give func(in *governor.Input) error) error {
+// known are the names that a decoder has met.
+type known struct{ lines, plans names }
+
+// decodeInputs gives the inputs of a payload; next is where each is put, and give is told that it is there.
+func decodeInputs(p []byte, met *known, next func() *governor.Input, give func() error) error {
 	r := cursor{b: p[1:]}
+	oldest := time.UnixMilli(r.varint())
 	r.varint()
-	r.varint()
-	var at, now int64
-	if lost := r.uvarint(); lost > 0 && !r.bad {
-		if err := give(&governor.Input{Op: governor.OpLost, Cost: int(lost), Now: time.UnixMilli(oldestOf(p))}); err != nil {
+	lacks := func(n uint64) error {
+		*next() = governor.Input{Op: governor.OpLost, Cost: int(n), Now: oldest, Reason: unwritten}
+		return give()
+	}
+	lost := r.uvarint()
+	if r.bad {
+		*next() = governor.Input{}
+		return errRow
+	}
+	if lost > 0 {
+		if err := lacks(lost); err != nil {
 			return err
 		}
 	}
-	var in governor.Input
+	var at, now int64
 	var forms []form
 	for len(r.b) > 0 {
-		in = governor.Input{Op: governor.Op(r.byte())}
+		in := next()
+		*in = governor.Input{Op: governor.Op(r.byte())}
 		if !in.Op.Known() {
 			return errRow
 		}
@@ -165,12 +201,17 @@ func decodeInputs(p []byte, known names, give func(in *governor.Input) error) er
 		at += d
 		now += d + r.varint()
 		in.At, in.Now = time.Duration(at), time.Unix(0, now)
-		in.Subscriber = known.of(r.text())
+		if in.Op == governor.OpLost {
+			if in.Reason = unwritten; now == 0 { // it is the first
+				in.Now = oldest
+			}
+		}
+		in.Subscriber = met.lines.of(r.text())
 		if flags&hasSession != 0 {
 			in.Session = r.uvarint()
 		}
 		if flags&hasPlan != 0 {
-			in.Plan = known.of(r.text())
+			in.Plan = met.plans.of(r.text())
 		}
 		if flags&hasDestination != 0 {
 			bits := int(r.byte())
@@ -189,27 +230,27 @@ func decodeInputs(p []byte, known names, give func(in *governor.Input) error) er
 			in.Lasts, in.Reason, in.By, in.Cases, in.Policy = m.Lasts, m.Reason, m.By, m.Cases, m.Policy
 		}
 		if flags&hasReceipt != 0 {
-			r.receipt(&in)
+			r.receipt(in)
 		}
 		if flags&hasState != 0 {
-			if err := r.state(&in, &forms); err != nil {
+			if err := r.state(in, &forms); err != nil {
 				return err
 			}
 		}
 		if r.bad {
 			return errRow
 		}
-		if err := give(&in); err != nil {
+		op := in.Op
+		if err := give(); err != nil {
 			return err
+		}
+		if lost > 0 && (op.Begins() || op == governor.OpCheckpointed) { // some may be missing behind this one
+			if err := lacks(0); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// oldestOf is the time of the oldest input of a payload, Unix milliseconds.
-func oldestOf(p []byte) int64 {
-	r := cursor{b: p[1:]}
-	return r.varint()
 }
 
 // cursor takes bytes apart. Behind their end everything is zero, and bad is true.

@@ -52,7 +52,7 @@ func (w *world) inputs() (all []governor.Input) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := r.Inputs(time.Time{}, func(in *governor.Input) error { all = append(all, *in); return nil }); err != nil {
+	if err := r.Inputs(time.Time{}, func(b *Batch) error { all = append(all, b.In...); b.Free(); return nil }); err != nil {
 		w.Fatal(err)
 	}
 	return all
@@ -140,9 +140,10 @@ func FuzzInputs(f *testing.F) {
 		if len(b) == 0 || b[0] != rowInputs && b[0] != rowBegin {
 			return
 		}
-		err := decodeInputs(b, names{}, func(in *governor.Input) error {
+		var in governor.Input
+		err := decodeInputs(b, &known{}, func() *governor.Input { return &in }, func() error {
 			var e encoder
-			e.add(in)
+			e.add(&in)
 			return nil
 		})
 		if err != nil && !errors.Is(err, errRow) {

@@ -1,10 +1,7 @@
 package journal
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -21,8 +18,9 @@ const (
 type tape struct {
 	mu     sync.Mutex // held for some nanoseconds; guards all below
 	e, old encoder
-	lost   uint64 // inputs, since the last frame
-	all    uint64 // inputs, since Open
+	here   uint64 // inputs that are missing behind the last one in e
+	lost   uint64 // inputs that are missing before the first one in e: of frames that could not be written
+	all    uint64 // inputs that are missing, since Open
 	states int64  // bytes of them since the last begin of a life or checkpoint
 	fed    int64  // bytes of all other inputs since then
 	marked int64  // when that was, Unix milliseconds
@@ -33,7 +31,7 @@ type tape struct {
 type inputFrame struct {
 	payload        []byte
 	oldest, newest int64 // Unix milliseconds
-	n              int   // inputs in it
+	n              int   // inputs in it, and those that it says are missing
 	begins         bool  // there is one from which a tape can be played
 	older          bool  // its form is that of an earlier version, which this one does not read
 }
@@ -50,11 +48,12 @@ func (j *Journal) Record(in *governor.Input) {
 	case in.Op.Begins():
 		t.states, t.fed, t.marked, t.start = 0, 0, in.Now.UnixMilli(), in.Op == governor.OpBegin
 	case in.Op == governor.OpState && t.states > j.opt.Bounds.Bytes/stateRoom, before >= maxTape:
-		t.lost++
+		t.here++
 		t.all++
 		t.mu.Unlock()
 		return
 	}
+	t.place()
 	t.e.add(in)
 	n := len(t.e.b)
 	if in.Op == governor.OpState {
@@ -103,6 +102,14 @@ func (j *Journal) CheckpointDue(now time.Time) bool {
 	return since < 0 || since >= b.Sessions/checkpoints || t.fed >= 4*t.states
 }
 
+// place says what is missing where it is missing. The caller holds t.mu.
+func (t *tape) place() {
+	if t.here > 0 {
+		t.e.miss(t.here)
+		t.here = 0
+	}
+}
+
 func (t *tape) lostSoFar() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -112,15 +119,17 @@ func (t *tape) lostSoFar() uint64 {
 // take is what was recorded since the last call; false: nothing was.
 func (t *tape) take() (f inputFrame, any bool) {
 	t.mu.Lock()
+	t.place()
 	t.e, t.old = t.old, t.e
 	lost := t.lost
 	t.lost = 0
 	t.mu.Unlock()
 	e := &t.old // nobody else's until the next call
-	if e.n == 0 && lost == 0 {
+	if len(e.b) == 0 && lost == 0 {
 		return f, false
 	}
-	f = inputFrame{payload: e.frame(lost), oldest: e.oldest, newest: e.newest, n: e.n + int(lost), begins: e.begins}
+	payload := e.frame(lost)
+	f = inputFrame{payload: payload, oldest: e.oldest, newest: e.newest, n: e.n + e.missed + int(lost), begins: e.begins}
 	e.reset()
 	return f, true
 }
@@ -186,81 +195,4 @@ func inputsOf(p []byte) (f inputFrame, ok bool) {
 	c := cursor{b: p[1:]}
 	f.oldest, f.newest = c.varint(), c.varint()
 	return f, !c.bad
-}
-
-// Inputs gives what the governor was told, the oldest first: from the last begin of a life, or checkpoint, before a time on, or,
-// where there is none, all of it. The input is used again for the next. Where something is damaged, of an older form or not understood, or a
-// file between two others is not there, an OpLost says so, with the time up to which all is there. It ends with the first error of give, or of reading.
-func (r *Reader) Inputs(from time.Time, give func(*governor.Input) error) error {
-	first := 0
-	if err := r.files(inputsFamily, func(s *segment, last bool) error {
-		if last && s.sum == (summary{}) { // it is being written to
-			data, err := os.ReadFile(s.path)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("journal: %w", err)
-			}
-			s.sift(data, s.take, nil)
-		}
-		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() {
-			first = s.number
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	return r.play(first, give)
-}
-
-// play gives the inputs of the files from a number on.
-func (r *Reader) play(first int, give func(*governor.Input) error) error {
-	known := names{}
-	before := 0     // the number of the last file that was there
-	var until int64 // the newest input of the last whole frame, Unix milliseconds
-	hole := func() error {
-		lost := governor.Input{Op: governor.OpLost, Cost: 1}
-		if until > 0 {
-			lost.Now = time.UnixMilli(until)
-		}
-		return give(&lost)
-	}
-	return r.files(inputsFamily, func(s *segment, last bool) error {
-		if s.number < first {
-			return nil
-		}
-		data, err := os.ReadFile(s.path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // where that is not the first one its number is missing
-		} else if err != nil {
-			return fmt.Errorf("journal: %w", err)
-		}
-		if before > 0 && s.number != before+1 {
-			if err := hole(); err != nil {
-				return err
-			}
-		}
-		before = s.number
-		_, _, err = frames(data, func(at int, payload []byte, bad string) error {
-			f, ok := inputsOf(payload)
-			switch {
-			case last && bad != "" && at+len(payload) == len(data):
-				return nil // it is being written
-			case bad != "" || !ok || f.older:
-				return hole()
-			}
-			var stop error
-			err := decodeInputs(payload, known, func(in *governor.Input) error {
-				stop = give(in)
-				return stop
-			})
-			if stop != nil {
-				return stop
-			}
-			until = f.newest
-			if err != nil { // written by another version
-				return hole()
-			}
-			return nil
-		})
-		return err
-	})
 }

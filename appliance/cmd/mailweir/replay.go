@@ -29,6 +29,7 @@ func replayCommand(ctx context.Context, c *invocation) error {
 	file := c.flags.String("config", "", "configuration file (required); of a journal also - for the standard input")
 	c.flags.Var(&captures, "pcap", "pcap or pcapng file, also packed with gzip; - is the standard input; more may follow (required)")
 	against := c.flags.String("against", "", "another configuration: show with whom it would have dealt differently")
+	inForce := c.flags.String("in-force", "", "of the journal, in the place of --against: a file with what a running box goes by, as it writes it for its own what-ifs")
 	journal := c.flags.String("journal", "", "directory of a box's journal, DATA/journal, in the place of captures; without --config: are the decisions in it made again, word by word?")
 	since := c.flags.String("since", "", "of the journal: a duration (7d), a day, or a time (RFC 3339); all of it if left out")
 	plans := c.flags.String("plans", "recorded", "of the journal: who is under which plan, as `recorded` or as the configuration's list says")
@@ -43,10 +44,10 @@ func replayCommand(ctx context.Context, c *invocation) error {
 		return usagef("replay takes --journal DIR or --pcap FILE, not both")
 	case *file == "-" && *journal == "" || *against == "-":
 		return usagef("- in the place of a configuration is for --config beside --journal DIR")
-	case *journal != "" && *file == "" && *against != "":
-		return usagef("replay --journal needs --config FILE beside --against")
+	case *journal != "" && *file == "" && *against+*inForce != "", *against != "" && *inForce != "":
+		return usagef("replay --journal needs --config FILE beside --against, or --in-force")
 	case *journal != "":
-		opt := appliance.WhatIfOptions{Journal: *journal, ConfigFile: *file, Against: *against, ListPlans: *plans == "list"}
+		opt := appliance.WhatIfOptions{Journal: *journal, ConfigFile: *file, Against: *against, InForce: *inForce, ListPlans: *plans == "list"}
 		if *plans != "list" && *plans != "recorded" {
 			return usagef("--plans %q: recorded or list", *plans)
 		}
@@ -54,8 +55,8 @@ func replayCommand(ctx context.Context, c *invocation) error {
 			return err
 		}
 		return whatIf(ctx, c, opt, *asJSON)
-	case *since != "" || *plans != "recorded":
-		return usagef("--since and --plans are of --journal DIR")
+	case *since != "" || *plans != "recorded" || *inForce != "":
+		return usagef("--since, --plans and --in-force are of --journal DIR")
 	case *file == "" || len(captures) == len(rest):
 		return usagef("replay needs --config FILE and --pcap FILE, or --journal DIR")
 	}

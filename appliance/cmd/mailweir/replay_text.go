@@ -92,8 +92,11 @@ func spanOf(s *appliance.ReplaySubscriber) string {
 }
 
 func runLines(w io.Writer, r *appliance.ReplayRun) {
-	d := r.Decisions
-	fmt.Fprintf(w, "%s\tmode %s: %d passed, %d paced, %d deferred, %d cut; acted %d, would have acted %d\n", plain(filepath.Base(r.ConfigFile)), r.Mode,
+	d, name := r.Decisions, "in force"
+	if r.ConfigFile != "" {
+		name = plain(filepath.Base(r.ConfigFile))
+	}
+	fmt.Fprintf(w, "%s\tmode %s: %d passed, %d paced, %d deferred, %d cut; acted %d, would have acted %d\n", name, r.Mode,
 		d.Passed, d.Paced, d.Deferred, d.Cut, r.Acted, d.Paced+d.Deferred+d.Cut-r.Acted)
 	if r.Uncounted > 0 {
 		fmt.Fprintf(w, "\t%d sessions passed uncounted: too many subscribers\n", r.Uncounted)

@@ -75,7 +75,10 @@ func whatIfText(out io.Writer, r *appliance.WhatIfReport) {
 	fmt.Fprintf(w, "journal\t%d sessions, %s to %s UTC (%s), %d starts of the box\n", r.Sessions,
 		r.First.UTC().Format(time.DateTime), r.Last.UTC().Format(time.DateTime), lasting(r.Last.Sub(r.First)), r.Lives)
 	if r.Missing > 0 {
-		fmt.Fprintf(w, "\t%d things that the governor was told are missing; what comes after is an estimate\n", r.Missing)
+		fmt.Fprintf(w, "\tat least %d things that the governor was told are missing; what comes after is an estimate\n", r.Missing)
+	}
+	for _, l := range r.Lacks {
+		fmt.Fprintf(w, "\tin %s: %s\n", whereMissing(&l), l.Why)
 	}
 	if rec := r.Recorded; rec != nil {
 		fmt.Fprintf(w, "records\t%d decisions and changes of stage were made again as they are recorded; %d were not, %d have no record\n", rec.Same, rec.OnlyThen, rec.OnlyNow)
@@ -97,6 +100,26 @@ func whatIfText(out io.Writer, r *appliance.WhatIfReport) {
 	}
 	whatIfLines(w, r.Against)
 	differenceTable(w, &appliance.ReplayReport{Run: r.Run.ReplayRun, Against: &r.Against.ReplayRun})
+}
+
+// whereMissing says where something is missing.
+func whereMissing(l *appliance.Lack) string {
+	text := count(l.Places, "place", "places")
+	switch {
+	case l.File == "":
+	case l.Files > 1:
+		text += fmt.Sprintf(", %s and %s", plain(l.File), count(l.Files-1, "more file", "more files"))
+	default:
+		text += ", " + plain(l.File)
+	}
+	return text
+}
+
+func count(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 func whatIfLines(w io.Writer, r *appliance.WhatIfRun) {
