@@ -44,6 +44,30 @@ func (r Ranges) Above(seq uint64) (higher Ranges) {
 	return higher
 }
 
+// Without is what of r is not among others, which are in ascending order, too.
+func (r Ranges) Without(others Ranges) (left Ranges) {
+	k := 0
+	for i := 0; i+1 < len(r); i += 2 {
+		from, to := r[i], r[i+1]
+		for k+1 < len(others) && others[k+1] < from {
+			k += 2
+		}
+		for j := k; j+1 < len(others) && others[j] <= to && from <= to; j += 2 {
+			if others[j] > from {
+				left = append(left, from, others[j]-1)
+			}
+			if others[j+1] == ^uint64(0) {
+				return left
+			}
+			from = max(from, others[j+1]+1)
+		}
+		if from <= to {
+			left = append(left, from, to)
+		}
+	}
+	return left
+}
+
 // maxWords is how long the String of a piece is at most, so that it fits into a parameter of a record.
 const maxWords = 1000
 

@@ -16,6 +16,9 @@ func (s *Spool) Append(rs []records.Record) {
 		return
 	}
 	s.mu.Lock()
+	for i := range rs {
+		s.heard(&rs[i])
+	}
 	end := &rs[len(rs)-1]
 	if len(s.positions) == 0 {
 		s.last, s.lastHash = end.Seq, end.HexHash()

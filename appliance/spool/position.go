@@ -142,41 +142,74 @@ func (s *Spool) Only(names []string) error {
 	}
 	var errs []error
 	for name, p := range s.positions {
-		if !keep[positionPath(s.opt.Dir, name)] {
+		if path := positionPath(s.opt.Dir, name); !keep[path] {
 			errs = append(errs, p.close())
 			delete(s.positions, name)
 			p.gone = true
-			s.forget(name, p)
-			known[positionPath(s.opt.Dir, name)] = true
+			known[path] = true
+			if s.leaving[name] = p; p.users == 0 {
+				errs = append(errs, s.forget(name, p))
+			}
 		}
 	}
 	s.waited = s.waited && len(s.positions) > 0
 	files, _ := filepath.Glob(filepath.Join(s.opt.Dir, positionPrefix+"*"))
 	for _, path := range files {
-		if !keep[path] {
-			if data, err := os.ReadFile(path); err == nil && !known[path] { // of a life before
-				if seq, ok := parsePosition(string(data)); ok {
-					name := path // where the file does not say it
-					if f := strings.Fields(string(data)); len(f) > 3 {
-						name = f[3]
-					}
-					s.forget(name, &position{seq: seq, arrived: parseArrived(string(data)), begun: true, gone: true})
-				}
-			}
-			errs = append(errs, os.Remove(path))
+		if keep[path] || known[path] || s.isLeaving(path) {
+			continue
 		}
+		p, name := &position{begun: true, gone: true}, path // where the file does not say it
+		data, err := os.ReadFile(path)
+		if seq, ok := parsePosition(string(data)); err == nil && ok { // of a life before
+			p.seq, p.arrived = seq, parseArrived(string(data))
+			if f := strings.Fields(string(data)); len(f) > 3 {
+				name = f[3]
+			}
+		} else {
+			s.opt.Log.Error("how far a collector that is not configured any more got cannot be read; it may have nothing", "file", path, "err", err)
+		}
+		s.owes(name, p)
+		errs = append(errs, os.Remove(path))
 	}
 	return errors.Join(errs...)
 }
 
-// forget tells of what a reader that is gone has not got, when nobody uses it any more; mu is held.
-func (s *Spool) forget(name string, p *position) {
+// isLeaving tells whether somebody still uses a reader that is forgotten, whose file that is; mu is held.
+func (s *Spool) isLeaving(path string) bool {
+	for name := range s.leaving {
+		if positionPath(s.opt.Dir, name) == path {
+			return true
+		}
+	}
+	return false
+}
+
+// forget ends a position that nobody uses any more, and tells of what its reader has not got; mu is held.
+func (s *Spool) forget(name string, p *position) error {
+	if !p.gone || p.users > 0 {
+		return nil
+	}
+	s.owes(name, p)
+	if s.leaving[name] == p {
+		delete(s.leaving, name)
+	}
+	if s.positions[name] != nil {
+		return nil // it was configured again meanwhile, and the file is that one's
+	}
+	if err := os.Remove(positionPath(s.opt.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// owes tells of what a reader that is gone has not got, and writes it down first; mu is held.
+func (s *Spool) owes(name string, p *position) {
 	from := max(p.seq+1, p.arrived+1, s.oldest()) // what is not there was told when it went
-	if !p.gone || p.users > 0 || !p.begun || from > s.last {
+	if !p.begun || from > s.last {
 		return
 	}
-	l := Loss{Why: Forgotten, Numbers: records.Ranges{from, s.last}, Readers: []string{name}}
-	s.tell(l)
+	s.owe(name, from, s.last)
+	s.tell(Loss{Why: Forgotten, Numbers: records.Ranges{from, s.last}, Readers: []string{name}})
 }
 
 // acknowledged is up to where every reader has everything; mu is held.

@@ -34,7 +34,11 @@ func (s *Spool) Reader(name string) *Reader {
 	p := s.positions[name]
 	if p == nil {
 		path := positionPath(s.opt.Dir, name)
-		data, err := os.ReadFile(path)
+		var data []byte
+		err := fs.ErrNotExist
+		if s.leaving[name] == nil { // otherwise the file is of one that was forgotten and is still used
+			data, err = os.ReadFile(path)
+		}
 		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) // then there is no spool, either
 		seq, known := parsePosition(string(data))
 		switch {
@@ -256,6 +260,8 @@ func (r *Reader) Close() {
 		r.open = false
 		r.p.users--
 		r.s.open--
-		r.s.forget(r.name, r.p)
+		if err := r.s.forget(r.name, r.p); err != nil {
+			r.s.opt.Log.Error("remove the position of a collector that is not configured any more", "target", r.name, "err", err)
+		}
 	}
 }

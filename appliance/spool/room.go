@@ -18,11 +18,12 @@ const (
 	Forgotten  = "their collector is not configured any more"
 	Unwanted   = "no collector was configured when they were made"
 	Unwritable = "the disk took nothing and the memory for them was full"
+	Missing    = "they are not in the spool and nothing says why: a file was damaged or could not be read, or the process died while it made room"
 )
 
 // Loss is records that went before every reader had them.
 type Loss struct {
-	Why     string         // Full, Expired, Forgotten, Unwanted or Unwritable
+	Why     string         // Full, Expired, Forgotten, Unwanted, Unwritable or Missing
 	Numbers records.Ranges // of the records
 	Readers []string       // who has not got all of them
 }
@@ -43,6 +44,9 @@ func (s *Spool) lose(gone records.Ranges, why string) {
 		}
 	}
 	slices.Sort(l.Readers)
+	if s.looks {
+		s.said = append(s.said, l.Numbers)
+	}
 	s.tell(l)
 }
 
@@ -53,7 +57,7 @@ func (s *Spool) tell(l Loss) {
 }
 
 // Whys are all that Loss.Why may be, with a word for each.
-var Whys = map[string]string{Full: "full", Expired: "expired", Forgotten: "collector_removed", Unwanted: "no_collector", Unwritable: "disk_fault"}
+var Whys = map[string]string{Full: "full", Expired: "expired", Forgotten: "collector_removed", Unwanted: "no_collector", Unwritable: "disk_fault", Missing: "missing"}
 
 // spare is for the first and the last line of what is being rewritten, and by what a segment may be longer than it should.
 const spare = 16 << 10
@@ -74,6 +78,10 @@ func (s *Spool) makeRoom(need int64) (blocked bool) {
 		over := s.bytes() + need - (s.limit - s.segmentSize() - spare)
 		if over <= 0 {
 			return false
+		}
+		if i := slices.IndexFunc(s.aside, func(a Aside) bool { return !a.stuck }); i >= 0 {
+			s.removeAside(i, asideFull)
+			continue
 		}
 		victim, of := -1, class(0)
 		for of = range class(classes) {
@@ -118,6 +126,7 @@ func (s *Spool) Expire(now time.Time) {
 	s.Sync()
 	s.mu.Lock()
 	defer s.unlock()
+	s.expireAside(now)
 	before := func(d time.Duration) int64 {
 		if d <= 0 {
 			return 0

@@ -13,7 +13,10 @@
 //
 // The spool never takes more than Options.Limit of the disk. When it is full the oldest SESSION records go first; when there are none any more,
 // of all others but DECISION, STAGE and HEALTH; and those last. What is older than its retention goes, too. Options.OnLoss says which
-// numbers went before everybody had them.
+// numbers went before everybody had them; those that nothing says of, since a process died meanwhile or a file is damaged, are looked for after a start, and said then.
+//
+// A file that cannot be read when the spool is opened is set aside under another name (*.unreadable), for somebody to look at. It counts towards the limit, goes before any record
+// when there is no room, and in any case when the shorter retention has passed since it was last written.
 //
 // A disk that takes nothing stops nobody: records wait in memory, as many as fit into memoryRecords, are readable from there, and are written as soon as the disk
 // takes them. What a failed fdatasync may have dropped (after an error the kernel forgets what it could not write) is written anew, to another file.
@@ -52,6 +55,7 @@ type Options struct {
 	OnFault   func(error)          // the disk does not take records; nil: it does again. Must not block, nor call back
 	OnUnsaved func(error)          // the disk does not take the readers' positions; nil: it does again. Must not block, nor call back
 	OnDamage  func(error)          // a file could not be read when the spool was opened, and was set aside. Must not block, nor call back
+	OnRemoved func(Aside, string)  // a file that was set aside went, and why; or why it cannot go. Must not block, nor call back
 
 	create  func(path string) (file, error) // tests put a disk with faults here
 	syncDir func(dir string) error          // and here
@@ -89,6 +93,12 @@ type Spool struct {
 	limit     int64
 	segments  []*segment // in the order of their numbers; the last is the one that is written to
 	positions map[string]*position
+	leaving   map[string]*position // that were forgotten while somebody used them
+	aside     []Aside              // the oldest first
+	owed      []owed               // losses that were told, and of which no record has said so yet
+	found     uint64               // the last number that was there when the spool was opened
+	looks     bool                 // what was there then is not looked through yet, see stateGaps; what was told meanwhile is in said
+	said      []records.Ranges
 	open      int    // readers that are read from
 	last      uint64 // the last record
 	lastHash  string // and its hash, "" where it is not known
@@ -164,6 +174,9 @@ func Open(o Options) (*Spool, error) {
 	if o.OnDamage == nil {
 		o.OnDamage = func(error) {}
 	}
+	if o.OnRemoved == nil {
+		o.OnRemoved = func(Aside, string) {}
+	}
 	if o.create == nil {
 		o.create = func(path string) (file, error) {
 			return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -172,7 +185,7 @@ func Open(o Options) (*Spool, error) {
 	if o.syncDir == nil {
 		o.syncDir = durable.SyncDir
 	}
-	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), changed: make(chan struct{}), lost: make(map[string]uint64)}
+	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), leaving: make(map[string]*position), looks: true, changed: make(chan struct{}), lost: make(map[string]uint64)}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
 	}
@@ -210,6 +223,9 @@ func (s *Spool) load() error {
 		s.segments = append(s.segments, g)
 		s.last, s.lastHash = g.last, g.lastHash
 	}
+	s.found = s.last
+	s.setAsideBefore()
+	s.owedBefore()
 	tmps, _ := filepath.Glob(filepath.Join(s.opt.Dir, "*.tmp"))
 	for _, name := range tmps {
 		s.sweep(name)
@@ -221,16 +237,6 @@ func (s *Spool) load() error {
 	}
 	s.durable, s.written = s.last, s.last
 	return nil
-}
-
-// setAside gives a segment that cannot be read another name, so that no new one takes its place. Each reader that had not got its records misses their numbers.
-func (s *Spool) setAside(name string, why error) {
-	err := fmt.Errorf("%w; set aside as %s", why, name+unreadable)
-	if e := os.Rename(name, name+unreadable); e != nil {
-		err = errors.Join(why, e)
-	}
-	s.opt.Log.Error("a file of the spool cannot be read; its records are missing", "file", name, "err", err)
-	s.told = append(s.told, func() { s.opt.OnDamage(err) })
 }
 
 // sweep removes what a process that died left behind.
@@ -278,6 +284,9 @@ type Stat struct {
 	Fault        error     // why the disk takes nothing
 	Faults       uint64    // how often that began, since the spool was opened
 
+	Aside      int   // files that could not be read and were set aside
+	AsideBytes int64 // of Bytes
+
 	Lost map[string]uint64 // records that went before every reader had them, since the spool was opened, by Loss.Why
 }
 
@@ -285,7 +294,10 @@ type Stat struct {
 func (s *Spool) Stat() Stat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stat{Bytes: s.bytes(), Limit: s.limit, Fault: s.fault, Faults: s.faults, Lost: maps.Clone(s.lost)}
+	st := Stat{Bytes: s.bytes(), Limit: s.limit, Fault: s.fault, Faults: s.faults, Lost: maps.Clone(s.lost), Aside: len(s.aside)}
+	for _, a := range s.aside {
+		st.AsideBytes += a.Bytes
+	}
 	oldest := int64(0)
 	st.Records = s.records()
 	for _, g := range s.segments {
@@ -313,6 +325,9 @@ func (s *Spool) records() (n int) {
 func (s *Spool) bytes() (sum int64) {
 	for _, g := range s.segments {
 		sum += g.size
+	}
+	for _, a := range s.aside {
+		sum += a.Bytes
 	}
 	return sum + int64(len(s.positions))*positionSize
 }

@@ -2,18 +2,14 @@ package spool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
@@ -32,6 +28,7 @@ type box struct {
 	faults  []error
 	unsaved []error
 	damage  []error
+	removed []string
 	made    map[uint64]records.Record
 }
 
@@ -59,6 +56,7 @@ func (b *box) open(o Options) {
 	o.OnLoss = func(l Loss) { b.losses = append(b.losses, l) }
 	o.OnUnsaved = func(err error) { b.unsaved = append(b.unsaved, err) }
 	o.OnDamage = func(err error) { b.damage = append(b.damage, err) }
+	o.OnRemoved = func(f Aside, why string) { b.removed = append(b.removed, filepath.Base(f.Path)+": "+why) }
 	o.OnFault = func(err error) { b.faults = append(b.faults, err) }
 	if b.spool, err = Open(o); err != nil {
 		b.t.Fatal(err)
@@ -254,297 +252,6 @@ func TestAPositionBeyondTheSpoolIsDropped(t *testing.T) {
 		b.open(Options{Dir: b.spool.opt.Dir})
 		same(t, why, b.read(), numbers(1, 20))
 	}
-}
-
-// Full: sessions go, the oldest first, then audits, health last; the disk is never over the limit, and what is missing is what was said.
-func TestAFullSpoolDropsSessionsFirstAndSaysWhich(t *testing.T) {
-	t.Parallel()
-	const limit = 1 << 20
-	b := newBox(t, Options{Limit: limit})
-	most := int64(0)
-	measure := func() {
-		var sum int64
-		all, _ := os.ReadDir(b.spool.opt.Dir)
-		for _, e := range all {
-			if info, err := e.Info(); err == nil {
-				sum += info.Size()
-			}
-		}
-		most = max(most, sum)
-	}
-	check := func(why string) {
-		t.Helper()
-		gone := map[uint64]bool{}
-		for _, l := range b.losses {
-			n := uint64(0)
-			for _, numbers := range l.Numbers.Pieces() {
-				piece := numbers.String()
-				for word := range strings.SplitSeq(piece, ",") {
-					var from, to uint64
-					if k, _ := fmt.Sscanf(word, "%d-%d", &from, &to); k == 1 {
-						to = from
-					}
-					for i := from; i <= to; i++ {
-						gone[i] = true
-						n++
-					}
-				}
-			}
-			if n != l.Numbers.Count() || l.Why != Full || !slices.Equal(l.Readers, []string{url}) {
-				t.Errorf("%d numbers, said %d: %+v", n, l.Numbers.Count(), l)
-			}
-		}
-		b.spool.Sync()
-		b.reader.Seek(0)
-		var want []uint64
-		for i := uint64(1); i <= b.chain.Seq(); i++ {
-			if !gone[i] {
-				want = append(want, i)
-			}
-		}
-		same(t, why, b.read(), want)
-	}
-	left := func() map[records.Kind]int {
-		b.reader.Seek(0)
-		n := map[records.Kind]int{}
-		for _, seq := range b.read() {
-			n[b.made[seq].Kind]++
-		}
-		return n
-	}
-	for range 300 {
-		b.say(records.KindSession, 8)
-		b.say(records.KindAudit, 1)
-		b.say(records.KindHealth, 1)
-		measure()
-	}
-	check("sessions went")
-	if n := left(); n[records.KindSession] == 0 || n[records.KindSession] > 2000 || n[records.KindAudit] != 300 || n[records.KindHealth] != 300 {
-		t.Errorf("left: %v", n)
-	}
-	for range 3000 {
-		b.say(records.KindAudit, 1)
-		measure()
-	}
-	check("audits went")
-	if n := left(); n[records.KindSession] != 0 || n[records.KindAudit] > 3000 || n[records.KindHealth] != 300 {
-		t.Errorf("left: %v", n)
-	}
-	for range 3500 {
-		b.say(records.KindHealth, 1)
-		measure()
-	}
-	check("health went")
-	if n := left(); n[records.KindAudit] > 20 || n[records.KindHealth] > 3500 || n[records.KindHealth] < 1000 {
-		t.Errorf("left: %v", n)
-	}
-	if most > limit {
-		t.Errorf("%d bytes on the disk, the limit is %d", most, limit)
-	}
-	b.open(Options{Limit: limit, Dir: b.spool.opt.Dir})
-	check("in the next life")
-	b.reader.Ack(b.chain.Seq())
-	known := len(b.losses)
-	b.say(records.KindSession, 3000)
-	if len(b.losses) == known {
-		t.Error("nothing was lost")
-	}
-	for _, l := range b.losses[known:] {
-		if l.Numbers.First() < 9301 {
-			t.Errorf("what everybody had is said to be lost: %+v", l)
-		}
-	}
-}
-
-func TestWhatIsOlderThanItsRetentionGoesAndIsStated(t *testing.T) {
-	t.Parallel()
-	b := newBox(t, Options{Sessions: 24 * time.Hour, Records: 48 * time.Hour})
-	for range 72 {
-		b.say(records.KindSession, 2)
-		b.say(records.KindAudit, 1)
-		b.spool.Sync()
-		b.at = b.at.Add(time.Hour)
-	}
-	b.spool.Expire(b.at)
-	b.reader.Seek(0)
-	n := map[records.Kind]int{}
-	for _, seq := range b.read() {
-		n[b.made[seq].Kind]++
-	}
-	if n[records.KindSession] != 48 || n[records.KindAudit] != 48 {
-		t.Errorf("%v are left of three days, an hour each", n)
-	}
-	var lost uint64
-	for _, l := range b.losses {
-		if lost += l.Numbers.Count(); l.Why != Expired {
-			t.Errorf("%+v", l)
-		}
-	}
-	if lost != 72*3-96 {
-		t.Errorf("%d stated", lost)
-	}
-	all, _ := filepath.Glob(filepath.Join(b.spool.opt.Dir, "*"))
-	for _, path := range all {
-		data, _ := os.ReadFile(path)
-		for seq, r := range b.made {
-			if r.Kind == records.KindSession && r.Time.Before(b.at.Add(-24*time.Hour)) && strings.Contains(string(data), r.Value("event")) {
-				t.Fatalf("record %d is still in %s", seq, path)
-			}
-		}
-	}
-	b.at = b.at.Add(1000 * time.Hour)
-	b.spool.Expire(b.at)
-	b.spool.Expire(b.at) // the one that was written to
-	if st := b.spool.Stat(); st.Records != 0 {
-		t.Errorf("%+v", st)
-	}
-	last, hash := b.spool.Last()
-	b.open(Options{Dir: b.spool.opt.Dir})
-	if seq, h := b.spool.Last(); seq != last || h != hash || hash == "" {
-		t.Errorf("an empty spool knows %d %s, before %d %s", seq, h, last, hash)
-	}
-}
-
-// faulty is a disk of which sync or write fail while they are told to.
-type faulty struct {
-	*os.File
-	disk *disk
-}
-
-type disk struct {
-	mu          sync.Mutex
-	sync, write error
-}
-
-func (d *disk) create(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return &faulty{f, d}, nil
-}
-
-func (f *faulty) Sync() error {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if f.disk.sync != nil {
-		return f.disk.sync
-	}
-	return f.File.Sync()
-}
-
-func (f *faulty) Write(b []byte) (int, error) {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	if f.disk.write != nil {
-		n, _ := f.File.Write(b[:len(b)/2])
-		return n, f.disk.write
-	}
-	return f.File.Write(b)
-}
-
-func TestADiskWithFaultsLosesNothing(t *testing.T) {
-	t.Parallel()
-	for why, fail := range map[string]func(*disk, error){
-		"EIO on fsync": func(d *disk, err error) { d.sync = err },
-		"EIO on write": func(d *disk, err error) { d.write = err },
-	} {
-		t.Run(why, func(t *testing.T) {
-			t.Parallel()
-			d := &disk{}
-			b := newBox(t, Options{create: d.create})
-			b.say(records.KindSession, 50)
-			b.spool.Sync()
-			same(t, "before", b.read(), numbers(1, 50))
-			b.say(records.KindSession, 10) // written, and not synced yet
-			fail(d, syscall.EIO)
-			b.say(records.KindSession, 40)
-			b.spool.Sync()
-			if len(b.faults) != 1 || !errors.Is(b.faults[0], syscall.EIO) || b.spool.Stat().Fault == nil {
-				t.Fatalf("told %v", b.faults)
-			}
-			same(t, "out of memory", b.read(), numbers(51, 100))
-			for range 3 {
-				b.at = b.at.Add(retryEvery)
-				b.spool.retry()
-				b.say(records.KindAudit, 1)
-			}
-			fail(d, nil)
-			b.at = b.at.Add(retryEvery)
-			b.spool.retry()
-			if len(b.faults) != 2 || b.faults[1] != nil {
-				t.Fatalf("told %v", b.faults)
-			}
-			b.open(Options{Dir: b.spool.opt.Dir})
-			same(t, "what the disk has in the end", b.read(), numbers(1, 103))
-			if len(b.losses) > 0 {
-				t.Errorf("%+v", b.losses)
-			}
-		})
-	}
-}
-
-// While the disk takes nothing for long, memory is bounded and what does not fit is stated.
-func TestMemoryIsBoundedWhileTheDiskTakesNothing(t *testing.T) {
-	t.Parallel()
-	d := &disk{}
-	b := newBox(t, Options{create: d.create})
-	d.write = syscall.EIO
-	b.say(records.KindAudit, memoryRecords+100)
-	same(t, "the newest", b.read(), numbers(101, memoryRecords+100))
-	var lost uint64
-	for _, l := range b.losses {
-		if lost += l.Numbers.Count(); l.Why != Unwritable {
-			t.Errorf("%+v", l)
-		}
-	}
-	if lost != 100 {
-		t.Errorf("%d stated", lost)
-	}
-	b.reader.Ack(b.chain.Seq()) // all from memory: the disk is tried all the same, and heals once
-	for range 3 {
-		b.at = b.at.Add(retryEvery)
-		b.spool.retry()
-	}
-	d.write = nil
-	b.at = b.at.Add(retryEvery)
-	b.spool.retry()
-	if len(b.faults) != 2 || b.faults[1] != nil {
-		t.Errorf("told %v", b.faults)
-	}
-}
-
-// A file system that is full, with the kernel's own ENOSPC.
-func TestAFullFileSystemLosesNothing(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatalf("mount a tmpfs (this test needs root): %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	b := newBox(t, Options{Dir: filepath.Join(dir, "spool")})
-	b.say(records.KindSession, 100)
-	b.spool.Sync()
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("the file system takes more than it should: %v", err)
-	}
-	b.say(records.KindSession, 300)
-	b.spool.Sync()
-	if len(b.faults) != 1 || !errors.Is(b.faults[0], syscall.ENOSPC) {
-		t.Fatalf("told %v", b.faults)
-	}
-	same(t, "while it is full", b.read(), numbers(1, 400))
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	b.at = b.at.Add(retryEvery)
-	b.spool.retry()
-	b.open(Options{Dir: b.spool.opt.Dir})
-	same(t, "what is there in the end", b.read(), numbers(1, 400))
 }
 
 // Readers, an appender and Run beside each other; then the next life has all.

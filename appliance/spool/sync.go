@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 )
 
 // Run syncs what was appended, saves positions, deletes what every reader has and what is too old, until ctx ends; then it syncs
 // and saves once more, and returns nil. Whoever calls it waits for it.
 func (s *Spool) Run(ctx context.Context) error {
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	looking.Go(func() { s.stateGaps(ctx) })
 	ticks := time.NewTicker(saveEvery)
 	defer ticks.Stop()
 	rest := time.NewTimer(0)
@@ -29,6 +33,7 @@ func (s *Spool) Run(ctx context.Context) error {
 			s.clear()
 			s.shrink()
 			s.retry()
+			s.settle()
 			if now := s.opt.Now(); now.Sub(expired).Abs() >= expireEvery && s.opt.Sound(now) {
 				expired = now
 				s.Expire(now)

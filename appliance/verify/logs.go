@@ -220,23 +220,16 @@ func item(where string, l *records.Line) Item {
 	return it
 }
 
-// losses are the words of HEALTH records of which first_seq, last_seq and seqs are numbers that are missing somewhere.
-var losses = []string{"record_loss", "chain_restart"}
-
 // lost are the numbers that a HEALTH record says are missing, and the words for it.
 func lost(value func(string) string) (lost records.Ranges, why string) {
-	what := value("what")
-	if !slices.Contains(losses, what) {
+	if lost = records.Lost(value); len(lost) == 0 {
 		return nil, ""
 	}
-	text := value("seqs")
-	if text == "" && value("first_seq") != "" {
-		text = value("first_seq") + "-" + value("last_seq")
-	}
+	why = value("what")
 	if target := value("target"); target != "" {
-		what += " " + target
+		why += " " + target
 	}
-	return records.ParseRanges(text), what
+	return lost, why
 }
 
 // heads holds the end of a chain against what its box says was its last record.
