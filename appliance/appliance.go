@@ -241,6 +241,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	if err = a.openSyslog(cfg); err != nil {
 		return err
 	}
+	a.stateJournal(noJournal)
 	if err = a.openNotices(cfg); err != nil {
 		return err
 	}

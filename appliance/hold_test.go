@@ -170,7 +170,7 @@ func TestAHeldCaseStaysUntilItIsReleased(t *testing.T) {
 	end = d.serve()
 	defer end()
 	d.forgetOld()
-	if h := d.journal.Holds(); len(h) != 1 || !h[0].To.Equal(d.time()) {
+	if h, _ := d.journal.Holds(); len(h) != 1 || !h[0].To.Equal(d.time()) {
 		t.Errorf("a hold whose case is gone holds on: %+v", h)
 	}
 	if status, answer := d.ask("DELETE", "/cases/"+other+"/hold", ""); status != http.StatusOK || listed() != 0 {

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,15 +25,43 @@ func (a *Appliance) openJournal(cfg *config.Config) (trouble error) {
 		return fmt.Errorf("there is no journal until the next start: %w", err)
 	}
 	a.journal, a.journalDamage = j, found
-	for _, h := range j.Holds() {
-		a.cases.hold(h.Case)
-	}
+	a.holdCases()
 	if seq, hash, err := j.Last(); err != nil {
 		a.log.Error("find the last record of the journal; numbers go on from what else is known", "err", err)
 	} else {
 		a.chain.Resume(seq, hash)
 	}
 	return nil
+}
+
+// holdCases has the casebook keep what is held; false where that is not known, and so nothing of any case may go.
+func (a *Appliance) holdCases() (known bool) {
+	all, unknown := a.journal.Holds()
+	for _, h := range all {
+		a.cases.hold(h.Case)
+	}
+	return unknown == ""
+}
+
+// stateJournal says which records the journal never got: of a life that had none, which it writes down at once where this is one, or of the moments before the last
+// one died. It is called when the number of the last record is known, and before there is another.
+func (a *Appliance) stateJournal(none error) {
+	last, head := a.chain.Head()
+	if none != nil {
+		if err := journal.SetNone(a.opt.DataDir, journal.None{After: last, Why: none.Error()}); err != nil {
+			a.log.Error("write down that there is no journal", "err", err)
+		}
+		return
+	}
+	seq, hash, err := a.journal.Last()
+	if err == nil && seq < last {
+		a.journal.Never(seq+1, last, hash, head, a.now())
+		a.health.tell(records.HealthFacts{What: "record_loss", Target: "journal", Count: last - seq, FirstSeq: seq + 1, LastSeq: last,
+			Detail: "the journal never got them: there was none when they were made, or the process died before they were written; collectors get them all the same"})
+	}
+	if err = errors.Join(err, journal.EndNone(a.opt.DataDir)); err != nil {
+		a.log.Error("say which records the journal never got", "err", err)
+	}
 }
 
 // checkpoints has the governor tell the journal what it knows, when that is due. It takes no part in what is judged meanwhile.
@@ -61,6 +90,11 @@ func (a *Appliance) watchJournal() {
 		a.health.begin(records.HealthFacts{What: "journal", Detail: st.Err.Error()})
 	} else {
 		a.health.end("journal")
+	}
+	if st.Unknown != "" {
+		a.health.begin(records.HealthFacts{What: "holds", Detail: st.Unknown + "; until it is known which cases are held nothing of any case is deleted from the journal: repair holds.json beside it, or write [] there if none is"})
+	} else {
+		a.health.end("holds")
 	}
 	a.health.often(records.HealthFacts{What: "journal_loss", Count: grown(st.Lost, a.journalLost),
 		Detail: "records that the journal does not have, since the disk did not take them in time; the collectors get them all the same"})
@@ -125,6 +159,7 @@ func (a *Appliance) older(q webadmin.RecordQuery, below uint64, limit int) (o ol
 func (a *Appliance) journalView() webadmin.Journal {
 	st := a.journal.Status()
 	v := webadmin.Journal{Bytes: st.Bytes, Limit: st.Limit, Since: webadmin.At(st.Since), Held: int64(st.Held), Lost: int64(st.Lost), Inputs: int64(st.Inputs)}
+	v.HoldsUnknown = st.Unknown
 	switch {
 	case a.journal == nil:
 		v.Fault = "there is none until the next start"

@@ -3,6 +3,8 @@ package appliance
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -71,11 +73,15 @@ func TestABoxWithoutAJournal(t *testing.T) {
 	t.Parallel()
 	d := newDeaf(t, homePlans, homeList)
 	d.cut()
-	d.write("data/journal/holds.json", "{")
+	dir := filepath.Join(d.dir, "data", "journal")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	d.write("data/journal", "no directory")
 	d.start()
 	d.writer.Say(records.Audit(records.AuditFacts{Time: d.time(), Who: "admin", What: "plan", Object: "home"}))
 	told := fmt.Sprint(d.told(records.KindHealth))
-	if !strings.Contains(told, "journal") || !strings.Contains(told, "holds.json") || !strings.Contains(d.log.String(), "holds.json") {
+	if !strings.Contains(told, "journal") || !strings.Contains(told, dir) || !strings.Contains(d.log.String(), dir) {
 		t.Errorf("told %s; log %s", told, d.log)
 	}
 	d.forgetOld()

@@ -23,6 +23,7 @@ func (a *Appliance) countKept(counter, gauge func(d *prometheus.Desc, v float64,
 	gauge(mSpoolLimit, float64(sp.Limit))
 	gauge(mSpoolRecords, float64(sp.Records))
 	gauge(mSpoolOK, truth(sp.Fault == nil))
+	gauge(mSpoolAside, float64(sp.AsideBytes))
 	counter(mSpoolFaults, float64(sp.Faults))
 	for why, word := range spool.Whys {
 		counter(mSpoolLost, float64(sp.Lost[why]), word)
@@ -31,6 +32,7 @@ func (a *Appliance) countKept(counter, gauge func(d *prometheus.Desc, v float64,
 	gauge(mJournalOK, truth(a.journal != nil && jo.Err == nil))
 	gauge(mJournalBytes, float64(jo.Bytes))
 	gauge(mJournalLimit, float64(jo.Limit))
+	gauge(mJournalHolds, truth(jo.Unknown == ""))
 	gauge(mJournalHeld, float64(jo.Held))
 	counter(mJournalFailed, float64(jo.Failed))
 	counter(mJournalLost, float64(jo.Lost), "records")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/sources"
 	webadmin "github.com/mailweir/mailweir/web-admin"
@@ -47,6 +48,20 @@ func (a *Appliance) problems() []webadmin.Problem {
 			What:    "The number of the last record cannot be kept: " + err.Error() + ".",
 			Meaning: "Mail is not affected. After a crash numbers of records may occur twice.",
 			Do:      "Check that the data directory is neither full nor read-only.",
+		})
+	}
+	if _, unknown := a.journal.Holds(); unknown != "" {
+		found = append(found, webadmin.Problem{
+			What:    "It is not known which cases are held: " + unknown + ".",
+			Meaning: "Nothing of any case is deleted until it is, whatever its age; mail is not affected.",
+			Do:      "Repair " + journal.HoldsPath(a.opt.DataDir) + ", or write [] there if no case is held; it is read within a minute.",
+		})
+	}
+	if f := a.syslog.spool.Stat(); f.Aside > 0 {
+		found = append(found, webadmin.Problem{
+			What:    fmt.Sprintf("%d files of the spool could not be read and are set aside (*.unreadable, %d bytes).", f.Aside, f.AsideBytes),
+			Meaning: "A HEALTH record says which records collectors lack for it. The files go when the spool needs the room, or their retention is over.",
+			Do:      "Check the disk; remove them from DATA/spool when nobody wants to look at them. A restart counts anew.",
 		})
 	}
 	if lost := a.writer.Lost(); lost > 0 && a.writer.Waiting() > recordQueue/2 {

@@ -24,7 +24,7 @@ func (s *source) Hold(number, reason, who string) (webadmin.Hold, error) {
 	if s.a.journal == nil {
 		return webadmin.Hold{}, fmt.Errorf("there is no journal in this life: see status")
 	}
-	if all := s.a.journal.Holds(); len(all) >= maxHolds && !slices.ContainsFunc(all, func(h journal.Hold) bool { return h.Case == number }) {
+	if all, _ := s.a.journal.Holds(); len(all) >= maxHolds && !slices.ContainsFunc(all, func(h journal.Hold) bool { return h.Case == number }) {
 		return webadmin.Hold{}, webadmin.Refused{Field: "id", Message: fmt.Sprintf("already %d cases are held; end a hold first (mailweir hold NUMBER --end)", maxHolds)}
 	}
 	h := journal.Hold{Case: f.ID, Subscriber: f.Subscriber, From: f.Opened.Add(-holdBefore), To: f.Closed, Reason: reason, By: who, Since: s.a.now()}
@@ -55,7 +55,8 @@ func (s *source) Unhold(number, who string) (webadmin.Hold, error) {
 
 // Holds lists what is held.
 func (s *source) Holds() (all []webadmin.Hold) {
-	for _, h := range s.a.journal.Holds() {
+	held, _ := s.a.journal.Holds()
+	for _, h := range held {
 		all = append(all, holdView(&h))
 	}
 	return all
@@ -68,7 +69,8 @@ func holdView(h *journal.Hold) webadmin.Hold {
 // holdsEnd notes which held cases have closed: what their subscribers do afterwards is not held. One that is gone has closed, be it
 // that nobody knows when.
 func (a *Appliance) holdsEnd() {
-	for _, h := range a.journal.Holds() {
+	held, _ := a.journal.Holds()
+	for _, h := range held {
 		f, known := a.cases.file(h.Case)
 		if !known {
 			f.Closed = a.now()

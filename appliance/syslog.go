@@ -41,6 +41,9 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 		OnDamage: func(err error) {
 			a.health.tell(records.HealthFacts{What: "spool", Target: "segment", Detail: fmt.Sprintf("a file with records for collectors cannot be read: %v", err)})
 		},
+		OnRemoved: func(f spool.Aside, why string) {
+			a.health.tell(records.HealthFacts{What: "spool", Target: "segment", Detail: fmt.Sprintf("a file with records for collectors that could not be read goes (%s, %d bytes): %s", f.Path, f.Bytes, why)})
+		},
 	})
 	if err != nil {
 		return err
@@ -256,7 +259,7 @@ const testLook = 20 * time.Millisecond
 // spoolView is the spool as status tells it.
 func (a *Appliance) spoolView() webadmin.Spool {
 	st := a.syslog.spool.Stat()
-	v := webadmin.Spool{Bytes: st.Bytes, Limit: st.Limit, Records: int64(st.Records), Oldest: webadmin.At(st.Oldest)}
+	v := webadmin.Spool{Bytes: st.Bytes, Limit: st.Limit, Records: int64(st.Records), Oldest: webadmin.At(st.Oldest), Aside: int64(st.Aside), AsideBytes: st.AsideBytes}
 	if st.Fault != nil {
 		v.Fault = st.Fault.Error()
 	}

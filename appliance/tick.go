@@ -24,26 +24,32 @@ func (a *Appliance) tick(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			a.settled(a.gov.Tick(a.now()))
-			a.expired()
+			n++
+			a.second(n)
 			stats := a.queues.Stats()
 			a.health.watch(stats)
-			a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
-			a.watchJournal()
 			if a.floods != nil {
 				a.floods.watch(stats.Lane)
 			}
-			switch n++; {
+			switch {
 			case n%rulesetLook == 0:
 				a.resteer()
 			case n%laneLook == 0:
 				a.relane()
 			}
-			if n%crowdLook == 0 {
-				a.lookAtCrowds()
-				a.forgetOld()
-			}
 		}
+	}
+}
+
+// second does what comes up in each second, of which this is the n-th, and has nothing to do with the network. Only tick uses it.
+func (a *Appliance) second(n int) {
+	a.settled(a.gov.Tick(a.now()))
+	a.expired()
+	a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
+	a.watchJournal()
+	if n%crowdLook == 0 {
+		a.lookAtCrowds()
+		a.forgetOld()
 	}
 }
 
@@ -55,7 +61,9 @@ func (a *Appliance) forgetOld() {
 	if now := a.now(); a.clock.sound(now) {
 		a.holdsEnd()
 		before := now.Add(-keep)
-		a.cases.forget(before)
+		if a.holdCases() {
+			a.cases.forget(before)
+		}
 		if a.observer.prints.Forget(before) {
 			a.observer.saveSoon.Store(true)
 		}

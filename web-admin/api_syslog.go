@@ -13,6 +13,9 @@ type Spool struct {
 	Records int64  `json:"records"`
 	Oldest  Time   `json:"oldest"` // of the records in it
 	Fault   string `json:"fault"`  // why the disk takes nothing, and records wait in memory; empty: it does
+
+	Aside      int64 `json:"unreadable_files"` // that could not be read at a start and were set aside
+	AsideBytes int64 `json:"unreadable_bytes"` // and count towards the limit
 }
 
 // Journal is how the box's own records stand.
@@ -24,6 +27,8 @@ type Journal struct {
 	Lost   int64  `json:"lost"`        // records that it never got, since the start
 	Inputs int64  `json:"lost_inputs"` // and inputs of the governor
 	Fault  string `json:"fault"`       // why it cannot be written, or that there is none; empty: it can
+
+	HoldsUnknown string `json:"holds_unknown"` // why it is not known what is held, so that nothing of any case is deleted; empty: it is
 }
 
 // Head is the last record, against which the end of a collector's log can be held.

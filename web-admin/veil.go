@@ -54,7 +54,7 @@ func (v *veil) Status() Status {
 			n.LastError = hidden
 		}
 	}
-	for _, why := range []*string{&st.Store.Why, &st.Spool.Fault, &st.Journal.Fault} {
+	for _, why := range []*string{&st.Store.Why, &st.Spool.Fault, &st.Journal.Fault, &st.Journal.HoldsUnknown} {
 		if *why != "" {
 			*why = hidden
 		}

@@ -16,14 +16,14 @@
 // before its time and its time, never after: the file is written anew without it and takes the old one's place. What has
 // gone leaves a stub: the numbers of the records, the hash of the record before the first and that of the last. So
 // the chain over what is left can still be checked, and nothing of what they said is left: the hash is over a random event
-// id, too, so that no guess at an address can be tried against it.
+// id, too, so that no guess at an address can be tried against it. When the first files hold nothing but stubs that are beyond their time they go, and the file begin says up to where.
 //
 // When all files together are larger than the bound, the oldest go, whatever their age.
 //
 // # Hold
 //
 // A case can be held: the records that name it, and all of its subscriber from a day before it opened until it closed, stay
-// beyond their time and beyond the bound, until the hold is ended; then they go within a minute.
+// beyond their time and beyond the bound, until the hold is ended; then they go within a minute. While it is not known what is held, since holds.json is damaged, all that may be of a case stays.
 //
 // # Who waits
 //

@@ -2,16 +2,10 @@ package journal
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
@@ -48,31 +42,6 @@ func holders(holds []Hold, r *records.Record) (cases []string) {
 		}
 	}
 	return cases
-}
-
-const holdsFile = "holds.json"
-
-func readHolds(dir string) ([]Hold, error) {
-	b, err := os.ReadFile(filepath.Join(dir, holdsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var all []Hold
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, holdsFile), err)
-	}
-	return all, nil
-}
-
-func writeHolds(dir string, all []Hold) error {
-	b, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return err
-	}
-	return durable.Replace(filepath.Join(dir, holdsFile), append(b, '\n'))
 }
 
 // Hold holds a case from now on, in place of an earlier hold of it, and has that on the disk when it returns.
@@ -113,9 +82,10 @@ func (j *Journal) Closed(number string, at time.Time) error {
 func (j *Journal) changeHolds(change func([]Hold) []Hold) error {
 	j.disk.Lock()
 	defer j.disk.Unlock()
+	j.learn() // nobody's list is written over
 	before := j.holdsNow()
-	next := change(slices.Clone(before))
-	if slices.Equal(before, next) {
+	next := held{change(slices.Clone(before.all)), before.unknown}
+	if slices.Equal(before.all, next.all) {
 		return nil
 	}
 	if err := writeHolds(j.opt.Dir, next); err != nil {
@@ -126,17 +96,21 @@ func (j *Journal) changeHolds(change func([]Hold) []Hold) error {
 	return nil
 }
 
-// Holds lists what is held, by when the hold began.
-func (j *Journal) Holds() []Hold {
+// noJournal is why nothing is known of holds where there is none.
+const noJournal = "there is no journal in this life"
+
+// Holds lists what is known to be held, by when the hold began. unknown says why there may be more, for which nothing of any case is deleted; "": there is not.
+func (j *Journal) Holds() (all []Hold, unknown string) {
 	if j == nil {
-		return nil
+		return nil, noJournal
 	}
-	return slices.Clone(j.holdsNow())
+	h := j.holdsNow()
+	return slices.Clone(h.all), h.unknown
 }
 
-func (j *Journal) holdsNow() []Hold {
-	if all := j.held.Load(); all != nil {
-		return *all
+func (j *Journal) holdsNow() held {
+	if h := j.held.Load(); h != nil {
+		return *h
 	}
-	return nil
+	return held{}
 }

@@ -54,7 +54,7 @@ type Options struct {
 // Journal, where there could be none, everything but a hold may be said; it keeps nothing.
 type Journal struct {
 	opt  Options
-	held atomic.Pointer[[]Hold]
+	held atomic.Pointer[held]
 
 	mu       sync.Mutex // never held over the disk; guards all down to the next mutex
 	waiting  []item
@@ -91,17 +91,13 @@ type item struct {
 	stub   *Stub
 }
 
-// Open opens the journal of a directory, or makes it. It gives what could not be read: what is whole behind it is kept.
+// Open opens the journal of a directory, or makes it. It gives what could not be read: what is whole behind it is kept. What is held may be not known then, see Holds.
 func Open(opt Options) (j *Journal, found []Damage, err error) {
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
 	j = &Journal{opt: opt, bounds: opt.Bounds, sweep: make(chan time.Time, 1), wake: make(chan struct{}, 1), again: true}
-	holds, err := readHolds(opt.Dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("journal: %w", err)
-	}
-	j.held.Store(&holds)
+	holds, bad := readHolds(opt.Dir)
 	left, err := filepath.Glob(filepath.Join(opt.Dir, "*"+durable.Suffix))
 	if err != nil {
 		return nil, nil, fmt.Errorf("journal: %w", err)
@@ -125,8 +121,25 @@ func Open(opt Options) (j *Journal, found []Damage, err error) {
 		found = append(found, here...)
 	}
 	j.around(found)
+	switch {
+	case bad != nil:
+		holds = setHoldsAside(opt.Dir, bad)
+	case holds.unknown == "" && j.keepsMore() && !there(filepath.Join(opt.Dir, holdsFile)):
+		holds.unknown = fmt.Sprintf("there is no %s, and there are records beyond their time, which only a hold keeps", filepath.Join(opt.Dir, holdsFile))
+	}
+	j.held.Store(&holds)
 	j.note()
 	return j, found, nil
+}
+
+// keepsMore tells whether there is something beyond its time.
+func (j *Journal) keepsMore() bool {
+	return slices.ContainsFunc(j.records, func(s *segment) bool { return s.sum.Held > 0 })
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // all are the files of both families.
@@ -434,6 +447,7 @@ type Status struct {
 	Lost    uint64 // records that were not written, since it was opened
 	Inputs  uint64 // inputs of the governor that were not written, since it was opened
 	Held    int    // records beyond their time
+	Unknown string // why it is not known what is held, so that nothing of any case goes; "": it is
 	Limit   int64  // what Bytes may come to
 	Failed  uint64 // how often writing, syncing or deleting failed, since it was opened
 	Err     error  // why nothing can be written at present
@@ -445,11 +459,11 @@ const hangs = 10 * time.Second
 // Status never waits for the disk.
 func (j *Journal) Status() Status {
 	if j == nil {
-		return Status{}
+		return Status{Unknown: noJournal}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Inputs: j.tape.lostSoFar(), Held: j.heldRows, Limit: j.bounds.Bytes, Failed: j.failed, Err: j.trouble}
+	s := Status{Bytes: j.bytes, Written: j.written, Waiting: len(j.waiting), Lost: j.lost, Inputs: j.tape.lostSoFar(), Held: j.heldRows, Unknown: j.holdsNow().unknown, Limit: j.bounds.Bytes, Failed: j.failed, Err: j.trouble}
 	if j.since > 0 {
 		s.Since = time.UnixMilli(j.since).UTC()
 	}

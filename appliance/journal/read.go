@@ -17,7 +17,7 @@ import (
 // Reader reads a journal's directory, also while somebody writes it, and changes nothing.
 type Reader struct {
 	dir   string
-	holds []Hold
+	holds held
 }
 
 // Read makes a reader of a journal's directory.
@@ -29,11 +29,11 @@ func Read(dir string) (*Reader, error) {
 	case !info.IsDir():
 		return nil, fmt.Errorf("journal: %s is no directory", dir)
 	}
-	holds, err := readHolds(dir)
-	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+	h, err := readHolds(dir)
+	if err != nil { // the records can be read all the same
+		h = held{unknown: err.Error()}
 	}
-	return &Reader{dir: dir, holds: holds}, nil
+	return &Reader{dir: dir, holds: h}, nil
 }
 
 // Item is a place in the chain: a record, or the stub of some, or damage.
@@ -164,7 +164,7 @@ func (r *Reader) item(it *Item, payload []byte, q *Query) bool {
 		it.Damage = err.Error()
 		return q.bare()
 	}
-	it.Held = holders(r.holds, &it.Record)
+	it.Held = holders(r.holds.all, &it.Record)
 	return q.wants(&it.Record, it.Held)
 }
 

@@ -26,7 +26,7 @@ const (
 	_       Why = iota
 	Expired     // their time was over
 	Bounded     // there was no room for them any more
-	Lost        // they were never written: the disk was full or slow
+	Lost        // they were never written: the disk was full or slow, the process died, or there was no journal
 )
 
 func (w Why) String() string {

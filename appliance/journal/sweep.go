@@ -73,6 +73,7 @@ func (j *Journal) tidy(now time.Time) {
 	b := j.bounds
 	j.began = time.Now()
 	j.mu.Unlock()
+	j.learn()
 	err := j.expire(now, b)
 	if err == nil {
 		err = j.bound(b)
@@ -116,9 +117,13 @@ func (j *Journal) expire(now time.Time, b Bounds) error {
 	return j.behead(cut)
 }
 
-// bound deletes the oldest until all fits into the bound, or into what the disk has left, and what is held is all there is.
+// errNoRoom is that nothing may go to make room.
+var errNoRoom = errors.New("the disk has no room for more of the journal beside what others need, and nothing may go, since it is not known what is held")
+
+// bound deletes the oldest until all fits into the bound, or into what the disk has left, and what is held is all there is. While it is not known what is held the disk is the only
+// bound, and there is none for records that may be of a case.
 func (j *Journal) bound(b Bounds) error {
-	most, err := j.most(b)
+	most, disk, err := j.most(b)
 	if err != nil {
 		return err
 	}
@@ -146,6 +151,8 @@ func (j *Journal) bound(b Bounds) error {
 				return err
 			}
 			all += s.size
+		case j.holdsNow().unknown != "" && all > disk:
+			return errNoRoom
 		default: // what is held, and what is written to now
 			return j.behead(everything)
 		}
@@ -169,11 +176,11 @@ func (j *Journal) remove(of *[]*segment, i int) error {
 	return nil
 }
 
-// most is how large the journal may be: the bound, or less where it would take the last of the disk, which the budgets need.
-func (j *Journal) most(b Bounds) (int64, error) {
+// most is how large the journal may be, and how large where only the disk counts: no larger than would take the last of that, which the budgets need.
+func (j *Journal) most(b Bounds) (bound, disk int64, err error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(j.opt.Dir, &fs); err != nil {
-		return 0, fmt.Errorf("space left at %s: %w", j.opt.Dir, err)
+		return 0, 0, fmt.Errorf("space left at %s: %w", j.opt.Dir, err)
 	}
 	var all int64
 	for _, s := range j.all() {
@@ -181,17 +188,28 @@ func (j *Journal) most(b Bounds) (int64, error) {
 	}
 	size := int64(fs.Bsize)
 	reserve := min(int64(fs.Blocks)*size/10, 64<<20)
-	return max(2*b.segment(), min(b.Bytes, all+int64(fs.Bavail)*size-reserve)), nil
+	least, disk := 2*b.segment(), all+int64(fs.Bavail)*size-reserve
+	return max(least, min(b.Bytes, disk)), max(least, disk), nil
 }
 
-// behead removes the first files as long as they hold nothing but stubs of what is due.
+// behead removes the first files as long as they hold nothing but stubs of what is due, and writes down up to where the journal then forgot everything.
 func (j *Journal) behead(d due) error {
-	for len(j.records) > 1 || len(j.records) == 1 && j.records[0].f == nil {
-		s := j.records[0]
-		d.latest = writtenBy(j.records, 0, d.now)
+	n := 0
+	for n < len(j.records)-1 || n == len(j.records)-1 && j.records[n].f == nil {
+		s := j.records[n]
+		d.latest = writtenBy(j.records, n, d.now)
 		if s.sum.rows() > 0 || d.at(s.sum.Newest) >= d.others {
-			return nil
+			break
 		}
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	if err := j.forgotten(j.records[:n]); err != nil {
+		return err
+	}
+	for range n {
 		if err := j.remove(&j.records, 0); err != nil {
 			return err
 		}
@@ -233,7 +251,7 @@ type shrunk struct {
 	out   []byte
 	sum   summary
 	stub  *Stub // not written yet: the next may join it
-	holds []Hold
+	holds held
 	due   due
 }
 
@@ -276,11 +294,14 @@ func (w *shrunk) flush() {
 	w.stub = nil
 }
 
-// held tells whether somebody holds r.
+// held tells whether somebody holds r, or may do so.
 func (w *shrunk) held(r *row) bool {
+	if w.holds.unknown != "" {
+		return mayBeOfACase(r)
+	}
 	var rec *records.Record
-	for i := range w.holds {
-		if !w.holds[i].mayHold(r) {
+	for i := range w.holds.all {
+		if !w.holds.all[i].mayHold(r) {
 			continue
 		}
 		if rec == nil {
@@ -290,7 +311,7 @@ func (w *shrunk) held(r *row) bool {
 			}
 			rec = &one
 		}
-		if w.holds[i].holds(rec) {
+		if w.holds.all[i].holds(rec) {
 			return true
 		}
 	}

@@ -18,6 +18,7 @@ type Item struct {
 	Prev        string // the hash that First carries, hexadecimal; "" where it is the box's first
 	Hash        string // that of Last
 	Anchor      bool   // only Last and Hash, if it is not "", are known: somebody wrote down what the record was. First to Last are said to be missing, none if First is higher
+	Never       bool   // of an anchor: the records from First on never were there, as what is read says itself
 	Text        Text
 
 	Damage, Unread string         // why nothing could be read here, of a record or of something that nobody knows; then all above but Where is empty
@@ -44,6 +45,7 @@ type Checker struct {
 	report Report
 	boxes  map[string]*chain
 	order  int
+	none   bool // the box says that it has no journal
 }
 
 type chain struct {
@@ -180,6 +182,15 @@ func (b *chain) anchor(c *Checker, it *Item) {
 				Text: fmt.Sprintf("record %d is not what %s says it was", it.Last, it.Where)})
 		}
 		return
+	case it.Last > b.max && it.Never:
+		b.landed(c)
+		from := max(it.First, b.max+1)
+		if from > b.max+1 {
+			b.gaps = append(b.gaps, gap{b.max + 1, from - 1, b.maxWhere, it.Where, c.order})
+		}
+		c.find(Finding{Kind: Unread, Where: it.Where, Box: it.Box, First: from, Last: it.Last, order: c.order, cause: "never",
+			Text: fmt.Sprintf("records %d to %d were never here, as the journal says itself: what they said is not known", from, it.Last)})
+		b.max, b.maxWhere = it.Last, it.Where
 	case it.Last > b.max:
 		b.landed(c)
 		b.gaps = append(b.gaps, gap{b.max + 1, it.Last, b.maxWhere, it.Where, c.order})

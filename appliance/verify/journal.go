@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
-// journalChain reads a journal, and holds it against what others say of its box's last records. What was deleted on time left its hash there, so that the chain goes on; what was deleted
-// longer ago left nothing, so that the first number says nothing of those before. last is what the journal itself says.
+// journalChain reads a journal, and holds it against what others say of its box's last records. What was deleted on time left its hash there, so that the chain goes on; of what was deleted
+// longer ago the journal says where it ended. What it says it never got is not known here. last is what the journal itself says.
 func journalChain(dir, box string, ends []end) (c *Checker, last end, err error) {
 	c = NewChecker()
+	ends = c.without(dir, box, ends)
 	r, err := journal.Read(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && c.none {
+		return c, last, nil // which was said
+	} else if errors.Is(err, fs.ErrNotExist) {
 		f := Finding{Kind: Damaged, Where: dir, Box: box, Text: "there is no journal"}
 		if n := highest(ends); n > 0 {
 			f.Kind, f.First, f.Last, f.Text = Gap, 1, n, fmt.Sprintf("there is no journal, and the box made records up to %d", n)
@@ -23,7 +27,8 @@ func journalChain(dir, box string, ends []end) (c *Checker, last end, err error)
 		c.find(f)
 		return c, last, nil
 	} else if err != nil {
-		return nil, last, err
+		c.Add(Item{Where: dir, Unread: err.Error()})
+		return c, last, nil
 	}
 	var before []Item // stubs before the first record: whose they are is not known yet
 	err = r.Each(journal.Query{}, func(it *journal.Item) error {
@@ -64,11 +69,49 @@ func journalChain(dir, box string, ends []end) (c *Checker, last end, err error)
 		c.Add(s)
 	}
 	last = c.last(box)
+	c.begins(dir, box)
 	if len(c.boxes) == 0 && highest(ends) > 0 {
 		c.From(box, 0, dir)
 	}
 	c.against(ends, box)
 	return c, last, nil
+}
+
+// without looks whether the box says that it has had no journal since some record: then what others say of later ones is nothing that a journal must have.
+func (c *Checker) without(dir, box string, ends []end) (left []end) {
+	none, said, err := journal.NoneOf(filepath.Dir(filepath.Clean(dir)))
+	switch {
+	case err != nil:
+		c.Add(Item{Where: dir, Unread: fmt.Sprintf("whether the box had a journal at all is not known: %v", err)})
+	case said:
+		c.none = true
+		c.find(Finding{Kind: Unread, Where: dir, Box: box, First: none.After + 1, Last: max(highest(ends), none.After+1),
+			Text: fmt.Sprintf("the box says that it has had no journal since record %d (%s): of the records behind it nothing is known here", none.After, none.Why)})
+		left = append(left, end{Head{Box: box, Seq: none.After}, "what the box says of its last journal"})
+	}
+	for _, e := range ends {
+		if !said || e.Seq <= none.After {
+			left = append(left, e)
+		}
+	}
+	return left
+}
+
+// begins holds the first record of a journal against up to where the journal says that it deleted everything on time. It is read behind the records: what was deleted meanwhile is before them.
+func (c *Checker) begins(dir, box string) {
+	b := c.boxes[box]
+	begin, err := journal.BeginOf(dir)
+	switch {
+	case err == nil:
+		where := fmt.Sprintf("the begin of %s", dir)
+		c.From(box, begin.After, where)
+		c.Add(Item{Where: where, Box: box, First: begin.After + 1, Last: begin.After, Hash: begin.Hash, Anchor: true})
+	case b == nil || b.first <= 1:
+	case errors.Is(err, fs.ErrNotExist):
+		c.Add(Item{Where: b.firstWhere, Unread: fmt.Sprintf("the journal begins with record %d and does not say up to where it deleted on time: whether records before it were taken away is not known", b.first)})
+	default:
+		c.Add(Item{Where: b.firstWhere, Unread: fmt.Sprintf("the journal begins with record %d, and whether records before it were taken away is not known: %v", b.first, err)})
+	}
 }
 
 // stub is what stands where records were: deleted on time, or never written.
@@ -78,7 +121,7 @@ func stub(where, box string, s *journal.Stub) Item {
 	case s.First == 0 || s.Last < s.First:
 		return Item{Where: where, Damage: fmt.Sprintf("it says that records %d to %d were here", s.First, s.Last)}
 	case s.Why == journal.Lost:
-		it.Anchor = true
+		it.Anchor, it.Never = true, true
 	}
 	return it
 }
