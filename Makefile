@@ -62,7 +62,7 @@ clusters-sim: ## the simulations of botnets and of common programs in 40 worlds 
 	$(GO) test -v -count=1 ./appliance/clusters -args -seeds=40
 
 storm: ## records under a storm, about six minutes: the collector ended 20 times and the box killed 5 times over each transport; are they whole?
-	$(GO) test -v -count=1 -run TestStorm ./appliance/syslog -args -storm
+	$(GO) test -v -count=1 -timeout 15m -run TestStorm ./appliance/syslog -args -storm
 
 xarf: ## evidence packs against XARF's own schemas: SPEC=DIR, a checkout of github.com/xarf/xarf-spec, tag v4.2.0
 	$(GO) test -count=1 ./appliance/evidence -args -xarf '$(abspath $(SPEC))'

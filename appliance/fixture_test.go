@@ -28,7 +28,7 @@ type deaf struct {
 	log *strings.Builder
 
 	mu   sync.Mutex
-	wall time.Time // guarded by mu
+	wall time.Time // guarded by mu; zero: the real one, as in a bubble of testing/synctest
 }
 
 const homePlans = `mode: enforce
@@ -68,6 +68,9 @@ func (d *deaf) write(name, text string) {
 func (d *deaf) time() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.wall.IsZero() {
+		return time.Now()
+	}
 	return d.wall
 }
 

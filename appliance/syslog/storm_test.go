@@ -89,7 +89,7 @@ func stormBox(dir string) error {
 // A collector that is ended at random again and again, half the time without warning, and a box that is killed with -9, under 500 records a second. With RELP every number is
 // there in the end; with TCP and TLS, which acknowledge nothing, what is missing is counted here, and what was sent again is a record.
 func TestStorm(t *testing.T) {
-	schemes, ends, kills := []string{"relp", "tls"}, 4, 2
+	schemes, ends, kills := []string{"relp", "tcp", "tls"}, 4, 2
 	if *long {
 		schemes, ends, kills = rsyslogtest.Schemes[1:], 20, 5
 	}
