@@ -30,6 +30,15 @@ func (c *Config) Foreign(box *Config) Problems {
 	return foreign
 }
 
+// NamedFile is a file that a key names.
+type NamedFile struct{ Key, Path string }
+
+// Files are the files that c names, resolved, in the order of the types.
+func (c *Config) Files() (all []NamedFile) {
+	c.files(func(key, path string) { all = append(all, NamedFile{key, path}) })
+	return all
+}
+
 // files tells of each key that names a file, in the order of the types, and the file's path, resolved; not of empty ones.
 func (c *Config) files(tell func(key, path string)) {
 	var walk func(key string, v reflect.Value, tag reflect.StructTag)

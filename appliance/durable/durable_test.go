@@ -41,3 +41,32 @@ func TestAFullDiskLeavesTheOldContent(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// What the operator set for his file stays: who may read it, and that it is a link to somewhere else.
+func TestRewriteKeepsWhatTheOperatorSet(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "real.yaml"), filepath.Join(dir, "mailweir.yaml")
+	if err := errors.Join(os.WriteFile(file, []byte("old"), 0o600), os.Chmod(file, 0o644), os.Chown(file, 65534, 65533), os.Symlink("real.yaml", link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rewrite(link, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	if b, _ := os.ReadFile(file); string(b) != "new" || info.Mode().Perm() != 0o644 || st.Uid != 65534 || st.Gid != 65533 {
+		t.Errorf("%q, mode %v, owner %d:%d", b, info.Mode(), st.Uid, st.Gid)
+	}
+	if to, err := os.Readlink(link); err != nil || to != "real.yaml" {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+	if err := Rewrite(filepath.Join(dir, "fresh"), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "fresh")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
