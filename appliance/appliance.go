@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/notices"
 	"github.com/mailweir/mailweir/appliance/records"
@@ -55,7 +56,7 @@ type Options struct {
 	Version             string
 	Log                 *slog.Logger
 	Reload              <-chan os.Signal // each value: read the configuration again
-	Ready               func()           // called once packets are judged and the web admin answers
+	Ready               func()           // called once, when packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
 	Executable          string           // of mailweir, for what-ifs; "": this one
 	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is
@@ -94,6 +95,7 @@ type Appliance struct {
 	cutter   *cutter
 	judge    *judge
 	queues   *nfq.Queues
+	changing sync.Mutex // one reader or writer of configuration and list at a time
 	plans    sync.Mutex // held while a plan is chosen and while a reload changes what plans there are
 	steering sync.Mutex // one writer of the ruleset at a time
 	stopping bool       // guarded by steering: nothing is steered to us any more
@@ -107,25 +109,61 @@ type Appliance struct {
 
 	since         atomic.Pointer[time.Time] // of the mode
 	clock         wallClock
-	listRefused   atomic.Pointer[string] // why the list on disk is not in force; nil: it is
-	listSeen      string                 // state of the subscribers file before it was last read; only Run and then reloads use it
-	listNext      string                 // and as the last look found it
-	journalLost   uint64                 // records that the journal had lost when it was last looked at; only tick uses it
-	inputsLost    uint64                 // and inputs of the governor
-	journalDamage []journal.Damage       // found when it was opened, until it is told
+	listRefused   atomic.Pointer[string]   // why the list on disk is not in force; nil: it is
+	waiting       atomic.Pointer[[]string] // keys of the configuration that wait for a restart; nil: none
+	again         chan struct{}            // of one: somebody wants a restart
+	listSeen      string                   // state of the subscribers file before it was last read; guarded by changing
+	listNext      string                   // and as the last look found it
+	journalLost   uint64                   // records that the journal had lost when it was last looked at; only tick uses it
+	inputsLost    uint64                   // and inputs of the governor
+	journalDamage []journal.Damage         // found when it was opened, until it is told
 	ready         atomic.Bool
 }
 
 // Run governs until ctx ends. A configuration that is not good is a
 // config.Problems error, before anything has been touched; a list that is not good is
-// one too, before anything but the data directory has been.
+// one too, before anything but the data directory has been. Where somebody asks for a restart another
+// life begins in the same process; if that does not come up, one more with what had not waited for the restart.
 func Run(ctx context.Context, opt Options) error {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	var fallback []byte
+	tell := opt.Ready
+	for {
+		came := false
+		life := opt
+		life.Ready = func() {
+			if came = true; tell != nil {
+				tell()
+				tell = nil
+			}
+		}
+		next, err := live(ctx, life)
+		switch {
+		case errors.Is(err, errAgain):
+			opt.Log.Info("beginning again, as somebody asked for")
+			fallback = next
+		case err != nil && !came && fallback != nil && ctx.Err() == nil:
+			opt.Log.Error("the configuration that waited for the restart does not come up; back to what was in force", "err", err)
+			if back := durable.Rewrite(opt.ConfigFile, fallback); back != nil {
+				return errors.Join(err, back)
+			}
+			fallback = nil
+		default:
+			return err
+		}
+	}
+}
+
+// live is one life. When it ends for another one, fallback is the configuration with which that comes up as this one did.
+func live(ctx context.Context, opt Options) (fallback []byte, err error) {
+	if err := finishRestore(opt.ConfigFile, opt.DataDir); err != nil {
+		return nil, err
+	}
 	cfg, err := config.Load(opt.ConfigFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, w := range cfg.Warnings() {
 		opt.Log.Warn(w.Error())
@@ -143,9 +181,12 @@ func Run(ctx context.Context, opt Options) error {
 		defer a.close()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return a.run(ctx)
+	if err = a.run(ctx); errors.Is(err, errAgain) {
+		fallback = a.fallback()
+	}
+	return fallback, err
 }
 
 // begin brings up a box whose list is still being read. What it gives is to be closed and
@@ -160,7 +201,7 @@ func begin(opt Options, cfg *config.Config, l *list) (a *Appliance, release func
 	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
 		return nil, release, fmt.Errorf("data directory: %w", err)
 	}
-	a = &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
+	a = &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: opt.Now(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}, again: make(chan struct{}, 1)}
 	a.since.Store(&a.start)
 	return a, release, a.open(cfg, l)
 }
@@ -323,18 +364,22 @@ func (a *Appliance) run(ctx context.Context) error {
 	inner, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	work, workCtx := errgroup.WithContext(inner)
+	again := false
 	work.Go(func() error {
 		select {
 		case <-ctx.Done():
-			a.ready.Store(false)
-			a.stopSteering()
-			if err := a.lane.detach(); err != nil {
-				a.log.Error("stop the fast lane", "err", err)
-			}
-			a.disarm() // from here on nothing new comes to us
-			end()
+		case <-a.again:
+			again = true
 		case <-workCtx.Done():
+			return nil
 		}
+		a.ready.Store(false)
+		a.stopSteering()
+		if err := a.lane.detach(); err != nil {
+			a.log.Error("stop the fast lane", "err", err)
+		}
+		a.disarm() // from here on nothing new comes to us
+		end()
 		return nil
 	})
 	work.Go(func() error { return a.queues.Run(workCtx) })
@@ -380,7 +425,11 @@ func (a *Appliance) run(ctx context.Context) error {
 	a.tellRest()
 	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow(), a.observer.finish())
 	a.gov.Stop(a.now())
-	return errors.Join(err, endWriter(), endNotices(), endJournal(), a.journal.Close())
+	err = errors.Join(err, endWriter(), endNotices(), endJournal(), a.journal.Close())
+	if err == nil && again {
+		return errAgain
+	}
+	return err
 }
 
 // background runs a part that outlives ctx and returns what ends it and waits for it.

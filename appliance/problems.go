@@ -71,6 +71,13 @@ func (a *Appliance) problems() []webadmin.Problem {
 			Do:      "Look for a flood: mailweir subscribers shows who is at the top.",
 		})
 	}
+	if keys := a.waits(); len(keys) > 0 {
+		found = append(found, webadmin.Problem{
+			What:    "The configuration waits for a restart: " + strings.Join(keys[:min(len(keys), 8)], ", ") + ".",
+			Meaning: "Until then these are as they were; everything else is in force.",
+			Do:      "Restart mailweir; on the page of settings there is a button.",
+		})
+	}
 	if why := a.listRefused.Load(); why != nil {
 		found = append(found, webadmin.Problem{
 			What:    "The list of subscribers was refused: " + *why + ".",

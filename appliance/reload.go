@@ -60,6 +60,8 @@ const listLook = 400 * time.Millisecond
 // all. A file that is just being written is left alone until two looks find it the
 // same.
 func (a *Appliance) lookAtSubscribers() {
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	cfg := a.cfg.Load()
 	state := fileState(cfg.SubscribersPath())
 	settled := state == a.listNext
@@ -96,16 +98,27 @@ func fileState(path string) string {
 // queues or new addresses is kept as it is and said; everything else is in force
 // when reload returns.
 func (a *Appliance) reload() error {
-	a.plans.Lock() // nobody chooses a plan that goes meanwhile
-	defer a.plans.Unlock()
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	next, table, seen, err := loadConfig(a.opt.ConfigFile)
 	if err != nil {
 		return err
 	}
-	old := a.cfg.Load()
-	if later := needsRestart(old, next); later != "" {
+	if later := needsRestart(a.cfg.Load(), next); later != "" {
 		return config.Problems{{File: next.Path(), Key: later, Message: "cannot change while running; restart mailweir to take it"}}
 	}
+	if err := a.take(next, table, seen); err != nil {
+		return err
+	}
+	a.waiting.Store(nil)
+	return nil
+}
+
+// take puts a configuration in force that needs no restart; seen is the state that its list had before it was read. The caller holds a.changing.
+func (a *Appliance) take(next *config.Config, table *subscriber.Table, seen string) error {
+	a.plans.Lock() // nobody chooses a plan that goes meanwhile
+	defer a.plans.Unlock()
+	old := a.cfg.Load()
 	for _, w := range next.Warnings() {
 		a.log.Warn(w.Error())
 	}

@@ -24,6 +24,7 @@ type operation struct {
 	answer   any      // a value of the type that is answered; nil: a stream or free JSON
 	stream   bool     // text/event-stream
 	media    string   // of a file that is answered
+	takes    string   // media type of a file that is taken
 }
 
 // apiRoutes are the API's routes, the same over HTTPS and over the local socket.
@@ -67,7 +68,7 @@ func apiRoutes() []route {
 			query: append([]string{"kind", "subscriber", "from", "to"}, paged...), answer: list[Record]{}}},
 		{"GET", apiRoot + "/events", viewing, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
 		{"GET", apiRoot + "/openapi.json", viewing, (*Server).apiOpenAPI, &operation{summary: "This document"}},
-	}, append(userRoutes(), accountRoutes()...)...)
+	}, slices.Concat(userRoutes(), accountRoutes(), configRoutes())...)
 }
 
 // list is one page of a list; Next is the cursor of the following page, empty on the last one.

@@ -31,7 +31,11 @@ type NoticeResult struct {
 const testLimit = 25 * time.Second
 
 func (s *Server) apiTestNotices(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, list[NoticeResult]{Items: orEmpty(s.testNotices(r))})
+}
+
+func (s *Server) testNotices(r *http.Request) []NoticeResult {
 	ctx, cancel := context.WithTimeout(r.Context(), testLimit)
 	defer cancel()
-	writeJSON(w, http.StatusOK, list[NoticeResult]{Items: orEmpty(s.opt.Source.TestNotices(ctx, actorOf(r).who))})
+	return s.opt.Source.TestNotices(ctx, actorOf(r).who)
 }

@@ -74,9 +74,5 @@ type testedView struct {
 }
 
 func (s *Server) testSyslogPage(w http.ResponseWriter, r *http.Request) {
-	var rows []testedView
-	for _, one := range s.testSyslog(r) {
-		rows = append(rows, testedView{inert(one.URL), inert(one.Error), one.OK})
-	}
-	s.render(w, r, http.StatusOK, "tested", frame{Title: "Test of the collectors"}, rows)
+	s.render(w, r, http.StatusOK, "tested", frame{Title: "Test of the collectors"}, s.tested(r))
 }

@@ -26,9 +26,9 @@ var ErrNoJournal = errors.New("there is no journal")
 
 // ConfigProblem is one thing that is wrong in a configuration.
 type ConfigProblem struct {
-	Key     string
-	Line    int
-	Message string
+	Key     string `json:"field"`
+	Line    int    `json:"line,omitempty"`
+	Message string `json:"message"`
 }
 
 // WrongConfig is the error for a configuration that is none.

@@ -33,6 +33,9 @@ type fakeBox struct {
 	cluster []Cluster
 	asked   []string // of Destinations and Share
 	broken  error    // of Share
+	config  string   // JSON; empty: fakeConfig
+	report  string   // of WhatIf, where a configuration is fine
+	waiting []string // for a restart
 }
 
 func (f *fakeBox) Status() Status {
@@ -187,6 +190,9 @@ func (f *fakeBox) WhatIf(_ context.Context, config []byte, days int, who string)
 		return nil, Refused{Field: "days", Message: "take fewer days"}
 	case string(config) == "no journal":
 		return nil, ErrNoJournal
+	}
+	if f.report != "" {
+		return json.RawMessage(f.report), nil
 	}
 	return json.Marshal(map[string]any{"config": string(config), "days": days, "who": who})
 }

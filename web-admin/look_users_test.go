@@ -64,7 +64,7 @@ func TestUsersComeInWithoutScript(t *testing.T) {
 	look("setup")
 	do("a wrong code", typed("#code", "aaaaa-bbbbb-ccccc"), typed("#password", password), typed("#again", password+"\r"), see("#wrong"))
 	do("the code", typed("#code", s.SetupCode()), typed("#password", password), typed("#again", password+"\r"), see("#mode"))
-	do("settings", click(`.rail a[href="/settings/users"]`), see("#do-add"))
+	do("settings", click(`.rail a[href="/settings/targets"]`), click(`.tabs a[href="/settings/users"]`), see("#do-add"))
 	do("a new user", click("#do-add summary"), typed("#name", "olga"), click("input[name=factor]"))
 	look("users-adding")
 	do("added", click("#do-add button"), see("#given"))

@@ -56,6 +56,9 @@ func openAPI(rs []route) object {
 		if rt.api.body != nil {
 			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": bodySchema(reflect.TypeOf(rt.api.body))}}}
 		}
+		if rt.api.takes != "" {
+			op["requestBody"] = object{"required": true, "content": object{rt.api.takes: object{}}}
+		}
 		if len(params) > 0 {
 			op["parameters"] = params
 		}
@@ -77,7 +80,7 @@ func querySchema(name string) object {
 	switch name {
 	case "limit":
 		return object{"type": "integer", "minimum": 1, "maximum": maxLimit, "default": defaultLimit}
-	case "exempt", "brief":
+	case "exempt", "brief", "dry_run":
 		return object{"type": "boolean"}
 	case "from", "to", "at":
 		return object{"type": "string", "format": "date-time"}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 const shownOnOverview = 12
@@ -24,6 +26,7 @@ type overviewView struct {
 	Lanes    lanesView
 	Syslog   []syslogView
 	Spool    string
+	Setup    string // what the wizard still asks; empty: nothing
 }
 
 type nowRow struct {
@@ -61,7 +64,11 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 	z := zone{now, s.opt.Location}
 	st, traffic := s.see(r).Status(), s.see(r).Traffic()
 	lines, _ := s.see(r).Subscribers(Query{Stages: []string{"pace", "defer", "cut"}, Limit: shownOnOverview})
-	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, overviewOf(st, traffic, lines, z))
+	v := overviewOf(st, traffic, lines, z)
+	if left := s.stepsLeft(); len(left) > 0 && actorOf(r).role.May(users.Admin) {
+		v.Setup = count(len(left), "step is", "steps are") + " left"
+	}
+	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, v)
 }
 
 func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overviewView {

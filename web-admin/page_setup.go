@@ -81,7 +81,10 @@ func (s *Server) firstAdmin(w http.ResponseWriter, r *http.Request) {
 			return
 		default:
 			s.tell(a, "user_added", u.Name, "", string(u.Role))
-			s.goOn(w, r, u, inside, "/")
+			if err := s.wizard.mark(""); err != nil {
+				s.opt.Log.Error("web admin: that the set-up has begun could not be kept", "err", err)
+			}
+			s.goOn(w, r, u, inside, "/wizard")
 			return
 		}
 	}

@@ -77,6 +77,25 @@ func routes() []route {
 		{"POST", "/account/tokens/{id}/end", viewing, (*Server).endMyToken, nil},
 		{"POST", "/account/sessions/end", viewing, (*Server).endMyOthers, nil},
 		{"POST", "/account/sessions/{id}/end", viewing, (*Server).endMySession, nil},
+		{"GET", "/plans", viewing, (*Server).plansPage, nil},
+		{"POST", "/plans", administering, (*Server).addPlan, nil},
+		{"GET", "/plans/{name}", administering, (*Server).planPage, nil},
+		{"POST", "/plans/{name}", administering, (*Server).changePlan, nil},
+		{"POST", "/plans/{name}/remove", administering, (*Server).removePlan, nil},
+		{"GET", "/wizard", administering, (*Server).wizardIndex, nil},
+		{"GET", "/wizard/{name}", administering, (*Server).wizardPage, nil},
+		{"POST", "/wizard/{name}", administering, (*Server).takeStep, nil},
+		{"GET", "/settings/targets", administering, (*Server).targetsPage, nil},
+		{"POST", "/settings/collectors", administering, (*Server).setCollectors, nil},
+		{"POST", "/settings/collectors/test", administering, (*Server).testCollectors, nil},
+		{"POST", "/settings/webhooks", administering, (*Server).addWebhook, nil},
+		{"POST", "/settings/webhooks/remove", administering, (*Server).dropWebhook, nil},
+		{"POST", "/settings/mail", administering, (*Server).setMail, nil},
+		{"POST", "/settings/notices/test", administering, (*Server).testNoticesPage, nil},
+		{"GET", "/settings/backup", administering, (*Server).backupPage, nil},
+		{"POST", "/settings/backup", administering, (*Server).backup, nil},
+		{"POST", "/settings/restore", administering, (*Server).restore, nil},
+		{"POST", "/settings/restart", administering, (*Server).restart, nil},
 		{"GET", "/settings/users", administering, (*Server).usersPage, nil},
 		{"POST", "/settings/users", administering, (*Server).addUserPage, nil},
 		{"GET", "/settings/users/{name}", administering, (*Server).userPage, nil},
@@ -159,11 +178,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		if s.keeper.dir == "" {
 			h.Set("Strict-Transport-Security", "max-age=31536000") // only with the operator's own certificate: a browser must never be locked out
 		}
-		most := int64(maxBodyBytes)
-		if r.URL.Path == whatIfPath {
-			most = maxConfigBytes
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, most)
+		r.Body = http.MaxBytesReader(w, r.Body, mostOf(r.URL.Path))
 		defer func() {
 			what := recover()
 			if what == nil {
@@ -177,6 +192,19 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// mostOf is how many bytes may come with a request for a path.
+func mostOf(path string) int64 {
+	switch path {
+	case whatIfPath, apiRoot + "/config", apiRoot + "/config/check":
+		return maxConfigBytes
+	case "/wizard/subscribers", "/settings/restore", apiRoot + "/config/subscribers", apiRoot + "/config/subscribers/check", apiRoot + "/restore":
+		return maxListBytes
+	case "/settings/collectors", "/wizard/syslog": // with certificates
+		return maxCertBytes
+	}
+	return maxBodyBytes
 }
 
 type actorKey struct{}

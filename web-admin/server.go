@@ -24,6 +24,7 @@ const (
 	maxConnections = 512
 	maxHeaderBytes = 16 << 10
 	maxBodyBytes   = 16 << 10
+	maxCertBytes   = 256 << 10
 	maxStreams     = 64 // event streams at once; more get 503
 )
 
@@ -35,6 +36,7 @@ type Server struct {
 	users    *users.Store
 	veil     *veil
 	setup    setup
+	wizard   *progress
 	logins   *logins
 	bearers  *throttle[netip.Addr] // apart from doors, so that a script with an old token does not lock a person out
 	doors    *throttle[netip.Addr]
@@ -73,6 +75,7 @@ func New(o Options) (*Server, error) {
 		bearers:  &throttle[netip.Addr]{now: o.Now},
 		doors:    &throttle[netip.Addr]{now: o.Now},
 		accounts: &throttle[string]{now: o.Now, spare: "\x00"},
+		wizard:   &progress{path: filepath.Join(o.DataDir, "wizard.json")},
 		streams:  make(chan struct{}, maxStreams),
 		path:     filepath.Join(o.DataDir, "mailweir.sock"),
 		ready:    make(chan struct{}),

@@ -19,6 +19,10 @@ type Source interface {
 	Notifier
 	Packer
 	Trier
+	Configurer
+	Lister
+	Backer
+	Host
 }
 
 // Reader is the part of [Source] that only tells: what viewers see of it, [veil] makes.

@@ -124,3 +124,26 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
 }
+
+// A form with data-check is looked at by the box as one types: what is wrong with it, and what it would change. Nothing is tried or saved by that.
+for (const form of document.querySelectorAll("form[data-check]")) {
+  let timer, asked = 0;
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const mine = ++asked;
+      const typed = new FormData(form);
+      typed.delete("seen");
+      typed.set("do", "check");
+      try {
+        const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(typed), headers: { Accept: "text/html" } });
+        if (answer.redirected || mine !== asked) return;
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const here = document.getElementById("verdict"), there = page.getElementById("verdict");
+        if (here && there) take(here, there);
+      } catch {
+        // The buttons still work, or say that the box cannot be reached.
+      }
+    }, 400);
+  });
+}

@@ -1,0 +1,385 @@
+package appliance
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/durable"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// A backup is a zip: backup.json says what is in it, configuration.yaml is the configuration, files/0, files/1, … are what it names.
+const (
+	backupManifest = "backup.json"
+	backupConfig   = "configuration.yaml"
+	backupVersion  = 1
+
+	maxBackup      = 64 << 20 // of all that is in it, unpacked
+	maxBackupFiles = 128
+)
+
+// manifest is what backup.json says.
+type manifest struct {
+	Version int          `json:"version"`
+	Made    time.Time    `json:"made"`
+	Box     string       `json:"box"`
+	Program string       `json:"program"`
+	Config  string       `json:"config_sha256"`
+	Files   []backupFile `json:"files"`
+}
+
+// backupFile is a file that a key names.
+type backupFile struct {
+	Key    string `json:"key"`
+	Path   string `json:"path"` // relative to the configuration where it is below it
+	SHA256 string `json:"sha256"`
+	Entry  string `json:"entry"`
+}
+
+// notKept are keys whose files are not the configuration's: leases of another program, and a large database that can be had again.
+func notKept(key string) bool {
+	return strings.HasPrefix(key, "identity.lease_files") || key == "destinations.owners_file"
+}
+
+// Backup makes one file of the configuration and what it names. Who has it has the box's secrets.
+func (s *source) Backup(who string) ([]byte, error) {
+	a := s.a
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	text, cfg, err := a.onDisk()
+	if err != nil {
+		return nil, s.wrong(err)
+	}
+	m := manifest{Version: backupVersion, Made: a.now().UTC(), Box: a.box, Program: a.opt.Version, Config: sum(text), Files: []backupFile{}}
+	content := map[string][]byte{backupConfig: text}
+	size := len(text)
+	dir := filepath.Dir(a.opt.ConfigFile)
+	for _, f := range cfg.Files() {
+		if notKept(f.Key) {
+			continue
+		}
+		b, err := readBounded(f.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the list that need not be there, or what would be missed by a restart, too
+		}
+		if size += len(b); err == nil && size > maxBackup {
+			err = fmt.Errorf("with %s it would be larger than %v", filepath.Base(f.Path), config.Size(maxBackup))
+		}
+		if err != nil {
+			return nil, webadmin.Refused{Field: f.Key, Message: err.Error()}
+		}
+		path := f.Path
+		if rel, err := filepath.Rel(dir, f.Path); err == nil && filepath.IsLocal(rel) {
+			path = rel
+		}
+		entry := fmt.Sprintf("files/%d", len(m.Files))
+		content[entry] = b
+		m.Files = append(m.Files, backupFile{f.Key, path, sum(b), entry})
+	}
+	if content[backupManifest], err = json.MarshalIndent(m, "", "  "); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for _, name := range slices.Sorted(maps.Keys(content)) {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: m.Made})
+		if err == nil {
+			_, err = w.Write(content[name])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	s.audit(who, "backup", filepath.Base(a.opt.ConfigFile), "", fmt.Sprintf("revision %s, %d files", revision(text), len(m.Files)))
+	return out.Bytes(), nil
+}
+
+func sum(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := config.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxBackup+1))
+	if err == nil && len(b) > maxBackup {
+		err = fmt.Errorf("is larger than %v", config.Size(maxBackup))
+	}
+	return b, err
+}
+
+// backup is one that was read.
+type backup struct {
+	manifest
+	text    []byte
+	content map[string][]byte // by path
+}
+
+// openBackup reads a backup and holds everything in it against its digests. Its errors are webadmin.Refused.
+func openBackup(file []byte) (*backup, error) {
+	refused := func(format string, args ...any) (*backup, error) {
+		return nil, webadmin.Refused{Field: "file", Message: fmt.Sprintf(format, args...)}
+	}
+	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		return refused("this is no backup of a mailweir: %v", err)
+	}
+	if len(z.File) > maxBackupFiles {
+		return refused("it has more than %d files", maxBackupFiles)
+	}
+	left := int64(maxBackup)
+	entries := map[string][]byte{}
+	for _, e := range z.File {
+		r, err := e.Open()
+		if err != nil {
+			return refused("%s: %v", e.Name, err)
+		}
+		b, err := io.ReadAll(io.LimitReader(r, left+1))
+		if err = errors.Join(err, r.Close()); err != nil {
+			return refused("%s: %v", e.Name, err)
+		}
+		if left -= int64(len(b)); left < 0 {
+			return refused("it is larger than %v unpacked", config.Size(maxBackup))
+		}
+		entries[e.Name] = b
+	}
+	b := &backup{text: entries[backupConfig], content: map[string][]byte{}}
+	if err := json.Unmarshal(entries[backupManifest], &b.manifest); err != nil {
+		return refused("this is no backup of a mailweir: it has no %s that can be read", backupManifest)
+	}
+	if b.Version != backupVersion {
+		return refused("it is of version %d, and this program knows %d", b.Version, backupVersion)
+	}
+	if sum(b.text) != b.Config {
+		return refused("%s is damaged: its digest is another", backupConfig)
+	}
+	for _, f := range b.Files {
+		content, there := entries[f.Entry]
+		if !there || sum(content) != f.SHA256 {
+			return refused("%s, which is for %s, is missing or damaged", f.Entry, f.Key)
+		}
+		b.content[f.Path] = content
+	}
+	return b, nil
+}
+
+// restorePending holds a restore while its files are written: a box that dies meanwhile writes them all at its next start.
+const restorePending = "restore.zip"
+
+// Restore puts back a backup, all of it or nothing; dry says what that would be.
+func (s *source) Restore(file []byte, dry bool, who string) (o webadmin.RestoreOutcome, err error) {
+	a := s.a
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	b, err := openBackup(file)
+	if err != nil {
+		return o, err
+	}
+	was, before, err := a.onDisk()
+	if err != nil {
+		if was == nil {
+			return o, err
+		}
+		before = a.cfg.Load()
+	}
+	d := &draft{was: was, text: b.text, before: before}
+	if err := a.tryBackup(b, d); err != nil {
+		return o, s.wrong(err)
+	}
+	_, waiting := carried(a.cfg.Load(), d.next)
+	o = webadmin.RestoreOutcome{Made: webadmin.At(b.Made), Box: b.Box, Version: b.Program, Files: []string{filepath.Base(a.opt.ConfigFile)}}
+	for _, f := range b.Files {
+		o.Files = append(o.Files, f.Path)
+	}
+	o.Config = s.outcome(d, waiting)
+	if dry {
+		return o, nil
+	}
+	old, err := a.replaceFiles(b, file)
+	if err == nil {
+		d.seen = fileState(d.next.SubscribersPath())
+		waiting, err = a.put(d)
+	}
+	if err == nil && bytes.Equal(d.was, d.text) { // the files may be others all the same
+		live, _ := carried(a.cfg.Load(), d.next)
+		err = a.take(live, d.table, d.seen)
+	}
+	pending := filepath.Join(a.opt.DataDir, restorePending)
+	if err != nil {
+		return o, s.wrong(errors.Join(err, old.back(), os.Remove(pending)))
+	}
+	if err := errors.Join(os.Remove(pending), durable.SyncDir(a.opt.DataDir)); err != nil {
+		a.log.Error("a restore is done, and would be done again at the next start", "err", err)
+	}
+	before2, after := saidOf(o.Config.Changed)
+	s.audit(who, "restore", filepath.Base(a.opt.ConfigFile), before2, fmt.Sprintf("%s (revision %s, backup of %s)", after, revision(d.text), b.Made.Format(time.RFC3339)))
+	o.Config.Waiting = waiting
+	return o, nil
+}
+
+// where is the place of a file of a backup on a box whose configuration is file; "" when it may not be written.
+func where(file, path string, named map[string]bool) string {
+	dir := filepath.Dir(file)
+	switch {
+	case filepath.IsAbs(path):
+		if named[filepath.Clean(path)] {
+			return filepath.Clean(path)
+		}
+		return ""
+	case !filepath.IsLocal(path), filepath.Join(dir, path) == filepath.Clean(file):
+		return ""
+	}
+	return filepath.Join(dir, path)
+}
+
+// tryBackup looks at a backup as a start with it would, in a directory of its own, and fills d.
+func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
+	if d.next, err = config.Parse(a.opt.ConfigFile, b.text); err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for _, f := range d.before.Files() {
+		named[f.Path] = true
+	}
+	brought, names := map[string]bool{}, map[[2]string]bool{}
+	for _, f := range d.next.Files() {
+		names[[2]string{f.Key, f.Path}] = true
+	}
+	for _, f := range b.Files {
+		at := where(a.opt.ConfigFile, f.Path, named)
+		if at == "" || !names[[2]string{f.Key, at}] {
+			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is outside of this box's configuration; name it in the configuration here first", f.Path, f.Key)}
+		}
+		brought[f.Key] = true
+	}
+	foreign := slices.DeleteFunc(a.foreign(d.next, d.before), func(p config.Problem) bool { return brought[p.Key] })
+	if len(foreign) > 0 {
+		return foreign
+	}
+	stage, err := os.MkdirTemp(a.opt.DataDir, "restore-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(stage)
+	dir := filepath.Dir(a.opt.ConfigFile)
+	for _, f := range d.next.Files() { // what the backup has not stays as it is here
+		rel, err := filepath.Rel(dir, f.Path)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		content, there := b.content[rel]
+		if !there && !notKept(f.Key) {
+			if content, err = readBounded(f.Path); err != nil {
+				continue // it is missed below, as at a start
+			}
+			there = true
+		}
+		if !there {
+			continue
+		}
+		to := filepath.Join(stage, rel)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, content, 0o600)); err != nil {
+			return err
+		}
+	}
+	staged, err := config.Parse(filepath.Join(stage, filepath.Base(a.opt.ConfigFile)), b.text)
+	if err != nil {
+		return err
+	}
+	if d.table, err = loadSubscribers(staged); err != nil {
+		return err
+	}
+	return a.takeable(staged, d.table)
+}
+
+// replaced are files as they were, by path; nil: there was none.
+type replaced map[string][]byte
+
+func (r replaced) back() (err error) {
+	for path, content := range r {
+		if content == nil {
+			err = errors.Join(err, os.Remove(path))
+		} else {
+			err = errors.Join(err, durable.Rewrite(path, content))
+		}
+	}
+	return err
+}
+
+// replaceFiles writes the files of a backup, but for the configuration, and keeps what they were.
+func (a *Appliance) replaceFiles(b *backup, file []byte) (replaced, error) {
+	old := replaced{}
+	if err := durable.Replace(filepath.Join(a.opt.DataDir, restorePending), file); err != nil {
+		return old, err
+	}
+	for path, content := range b.content {
+		at := path
+		if !filepath.IsAbs(path) {
+			at = filepath.Join(filepath.Dir(a.opt.ConfigFile), path)
+		}
+		was, err := readBounded(at)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return old, err
+		}
+		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+			return old, err
+		}
+		if old[at] = was; errors.Is(err, fs.ErrNotExist) {
+			old[at] = nil
+		}
+		if err := durable.Rewrite(at, content); err != nil {
+			return old, err
+		}
+	}
+	return old, nil
+}
+
+// finishRestore ends a restore in the middle of which the box died.
+func finishRestore(configFile, dataDir string) error {
+	pending := filepath.Join(dataDir, restorePending)
+	file, err := readBounded(pending)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := openBackup(file)
+	if err != nil { // the box died while it was written: nothing else had been
+		return os.Remove(pending)
+	}
+	for path, content := range b.content {
+		at := path
+		if !filepath.IsAbs(path) {
+			at = filepath.Join(filepath.Dir(configFile), path)
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), durable.Rewrite(at, content)); err != nil {
+			return err
+		}
+	}
+	if err := durable.Rewrite(configFile, b.text); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(pending), durable.SyncDir(dataDir))
+}

@@ -1,0 +1,171 @@
+package appliance
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/appliance/records"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// withSecret is a configuration that names a secret.
+var withSecret = strings.Replace(homePlans, "identity: {unmapped_plan: strangers}\n", "identity:\n  unmapped_plan: strangers\nnotices:\n  webhooks: [{name: desk, url: \"https://desk.example/\", secret_file: secrets/desk}]\n", 1)
+
+// A backup of one box makes another one, that had neither the list nor the secrets, the same.
+func TestABackupMakesAnotherBoxTheSame(t *testing.T) {
+	t.Parallel()
+	old := newDeaf(t, homePlans, homeList)
+	secret := "whsec_" + strings.Repeat("B", 40) + "\n"
+	if err := os.MkdirAll(filepath.Join(old.dir, "secrets"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old.write("secrets/desk", secret)
+	old.write("mailweir.yaml", "# Kept.\n"+withSecret)
+	if err := old.reload(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := (&source{a: old.Appliance}).Backup("anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	d := newDeaf(t, "identity: {unmapped_plan: unmapped}\n", "subscriber,plan\n")
+	s := &source{a: d.Appliance}
+	o, err := s.Restore(file, true, "olga")
+	if err != nil || len(o.Config.Changed) == 0 || strings.Join(o.Files, " ") != "mailweir.yaml subscribers.csv secrets/desk" {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if d.read("mailweir.yaml") != "identity: {unmapped_plan: unmapped}\n" || d.who.Table().Len() != 0 {
+		t.Error("looking at it changed something")
+	}
+	if _, err = s.Restore(file, false, "olga"); err != nil {
+		t.Fatal(err)
+	}
+	if d.read("mailweir.yaml") != "# Kept.\n"+withSecret || d.read("subscribers.csv") != homeList || d.read("secrets/desk") != secret {
+		t.Error("the files differ")
+	}
+	if d.planOf("home") != "small" || d.cfg.Load().Mode != "enforce" || len(d.noticeTargets()) != 1 {
+		t.Error("it is not in force")
+	}
+	if left, _ := filepath.Glob(filepath.Join(d.dir, "data", "restore*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	got := d.told(records.KindAudit)
+	if last := got[len(got)-1]; !strings.HasPrefix(last, "olga: restore mailweir.yaml | ") || !strings.Contains(last, "backup of 20") || strings.Contains(last, "whsec") {
+		t.Errorf("%q", last)
+	}
+}
+
+// packed is a zip of some entries.
+func packed(t *testing.T, entries map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for name, text := range entries {
+		w, err := z.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func backupOf(t *testing.T, text string, files map[[2]string]string) []byte {
+	t.Helper()
+	m := `{"version": 1, "made": "2026-11-18T12:00:00Z", "config_sha256": "` + sum([]byte(text)) + `", "files": [`
+	entries := map[string]string{backupConfig: text}
+	n := 0
+	for at, content := range files {
+		if n > 0 {
+			m += ","
+		}
+		entry := "files/" + string(rune('0'+n))
+		m += `{"key": "` + at[0] + `", "path": "` + at[1] + `", "sha256": "` + sum([]byte(content)) + `", "entry": "` + entry + `"}`
+		entries[entry] = content
+		n++
+	}
+	entries[backupManifest] = m + "]}"
+	return packed(t, entries)
+}
+
+// What is no backup, is damaged, wants files elsewhere, or could not be started with, changes nothing.
+func TestABadBackupChangesNothing(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	good, err := s.Backup("me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := [2]string{"identity.subscribers_file", "subscribers.csv"}
+	for why, file := range map[string][]byte{
+		"nothing":             {},
+		"no zip":              []byte("PK no"),
+		"half":                good[:len(good)/2],
+		"another zip":         packed(t, map[string]string{"a": "b"}),
+		"another version":     packed(t, map[string]string{backupManifest: `{"version": 2}`}),
+		"a changed file":      packed(t, map[string]string{backupManifest: `{"version": 1, "config_sha256": "00"}`, backupConfig: homePlans}),
+		"a missing file":      packed(t, map[string]string{backupManifest: `{"version": 1, "config_sha256": "` + sum([]byte(homePlans)) + `", "files": [{"key": "identity.subscribers_file", "path": "subscribers.csv", "entry": "files/0"}]}`, backupConfig: homePlans}),
+		"a file elsewhere":    backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "/etc/cron.d/x"}: homeList}),
+		"a way out":           backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "../x"}: homeList}),
+		"over the config":     backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "mailweir.yaml"}: homeList}),
+		"over the token":      backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "data/admin.token"}: homeList}),
+		"a file to be read":   backupOf(t, strings.Replace(homePlans, "strangers}", "strangers, subscribers_file: /etc/passwd}", 1), nil),
+		"a bad list":          backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\nhome,golden\n"}),
+		"an empty list":       backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\n"}),
+		"a bad configuration": backupOf(t, "mode: enforced\n", map[[2]string]string{list: homeList}),
+	} {
+		_, err := s.Restore(file, false, "me")
+		var wrong webadmin.WrongConfig
+		var refused webadmin.Refused
+		if !errors.As(err, &wrong) && !errors.As(err, &refused) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if d.read("mailweir.yaml") != homePlans || d.read("subscribers.csv") != homeList || d.planOf("home") != "small" {
+			t.Fatalf("%s changed something", why)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(d.dir, "data", "restore*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A box that dies while the files of a backup are written has all of them after its next start, or none.
+func TestARestoreThatWasCutIsFinished(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	newPlans := strings.ReplaceAll(homePlans, "name: small", "name: tiny")
+	newList := strings.ReplaceAll(homeList, "small", "tiny")
+	file := backupOf(t, newPlans, map[[2]string]string{{"identity.subscribers_file", "subscribers.csv"}: newList})
+	d.write("subscribers.csv", newList) // cut here: this configuration does not know the plan tiny
+	if err := durable.Replace(filepath.Join(d.dir, "data", restorePending), file); err != nil {
+		t.Fatal(err)
+	}
+	d.cut()
+	if err := finishRestore(filepath.Join(d.dir, "mailweir.yaml"), filepath.Join(d.dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	if d.start(); d.planOf("home") != "tiny" {
+		t.Errorf("home has the plan %q", d.planOf("home"))
+	}
+	if _, err := os.Stat(filepath.Join(d.dir, "data", restorePending)); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it would be done again")
+	}
+	// One that was not even written to its end had changed nothing.
+	d.write("data/"+restorePending, string(file[:len(file)-9]))
+	if err := finishRestore(filepath.Join(d.dir, "mailweir.yaml"), filepath.Join(d.dir, "data")); err != nil || d.read("mailweir.yaml") != newPlans {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,67 @@
+package appliance
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// interfacesHere are the interfaces of this network namespace but the loopback one, in the kernel's order.
+func interfacesHere() (all []webadmin.Interface) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil // what cannot be seen is not offered
+	}
+	names := map[int]string{}
+	for _, l := range links {
+		if l.Type() == "bridge" {
+			names[l.Attrs().Index] = l.Attrs().Name
+		}
+	}
+	for _, l := range links {
+		at := l.Attrs()
+		if at.RawFlags&unix.IFF_LOOPBACK != 0 {
+			continue
+		}
+		one := webadmin.Interface{Name: at.Name, Up: at.RawFlags&unix.IFF_UP != 0 && at.OperState != netlink.OperDown, Bridge: names[at.MasterIndex], IsBridge: l.Type() == "bridge"}
+		addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		if err != nil {
+			continue
+		}
+		for _, a := range addresses {
+			addr, ok := netip.AddrFromSlice(a.IP)
+			bits, _ := a.Mask.Size()
+			if ok && !addr.IsLinkLocalUnicast() {
+				one.Addresses = append(one.Addresses, netip.PrefixFrom(addr.Unmap(), bits))
+			}
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// clockHere asks the kernel whether something disciplines its clock (adjtimex(2)).
+func clockHere() webadmin.Clock {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	if err != nil {
+		return webadmin.Clock{}
+	}
+	return webadmin.Clock{Known: true, Synced: state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}
+}
+
+// errAgain ends a life of the box for another one.
+var errAgain = errors.New("restart")
+
+// Restart ends this life, and another one begins with what the configuration says then.
+func (s *source) Restart(who string) {
+	s.audit(who, "restart", "mailweir", "", "")
+	select {
+	case s.a.again <- struct{}{}:
+	default: // somebody else wants it, too
+	}
+}

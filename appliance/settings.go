@@ -1,0 +1,427 @@
+package appliance
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/governor/subscriber"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// settingsDir is beside the configuration: files that were made through the web admin, such as the secret of a webhook.
+const settingsDir = "settings.d"
+
+// draft is a change of the configuration that has been looked at and is not in force.
+type draft struct {
+	was, text    []byte
+	before, next *config.Config
+	table        *subscriber.Table
+	seen         string
+	made         []string // files that were made for it
+}
+
+// Config is the configuration as the file says it.
+func (s *source) Config() (webadmin.Configuration, error) {
+	s.a.changing.Lock()
+	defer s.a.changing.Unlock()
+	text, cfg, err := s.a.onDisk()
+	if err != nil {
+		return webadmin.Configuration{}, s.wrong(err)
+	}
+	values, err := cfg.EffectiveJSON()
+	if err != nil {
+		return webadmin.Configuration{}, err
+	}
+	return webadmin.Configuration{Text: string(text), Revision: revision(text), Values: values, Warnings: s.problems(cfg.Warnings()), Waiting: s.a.waits()}, nil
+}
+
+// onDisk is the file, which may have been changed since it was read.
+func (a *Appliance) onDisk() (text []byte, cfg *config.Config, err error) {
+	if text, err = os.ReadFile(a.opt.ConfigFile); err != nil {
+		return nil, nil, err
+	}
+	cfg, err = config.Parse(a.opt.ConfigFile, text)
+	return text, cfg, err
+}
+
+func revision(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// waits are the keys that wait for a restart.
+func (a *Appliance) waits() []string {
+	if keys := a.waiting.Load(); keys != nil {
+		return *keys
+	}
+	return nil
+}
+
+// TryConfig says what would become of a change.
+func (s *source) TryConfig(ch webadmin.ConfigChange) (webadmin.ConfigOutcome, error) {
+	s.a.changing.Lock()
+	defer s.a.changing.Unlock()
+	d, err := s.draft(ch)
+	if d != nil {
+		err = errors.Join(err, d.discard())
+	}
+	if err != nil {
+		return webadmin.ConfigOutcome{}, s.wrong(err)
+	}
+	_, waiting := carried(s.a.cfg.Load(), d.next)
+	return s.outcome(d, waiting), nil
+}
+
+// SetConfig makes a change: first on the disk, whole or not at all, then in force. What cannot be taken while running waits for a restart.
+func (s *source) SetConfig(ch webadmin.ConfigChange, who string) (webadmin.ConfigOutcome, error) {
+	a := s.a
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	d, err := s.draft(ch)
+	if err != nil {
+		if d != nil {
+			err = errors.Join(err, d.discard())
+		}
+		return webadmin.ConfigOutcome{}, s.wrong(err)
+	}
+	waiting, err := a.put(d)
+	if err != nil {
+		return webadmin.ConfigOutcome{}, s.wrong(errors.Join(err, d.discard()))
+	}
+	o := s.outcome(d, waiting)
+	if !bytes.Equal(d.was, d.text) {
+		before, after := saidOf(o.Changed)
+		s.audit(who, "config", filepath.Base(a.opt.ConfigFile), before, after+" (revision "+o.Revision+")")
+	}
+	a.tidy(d)
+	return o, nil
+}
+
+// put has a draft on the disk and in force, or leaves everything as it was.
+func (a *Appliance) put(d *draft) (waiting []string, err error) {
+	if bytes.Equal(d.was, d.text) {
+		return a.waits(), nil
+	}
+	if err := durable.Rewrite(a.opt.ConfigFile, d.text); err != nil {
+		return nil, fmt.Errorf("write the configuration: %w", err)
+	}
+	live, waiting := carried(a.cfg.Load(), d.next)
+	if err := a.take(live, d.table, d.seen); err != nil {
+		return nil, errors.Join(err, durable.Rewrite(a.opt.ConfigFile, d.was))
+	}
+	a.waiting.Store(nil)
+	if len(waiting) > 0 {
+		a.waiting.Store(&waiting)
+	}
+	return waiting, nil
+}
+
+// carried is next as far as it can be taken while running, with what cannot as it is now; waiting are those keys.
+func carried(old, next *config.Config) (live *config.Config, waiting []string) {
+	c := *next
+	live = &c
+	if n := &c.Network; n.Topology != old.Network.Topology {
+		*n = old.Network // the interfaces go with it
+	} else {
+		if !slices.Equal(n.Ports(), old.Network.Ports()) {
+			n.LimitedPorts, n.CountedPorts = old.Network.LimitedPorts, old.Network.CountedPorts
+		}
+		n.OnFailure, n.MarkMask = old.Network.OnFailure, old.Network.MarkMask
+	}
+	c.Queue, c.Admin = old.Queue, old.Admin
+	for _, d := range config.Differences(live, next) {
+		waiting = append(waiting, d.Key)
+	}
+	return live, waiting
+}
+
+// draft looks at a change as `mailweir check` does. What it gives is to be put or discarded, also beside an error.
+func (s *source) draft(ch webadmin.ConfigChange) (*draft, error) {
+	a := s.a
+	was, before, err := a.onDisk()
+	if err != nil && (ch.Text == nil || was == nil) {
+		return nil, err
+	}
+	if ch.Revision != "" && ch.Revision != revision(was) {
+		return nil, webadmin.ErrConfigChanged
+	}
+	d := &draft{was: was, before: before, text: ch.Text}
+	if before == nil { // somebody broke the file; a whole one mends it
+		d.before = a.cfg.Load()
+	}
+	var changes []config.Change
+	for _, k := range ch.Keys {
+		changes = append(changes, config.Change{Key: k.Key, Value: k.Value})
+	}
+	for _, f := range ch.Files {
+		path, err := a.makeFile(f)
+		if err != nil {
+			return d, err
+		}
+		d.made = append(d.made, filepath.Join(filepath.Dir(a.opt.ConfigFile), path))
+		value, err := json.Marshal(path)
+		if err != nil {
+			return d, err
+		}
+		changes = append(changes, config.Change{Key: f.Key, Value: value})
+	}
+	if ch.Text == nil {
+		d.text = was
+		if len(changes) > 0 {
+			if d.text, err = config.Edit(a.opt.ConfigFile, was, changes); err != nil {
+				return d, err
+			}
+		}
+	}
+	if d.next, err = config.Parse(a.opt.ConfigFile, d.text); err != nil {
+		return d, err
+	}
+	if foreign := a.foreign(d.next, d.before); len(foreign) > 0 {
+		return d, foreign
+	}
+	d.seen = fileState(d.next.SubscribersPath())
+	if d.table, err = loadSubscribers(d.next); err != nil {
+		return d, err
+	}
+	return d, a.takeable(d.next, d.table)
+}
+
+// takeable says whether a configuration could be in force with a list, without putting it there.
+func (a *Appliance) takeable(next *config.Config, table *subscriber.Table) error {
+	if _, err := NoticesProblems(next); err != nil {
+		return err
+	}
+	if err := canListen(a.cfg.Load().Admin.Listen, next); err != nil {
+		return err
+	}
+	if err := a.stillThere(next, table); err != nil {
+		return err
+	}
+	_, err := a.plansStay(next, table)
+	return err
+}
+
+// foreign are the files that a candidate may not name: whoever is admin of the web admin need not be root. Those in [settingsDir] are its own.
+func (a *Appliance) foreign(next, box *config.Config) config.Problems {
+	own := map[string]bool{}
+	for _, f := range next.Files() {
+		own[f.Key] = filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir)
+	}
+	return slices.DeleteFunc(next.Foreign(box), func(p config.Problem) bool { return own[p.Key] })
+}
+
+// canListen tries the address of the web admin, when it is another one. That of now may be in the way of a new one on the same port.
+func canListen(now string, next *config.Config) error {
+	if next.Admin.Listen == now {
+		return nil
+	}
+	l, err := net.Listen("tcp", next.Admin.Listen)
+	if err == nil {
+		return l.Close()
+	}
+	_, oldPort, _ := net.SplitHostPort(now)
+	if _, port, _ := net.SplitHostPort(next.Admin.Listen); errors.Is(err, syscall.EADDRINUSE) && port == oldPort {
+		return nil
+	}
+	why := err.Error()
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		why = "the box does not have this address"
+	case errors.Is(err, syscall.EADDRINUSE):
+		why = "another program has this port"
+	}
+	return config.Problems{next.ProblemAt("admin.listen", why)}
+}
+
+// makeFile writes a file that a key is going to name, and gives its path beside the configuration. It is never one that was there.
+func (a *Appliance) makeFile(f webadmin.ConfigFile) (path string, err error) {
+	dir := filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	path = filepath.Join(settingsDir, f.Name+"-"+strings.ToLower(rand.Text()[:8]))
+	return path, durable.Replace(filepath.Join(filepath.Dir(a.opt.ConfigFile), path), f.Content)
+}
+
+// discard removes what was made for a draft that is not taken.
+func (d *draft) discard() (err error) {
+	for _, path := range d.made {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// tidy removes files of [settingsDir] that the configuration of before named and that of now does not.
+func (a *Appliance) tidy(d *draft) {
+	still := map[string]bool{}
+	for _, f := range d.next.Files() {
+		still[f.Path] = true
+	}
+	for _, f := range d.before.Files() {
+		if !still[f.Path] && filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir) {
+			if err := os.Remove(f.Path); err != nil {
+				a.log.Warn("a file that no key names any more stays", "err", err)
+			}
+		}
+	}
+}
+
+func (s *source) outcome(d *draft, waiting []string) webadmin.ConfigOutcome {
+	o := webadmin.ConfigOutcome{Revision: revision(d.text), Changed: []webadmin.ConfigDifference{}, Warnings: s.problems(d.next.Warnings()), Waiting: waiting, Text: string(d.text)}
+	for _, diff := range config.Differences(d.before, d.next) {
+		o.Changed = append(o.Changed, webadmin.ConfigDifference{Key: diff.Key, Before: diff.Before, After: diff.After})
+	}
+	return o
+}
+
+// saidOf is a change as a record has it: a few hundred bytes of each side.
+func saidOf(changed []webadmin.ConfigDifference) (before, after string) {
+	const most = 700
+	side := func(value func(webadmin.ConfigDifference) string) string {
+		var b strings.Builder
+		for i, d := range changed {
+			one := d.Key + ": " + cmp.Or(value(d), "-")
+			if b.Len()+len(one) > most {
+				fmt.Fprintf(&b, "; and %d more keys", len(changed)-i)
+				break
+			}
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			b.WriteString(one)
+		}
+		return cmp.Or(b.String(), "the same values")
+	}
+	return side(func(d webadmin.ConfigDifference) string { return d.Before }), side(func(d webadmin.ConfigDifference) string { return d.After })
+}
+
+// wrong turns what is wrong with a configuration or a list into what the web admin knows.
+func (s *source) wrong(err error) error {
+	if ps, ok := errors.AsType[config.Problems](err); ok {
+		return webadmin.WrongConfig(s.problems(ps))
+	}
+	return err
+}
+
+func (s *source) problems(ps config.Problems) []webadmin.ConfigProblem {
+	all := []webadmin.ConfigProblem{}
+	for _, p := range ps {
+		message := p.Message
+		if p.File != s.a.opt.ConfigFile && p.File != "" {
+			message = filepath.Base(p.File) + ": " + message
+		}
+		all = append(all, webadmin.ConfigProblem{Key: p.Key, Line: p.Line, Message: message})
+	}
+	return all
+}
+
+// TrySubscribers reads a list as it would be taken.
+func (s *source) TrySubscribers(csv []byte) (webadmin.ListOutcome, error) {
+	o, _ := s.readList(csv)
+	return o, nil
+}
+
+func (s *source) readList(csv []byte) (webadmin.ListOutcome, *subscriber.Table) {
+	cfg := s.a.cfg.Load()
+	o := webadmin.ListOutcome{Now: s.a.who.Table().Len(), Plans: map[string]int{}, Problems: []webadmin.ConfigProblem{}, Warnings: []string{}}
+	table, err := subscriber.Parse("list", bytes.NewReader(csv), func(plan string) bool { return slices.Contains(cfg.PlanNames(), plan) })
+	if err == nil {
+		err = s.a.stillThere(cfg, table)
+	}
+	if err != nil {
+		if errs, ok := errors.AsType[*subscriber.Errors](err); ok {
+			for _, e := range errs.List {
+				o.Problems = append(o.Problems, webadmin.ConfigProblem{Line: e.Line, Message: e.Message})
+			}
+			o.More = errs.More
+		} else if ps, ok := errors.AsType[config.Problems](err); ok {
+			o.Problems = s.problems(ps)
+		} else {
+			o.Problems = append(o.Problems, webadmin.ConfigProblem{Message: err.Error()})
+		}
+		return o, nil
+	}
+	for sub := range table.After("") {
+		o.Subscribers++
+		o.Plans[sub.Plan]++
+	}
+	o.Warnings = append(o.Warnings, ListWarnings(table)...)
+	return o, table
+}
+
+// SetSubscribers puts a list in the place of the one there is, at once.
+func (s *source) SetSubscribers(csv []byte, who string) (webadmin.ListOutcome, error) {
+	a := s.a
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	cfg := a.cfg.Load()
+	file := cfg.SubscribersPath()
+	if file == "" {
+		return webadmin.ListOutcome{}, webadmin.Refused{Field: "subscribers", Message: "the configuration has no list: identity.subscribers_file is empty"}
+	}
+	o, table := s.readList(csv)
+	if table == nil {
+		return o, webadmin.WrongConfig(o.Problems)
+	}
+	if err := durable.Rewrite(file, csv); err != nil {
+		return o, fmt.Errorf("write the list: %w", err)
+	}
+	a.listSeen = fileState(file)
+	a.listNext = a.listSeen
+	a.assign(cfg, table, a.now())
+	s.audit(who, "subscribers", filepath.Base(file), fmt.Sprintf("%d subscribers", o.Now), fmt.Sprintf("%d subscribers (revision %s)", o.Subscribers, revision(csv)))
+	o.Now = o.Subscribers
+	return o, nil
+}
+
+// Platform is what this machine has.
+func (s *source) Platform() webadmin.Platform {
+	p := webadmin.Platform{Interfaces: interfacesHere(), Clock: clockHere()}
+	for i := range p.Interfaces {
+		slices.SortFunc(p.Interfaces[i].Addresses, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	}
+	return p
+}
+
+// fallback is the file's text with what waits for a restart as it is in force now; nil when there is no saying.
+func (a *Appliance) fallback() []byte {
+	text, _, err := a.onDisk()
+	if err != nil {
+		return nil
+	}
+	values, err := a.cfg.Load().EffectiveJSON()
+	var groups map[string]json.RawMessage
+	if err != nil || json.Unmarshal(values, &groups) != nil {
+		return nil
+	}
+	var changes []config.Change
+	for _, key := range a.waits() {
+		group, _, _ := strings.Cut(key, ".")
+		if !slices.ContainsFunc(changes, func(c config.Change) bool { return c.Key == group }) {
+			changes = append(changes, config.Change{Key: group, Value: groups[group]})
+		}
+	}
+	if len(changes) == 0 {
+		return text
+	}
+	back, err := config.Edit(a.opt.ConfigFile, text, changes)
+	if err != nil {
+		return nil
+	}
+	return back
+}

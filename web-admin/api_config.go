@@ -1,0 +1,177 @@
+package webadmin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+)
+
+type (
+	configBody struct {
+		Config   string `json:"config"`   // YAML or JSON
+		Revision string `json:"revision"` // that it was made from; empty: whichever
+	}
+	checkBody struct {
+		Config string `json:"config"` // YAML or JSON
+	}
+	listBody struct {
+		CSV string `json:"csv"`
+	}
+)
+
+// restartAnswer says that a restart was asked for.
+type restartAnswer struct {
+	Restarting bool `json:"restarting"`
+}
+
+func configRoutes() []route {
+	return []route{
+		{"GET", apiRoot + "/config", administering, (*Server).apiConfig, &operation{summary: "The configuration: its text, revision, and what it says with all defaults"}},
+		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names",
+			body: configBody{}, answer: ConfigOutcome{}}},
+		{"POST", apiRoot + "/config/check", administering, (*Server).apiCheckConfig, &operation{summary: "What would become of a configuration; nothing is changed", body: checkBody{}, answer: ConfigOutcome{}}},
+		{"POST", apiRoot + "/config/subscribers/check", administering, (*Server).apiCheckList, &operation{summary: "What is in a list of subscribers, and what is wrong with it, by line", body: listBody{}, answer: ListOutcome{}}},
+		{"PUT", apiRoot + "/config/subscribers", administering, (*Server).apiSetList, &operation{summary: "Put a list of subscribers in the place of the one there is, at once", body: listBody{}, answer: ListOutcome{}}},
+		{"POST", apiRoot + "/backup", administering, (*Server).apiBackup, &operation{summary: "One file of the configuration and what it names, secrets too", media: "application/zip"}},
+		{"POST", apiRoot + "/restore", administering, (*Server).apiRestore, &operation{summary: "Put a backup back, all of it or nothing; dry_run only says what would change", query: []string{"dry_run"}, takes: "application/zip", answer: RestoreOutcome{}}},
+		{"POST", apiRoot + "/restart", administering, (*Server).apiRestart, &operation{summary: "Begin the program anew, which takes what waits for it", answer: restartAnswer{}}},
+	}
+}
+
+func (s *Server) apiConfig(w http.ResponseWriter, r *http.Request) {
+	c, err := s.opt.Source.Config()
+	if err != nil {
+		s.configNotDone(w, err, "The configuration cannot be read")
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"text": c.Text, "revision": c.Revision, "values": c.Values, "warnings": orEmpty(c.Warnings), "waiting_for_restart": orEmpty(c.Waiting)})
+}
+
+// configNotDone says why a change of the configuration was not made.
+func (s *Server) configNotDone(w http.ResponseWriter, err error, not string) {
+	var wrong WrongConfig
+	switch {
+	case errors.As(err, &wrong):
+		p := problemDetails{Title: "The configuration is not good", Status: http.StatusBadRequest}
+		for _, one := range wrong {
+			p.Errors = append(p.Errors, fieldError{Field: one.Key, Line: one.Line, Message: one.Message})
+		}
+		writeProblem(w, p)
+	case errors.Is(err, ErrConfigChanged):
+		problem(w, http.StatusConflict, not, "It has another revision meanwhile; read it again.")
+	default:
+		s.notDone(w, err, not)
+	}
+}
+
+func (s *Server) apiSetConfig(w http.ResponseWriter, r *http.Request) {
+	b, ok := bodyOf(w, r)
+	if !ok {
+		return
+	}
+	c := ConfigChange{Text: b.document("config"), Revision: b.text("revision", true)}
+	if b.refused(w) {
+		return
+	}
+	o, err := s.opt.Source.SetConfig(c, actorOf(r).who)
+	if err != nil {
+		s.configNotDone(w, err, "Nothing was changed")
+		return
+	}
+	writeJSON(w, http.StatusOK, o.whole())
+}
+
+func (o ConfigOutcome) whole() ConfigOutcome {
+	o.Changed, o.Warnings, o.Waiting = orEmpty(o.Changed), orEmpty(o.Warnings), orEmpty(o.Waiting)
+	return o
+}
+
+func (s *Server) apiCheckConfig(w http.ResponseWriter, r *http.Request) {
+	b, ok := bodyOf(w, r)
+	if !ok {
+		return
+	}
+	c := ConfigChange{Text: b.document("config")}
+	if b.refused(w) {
+		return
+	}
+	o, err := s.opt.Source.TryConfig(c)
+	if err != nil {
+		s.configNotDone(w, err, "It could not be checked")
+		return
+	}
+	writeJSON(w, http.StatusOK, o.whole())
+}
+
+func (s *Server) apiCheckList(w http.ResponseWriter, r *http.Request) {
+	b, ok := bodyOf(w, r)
+	if !ok {
+		return
+	}
+	csv := b.secret("csv")
+	if b.refused(w) {
+		return
+	}
+	o, err := s.opt.Source.TrySubscribers([]byte(csv))
+	if err != nil {
+		s.configNotDone(w, err, "It could not be checked")
+		return
+	}
+	writeJSON(w, http.StatusOK, o)
+}
+
+func (s *Server) apiSetList(w http.ResponseWriter, r *http.Request) {
+	b, ok := bodyOf(w, r)
+	if !ok {
+		return
+	}
+	csv := b.secret("csv")
+	if b.refused(w) {
+		return
+	}
+	o, err := s.opt.Source.SetSubscribers([]byte(csv), actorOf(r).who)
+	if err != nil {
+		s.configNotDone(w, err, "The list stays as it is")
+		return
+	}
+	writeJSON(w, http.StatusOK, o)
+}
+
+func (s *Server) apiBackup(w http.ResponseWriter, r *http.Request) {
+	file, err := s.opt.Source.Backup(actorOf(r).who)
+	if err != nil {
+		s.configNotDone(w, err, "No backup was made")
+		return
+	}
+	w.Header().Set("Content-Type", "application/zip")
+	w.Write(file)
+}
+
+func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	dry := in.yes("dry_run")
+	if in.refused(w) {
+		return
+	}
+	file, err := io.ReadAll(r.Body)
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		problem(w, http.StatusRequestEntityTooLarge, "The body is too large", "At most "+size(large.Limit)+".")
+		return
+	}
+	if err != nil {
+		problem(w, http.StatusBadRequest, "The file did not arrive", "Nothing was changed.")
+		return
+	}
+	o, err := s.opt.Source.Restore(file, dry, actorOf(r).who)
+	if err != nil {
+		s.configNotDone(w, err, "Nothing was restored")
+		return
+	}
+	o.Config, o.Files = o.Config.whole(), orEmpty(o.Files)
+	writeJSON(w, http.StatusOK, o)
+}
+
+func (s *Server) apiRestart(w http.ResponseWriter, r *http.Request) {
+	s.opt.Source.Restart(actorOf(r).who)
+	writeJSON(w, http.StatusOK, restartAnswer{true})
+}

@@ -1,0 +1,104 @@
+package webadmin
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/mailweir/mailweir/web-admin/users"
+)
+
+// triedReport is what a what-if answers of a change that hits some and frees others.
+const triedReport = `{"from": "2026-11-11T11:00:00Z", "sessions": 18231, "missing": 0,
+ "config": {"guessed": 12, "decisions": {"passed": 17900, "paced": 200, "deferred": 120, "cut": 11}},
+ "against": {"decisions": {"passed": 18100, "paced": 90, "deferred": 40, "cut": 1}},
+ "subscribers": [
+  {"subscriber": "S-1044", "plan": "residential", "highest_stage": "cut", "why": "sessions 61/20 per 1h (305%)", "stage_seconds": {"defer": 3600, "cut": 7200}, "against": {"plan": "residential", "highest_stage": "pace", "stage_seconds": {"pace": 600}}},
+  {"subscriber": "S-1102", "plan": "residential", "highest_stage": "defer", "why": "sessions 9/5 at once, 20 per 1h (180%)", "stage_seconds": {"defer": 1800}, "against": {"plan": "residential", "highest_stage": "observe", "stage_seconds": {}}},
+  {"subscriber": "S-0871", "plan": "office", "highest_stage": "warn", "why": "", "stage_seconds": {}, "against": {"plan": "office", "highest_stage": "defer", "why": "destinations 31/30 per 1h (103%)", "stage_seconds": {"defer": 5400}}},
+  {"subscriber": "S-2004", "plan": "office", "highest_stage": "pace", "why": "", "stage_seconds": {"pace": 60}, "against": {"plan": "office", "highest_stage": "warn", "why": "", "stage_seconds": {}}}]}`
+
+// The pages on which the box is set up, at every width and in both colours, with scripts: each fits, none is refused by the content policy, and a
+// plan is looked at while somebody types.
+func TestSettingsFitTheirScreens(t *testing.T) {
+	ctx := browser(t)
+	box := busyBox()
+	box.report = triedReport
+	box.waiting = []string{"network.counted_ports", "admin.listen"}
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	person(t, s, boss, users.Admin)
+	if err := s.wizard.mark("network"); err != nil {
+		t.Fatal(err)
+	}
+	said := complaints(t, ctx)
+	dir := shotDir(t)
+	logIn(t, ctx, s)
+	do := func(why string, actions ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		if err := chromedp.Do(ctx, actions...); err != nil {
+			t.Fatalf("%s: %v", why, err)
+		}
+	}
+	look := func(name string) {
+		t.Helper()
+		for _, width := range []int64{360, 768, 1440} {
+			for _, dark := range []bool{false, true} {
+				do(name, chromedp.EmulateViewport(width, 844), colours(dark))
+				fitsAndIsKept(t, ctx, width, filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, map[bool]string{false: "light", true: "dark"}[dark])))
+			}
+		}
+		do(name, chromedp.EmulateViewport(1440, 900), colours(false))
+	}
+	open := func(path string) chromedp.Action[chromedp.Void] {
+		return chromedp.Navigate(s.URL() + strings.TrimPrefix(path, "/"))
+	}
+	see := func(css string) chromedp.Action[chromedp.Void] { return chromedp.WaitVisible(chromedp.CSS(css)) }
+	click := func(css string) chromedp.Action[chromedp.Void] { return chromedp.Click(chromedp.CSS(css)) }
+
+	do("the overview", open("/"), see("#setup-left"))
+	do("the wizard", open("/wizard"), see(".steps"))
+	look("wizard")
+	for _, step := range wizardSteps() {
+		do(step.name, open("/wizard/"+step.name), see(".steps"))
+		look("wizard-" + step.name)
+	}
+	do("a list with errors", open("/wizard/subscribers"), chromedp.SendKeys(chromedp.CSS("#text"), "subscriber,plan,prefixes\nS-1,residential,100.64.0.1\nS-2,golden,100.64.0.2\n"), click("button[value=preview]"), see("#bad-lines"))
+	look("wizard-subscribers-errors")
+	evaluate[bool](t, ctx, `(document.querySelector("#text").value = "subscriber,plan,prefixes\nS-1,residential,100.64.0.1\n", true)`)
+	do("a good one", click("button[value=preview]"), see("button[value=take]"))
+	look("wizard-subscribers-preview")
+	do("collectors tested", open("/wizard/syslog"), click("button[value=test]"), see("#tested"))
+	look("wizard-syslog-tested")
+	do("plans", open("/plans"), see(".rows"))
+	look("plans")
+	do("a plan", open("/plans/residential"), see("#plan"))
+	look("plan")
+	evaluate[bool](t, ctx, `(document.querySelector("#limit-0").value = "", true)`)
+	do("while typing", chromedp.SendKeys(chromedp.CSS("#limit-0"), "30"), see("#verdict .rows"))
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector("#verdict").textContent.includes("plans[0].budgets")`, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
+		t.Errorf("nothing says what changes: %v", err)
+	}
+	do("tried", click("button[value=try]"), see("#what-if"))
+	look("plan-tried")
+	do("records and notices", open("/settings/targets"), see("#do-webhook"))
+	look("settings-targets")
+	do("a webhook", click("#do-webhook summary"), see("#hook-name"))
+	look("settings-webhook")
+	do("e-mail", click("#do-mail summary"), see("#smarthost"))
+	look("settings-mail")
+	do("a collector", click("#do-collector summary"), see("#transport"))
+	look("settings-collector")
+	do("backup", open("/settings/backup"), see("#file"))
+	look("settings-backup")
+	do("restarted", click("#waiting button"), see("main a"))
+	look("restarting")
+	for _, m := range said() {
+		if !strings.Contains(m, "400") { // what is wrong is sent on purpose
+			t.Errorf("the browser complains: %s", m)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package webadmin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// backupView answers: what would I have to do on a new box?
+type backupView struct {
+	Waiting []string
+	Errors  []formError
+	Looked  *restoredView // what a file would change, or has changed
+}
+
+type restoredView struct {
+	Done    bool
+	Made    moment
+	Box     string
+	Version string
+	Files   []string
+	Changed []ConfigDifference
+	More    string
+	Waiting []string
+}
+
+const shownDifferences = 60
+
+func (s *Server) backupPage(w http.ResponseWriter, r *http.Request) {
+	s.showBackup(w, r, http.StatusOK, backupView{})
+}
+
+func (s *Server) showBackup(w http.ResponseWriter, r *http.Request, status int, v backupView) {
+	if c, err := s.opt.Source.Config(); err == nil { // with a broken file a restore is what mends it
+		v.Waiting = c.Waiting
+	}
+	s.render(w, r, status, "backup", frame{Title: "Backup", Here: "/settings"}, v)
+}
+
+// backup gives the file. It is a POST, since it is noted who took the box's secrets away.
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	file, err := s.opt.Source.Backup(actorOf(r).who)
+	if wrong, known := whatWasWrong(err, nil); known {
+		s.showBackup(w, r, http.StatusConflict, backupView{Errors: wrong})
+		return
+	}
+	if err != nil {
+		s.broken(w, r, err, "No backup was made")
+		return
+	}
+	w.Header().Set("Content-Type", "application/zip")
+	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, s.backupName()))
+	w.Write(file)
+}
+
+func (s *Server) backupName() string {
+	return "mailweir-" + safeName(s.opt.Source.Status().Box) + "-" + s.opt.Now().UTC().Format("20060102-1504") + ".zip"
+}
+
+// safeName is what of a name can be in the name of a file.
+func safeName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '_'
+	}, name)
+}
+
+// restore looks at a file, or puts it back: it has to be sent for either, so that nothing stays on the box that nobody wanted.
+func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
+	var content []byte
+	file, _, err := r.FormFile("file")
+	if err == nil {
+		content, err = io.ReadAll(file)
+		err = errors.Join(err, file.Close())
+	}
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		s.refuse(w, r, http.StatusRequestEntityTooLarge, "The file is too large", "At most "+size(large.Limit)+". Nothing was changed.")
+		return
+	}
+	if err != nil || len(content) == 0 {
+		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"file", "File", "choose a backup"}}})
+		return
+	}
+	dry := r.PostFormValue("do") != "restore"
+	o, err := s.opt.Source.Restore(content, dry, actorOf(r).who)
+	if wrong, known := whatWasWrong(err, keyLabels{{"file", "file", "File"}}); known {
+		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: wrong})
+		return
+	}
+	if err != nil {
+		s.broken(w, r, err, "Nothing was restored")
+		return
+	}
+	v := &restoredView{Done: !dry, Made: zone{s.opt.Now(), s.opt.Location}.clock(o.Made.Time), Box: inert(o.Box), Version: inert(o.Version), Waiting: o.Config.Waiting}
+	for _, f := range o.Files {
+		v.Files = append(v.Files, inert(f))
+	}
+	v.Changed, v.More = shownChanges(o.Config.Changed)
+	s.showBackup(w, r, http.StatusOK, backupView{Looked: v})
+}
+
+// shownChanges are the first of many, safe to look at.
+func shownChanges(all []ConfigDifference) (some []ConfigDifference, more string) {
+	for i, d := range all {
+		if i == shownDifferences {
+			return some, count(len(all)-i, "more key", "more keys")
+		}
+		some = append(some, ConfigDifference{inert(d.Key), inert(d.Before), inert(d.After)})
+	}
+	return some, ""
+}

@@ -1,0 +1,69 @@
+package webadmin
+
+import (
+	"net/http"
+)
+
+func (s *Server) showCollectors(v *wizardView, _ Configuration, now values) {
+	if v.Collectors == nil {
+		v.Collectors = &collectorsForm{Transport: "udp"}
+	}
+	v.Collectors.Targets = s.collectors(now)
+}
+
+// takeCollectors adds a collector, takes one out, or tests those there are.
+func (s *Server) takeCollectors(t *wizardTry) {
+	f, keys, files, of := collectorChange(t.r, t.now)
+	t.view.Collectors, t.of = f, of
+	switch t.r.PostFormValue("do") {
+	case "test":
+		t.stay = true
+		f.Results = s.tested(t.r)
+	case "add", "remove":
+		t.stay = true
+		if len(f.Errors) > 0 {
+			t.view.Errors = f.Errors
+			return
+		}
+		if _, t.err = s.opt.Source.SetConfig(ConfigChange{Revision: t.r.PostFormValue("revision"), Keys: keys, Files: files}, actorOf(t.r).who); t.err == nil {
+			t.view.Collectors = nil // an empty form
+		}
+	}
+}
+
+// modeForm asks whether the box acts, and sums up.
+type modeForm struct {
+	Mode        string
+	Subscribers string
+	Governed    string
+	Collectors  string
+}
+
+var modeLabels = keyLabels{{"mode", "mode", "Mode"}}
+
+func (s *Server) showMode(v *wizardView, _ Configuration, now values) {
+	if v.Mode == nil {
+		v.Mode = &modeForm{Mode: now.Mode}
+	}
+	if o, err := s.opt.Source.TrySubscribers(nil); err == nil {
+		v.Mode.Subscribers = count(o.Now, "subscriber", "subscribers")
+	}
+	v.Mode.Governed = portsText(now.Network.Limited)
+	v.Mode.Collectors = count(len(now.Syslog.Targets), "collector", "collectors")
+}
+
+func (s *Server) takeMode(t *wizardTry) {
+	mode := t.r.PostFormValue("mode")
+	t.view.Mode, t.of = &modeForm{Mode: mode}, modeLabels
+	if mode != t.now.Mode {
+		t.keys = append(t.keys, set("mode", mode))
+	}
+}
+
+// tested sends a test record and shows who has it.
+func (s *Server) tested(r *http.Request) (rows []testedView) {
+	for _, one := range s.testSyslog(r) {
+		rows = append(rows, testedView{inert(one.URL), inert(one.Error), one.OK})
+	}
+	return rows
+}

@@ -1,0 +1,143 @@
+package webadmin
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/mailweir/mailweir/appliance/durable"
+)
+
+// maxListBytes is the longest list that can be uploaded; a longer one is copied to the box.
+const maxListBytes = 16 << 20
+
+// listForm shows the list of subscribers there is, and one that somebody brought, before it is taken.
+type listForm struct {
+	Now     string // how many there are
+	File    string
+	Draft   bool
+	Count   string
+	Plans   []string // "residential: 1,204"
+	Rows    []badRow
+	More    string
+	Wrong   string // how many lines are wrong
+	Warns   []string
+	CanTake bool
+	Text    string // of a short draft, to be mended here
+}
+
+// badRow is a line of a list with what is wrong with it.
+type badRow struct {
+	Line          int
+	Text, Message string
+}
+
+// Of a draft that is wrong so many lines are shown, and a draft of so many bytes can be mended on the page.
+const (
+	shownBadRows  = 100
+	mendableBytes = 8 << 10
+)
+
+func (s *Server) showList(v *wizardView, _ Configuration, now values) {
+	f := &listForm{File: inert(now.Identity.File)}
+	v.List = f
+	csv, there, err := s.draft()
+	if err != nil {
+		s.opt.Log.Error("web admin: read the draft of a list", "err", err)
+	}
+	o, err := s.opt.Source.TrySubscribers(csv)
+	if err != nil {
+		s.opt.Log.Error("web admin: read the draft of a list", "err", err)
+		return
+	}
+	f.Now = count(o.Now, "subscriber", "subscribers")
+	if !there {
+		return
+	}
+	f.Draft, f.CanTake, f.Count = true, len(o.Problems) == 0, count(o.Subscribers, "subscriber", "subscribers")
+	for _, plan := range slices.Sorted(maps.Keys(o.Plans)) {
+		f.Plans = append(f.Plans, inert(plan)+": "+number(o.Plans[plan]))
+	}
+	for _, w := range o.Warnings {
+		f.Warns = append(f.Warns, inert(w))
+	}
+	lines := bytes.Split(csv, []byte("\n"))
+	for _, p := range o.Problems[:min(len(o.Problems), shownBadRows)] {
+		row := badRow{Line: p.Line, Message: inert(p.Message)}
+		if p.Line > 0 && p.Line <= len(lines) {
+			row.Text = inert(string(bytes.TrimRight(lines[p.Line-1], "\r")))
+		}
+		f.Rows = append(f.Rows, row)
+	}
+	if all := len(o.Problems) + o.More; all > 0 {
+		f.Wrong = count(all, "thing is wrong", "things are wrong")
+		if all > len(f.Rows) {
+			f.More = count(all-len(f.Rows), "more is not shown", "more are not shown")
+		}
+	}
+	if len(csv) <= mendableBytes && strings.ToValidUTF8(string(csv), "") == string(csv) {
+		f.Text = string(csv)
+	}
+}
+
+// takeList takes a list for a draft, or the draft for the list, or throws it away.
+func (s *Server) takeList(t *wizardTry) {
+	if err := t.r.ParseMultipartForm(maxListBytes); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			s.refuse(t.w, t.r, http.StatusRequestEntityTooLarge, "The list is too long for a browser", "At most "+size(large.Limit)+". Copy it to the box, in the place of the file that identity.subscribers_file names; it is read at once.")
+		} else {
+			s.refuse(t.w, t.r, http.StatusBadRequest, "The list did not arrive", "Nothing was changed. Send it again.")
+		}
+		t.answered = true
+		return
+	}
+	switch t.r.PostFormValue("do") {
+	case "take":
+		s.takeDraft(t)
+	case "discard":
+		t.stay = true
+		if err := os.Remove(s.draftPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.err = err
+		}
+	case "preview":
+		t.stay = true
+		csv := []byte(t.r.PostFormValue("text"))
+		if file, _, err := t.r.FormFile("file"); err == nil {
+			uploaded, readErr := io.ReadAll(file)
+			if t.err = errors.Join(readErr, file.Close()); t.err != nil {
+				return
+			}
+			if len(uploaded) > 0 {
+				csv = uploaded
+			}
+		}
+		if len(bytes.TrimSpace(csv)) == 0 {
+			t.wrong("text", "List", "choose a file, or paste the lines")
+			return
+		}
+		t.err = durable.Replace(s.draftPath(), bytes.ReplaceAll(csv, []byte("\r\n"), []byte("\n")))
+	} // anything else: the list stays as it is
+}
+
+func (s *Server) takeDraft(t *wizardTry) {
+	csv, there, err := s.draft()
+	if err != nil || !there {
+		t.err = err
+		t.wrong("text", "List", "the one that was looked at is not there any more: send it again")
+		return
+	}
+	if t.now.Identity.File == "" {
+		if _, t.err = s.opt.Source.SetConfig(ConfigChange{Keys: []ConfigKey{takeOut("identity.subscribers_file")}}, actorOf(t.r).who); t.err != nil {
+			return
+		}
+	}
+	if _, t.err = s.opt.Source.SetSubscribers(csv, actorOf(t.r).who); t.err == nil {
+		t.err = os.Remove(s.draftPath())
+	}
+}
