@@ -252,6 +252,20 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 	return nil
 }
 
+// storeWait is how long somebody else may have the store.
+const storeWait = 5 * time.Second
+
+// openStore opens the store once nobody else has it. A program that was just started from here, as what-if is, has all that was open, with the locks
+// of a life before this one, between fork and exec.
+func openStore(dir string) (s *store.Store, err error) {
+	for end := time.Now().Add(storeWait); ; time.Sleep(10 * time.Millisecond) {
+		s, err = store.Open(dir, store.Options{Timeout: storeWait})
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			return s, err
+		}
+	}
+}
+
 // recall brings up what needs no network: what is judged by, what is written, and
 // what the last life saved. Each of a large list, of what was saved of its addresses and
 // of its budgets takes seconds, so that all go on beside each other.
@@ -261,7 +275,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	now := a.now()
 
 	var err error
-	if a.store, err = store.Open(a.opt.DataDir, store.Options{Timeout: 5 * time.Second}); err != nil {
+	if a.store, err = openStore(a.opt.DataDir); err != nil {
 		return err
 	}
 	if a.box, err = boxID(a.opt.DataDir); err != nil {

@@ -50,6 +50,23 @@ func open(url string) chromedp.Action[chromedp.Void]  { return chromedp.Navigate
 func see(css string) chromedp.Action[chromedp.Void]   { return chromedp.WaitVisible(chromedp.CSS(css)) }
 func click(css string) chromedp.Action[chromedp.Void] { return chromedp.Click(chromedp.CSS(css)) }
 
+// reads waits until an element says something: the page before may have it, too, with other words.
+func reads(css, text string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		said := chromedp.Evaluate[bool](fmt.Sprintf(`!!document.querySelector(%[1]q) && document.querySelector(%[1]q).innerText.includes(%[2]q)`, css, text))
+		for {
+			if ok, err := said(ctx, tab); err == nil && ok { // an error: the next page is on its way
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%s does not say %q: %w", css, text, ctx.Err())
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+}
+
 // typed puts text into a field, in the place of what is there.
 func typed(css, text string) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
@@ -252,7 +269,7 @@ func TestAPlanIsChangedWithAWhatIfAndRestored(t *testing.T) {
 	if d.cfg.Load().Plans[0].Budgets[0].Limit != plan.Budgets[0].Limit {
 		t.Error("it is in force before it was saved")
 	}
-	p.do("another one, of which nothing was seen", typed("#limit-0", "4"), click("button[value=save]"), see("#what-if"))
+	p.do("another one, of which nothing was seen", typed("#limit-0", "4"), click("button[value=save]"), reads("#what-if", "4 per 1h"))
 	if d.cfg.Load().Plans[0].Budgets[0].Limit != plan.Budgets[0].Limit {
 		t.Error("saved unseen")
 	}
@@ -268,7 +285,7 @@ func TestAPlanIsChangedWithAWhatIfAndRestored(t *testing.T) {
 	if said := p.text("#looked"); !strings.Contains(said, "plans[0].budgets[0].limit") || d.cfg.Load().Plans[0].Budgets[0].Limit != 4 {
 		t.Errorf("%q", said)
 	}
-	p.do("restored", chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}), click("button[value=restore]"), see("#looked"))
+	p.do("restored", chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}), click("button[value=restore]"), reads("#looked", "Restored"))
 	if d.cfg.Load().Plans[0].Budgets[0].Limit != plan.Budgets[0].Limit {
 		t.Error("not restored")
 	}
