@@ -5,9 +5,13 @@
 package boot
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -17,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/image/layout"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 )
@@ -24,9 +29,9 @@ import (
 const (
 	dataDir    = "/data"
 	stateDir   = dataDir + "/mailweir"
-	ownConfig  = dataDir + "/mailweir.yaml" // the operator's
+	ownConfig  = dataDir + "/mailweir.yaml"
 	runDir     = "/run/mailweir"
-	defaults   = runDir + "/mailweir.yaml" // where there is none of the operator
+	inMemory   = runDir + "/mailweir.yaml" // where the other cannot be written
 	netCommand = "image-net"               // first argument of the DHCP client
 )
 
@@ -159,10 +164,12 @@ func (b *box) supervise(m *modules) {
 		safe = true
 	}
 	config := ownConfig
-	if _, err := os.Stat(ownConfig); err != nil {
-		config = defaults
-		b.try("configuration", func() error { return writeDefaults(defaults, b.ports) })
-	}
+	b.try("configuration", func() error { return configure(ownConfig, b.ports) }, func() {
+		if _, err := os.Stat(ownConfig); err != nil {
+			config = inMemory
+			b.try("configuration in memory", func() error { return configure(inMemory, b.ports) })
+		}
+	})
 	self, err := os.Executable()
 	if err != nil {
 		self = "/init"
@@ -216,18 +223,37 @@ func commandLine(text string) map[string]string {
 	return m
 }
 
-// writeDefaults writes what the box does until somebody says otherwise: observe, on the bridge.
-func writeDefaults(file string, p ports) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(file, fmt.Appendf(nil, `# Made at each start, while there is no %s.
-mode: observe
+// made begins a configuration that nobody has changed: with the sum of what comes after this line.
+const made = "# Made by the box itself, and made anew at each start until something in it is changed: "
+
+// configure writes what the box does until somebody says otherwise: observe, on the bridge. A configuration of the operator, which is any that was
+// changed, stays.
+func configure(file string, p ports) error {
+	body := fmt.Appendf(nil, `mode: observe
 network:
   topology: bridge
   subscriber_interfaces: [%s]
   upstream_interfaces: [%s]
-`, ownConfig, p.subscribers, p.upstream), 0o600)
+`, p.subscribers, p.upstream)
+	want := append([]byte(firstLine(body)), body...)
+	switch text, err := os.ReadFile(file); {
+	case err == nil && (!untouched(text) || bytes.Equal(text, want)):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return durable.Replace(file, want)
+}
+
+func firstLine(body []byte) string { return fmt.Sprintf("%s%x\n", made, sha256.Sum256(body)) }
+
+// untouched tells whether text is as configure wrote it, for these ports or for others.
+func untouched(text []byte) bool {
+	head, body, ok := bytes.Cut(text, []byte("\n"))
+	return ok && string(head)+"\n" == firstLine(body)
 }
 
 func readString(file string) string {

@@ -66,7 +66,7 @@ func TestPortsAreInTheOrderOfTheBuses(t *testing.T) {
 
 func TestWhatTheBoxDoesByItselfIsAConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run", "mailweir.yaml")
-	if err := writeDefaults(file, assign([]string{"port1", "port2", "port3"})); err != nil {
+	if err := configure(file, assign([]string{"port1", "port2", "port3"})); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.Load(file)
@@ -79,6 +79,30 @@ func TestWhatTheBoxDoesByItselfIsAConfiguration(t *testing.T) {
 	if !strings.HasSuffix(c.Admin.Listen, ":8443") || adminPort != 8443 {
 		t.Errorf("the web admin listens at %s, and port %d of the bridge is shut", c.Admin.Listen, adminPort)
 	}
+}
+
+// What nobody has changed follows the ports, and what somebody has changed is the operator's.
+func TestAChangedConfigurationStays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "mailweir.yaml")
+	two, three := assign([]string{"port1", "port2"}), assign([]string{"port1", "port2", "port3"})
+	start := func(p ports, want string) string {
+		t.Helper()
+		if err := configure(file, p); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("no %q: %v\n%s", want, err, text)
+		}
+		return string(text)
+	}
+	start(two, "subscriber_interfaces: [port1]")
+	text := start(three, "subscriber_interfaces: [port2]")
+	if err := os.WriteFile(file, []byte(strings.Replace(text, "mode: observe", "mode: enforce", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(two, "subscriber_interfaces: [port2]")
+	start(two, "mode: enforce")
 }
 
 func TestTheClockIsNeverSetBack(t *testing.T) {
@@ -113,9 +137,6 @@ func TestTheClockIsNeverSetBack(t *testing.T) {
 func TestTheConsoleTellsWhatChanges(t *testing.T) {
 	var out bytes.Buffer
 	tell := newTeller(&console{out: []io.Writer{&out}}, t.TempDir())
-	if err := os.WriteFile(filepath.Join(tell.data, "admin.token"), []byte("s3cret\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	var s seen
 	said := func(why, want string) {
 		t.Helper()
@@ -133,8 +154,12 @@ func TestTheConsoleTellsWhatChanges(t *testing.T) {
 	tell.tell(s, "")
 	said("nothing new", "")
 	s.Sessions.Total = 3
+	s.setupCode = "ab-cd-ef"
 	tell.tell(s, "10.0.0.5")
-	said("all of it", "governing, mode observe; mail was seen; web admin at https://10.0.0.5:8443/; token s3cret")
+	said("all of it", "governing, mode observe; mail was seen; web admin at https://10.0.0.5:8443/; setup code ab-cd-ef")
+	s.setupCode = ""
+	tell.tell(s, "10.0.0.5")
+	said("somebody was there", "governing, mode observe; mail was seen; web admin at https://10.0.0.5:8443/")
 }
 
 func TestWordsOfTheKernelsCommandLine(t *testing.T) {

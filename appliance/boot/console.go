@@ -63,6 +63,7 @@ type seen struct {
 	Bridge *struct {
 		Why string `json:"why"`
 	} `json:"bridge"`
+	setupCode string // "" once somebody has made the first user with it
 }
 
 // teller says on the console what changes: governing, the first session, the address of the web admin.
@@ -98,17 +99,37 @@ func (t *teller) run(ctx context.Context) {
 	}
 }
 
+// ask asks the running mailweir.
 func (t *teller) ask(ctx context.Context) (s seen, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mailweir/api/v1/status", nil)
-	if err != nil {
+	if _, err := t.get(ctx, "status", &s); err != nil {
 		return s, err
+	}
+	var setup struct{ Code string }
+	if there, err := t.get(ctx, "setup-code", &setup); err != nil || !there {
+		return s, err
+	}
+	s.setupCode = setup.Code
+	return s, nil
+}
+
+// get reads an answer of the API over the socket in the data directory, and tells whether there is one.
+func (t *teller) get(ctx context.Context, what string, into any) (there bool, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mailweir/api/v1/"+what, nil)
+	if err != nil {
+		return false, err
 	}
 	a, err := t.http.Do(r)
 	if err != nil {
-		return s, err
+		return false, err
 	}
 	defer a.Body.Close()
-	return s, json.NewDecoder(a.Body).Decode(&s)
+	switch a.StatusCode {
+	case http.StatusOK:
+		return true, json.NewDecoder(a.Body).Decode(into)
+	case http.StatusNotFound:
+		return false, nil
+	}
+	return false, fmt.Errorf("%s: %s", what, a.Status)
 }
 
 // tell says what is not as it was said last.
@@ -125,8 +146,8 @@ func (t *teller) tell(s seen, address string) {
 	}
 	if address != "" {
 		words = append(words, "web admin at https://"+net.JoinHostPort(address, strconv.Itoa(adminPort))+"/")
-		if token := readString(filepath.Join(t.data, "admin.token")); token != "" {
-			words = append(words, "token "+token)
+		if s.setupCode != "" {
+			words = append(words, "setup code "+s.setupCode)
 		}
 	}
 	if now := strings.Join(words, "; "); now != t.last {

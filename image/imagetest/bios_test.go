@@ -4,13 +4,17 @@
 package imagetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,42 +48,73 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-var admin = regexp.MustCompile(`web admin at https://([0-9.]+):8443/; token (\S+)`)
+var admin = regexp.MustCompile(`web admin at https://([0-9.]+):8443/(?:; setup code (\S+))?`)
 
-// status asks the web admin, as an operator at the management port.
-func (s *site) status(address, token string) (out struct {
-	Mode     string
-	Ready    bool
-	Sessions struct{ Total int }
-	Bridge   struct{ Name, Why string }
-}, err error) {
-	var c net.Conn
-	if err := s.operator.do(func() (err error) { c, err = net.DialTimeout("tcp", address+":8443", 10*time.Second); return err }); err != nil {
-		return out, err
-	}
-	h := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its certificate is its own
-		DialContext:     func(context.Context, string, string) (net.Conn, error) { return c, nil },
-	}}
-	defer h.CloseIdleConnections()
-	r, err := http.NewRequest(http.MethodGet, "https://"+address+":8443/api/v1/status", nil)
-	if err != nil {
-		return out, err
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	a, err := h.Do(r)
-	if err != nil {
-		return out, err
-	}
-	defer a.Body.Close()
-	if a.StatusCode != http.StatusOK {
-		return out, fmt.Errorf("status %s", a.Status)
-	}
-	return out, json.NewDecoder(a.Body).Decode(&out)
+// visitor is a browser of the operator's, at the management port.
+type visitor struct {
+	http http.Client
+	base string
 }
 
-// governs starts the box and says when mail passed and when it was judged first; nobody configures anything.
-func (s *site) governs(t *testing.T, disk string, firmware ...string) *machine {
+func (s *site) visitor(t *testing.T, address string) *visitor {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its certificate is its own
+		DialContext: func(_ context.Context, network, to string) (c net.Conn, err error) {
+			err = s.operator.do(func() (err error) { c, err = net.DialTimeout(network, to, 10*time.Second); return err })
+			return c, err
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &visitor{http.Client{Timeout: 30 * time.Second, Transport: transport, Jar: jar, CheckRedirect: stay}, "https://" + address + ":8443"}
+}
+
+// form sends one, and returns where it leads to.
+func (v *visitor) form(path string, fields url.Values) (string, error) {
+	a, err := v.http.PostForm(v.base+path, fields)
+	if err != nil {
+		return "", err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusSeeOther {
+		return "", fmt.Errorf("%s: %s", path, a.Status)
+	}
+	return a.Header.Get("Location"), nil
+}
+
+// api asks, with a body if there is one.
+func (v *visitor) api(method, path string, body, answer any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequest(method, v.base+"/api/v1/"+path, nil)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+		r.Header.Set("Content-Type", "application/json")
+	}
+	a, err := v.http.Do(r)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	text, err = io.ReadAll(a.Body)
+	if err != nil || a.StatusCode != http.StatusOK {
+		return errors.Join(err, fmt.Errorf("%s %s: %s: %s", method, path, a.Status, text))
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// governs starts the box and says when mail passed and when it was judged first, in a mode that nobody sets meanwhile.
+func (s *site) governs(t *testing.T, disk, mode string, firmware ...string) *machine {
 	t.Helper()
 	const server = "10.99.0.2:25"
 	return twice(t, func() (*machine, error) {
@@ -90,7 +125,7 @@ func (s *site) governs(t *testing.T, disk string, firmware ...string) *machine {
 				passed = time.Since(m.since)
 			}
 		}
-		if err := m.await("governing, mode observe", send); err != nil {
+		if err := m.await("governing, mode "+mode, send); err != nil {
 			return m, err
 		}
 		governing := time.Since(m.since)
@@ -98,7 +133,7 @@ func (s *site) governs(t *testing.T, disk string, firmware ...string) *machine {
 			return m, err
 		}
 		judged := time.Since(m.since)
-		if err := m.await("web admin at https://10.77.0.50:8443/; token ", nil); err != nil {
+		if err := m.await("web admin at https://10.77.0.50:8443/", nil); err != nil {
 			return m, err
 		}
 		t.Logf("from power-on, emulated, on a machine shared with others: first session passed %.1f s, governing %.1f s, first session judged %.1f s",
@@ -109,7 +144,7 @@ func (s *site) governs(t *testing.T, disk string, firmware ...string) *machine {
 
 func TestAFreshImageGovernsByItself(t *testing.T) {
 	s, d := newSite(t), disk(t)
-	m := s.governs(t, d)
+	m := s.governs(t, d, "observe")
 	if !strings.Contains(m.said(), "first start: making a file system") || strings.Contains(m.said(), "NOTHING IS KEPT") || strings.Contains(m.said(), "SAFE MODE") {
 		t.Errorf("the console said:\n%s", m.said())
 	}
@@ -117,9 +152,19 @@ func TestAFreshImageGovernsByItself(t *testing.T) {
 		t.Errorf("errors on the console:\n%s", m.said())
 	}
 	found := admin.FindStringSubmatch(m.said())
-	got, err := s.status(found[1], found[2])
-	if err != nil || got.Mode != "observe" || !got.Ready || got.Sessions.Total == 0 || got.Bridge.Name == "" || got.Bridge.Why != "" {
-		t.Errorf("status: %+v, %v", got, err)
+	first := s.visitor(t, found[1])
+	login := url.Values{"name": {"anna"}, "password": {"four words are easier"}, "again": {"four words are easier"}, "code": {found[2]}}
+	if to, err := first.form("/setup", login); err != nil || to != "/wizard" {
+		t.Errorf("the first visit leads to %q, %v", to, err)
+	}
+	var status struct {
+		Mode     string
+		Ready    bool
+		Sessions struct{ Total int }
+		Bridge   struct{ Name, Why string }
+	}
+	if err := first.api("GET", "status", nil, &status); err != nil || status.Mode != "observe" || !status.Ready || status.Sessions.Total == 0 || status.Bridge.Name == "" || status.Bridge.Why != "" {
+		t.Errorf("status: %+v, %v", status, err)
 	}
 
 	// The bridge has the lowest address of its ports. Port 9 refuses, so it is the right one; the web admin's says nothing.
@@ -131,13 +176,27 @@ func TestAFreshImageGovernsByItself(t *testing.T) {
 		t.Errorf("the web admin as seen from a bridged port: %v, want silence", err)
 	}
 
+	// What the operator changes is in force at once, and kept.
+	var is struct{ Text, Revision string }
+	var done any
+	if err := first.api("GET", "config", nil, &is); err != nil {
+		t.Error(err)
+	}
+	is.Text = strings.Replace(is.Text, "mode: observe", "mode: enforce", 1)
+	if err := first.api("PUT", "config", map[string]string{"config": is.Text, "revision": is.Revision}, &done); err != nil {
+		t.Error(err)
+	}
+	if err := m.await("governing, mode enforce", nil); err != nil {
+		t.Error(err)
+	}
+
 	m.cut() // the power fails
-	m = s.governs(t, d)
-	if strings.Contains(m.said(), "first start") || strings.Contains(m.said(), "NOTHING IS KEPT") {
+	m = s.governs(t, d, "enforce")
+	if strings.Contains(m.said(), "first start") || strings.Contains(m.said(), "NOTHING IS KEPT") || strings.Contains(m.said(), "setup code") {
 		t.Errorf("the second start was not one; the console said:\n%s", m.said())
 	}
-	if again := admin.FindStringSubmatch(m.said()); again[2] != found[2] {
-		t.Error("the box has another token: what was on its data partition is gone")
+	if to, err := s.visitor(t, found[1]).form("/login", login); err != nil || to == "/login" {
+		t.Errorf("the user of the first start comes to %q, %v: what was on the data partition is gone", to, err)
 	}
 }
 

@@ -20,7 +20,7 @@ func TestTheSameImageStartsByUEFI(t *testing.T) {
 	if err := os.WriteFile(own, vars, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := newSite(t).governs(t, disk(t), "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file="+own)
+	m := newSite(t).governs(t, disk(t), "observe", "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file="+own)
 	if s := m.said(); strings.Contains(s, "NOTHING IS KEPT") || strings.Contains(s, "SAFE MODE") || strings.Contains(s, "level=ERROR") {
 		t.Errorf("the console said:\n%s", s)
 	}
