@@ -229,7 +229,7 @@ func (j *Journal) Sweep(now time.Time) {
 	}
 }
 
-// Run writes until ctx ends, then what still waits, and returns nil: Status tells of trouble.
+// Run writes until ctx ends, then what still waits, takes away what a Sweep before that was for, and returns nil: Status tells of trouble.
 func (j *Journal) Run(ctx context.Context) error {
 	if j == nil {
 		return nil
@@ -240,6 +240,11 @@ func (j *Journal) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			j.flush()
+			select {
+			case now := <-j.sweep:
+				j.tidy(now)
+			default:
+			}
 			return nil
 		case now := <-j.sweep:
 			j.tidy(now)
