@@ -3,6 +3,7 @@ package appliance
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,8 +23,9 @@ import (
 // ask asks the running API of a box over its socket.
 func (d *deaf) ask(method, path, body string) (status int, answer []byte) {
 	d.t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) {
-		return net.Dial("unix", filepath.Join(d.dir, "data", "mailweir.sock"))
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var to net.Dialer
+		return to.DialContext(ctx, "unix", filepath.Join(d.dir, "data", "mailweir.sock"))
 	}}}
 	req, err := http.NewRequest(method, "http://box/api/v1"+path, strings.NewReader(body))
 	if err != nil {

@@ -62,9 +62,6 @@ type mailForm struct {
 	Of                             []subjectChoice
 }
 
-// transports are the schemes of collectors, as the page calls them.
-var transports = []string{"udp", "tcp", "tls", "relp", "relps"}
-
 var subjectTexts = []struct{ subject, text string }{
 	{"stages", "subscribers that are deferred or cut, and let go"}, {"clusters", "clusters: the same rare client on many lines"}, {"health", "the box's own health"},
 }

@@ -211,11 +211,7 @@ func TestTheAPIChangesTheConfiguration(t *testing.T) {
 	box := busyBox()
 	s := startServer(t, Options{Source: box})
 	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
-	var c struct {
-		Text, Revision string
-		Values         values
-	}
-	c = read[struct {
+	c := read[struct {
 		Text, Revision string
 		Values         values
 	}](t, s, "/api/v1/config")

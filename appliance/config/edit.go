@@ -71,11 +71,8 @@ func topKey(key string) string {
 }
 
 // steps splits a key: plans[0].name is plans, 0, name.
-func steps(key string) (all []string) {
-	for _, part := range strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(key), ".") {
-		all = append(all, part)
-	}
-	return all
+func steps(key string) []string {
+	return strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(key), ".")
 }
 
 // change does one of the changes. v is what the file says at this place, defaults filled in, as long as it is known.
