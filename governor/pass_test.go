@@ -76,7 +76,7 @@ func TestTheShortWayIsTheLongWay(t *testing.T) {
 			}
 		}
 	})
-	if t.Logf("%d of %d sessions may have gone the short way", short, all); short < all/20 {
+	if t.Logf("%d of %d sessions may have gone the short way", short, all); short < 20 {
 		t.Error("too few to show anything")
 	}
 }
