@@ -224,8 +224,12 @@ func (j *Journal) Sweep(now time.Time) {
 		return
 	}
 	select {
+	case <-j.sweep: // one that is not done yet: this one takes more away
+	default:
+	}
+	select {
 	case j.sweep <- now:
-	default: // the last one is not done yet
+	default: // somebody else's
 	}
 }
 
