@@ -107,17 +107,28 @@ func compare(r *journal.Reader, from time.Time) (*comparison, error) {
 		return nil, err
 	}
 	var latest time.Time
-	err = r.Each(journal.Query{Kinds: comparedKinds, From: from}, func(it *journal.Item) error {
-		at := it.Record.Time
-		c.left[c.hash(wordsOf(it.Record.Kind, at, it.Record.Params()))]++
-		if !whole && c.oldest.IsZero() && len(it.Held) == 0 { // of the same kind, and not held, is what was before it and is not there any more
-			c.oldest = at.Add(late)
+	err = r.Beside(journal.Query{Kinds: comparedKinds, From: from}, func() (func(*journal.Item) error, func()) {
+		type told struct {
+			hash uint64
+			at   time.Time
+			held bool
 		}
-		if at.Before(latest.Add(-late)) {
-			c.back = append(c.back, around(at, latest))
-		}
-		latest = later(latest, at)
-		return nil
+		var all []told
+		return func(it *journal.Item) error {
+				all = append(all, told{c.hash(wordsOf(it.Record.Kind, it.Record.Time, it.Record.Params())), it.Record.Time, len(it.Held) > 0})
+				return nil
+			}, func() {
+				for _, r := range all {
+					c.left[r.hash]++
+					if !whole && c.oldest.IsZero() && !r.held { // of the same kind, and not held, is what was before it and is not there any more
+						c.oldest = r.at.Add(late)
+					}
+					if r.at.Before(latest.Add(-late)) {
+						c.back = append(c.back, around(r.at, latest))
+					}
+					latest = later(latest, r.at)
+				}
+			}
 	})
 	if !whole && c.oldest.IsZero() {
 		c.oldest = later(latest, c.newest).Add(late)
@@ -158,7 +169,9 @@ func (c *comparison) made(e records.Entry) {
 	at := e.Time.UTC().Truncate(time.Millisecond)
 	words := wordsOf(e.Kind, at, params)
 	if h := c.hash(words); c.left[h] > 0 {
-		c.left[h]--
+		if c.left[h]--; c.left[h] == 0 {
+			delete(c.left, h)
+		}
 		c.report.Same++
 		c.matched, c.written = len(c.tail), at
 	} else if !c.run.player.Exact || at.Before(c.wanted) {
@@ -259,7 +272,9 @@ func (c *comparison) example(text string) {
 
 // finish looks for the records that were not made again.
 func (c *comparison) finish(r *journal.Reader) (*Reproduced, error) {
-	c.endLife(lifeOpen)
+	if c.endLife(lifeOpen); len(c.left) == 0 {
+		return &c.report, nil
+	}
 	err := r.Each(journal.Query{Kinds: comparedKinds, From: c.wanted}, func(it *journal.Item) error {
 		words := wordsOf(it.Record.Kind, it.Record.Time, it.Record.Params())
 		h := c.hash(words)

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -217,4 +218,50 @@ func (r *Reader) play(first int, d *decoders) error {
 		return nil
 	}
 	return err
+}
+
+// Beside is Each, with several files read at once. begin is called for each of them, in their order: what it gives first is called for what is wanted of
+// that file, beside those of others, and what it gives then, if there was no error, when all of it was given, again in their order.
+func (r *Reader) Beside(q Query, begin func() (give func(*Item) error, end func())) error {
+	type reading struct {
+		s    *segment
+		last bool
+		give func(*Item) error
+		end  func()
+		err  chan error
+	}
+	todo, order := make(chan *reading), make(chan *reading, 2*runtime.GOMAXPROCS(0))
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for one := range todo {
+				one.err <- r.file(one.s, one.last, &q, one.give)
+			}
+		})
+	}
+	var err error
+	all.Go(func() {
+		defer close(order)
+		defer close(todo)
+		err = r.files(recordsFamily, func(s *segment, last bool) error {
+			if q.passes(s) {
+				return nil
+			}
+			one := &reading{s: s, last: last, err: make(chan error, 1)}
+			one.give, one.end = begin()
+			order <- one
+			todo <- one
+			return nil
+		})
+	})
+	var bad error
+	for one := range order {
+		if e := <-one.err; bad == nil && e != nil {
+			bad = e
+		} else if bad == nil {
+			one.end()
+		}
+	}
+	all.Wait()
+	return cmp.Or(bad, err)
 }

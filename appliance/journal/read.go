@@ -91,11 +91,16 @@ func (q *Query) bare() bool {
 // ends with the first error of give, or of reading.
 func (r *Reader) Each(q Query, give func(*Item) error) error {
 	return r.files(recordsFamily, func(s *segment, last bool) error {
-		if s.sum.LastSeq > 0 && (s.sum.LastSeq <= q.Above && s.sum.FirstSeq <= q.Above || !q.From.IsZero() && s.sum.Newest < q.From.UnixMilli() || !q.To.IsZero() && s.sum.Oldest >= ceilMilli(q.To)) {
+		if q.passes(s) {
 			return nil
 		}
 		return r.file(s, last, &q, give)
 	})
+}
+
+// passes tells whether q wants nothing of a file.
+func (q *Query) passes(s *segment) bool {
+	return s.sum.LastSeq > 0 && (s.sum.LastSeq <= q.Above && s.sum.FirstSeq <= q.Above || !q.From.IsZero() && s.sum.Newest < q.From.UnixMilli() || !q.To.IsZero() && s.sum.Oldest >= ceilMilli(q.To))
 }
 
 // files gives the files of a family in their order. Their sums are there where they are complete.
