@@ -65,6 +65,7 @@ storm: ## records under a storm, about six minutes: the collector ended 20 times
 	$(GO) test -v -count=1 -timeout 15m -run TestStorm ./appliance/syslog -args -storm
 
 xarf: ## evidence packs against XARF's own schemas: SPEC=DIR, a checkout of github.com/xarf/xarf-spec, tag v4.2.0
+	@[ -n '$(SPEC)' ] || { echo 'make xarf: SPEC=DIR is missing, a checkout of the specification'; exit 2; }
 	$(GO) test -count=1 ./appliance/evidence -args -xarf '$(abspath $(SPEC))'
 
 fuzz: ## every fuzz target for FUZZTIME (30s) each

@@ -356,8 +356,13 @@ func (a *Appliance) replaceFiles(b *backup, file []byte) (replaced, error) {
 }
 
 // finishRestore ends a restore in the middle of which the box died.
-func finishRestore(configFile, dataDir string) error {
+func finishRestore(configFile, dataDir string) (err error) {
 	pending := filepath.Join(dataDir, restorePending)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("finish the restore that %s holds (remove that file to start with what is there now): %w", pending, err)
+		}
+	}()
 	file, err := readBounded(pending)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

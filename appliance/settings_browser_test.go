@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -235,19 +234,7 @@ func TestTheWizardSetsUpABox(t *testing.T) {
 
 // A plan is changed once it was seen whom that would have hit; and a backup takes it back.
 func TestAPlanIsChangedWithAWhatIfAndRestored(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "mailweir")
-	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
-	d.mu.Lock()
-	d.wall = time.Now().Add(-time.Hour) // days are counted back from now
-	d.mu.Unlock()
-	d.cut()
-	d.start()
-	d.opt.Executable = bin
+	d := newTrying(t)
 	d.sends("100.64.0.1", 3)
 	d.journaled()
 	p := browse(t, d)

@@ -15,10 +15,9 @@ import (
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
-// A running box tries a candidate on its own journal, in a process of its own with the lowest priority, against the configuration in force; one
-// at a time, and it ends when nobody waits for it any more.
-func TestARunningBoxTriesACandidate(t *testing.T) {
-	t.Parallel()
+// newTrying is a box with the real program for what-ifs, an hour ago: their days are counted back from now.
+func newTrying(t *testing.T) *deaf {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "mailweir")
 	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -27,11 +26,19 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 	}
 	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
 	d.mu.Lock()
-	d.wall = time.Now().Add(-time.Hour) // days are counted back from now
+	d.wall = time.Now().Add(-time.Hour)
 	d.mu.Unlock()
 	d.cut()
 	d.start()
 	d.opt.Executable = bin
+	return d
+}
+
+// A running box tries a candidate on its own journal, in a process of its own with the lowest priority, against the configuration in force; one
+// at a time, and it ends when nobody waits for it any more.
+func TestARunningBoxTriesACandidate(t *testing.T) {
+	t.Parallel()
+	d := newTrying(t)
 	d.sends("100.64.0.1", 40)
 	d.journaled()
 	s := &source{a: d.Appliance}

@@ -1,8 +1,6 @@
 package webadmin
 
 import (
-	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -35,24 +33,8 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := complaints(t, ctx)
-	dir := shotDir(t)
 	logIn(t, ctx, s)
-	do := func(why string, actions ...chromedp.Action[chromedp.Void]) {
-		t.Helper()
-		if err := chromedp.Do(ctx, actions...); err != nil {
-			t.Fatalf("%s: %v", why, err)
-		}
-	}
-	look := func(name string) {
-		t.Helper()
-		for _, width := range []int64{360, 768, 1440} {
-			for _, dark := range []bool{false, true} {
-				do(name, chromedp.EmulateViewport(width, 844), colours(dark))
-				fitsAndIsKept(t, ctx, width, filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, map[bool]string{false: "light", true: "dark"}[dark])))
-			}
-		}
-		do(name, chromedp.EmulateViewport(1440, 900), colours(false))
-	}
+	do, look := walk(t, ctx)
 	open := func(path string) chromedp.Action[chromedp.Void] {
 		return chromedp.Navigate(s.URL() + strings.TrimPrefix(path, "/"))
 	}

@@ -15,20 +15,17 @@ import (
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
-// From the first visit to an operator with a second factor, in a browser without scripts, at every width and in both colours: each page
-// on the way fits, nothing is refused by the content policy, and its picture is kept.
-func TestUsersComeInWithoutScript(t *testing.T) {
-	ctx := browser(t)
-	s := startServer(t, Options{Source: busyBox()})
-	said := complaints(t, ctx)
+// walk is for a way through the pages: do goes on, and look sees whether the page fits at every width and in both colours, and keeps its picture.
+func walk(t *testing.T, ctx context.Context) (do func(why string, actions ...chromedp.Action[chromedp.Void]), look func(name string)) {
+	t.Helper()
 	dir := shotDir(t)
-	do := func(why string, actions ...chromedp.Action[chromedp.Void]) {
+	do = func(why string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
 		if err := chromedp.Do(ctx, actions...); err != nil {
 			t.Fatalf("%s: %v", why, err)
 		}
 	}
-	look := func(name string) {
+	return do, func(name string) {
 		t.Helper()
 		for _, width := range []int64{360, 768, 1440} {
 			for _, dark := range []bool{false, true} {
@@ -38,6 +35,15 @@ func TestUsersComeInWithoutScript(t *testing.T) {
 		}
 		do(name, chromedp.EmulateViewport(1440, 900), colours(false))
 	}
+}
+
+// From the first visit to an operator with a second factor, in a browser without scripts, at every width and in both colours: each page
+// on the way fits, nothing is refused by the content policy, and its picture is kept.
+func TestUsersComeInWithoutScript(t *testing.T) {
+	ctx := browser(t)
+	s := startServer(t, Options{Source: busyBox()})
+	said := complaints(t, ctx)
+	do, look := walk(t, ctx)
 	see := func(css string) chromedp.Action[chromedp.Void] { return chromedp.WaitVisible(chromedp.CSS(css)) }
 	typed := func(css, text string) chromedp.Action[chromedp.Void] {
 		return chromedp.SendKeys(chromedp.CSS(css), text)

@@ -112,14 +112,21 @@ const (
 	spareRows     = 2
 )
 
-func (s *Server) planPage(w http.ResponseWriter, r *http.Request) {
-	c, now, ok := s.configured(w, r)
-	if !ok {
-		return
+// namedPlan is the configuration, and which of its plans the path names. Where there is none it answers, and returns false.
+func (s *Server) namedPlan(w http.ResponseWriter, r *http.Request) (c Configuration, now values, at int, ok bool) {
+	if c, now, ok = s.configured(w, r); !ok {
+		return c, now, at, false
 	}
-	at := now.planWithPreset(r.PathValue("name"))
-	if at < 0 {
+	if at = now.planWithPreset(r.PathValue("name")); at < 0 {
 		s.refuse(w, r, http.StatusNotFound, "No such plan", "The configuration has no plan of this name; the list of plans has those there are.")
+		return c, now, at, false
+	}
+	return c, now, at, true
+}
+
+func (s *Server) planPage(w http.ResponseWriter, r *http.Request) {
+	c, now, at, ok := s.namedPlan(w, r)
+	if !ok {
 		return
 	}
 	v := planFormOf(now.Plans[at])
@@ -238,13 +245,8 @@ func planForm(r *http.Request, at int, now planValues) (v planView, keys []Confi
 
 // changePlan checks a plan as it was typed (do=check), tries it on the last days (do=try), or saves it. It is saved once its what-if was seen.
 func (s *Server) changePlan(w http.ResponseWriter, r *http.Request) {
-	c, now, ok := s.configured(w, r)
+	c, now, at, ok := s.namedPlan(w, r)
 	if !ok {
-		return
-	}
-	at := now.planWithPreset(r.PathValue("name"))
-	if at < 0 {
-		s.refuse(w, r, http.StatusNotFound, "No such plan", "The configuration has no plan of this name; the list of plans has those there are.")
 		return
 	}
 	v, keys, of := planForm(r, at, now.Plans[at])
@@ -293,13 +295,8 @@ func (s *Server) changePlan(w http.ResponseWriter, r *http.Request) {
 
 // removePlan takes a plan out; the configuration refuses when somebody has it.
 func (s *Server) removePlan(w http.ResponseWriter, r *http.Request) {
-	c, now, ok := s.configured(w, r)
+	c, now, at, ok := s.namedPlan(w, r)
 	if !ok {
-		return
-	}
-	at := now.planWithPreset(r.PathValue("name"))
-	if at < 0 {
-		http.Redirect(w, r, "/plans", http.StatusSeeOther)
 		return
 	}
 	_, err := s.opt.Source.SetConfig(ConfigChange{Revision: r.PostFormValue("revision"), Keys: []ConfigKey{takeOut(fmt.Sprintf("plans[%d]", at))}}, actorOf(r).who)

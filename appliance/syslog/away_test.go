@@ -77,21 +77,33 @@ func TestTCPSendsAgainWhatWasNotAcknowledged(t *testing.T) {
 	stop()
 }
 
-// A collector that is away for longer than the spool holds: what it misses is what was said, to the number.
-func TestAGapIsStatedToTheNumber(t *testing.T) {
-	got := newCollected()
+// nobody is an address at which nobody listens for now.
+func nobody(t *testing.T) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close() // nobody listens there for now
-	var lost records.Ranges
-	src := newSourceIn(t, spool.Options{Limit: 1 << 20, OnLoss: func(l spool.Loss) {
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// newSmallSource has a spool of 1 MiB, and lost are the numbers for which it had no room.
+func newSmallSource(t *testing.T) (src *source, lost *records.Ranges) {
+	t.Helper()
+	lost = new(records.Ranges)
+	return newSourceIn(t, spool.Options{Limit: 1 << 20, OnLoss: func(l spool.Loss) {
 		for i := 0; i < len(l.Numbers); i += 2 {
 			lost.AddRange(l.Numbers[i], l.Numbers[i+1])
 		}
-	}})
+	}}), lost
+}
+
+// A collector that is away for longer than the spool holds: what it misses is what was said, to the number.
+func TestAGapIsStatedToTheNumber(t *testing.T) {
+	got := newCollected()
+	addr := nobody(t)
+	src, lost := newSmallSource(t)
 	x, events, stop := src.start(t, Config{Targets: targets("tcp://" + addr)})
 	const n = 6000
 	for i := range n {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
-	"github.com/mailweir/mailweir/appliance/spool"
 )
 
 // refusing serves a RELP connection: it takes every record but one, and refuses that each time.
@@ -60,18 +59,8 @@ func refusing(t testing.TB, conn net.Conn, got *collected, seq uint64) {
 // other is, and what comes after it arrives.
 func TestARefusedRecordBehindAGap(t *testing.T) {
 	got := newCollected()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close() // nobody listens there for now
-	var lost records.Ranges
-	src := newSourceIn(t, spool.Options{Limit: 1 << 20, OnLoss: func(l spool.Loss) {
-		for i := 0; i < len(l.Numbers); i += 2 {
-			lost.AddRange(l.Numbers[i], l.Numbers[i+1])
-		}
-	}})
+	addr := nobody(t)
+	src, lost := newSmallSource(t)
 	x, events, stop := src.start(t, Config{Targets: targets("relp://" + addr)})
 	n := uint64(0)
 	for ; lost.Count() == 0 || n < 4000; n++ {
