@@ -158,10 +158,7 @@ func Run(ctx context.Context, opt Options) error {
 
 // live is one life. When it ends for another one, fallback is the configuration with which that comes up as this one did.
 func live(ctx context.Context, opt Options) (fallback []byte, err error) {
-	if err := finishRestore(opt.ConfigFile, opt.DataDir); err != nil {
-		return nil, err
-	}
-	cfg, err := config.Load(opt.ConfigFile)
+	cfg, resumed, err := configuration(opt)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +180,7 @@ func live(ctx context.Context, opt Options) (fallback []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.tellResumed(resumed)
 	if err = a.run(ctx); errors.Is(err, errAgain) {
 		fallback = a.fallback()
 	}

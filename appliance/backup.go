@@ -19,6 +19,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/appliance/records"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -355,36 +356,69 @@ func (a *Appliance) replaceFiles(b *backup, file []byte) (replaced, error) {
 	return old, nil
 }
 
+// resumed is a restore in the middle of which the box died, as the next start met it; nil: there was none.
+type resumed struct {
+	made time.Time // the backup
+	text []byte    // its configuration
+	err  error     // nil: it is done now
+}
+
 // finishRestore ends a restore in the middle of which the box died.
-func finishRestore(configFile, dataDir string) (err error) {
+func finishRestore(configFile, dataDir string) *resumed {
 	pending := filepath.Join(dataDir, restorePending)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("finish the restore that %s holds (remove that file to start with what is there now): %w", pending, err)
-		}
-	}()
 	file, err := readBounded(pending)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return &resumed{err: err}
 	}
 	b, err := openBackup(file)
 	if err != nil { // the box died while it was written: nothing else had been
-		return os.Remove(pending)
+		if err = os.Remove(pending); err != nil {
+			return &resumed{err: err}
+		}
+		return nil
 	}
+	r := &resumed{made: b.Made, text: b.text}
 	for path, content := range b.content {
 		at := path
 		if !filepath.IsAbs(path) {
 			at = filepath.Join(filepath.Dir(configFile), path)
 		}
-		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), durable.Rewrite(at, content)); err != nil {
-			return err
+		if r.err = errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), durable.Rewrite(at, content)); r.err != nil {
+			return r
 		}
 	}
-	if err := durable.Rewrite(configFile, b.text); err != nil {
-		return err
+	if r.err = durable.Rewrite(configFile, b.text); r.err == nil {
+		r.err = errors.Join(os.Remove(pending), durable.SyncDir(dataDir))
 	}
-	return errors.Join(os.Remove(pending), durable.SyncDir(dataDir))
+	return r
+}
+
+// configuration is what a start has to go by. A restore that cannot be ended, as with a full disk, does not keep the box from
+// starting with what is there, if that is a configuration: it is tried again at the next start.
+func configuration(opt Options) (*config.Config, *resumed, error) {
+	r := finishRestore(opt.ConfigFile, opt.DataDir)
+	if r != nil && r.err != nil {
+		r.err = fmt.Errorf("finish the restore that %s holds (remove that file to stay with what is there now): %w", filepath.Join(opt.DataDir, restorePending), r.err)
+		opt.Log.Error("a restore was broken off and could not be ended", "err", r.err)
+	}
+	cfg, err := config.Load(opt.ConfigFile)
+	if err != nil && r != nil {
+		err = errors.Join(r.err, err)
+	}
+	return cfg, r, err
+}
+
+// tellResumed says what became of a restore that was broken off.
+func (a *Appliance) tellResumed(r *resumed) {
+	switch {
+	case r == nil:
+	case r.err != nil:
+		a.health.tell(records.HealthFacts{What: "restore", Target: restorePending, Detail: r.err.Error()})
+	default:
+		a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: "mailweir", What: "restore", Object: filepath.Base(a.opt.ConfigFile),
+			After: fmt.Sprintf("ended at the start, since it had been broken off (revision %s, backup of %s)", revision(r.text), r.made.Format(time.RFC3339))}))
+	}
 }

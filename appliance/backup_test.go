@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,18 +155,44 @@ func TestARestoreThatWasCutIsFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.cut()
-	if err := finishRestore(filepath.Join(d.dir, "mailweir.yaml"), filepath.Join(d.dir, "data")); err != nil {
-		t.Fatal(err)
-	}
 	if d.start(); d.planOf("home") != "tiny" {
 		t.Errorf("home has the plan %q", d.planOf("home"))
+	}
+	if got := fmt.Sprint(d.told(records.KindAudit)); !strings.Contains(got, "restore mailweir.yaml") || !strings.Contains(got, "revision "+revision([]byte(newPlans))) {
+		t.Errorf("told %s", got)
 	}
 	if _, err := os.Stat(filepath.Join(d.dir, "data", restorePending)); !errors.Is(err, os.ErrNotExist) {
 		t.Error("it would be done again")
 	}
 	// One that was not even written to its end had changed nothing.
 	d.write("data/"+restorePending, string(file[:len(file)-9]))
-	if err := finishRestore(filepath.Join(d.dir, "mailweir.yaml"), filepath.Join(d.dir, "data")); err != nil || d.read("mailweir.yaml") != newPlans {
-		t.Error(err)
+	if r := finishRestore(filepath.Join(d.dir, "mailweir.yaml"), filepath.Join(d.dir, "data")); r != nil || d.read("mailweir.yaml") != newPlans {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A restore that cannot be ended, here since a file is where a directory goes, keeps no box from starting with what is there; that is said,
+// and it is done at the next start that can.
+func TestARestoreThatCannotBeEndedKeepsNoBoxFromStarting(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	file := backupOf(t, withSecret, map[[2]string]string{{"notices.webhooks[0].secret_file", "secrets/desk"}: "whsec_" + strings.Repeat("B", 40)})
+	d.write("secrets", "in the way")
+	d.cut()
+	pending := filepath.Join(d.dir, "data", restorePending)
+	if err := durable.Replace(pending, file); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	if got := d.healthOf("restore"); d.planOf("home") != "small" || d.read("mailweir.yaml") != homePlans || len(got) != 1 || !strings.Contains(got[0], pending) {
+		t.Errorf("the plan %q, told %q", d.planOf("home"), got)
+	}
+	d.cut()
+	if err := os.Remove(filepath.Join(d.dir, "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	if got := fmt.Sprint(d.told(records.KindAudit)); d.read("mailweir.yaml") != withSecret || !strings.Contains(got, "restore mailweir.yaml") {
+		t.Errorf("told %s", got)
 	}
 }

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -12,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/sources"
 	"github.com/mailweir/mailweir/governor"
@@ -85,12 +85,9 @@ func (d *deaf) start() {
 	d.t.Helper()
 	d.log = &strings.Builder{}
 	file := filepath.Join(d.dir, "mailweir.yaml")
-	cfg, err := config.Load(file)
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	opt := Options{ConfigFile: file, DataDir: filepath.Join(d.dir, "data"), Now: d.time, Log: slog.New(slog.NewTextHandler(d.log, nil))}
-	if err := os.MkdirAll(opt.DataDir, 0o700); err != nil {
+	cfg, resumed, err := configuration(opt)
+	if err = errors.Join(err, os.MkdirAll(opt.DataDir, 0o700)); err != nil {
 		d.t.Fatal(err)
 	}
 	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: d.time(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
@@ -101,6 +98,7 @@ func (d *deaf) start() {
 	}
 	a.who.Follow()
 	a.queues, a.lane = &nfq.Queues{}, &fastLane{}
+	a.tellResumed(resumed)
 }
 
 // cut ends it as a power cut does: nothing is saved that was not.

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // maxPlaces bounds a ring's file to 67 MB.
@@ -58,7 +61,7 @@ func openRing(path string, step Step, retention time.Duration, now time.Time) (r
 	old := int64(binary.LittleEndian.Uint64(head[24:]))
 	if !bytes.Equal(head, header(step, old)) || old < 1 || old > maxPlaces {
 		aside = path + ".damaged"
-		if err := errors.Join(f.Close(), os.Rename(path, aside)); err != nil {
+		if err := errors.Join(f.Close(), os.Rename(path, aside), durable.SyncDir(filepath.Dir(path))); err != nil {
 			return nil, "", err
 		}
 		r, _, err = openRing(path, step, retention, now)
@@ -92,7 +95,7 @@ func (r *ring) resized(path string, places, oldest int64) (*ring, error) {
 		return next.put(begin, c)
 	}))
 	if err = errors.Join(err, f.Sync()); err == nil {
-		err = os.Rename(path+".new", path)
+		err = errors.Join(os.Rename(path+".new", path), durable.SyncDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return nil, next.orClose(fmt.Errorf("resize %s: %w", path, err))
