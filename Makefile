@@ -8,7 +8,10 @@ FUZZTIME ?= 30s
 
 ARCH     ?= amd64
 MKIMAGE   = $(GO) run ./image/cmd/mkimage $(if $(MIRROR),-mirror $(MIRROR))
-MAKE_IMAGE = $(MKIMAGE) -arch $(ARCH) -init bin/mailweir-$(ARCH) -version $(VERSION) -built $$(git log -1 --format=%ct)
+# KEYS: public keys of minisign whose updates the image takes; SECRET: the secret key that signs an update of the same.
+KEYS     ?=
+SECRET   ?=
+MAKE_IMAGE = $(MKIMAGE) -arch $(ARCH) -init bin/mailweir-$(ARCH) -version $(VERSION) -built $$(git log -1 --format=%ct) $(addprefix -key ,$(KEYS))
 
 export CGO_ENABLED = 0
 
@@ -91,10 +94,10 @@ crossing: build ## real SMTP clients and servers, each with each over TLS: are t
 	$(GO) build -trimpath -o bin/crossing ./appliance/cmd/crossing
 	@bin/crossing
 
-image: ## the flashable image, out/mailweir-ARCH.img and .img.gz; ARCH=arm64: for those; MIRROR=URL: another mirror of Debian
+image: ## the flashable image, out/mailweir-ARCH.img and .img.gz; ARCH=arm64: for those; MIRROR=URL: another mirror of Debian; KEYS, SECRET: for updates, see image/README.md
 	@sh .ci/packages $(IMAGE_PACKAGES)
 	GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir-$(ARCH) ./appliance/cmd/mailweir
-	$(MAKE_IMAGE) -out out/mailweir-$(ARCH).img
+	$(MAKE_IMAGE) -out out/mailweir-$(ARCH).img $(if $(SECRET),-update out/mailweir-$(ARCH).mwu -secret $(SECRET))
 
 image-test: image ## is the image the same when built again, and does it govern when QEMU starts it? About ten minutes
 	@sh .ci/packages $(QEMU_PACKAGES)

@@ -103,6 +103,7 @@ type Appliance struct {
 	web      *webadmin.Server
 	health   *health
 	traffic  *traffic
+	updates  updates // only tick uses it
 	census   census
 	size     sizes
 	floods   *floods // nil: no fast lane

@@ -111,6 +111,7 @@ func (a *Appliance) problems() []webadmin.Problem {
 			})
 		}
 	}
+	found = append(found, updateProblem(a.opt.DataDir)...)
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)
 	found = append(found, shortHistory(a.who.Stats(), a.now())...)

@@ -47,6 +47,9 @@ func (a *Appliance) second(n int) {
 	a.expired()
 	a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
 	a.watchJournal()
+	if err := a.updates.look(a.opt.DataDir, a.health); err != nil {
+		a.log.Error("what became of the last update", "err", err)
+	}
 	if n%crowdLook == 0 {
 		a.lookAtCrowds()
 		a.forgetOld()

@@ -16,7 +16,11 @@ import (
 	"strings"
 	"time"
 
+	"aead.dev/minisign"
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/mailweir/mailweir/image/bundle"
+	"github.com/mailweir/mailweir/image/layout"
 )
 
 // Options say what to build.
@@ -27,19 +31,26 @@ type Options struct {
 	Init    string    // the mailweir binary for the board
 	Version string    // for people
 	Built   time.Time // of the source; the clock of the box is never set back behind it
-	Out     string    // the image file; beside it comes OUT.gz, the file to download
+	Build   int64     // grows from one release to the next
+	Floor   int64     // no build below this one is taken after it
+	Keys    []string  // of minisign, that sign the updates which this image takes; two at most
+	Out     string    // the image file, "": none; beside it comes OUT.gz, the file to download
+
+	Update string // the same as an update, for a box that has an image already; "": none
+	Secret minisign.PrivateKey
 }
 
 // Result says what came of it.
 type Result struct {
-	About                   About
+	About                   layout.About
 	Modules                 int
 	Kernel, Initramfs, Slot int   // bytes
-	Image, Download         int64 // bytes of the image, and of it packed
+	Image, Download         int64 // bytes of the image, and of it packed; 0: none was made
+	Update                  int64 // bytes of the update; 0: none was made
 	SHA256, DownloadSHA256  string
 }
 
-// Build makes the image. What was at Out before is replaced only by a whole one.
+// Build makes the image, the update, or both. What was at Out before is replaced only by a whole one.
 func Build(ctx context.Context, o Options) (r Result, err error) {
 	p, err := o.Board.parts(o.Lock)
 	if err != nil {
@@ -80,8 +91,8 @@ func Build(ctx context.Context, o Options) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	r.About = About{Product: "mailweir", Board: o.Board.Arch, Version: o.Version, Built: o.Built.Unix(), Kernel: k.release}
-	initrd, err := initramfs(r.About, init, bundle(roots), modules)
+	r.About = layout.About{Product: "mailweir", Board: o.Board.Arch, Version: o.Version, Build: o.Build, Floor: o.Floor, Built: o.Built.Unix(), Kernel: k.release, Keys: o.Keys}
+	initrd, err := initramfs(r.About, init, joinRoots(roots), modules)
 	if err != nil {
 		return r, err
 	}
@@ -89,43 +100,74 @@ func Build(ctx context.Context, o Options) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
+	r.Modules, r.Kernel, r.Initramfs, r.Slot = len(modules), len(k.vmlinuz), len(initrd), len(packed)
+	if o.Update != "" {
+		if r.Update, err = writeUpdate(o.Update, r.About, packed, o.Secret); err != nil {
+			return r, err
+		}
+	}
+	if o.Out == "" {
+		return r, nil
+	}
 	g, err := o.Board.makeGRUB(ctx, o.Cache, p)
 	if err != nil {
 		return r, err
 	}
-	r.Modules, r.Kernel, r.Initramfs, r.Slot = len(modules), len(k.vmlinuz), len(initrd), len(packed)
+	return r, r.write(o, g, packed)
+}
 
+// write makes the image file and the one to download.
+func (r *Result) write(o Options, g grub, packed []byte) error {
 	half := o.Out + ".part"
 	for _, f := range []string{half, half + ".gz"} {
 		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return r, err
+			return err
 		}
 		defer os.Remove(f)
 	}
 	if err := writeDisk(half, o.Board, g, packed, o.Built); err != nil {
-		return r, err
+		return err
 	}
 	if err := pack(half, half+".gz"); err != nil {
-		return r, err
+		return err
 	}
 	for _, f := range []struct {
 		name string
 		sum  *string
 		size *int64
 	}{{"", &r.SHA256, &r.Image}, {".gz", &r.DownloadSHA256, &r.Download}} {
+		var err error
 		if *f.sum, err = sumFile(half + f.name); err != nil {
-			return r, err
+			return err
 		}
 		s, err := os.Stat(half + f.name)
 		if err != nil {
-			return r, err
+			return err
 		}
 		*f.size = s.Size()
 		if err := os.Rename(half+f.name, o.Out+f.name); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// writeUpdate makes a bundle. What was at path before is replaced only by a whole one.
+func writeUpdate(path string, about layout.About, packed []byte, secret minisign.PrivateKey) (size int64, err error) {
+	half := path + ".part"
+	f, err := os.Create(half)
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(half)
+	if err := errors.Join(bundle.Write(f, about, packed, secret), f.Close()); err != nil {
+		return 0, err
+	}
+	s, err := os.Stat(half)
+	if err != nil {
+		return 0, err
+	}
+	return s.Size(), os.Rename(half, path)
 }
 
 // fits says why a binary cannot be process 1: the image has no libraries, and one processor.

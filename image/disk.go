@@ -22,9 +22,6 @@ const (
 	mib    = 1 << 20
 )
 
-// slotBytes is the size of a slot's partition.
-const slotBytes = 64 * mib
-
 // places says where on the disk each partition lies, in MiB. The ESP is FAT16: go-diskfs's FAT32 is off by one sector at some sizes. Room is
 // left before the slots, and data is small, since it grows at the first boot.
 var places = []struct {
@@ -42,8 +39,8 @@ const diskMiB = 260
 
 // writeDisk makes the image file at path, which must not be there.
 func writeDisk(path string, b Board, g grub, slotA []byte, when time.Time) (err error) {
-	if len(slotA) > slotBytes {
-		return fmt.Errorf("the slot has %d bytes, its partition %d", len(slotA), slotBytes)
+	if len(slotA) > layout.SlotBytes {
+		return fmt.Errorf("the slot has %d bytes, its partition %d", len(slotA), layout.SlotBytes)
 	}
 	d, err := diskfs.Create(path, diskMiB*mib, diskfs.SectorSize512)
 	if err != nil {
@@ -101,7 +98,7 @@ func writeESP(d *disk.Disk, b Board, g grub, when time.Time) error {
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{"/EFI/BOOT/" + b.efiFile, g.efi}, {"/grub/grub.cfg", grubCfg}, {"/grub/grubenv", grubEnv("active=a")}} {
+	}{{"/EFI/BOOT/" + b.efiFile, g.efi}, {layout.GRUBConfig, grubCfg}, {layout.GRUBEnv, layout.Env{Active: "a"}.Block()}} {
 		if err := fs.Mkdir(path.Dir(f.name)); err != nil {
 			return fmt.Errorf("%s: %w", path.Dir(f.name), err)
 		}

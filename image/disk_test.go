@@ -15,15 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"aead.dev/minisign"
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
+	"github.com/mailweir/mailweir/image/bundle"
 	"github.com/mailweir/mailweir/image/layout"
 )
 
 var (
 	built    = time.Date(2020, 2, 3, 10, 0, 0, 0, time.UTC)
-	madeUp   = About{Product: "mailweir", Board: "amd64", Version: "v1", Built: built.Unix(), Kernel: "6"}
+	madeUp   = layout.About{Product: "mailweir", Board: "amd64", Version: "v1", Built: built.Unix(), Kernel: "6"}
 	someGRUB = grub{boot: bytes.Repeat([]byte{0xb0}, 512), core: bytes.Repeat([]byte{0xc0}, 1000), efi: bytes.Repeat([]byte("MZ"), 4000)}
 )
 
@@ -156,7 +158,7 @@ func TestTheDiskIsWhatFirmwareExpects(t *testing.T) {
 	if out, err := exec.Command("mdir", "-i", esp, "::/grub").Output(); err != nil || strings.Count(string(out), built.Format(" 2006-01-02 ")) != 4 {
 		t.Errorf("mdir: %v; the files are not of the time of the source: %s", err, out)
 	}
-	for name, want := range map[string][]byte{"::/EFI/BOOT/BOOTX64.EFI": someGRUB.efi, "::/grub/grub.cfg": grubCfg, "::/grub/grubenv": grubEnv("active=a")} {
+	for name, want := range map[string][]byte{"::/EFI/BOOT/BOOTX64.EFI": someGRUB.efi, "::/grub/grub.cfg": grubCfg, "::/grub/grubenv": layout.Env{Active: "a"}.Block()} {
 		got, err := exec.Command("mtype", "-i", esp, name).Output()
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %v, %d bytes, want %d", name, err, len(got), len(want))
@@ -185,14 +187,37 @@ func TestAnImageWithoutBIOSHasNoBootSector(t *testing.T) {
 
 func TestASlotThatIsTooLargeIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "img")
-	if err := writeDisk(file, Boards["amd64"], someGRUB, make([]byte, slotBytes+1), built); err == nil {
+	if err := writeDisk(file, Boards["amd64"], someGRUB, make([]byte, layout.SlotBytes+1), built); err == nil {
 		t.Error("it would have run over slot b")
 	}
 }
 
-func TestGRUBsEnvironmentHasItsFixedSize(t *testing.T) {
-	b := grubEnv("active=a", "next=b", "tries=3")
-	if len(b) != grubEnvSize || !bytes.HasPrefix(b, []byte("# GRUB Environment Block\nactive=a\nnext=b\ntries=3\n#")) {
-		t.Errorf("%d bytes: %.80q", len(b), b)
+func TestAnUpdateHoldsTheSlot(t *testing.T) {
+	packed, err := slot(madeUp, []byte("kernel"), []byte("initrd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, secret, err := minisign.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "v1"+bundle.Suffix)
+	about := madeUp
+	about.Build = 3
+	if n, err := writeUpdate(file, about, packed, secret); err != nil || n < int64(len(packed)) {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	u, err := bundle.Open(f, []minisign.PublicKey{public})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := u.Slot(&got); err != nil || !bytes.Equal(got.Bytes(), packed) || u.Build != 3 || u.Version != madeUp.Version {
+		t.Errorf("%v, %+v", err, u.Manifest)
 	}
 }

@@ -90,12 +90,3 @@ func installBIOS(mbr, boot, core []byte, at uint64) []byte {
 	binary.LittleEndian.PutUint64(core[coreBlocklist:], at+1)
 	return core
 }
-
-// grubEnvSize is fixed: GRUB writes the file in place (grub-core/lib/envblk.c).
-const grubEnvSize = 1024
-
-// grubEnv is GRUB's environment block with these variables, KEY=VALUE.
-func grubEnv(vars ...string) []byte {
-	s := "# GRUB Environment Block\n" + strings.Join(vars, "\n") + "\n"
-	return []byte(s + strings.Repeat("#", grubEnvSize-len(s)))
-}

@@ -15,7 +15,7 @@ import (
 
 // Paths in the initramfs, which is the whole root file system, as cpio has them.
 var (
-	aboutFile    = strings.TrimPrefix(layout.About, "/")
+	aboutFile    = strings.TrimPrefix(layout.AboutFile, "/")
 	modulesDir   = strings.TrimPrefix(layout.Modules, "/")
 	modulesDep   = modulesDir + "/modules.dep"
 	modulesAlias = modulesDir + "/modules.alias"
@@ -23,23 +23,14 @@ var (
 
 const rootsFile = "etc/ssl/certs/ca-certificates.crt" // where Go looks for it
 
-// About says what an image is; it lies in the initramfs and in the slot.
-type About struct {
-	Product string `json:"product"`
-	Board   string `json:"board"`   // amd64 or arm64
-	Version string `json:"version"` // for people
-	Built   int64  `json:"built"`   // time of the source, seconds since 1970: the earliest that a clock can be right
-	Kernel  string `json:"kernel"`  // as uname -r says
-}
-
-func (a About) json() ([]byte, error) {
+func aboutJSON(a layout.About) ([]byte, error) {
 	b, err := json.MarshalIndent(a, "", "  ")
 	return append(b, '\n'), err
 }
 
 // initramfs packs the root file system: newc cpio in zstd. The same input gives the same bytes.
-func initramfs(about About, init, roots []byte, modules []module) ([]byte, error) {
-	text, err := about.json()
+func initramfs(about layout.About, init, roots []byte, modules []module) ([]byte, error) {
+	text, err := aboutJSON(about)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +78,8 @@ func initramfs(about About, init, roots []byte, modules []module) ([]byte, error
 	return packed.Bytes(), nil
 }
 
-// bundle joins the certificates of Mozilla's authorities, by file name.
-func bundle(certs map[string][]byte) []byte {
+// joinRoots joins the certificates of Mozilla's authorities, by file name.
+func joinRoots(certs map[string][]byte) []byte {
 	var names []string
 	for n := range certs {
 		names = append(names, n)

@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+
+	"github.com/mailweir/mailweir/image/layout"
 )
 
 // slot packs kernel and initramfs as they lie in a slot's partition: an ustar archive without any file system around it. GRUB reads it with its
 // module tar and holds the files against SHA256SUMS before it starts them; an update writes it in one go.
-func slot(about About, vmlinuz, initrd []byte) ([]byte, error) {
-	manifest, err := about.json()
+func slot(about layout.About, vmlinuz, initrd []byte) ([]byte, error) {
+	manifest, err := aboutJSON(about)
 	if err != nil {
 		return nil, err
 	}
@@ -20,7 +22,7 @@ func slot(about About, vmlinuz, initrd []byte) ([]byte, error) {
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{"manifest.json", manifest}, {"SHA256SUMS", []byte(sums)}, {"vmlinuz", vmlinuz}, {"initrd.zst", initrd}} {
+	}{{layout.SlotManifest, manifest}, {"SHA256SUMS", []byte(sums)}, {"vmlinuz", vmlinuz}, {"initrd.zst", initrd}} {
 		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Format: tar.FormatUSTAR})
 		if err == nil {
 			_, err = w.Write(f.data)

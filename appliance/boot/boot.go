@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/appliance/update"
 	"github.com/mailweir/mailweir/image/layout"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 )
@@ -35,29 +36,25 @@ const (
 	netCommand = "image-net"               // first argument of the DHCP client
 )
 
-// about is what process 1 needs of package image's About.
-type about struct {
-	Version string `json:"version"`
-	Board   string `json:"board"`
-	Built   int64  `json:"built"`
-}
-
 // Reexec returns at once in an ordinary process. As process 1 of the image, or as one of its children that is no command of
 // mailweir, it does the work of that and does not return.
 func Reexec() {
 	if len(os.Args) == 3 && os.Args[1] == netCommand {
 		os.Exit(manage(os.Args[2]))
 	}
+	if len(os.Args) == 2 && os.Args[1] == stickCommand {
+		os.Exit(sticks())
+	}
 	if os.Getpid() != 1 {
 		return
 	}
-	text, err := os.ReadFile(layout.About)
+	text, err := os.ReadFile(layout.AboutFile)
 	if err != nil {
 		return // process 1 of a container
 	}
-	var a about
+	var a layout.About
 	if err := json.Unmarshal(text, &a); err != nil {
-		fmt.Fprintf(os.Stderr, "mailweir: %s: %v\n", layout.About, err)
+		fmt.Fprintf(os.Stderr, "mailweir: %s: %v\n", layout.AboutFile, err)
 	}
 	guard(func() { (&box{about: a}).main() })
 	// It panicked, and its text is on the console. What children there are go on for as long as that can be read; then the slot gets its next try, or
@@ -81,12 +78,13 @@ func guard(f func()) {
 
 // box is the machine as process 1 sees it.
 type box struct {
-	about   about
+	about   layout.About
 	log     *slog.Logger
 	console *console
 	watch   *watchdog
 	options map[string]string // of the kernel's command line
 	ports   ports
+	update  *update.Box // nil: it is not known where the slots are
 }
 
 func (b *box) main() {
@@ -131,7 +129,9 @@ func (b *box) main() {
 		b.console.say("NOTHING IS KEPT: settings and history are in memory and gone with the next start. The data partition was left as it is.")
 	}
 	b.try("clock", func() error { return clockFloor(time.Unix(b.about.Built, 0), dataDir) })
-	b.supervise(m)
+	onTrial := false
+	b.try("slots", func() (err error) { onTrial, err = b.slots(); return err })
+	b.supervise(m, onTrial)
 }
 
 // try does one step. A failure is told and survived; then come the functions after it.
@@ -147,7 +147,7 @@ func (b *box) try(what string, f func() error, failed ...func()) {
 }
 
 // supervise keeps the children alive until a signal asks for a reboot.
-func (b *box) supervise(m *modules) {
+func (b *box) supervise(m *modules, onTrial bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stop := make(chan os.Signal, 1)
@@ -188,6 +188,7 @@ func (b *box) supervise(m *modules) {
 	} else {
 		b.console.say("SAFE MODE: mail passes unjudged")
 	}
+	b.afterStart(ctx, config, m, s, onTrial)
 	tick := time.NewTicker(watchdogPet)
 	defer tick.Stop()
 	saved := time.Now()

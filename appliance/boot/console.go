@@ -63,6 +63,10 @@ type seen struct {
 	Bridge *struct {
 		Why string `json:"why"`
 	} `json:"bridge"`
+	Store struct {
+		OK  bool   `json:"ok"`
+		Why string `json:"why"`
+	} `json:"store"`
 	setupCode string // "" once somebody has made the first user with it
 }
 

@@ -33,6 +33,9 @@ func openData(dir, esp string, c *console) error {
 	if err != nil {
 		return err
 	}
+	if err := keepDisk(disk); err != nil {
+		c.say("updates are not possible: %v", err)
+	}
 	state, err := look(part)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -146,4 +147,32 @@ func carrier(name string, most time.Duration) bool {
 		}
 	}
 	return false
+}
+
+// Links are the ports that have a link now.
+func Links() (names []string) {
+	all, err := filepath.Glob("/sys/class/net/port*/carrier")
+	if err != nil {
+		return nil
+	}
+	for _, f := range all {
+		if readString(f) == "1" {
+			names = append(names, filepath.Base(filepath.Dir(f)))
+		}
+	}
+	return names
+}
+
+// linksAre says which of the ports that had a link have none.
+func linksAre(before, now []string) error {
+	var without []string
+	for _, n := range before {
+		if !slices.Contains(now, n) {
+			without = append(without, n)
+		}
+	}
+	if len(without) > 0 {
+		return fmt.Errorf("%s had a link before the update and has none now", strings.Join(without, ", "))
+	}
+	return nil
 }

@@ -1,6 +1,8 @@
 // Package layout is what the builder of the image and process 1 have to agree on.
 package layout
 
+import "slices"
+
 // Partitions of the disk, by their number in the GPT, with their names there.
 const (
 	BIOS = 1 + iota // GRUB's core.img for legacy BIOS
@@ -18,8 +20,26 @@ const Blank = "mailweir: blank data partition; the first boot makes a file syste
 
 // Paths in the initramfs, which is the root file system.
 const (
-	About   = "/etc/mailweir-image.json"
-	Modules = "/lib/modules" // NAME.ko, without directories; modules.dep "NAME: NAME ..."; modules.alias "PATTERN NAME"
+	AboutFile = "/etc/mailweir-image.json"
+	Modules   = "/lib/modules" // NAME.ko, without directories; modules.dep "NAME: NAME ..."; modules.alias "PATTERN NAME"
+)
+
+// Slots are the names of the slots, in the order of their partitions.
+var Slots = []string{"a", "b"}
+
+// SlotPartition is the number of a slot's partition in the GPT.
+func SlotPartition(slot string) int { return SlotA + slices.Index(Slots, slot) }
+
+// SlotManifest is the first file in a slot's tar: About, as JSON.
+const SlotManifest = "manifest.json"
+
+// SlotBytes is the size of a slot's partition.
+const SlotBytes = 64 << 20
+
+// GRUB's files in the EFI system partition.
+const (
+	GRUBConfig = "/grub/grub.cfg"
+	GRUBEnv    = "/grub/grubenv"
 )
 
 // What GRUB adds to the kernel's command line.

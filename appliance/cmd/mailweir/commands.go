@@ -11,12 +11,13 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/mailweir/mailweir/appliance/update"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 func statusCommand(ctx context.Context, c *invocation) error {
 	data := c.flags.String("data", defaultData, "data directory of the running one")
-	asJSON := c.flags.Bool("json", false, "print JSON, as the API's /status")
+	asJSON := c.flags.Bool("json", false, "print JSON, as the API's /status, with the last update")
 	if rest, err := c.parse(); err != nil {
 		return err
 	} else if len(rest) > 0 {
@@ -26,8 +27,15 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	if err := newClient(*data).get(ctx, []string{"status"}, nil, &s); err != nil {
 		return err
 	}
+	last, err := update.Load(*data)
+	if err != nil {
+		return err
+	}
 	if *asJSON {
-		return printJSON(c.stdout, s)
+		return printJSON(c.stdout, struct {
+			webadmin.Status
+			Update *update.Outcome `json:"update,omitempty"`
+		}{s, last})
 	}
 	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
 	ready := "judging packets"
@@ -82,6 +90,9 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	store := "ok"
 	if !s.Store.OK {
 		store = "FAULTY: " + s.Store.Why
+	}
+	if last != nil {
+		fmt.Fprintf(w, "update\t%s, %s\n", plain(last.String()), clock(webadmin.At(last.Time)))
 	}
 	fmt.Fprintf(w, "store\t%s, %d bytes written today\n", store, s.Store.WrittenToday)
 	for _, p := range s.Problems {

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -36,6 +37,7 @@ func run(ctx context.Context) error {
 	version := flag.String("version", "unknown", "version, for people")
 	built := flag.String("built", "", "time of the source, seconds since 1970 (default now, and then no two builds are the same)")
 	out := flag.String("out", "", "image file; beside it comes the same with .gz")
+	signed := signing()
 	flag.Parse()
 	if *cache == "" {
 		dir, err := os.UserCacheDir()
@@ -71,8 +73,8 @@ func run(ctx context.Context) error {
 		}
 		return c.Get(ctx, all)
 	}
-	if *out == "" || *init == "" {
-		return errors.New("-init and -out are needed")
+	if *out == "" && *signed.update == "" || *init == "" {
+		return errors.New("-init is needed, and -out, -update or both")
 	}
 	when := time.Now()
 	if *built != "" {
@@ -82,18 +84,30 @@ func run(ctx context.Context) error {
 		}
 		when = time.Unix(n, 0)
 	}
-	if err := os.MkdirAll(filepath.Dir(*out), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(cmp.Or(*out, *signed.update)), 0o755); err != nil {
 		return err
 	}
-	r, err := image.Build(ctx, image.Options{Board: board, Lock: l, Cache: c, Init: *init, Version: *version, Built: when, Out: *out})
+	o := image.Options{Board: board, Lock: l, Cache: c, Init: *init, Version: *version, Built: when, Out: *out}
+	if err := signed.into(&o); err != nil {
+		return err
+	}
+	r, err := image.Build(ctx, o)
 	if err != nil {
 		return err
 	}
 	mb := func(n int64) float64 { return float64(n) / 1e6 }
 	fmt.Printf("%s %s for %s, Linux %s with %d modules: kernel %.1f MB, initramfs %.1f MB, slot %.1f MB\n",
 		r.About.Product, r.About.Version, r.About.Board, r.About.Kernel, r.Modules, mb(int64(r.Kernel)), mb(int64(r.Initramfs)), mb(int64(r.Slot)))
-	fmt.Printf("%s  %s  %.1f MB, to be written to a disk\n", r.SHA256, *out, mb(r.Image))
-	fmt.Printf("%s  %s.gz  %.1f MB, to be downloaded\n", r.DownloadSHA256, *out, mb(r.Download))
+	if o.Out != "" {
+		fmt.Printf("%s  %s  %.1f MB, to be written to a disk\n", r.SHA256, o.Out, mb(r.Image))
+		fmt.Printf("%s  %s.gz  %.1f MB, to be downloaded\n", r.DownloadSHA256, o.Out, mb(r.Download))
+	}
+	if o.Update != "" {
+		fmt.Printf("%s  %.1f MB, an update to build %d, signed by key %016X\n", o.Update, mb(r.Update), r.About.Build, o.Secret.ID())
+	}
+	if len(o.Keys) == 0 {
+		fmt.Println("No key is pinned: this image takes no update. -key FILE.pub does that.")
+	}
 	return nil
 }
 
