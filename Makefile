@@ -32,8 +32,9 @@ BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-setup: ## install the Debian packages that the tests and the lab need (as root)
+setup: ## install the Debian packages that the tests and the lab need (as root), and fetch what browser tests take from npm
 	@sh .ci/packages $(PACKAGES) $(BPF_PACKAGES)
+	@sh .ci/npm web-admin/testdata/npm
 
 generate: ## build the fast lane's eBPF program (nfq/lane) anew; the same source gives the same bytes
 	@sh .ci/packages $(BPF_PACKAGES)

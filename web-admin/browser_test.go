@@ -77,6 +77,12 @@ func client() *http.Client {
 // browser is a headless Chromium, shared by the tests of one top-level test; it takes every certificate.
 func browser(t *testing.T) context.Context {
 	t.Helper()
+	return browserFor(t, 6*time.Minute)
+}
+
+// browserFor is a browser for so long, on a machine that has much else to do.
+func browserFor(t *testing.T, long time.Duration) context.Context {
+	t.Helper()
 	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
 		t.Fatalf("the browser tests need Chromium (apt-get install chromium): %v", err)
 	}
@@ -85,7 +91,7 @@ func browser(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancelTab := chromedp.NewContext(alloc)
 	t.Cleanup(cancelTab)
-	ctx, cancelTime := context.WithTimeout(ctx, 6*time.Minute)
+	ctx, cancelTime := context.WithTimeout(ctx, long)
 	t.Cleanup(cancelTime)
 	return ctx
 }
@@ -119,6 +125,14 @@ func colours(dark bool) chromedp.Action[chromedp.Void] {
 	}
 	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		return err
+	})
+}
+
+// scripting lets pages run their scripts, or not.
+func scripting(on bool) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !on})
 		return err
 	})
 }

@@ -34,7 +34,7 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	}
 	said := complaints(t, ctx)
 	logIn(t, ctx, s)
-	do, look := walk(t, ctx)
+	do, look := walk(t, ctx, true)
 	open := func(path string) chromedp.Action[chromedp.Void] {
 		return chromedp.Navigate(s.URL() + strings.TrimPrefix(path, "/"))
 	}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"github.com/mailweir/mailweir/web-admin/users"
@@ -137,41 +136,6 @@ func TestPagesFitTheirScreens(t *testing.T) {
 	}
 }
 
-func TestEverythingCanBeReachedByKeyboard(t *testing.T) {
-	ctx := browser(t)
-	s := startServer(t, Options{Source: busyBox(), Now: func() time.Time { return noon }})
-	logIn(t, ctx, s)
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 844), chromedp.Navigate(s.URL())); err != nil {
-		t.Fatal(err)
-	}
-	can := evaluate[int](t, ctx, `[...document.querySelectorAll("a[href],button,input:not([type=hidden]),summary,[tabindex='0']")].filter(e => e.checkVisibility()).length`)
-	reached := map[string]bool{}
-	for range can + 5 {
-		if err := chromedp.Do(ctx, chromedp.KeyEvent("\t")); err != nil {
-			t.Fatal(err)
-		}
-		// Where the focus is, and whether it can be seen there.
-		at := evaluate[string](t, ctx, `(() => { const e = document.activeElement; if (e === document.body) return "";
-			const s = getComputedStyle(e); return [e.tagName, e.textContent.trim().slice(0, 30), [...document.querySelectorAll("*")].indexOf(e), s.outlineStyle === "none" ? "unseen" : "seen"].join("|"); })()`)
-		if strings.HasSuffix(at, "unseen") {
-			t.Errorf("the focus cannot be seen on %s", at)
-		}
-		if at != "" {
-			reached[at] = true
-		}
-	}
-	if len(reached) != can {
-		t.Errorf("reached %d of %d links, fields and buttons by Tab", len(reached), can)
-	}
-	// The first one skips to the page.
-	if err := chromedp.Do(ctx, chromedp.Navigate(s.URL()), chromedp.KeyEvent("\t\r")); err != nil {
-		t.Fatal(err)
-	}
-	if at := evaluate[string](t, ctx, `document.activeElement.id`); at != "main" {
-		t.Errorf("Tab, Enter leads to %q, want the page itself", at)
-	}
-}
-
 func TestTheOverviewStaysCurrent(t *testing.T) {
 	ctx := browser(t)
 	box := busyBox()
@@ -232,12 +196,8 @@ func TestPagesWorkWithoutScript(t *testing.T) {
 	ctx := browser(t)
 	s := startServer(t, Options{Source: busyBox(), Now: func() time.Time { return noon }})
 	person(t, s, boss, users.Admin)
-	off := chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		return err
-	})
 	var see string
-	err := chromedp.Do(ctx, off,
+	err := chromedp.Do(ctx, scripting(false),
 		chromedp.Navigate(s.URL()+"records"), // leads to the login page, and back
 		chromedp.SendKeys(chromedp.CSS("#name"), boss),
 		chromedp.SendKeys(chromedp.CSS("#password"), password+"\r"),

@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/pquerna/otp/totp"
 
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
-// walk is for a way through the pages: do goes on, and look sees whether the page fits at every width and in both colours, and keeps its picture.
-func walk(t *testing.T, ctx context.Context) (do func(why string, actions ...chromedp.Action[chromedp.Void]), look func(name string)) {
+// walk is for a way through the pages: do goes on, and look sees whether the page fits at every width and in both colours, keeps its picture, and
+// has axe look at the narrowest and the widest. Pages have their scripts, or not.
+func walk(t *testing.T, ctx context.Context, scripts bool) (do func(why string, actions ...chromedp.Action[chromedp.Void]), look func(name string)) {
 	t.Helper()
 	dir := shotDir(t)
 	do = func(why string, actions ...chromedp.Action[chromedp.Void]) {
@@ -27,10 +27,20 @@ func walk(t *testing.T, ctx context.Context) (do func(why string, actions ...chr
 	}
 	return do, func(name string) {
 		t.Helper()
+		finds := axeHere(t, ctx)
 		for _, width := range []int64{360, 768, 1440} {
 			for _, dark := range []bool{false, true} {
 				do(name, chromedp.EmulateViewport(width, 844), colours(dark))
-				fitsAndIsKept(t, ctx, width, filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, map[bool]string{false: "light", true: "dark"}[dark])))
+				file := fmt.Sprintf("%s-%d-%s.png", name, width, map[bool]string{false: "light", true: "dark"}[dark])
+				fitsAndIsKept(t, ctx, width, filepath.Join(dir, file))
+				if width == 768 {
+					continue
+				}
+				do("axe needs scripts", scripting(true)) // the page's own do not begin by that
+				for _, v := range finds(dark) {
+					t.Errorf("%s: %s", file, v)
+				}
+				do("as before", scripting(scripts))
 			}
 		}
 		do(name, chromedp.EmulateViewport(1440, 900), colours(false))
@@ -43,7 +53,7 @@ func TestUsersComeInWithoutScript(t *testing.T) {
 	ctx := browser(t)
 	s := startServer(t, Options{Source: busyBox()})
 	said := complaints(t, ctx)
-	do, look := walk(t, ctx)
+	do, look := walk(t, ctx, false)
 	see := func(css string) chromedp.Action[chromedp.Void] { return chromedp.WaitVisible(chromedp.CSS(css)) }
 	typed := func(css, text string) chromedp.Action[chromedp.Void] {
 		return chromedp.SendKeys(chromedp.CSS(css), text)
@@ -60,12 +70,7 @@ func TestUsersComeInWithoutScript(t *testing.T) {
 		}
 		return strings.TrimSpace(v)
 	}
-	off := chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		return err
-	})
-
-	do("no scripts", off)
+	do("no scripts", scripting(false))
 	do("the first visit", open("/"), see("#code"))
 	look("setup")
 	do("a wrong code", typed("#code", "aaaaa-bbbbb-ccccc"), typed("#password", password), typed("#again", password+"\r"), see("#wrong"))
