@@ -50,7 +50,7 @@ type Card struct {
 // Member is a subscriber of a cluster.
 type Member struct {
 	Subscriber  string
-	First, Last time.Time
+	First, Last time.Time // First: when it came, or came again after a pause as long as the memory
 	Sessions    int
 	Messages    int  // at least
 	Networks    int  // about

@@ -12,8 +12,9 @@ const (
 // spans are half a horizon: this one and the one before are added up.
 var spans = [horizons]time.Duration{hour: 30 * time.Minute, day: 12 * time.Hour}
 
-// week is half of how long it is known who used a print.
-const week = 7 * 24 * time.Hour
+// memory is half of how long it is known who used a print and who sent where: what is used once a month, or pauses while
+// offices are closed, is not new when it comes back.
+const memory = 6 * 7 * 24 * time.Hour
 
 // maxRestart is how long a restart may take and be counted as time that the box ran: spans then begin where they would have
 // begun without it.
@@ -28,8 +29,8 @@ type clock struct {
 
 // turns says how many spans came to an end; two of each are all there are.
 type turns struct {
-	spans [horizons]int
-	weeks int
+	spans    [horizons]int
+	memories int
 }
 
 // advance lets time pass until now. A clock that goes back adds nothing, and one that leaps ahead a day.
@@ -44,6 +45,6 @@ func (c *clock) advance(now time.Time) (t turns) {
 	for h, span := range spans {
 		t.spans[h] = int(min(c.age/span-before/span, 2))
 	}
-	t.weeks = int(c.age/week - before/week)
+	t.memories = int(c.age/memory - before/memory)
 	return t
 }

@@ -4,12 +4,12 @@
 // # What is counted
 //
 // A print is a JA4. It sorts what a client may send in any order, so a client that shuffles its extensions, as browsers
-// do, keeps it. Of each print is known which subscribers used it in this week and the last, how many of them came to it in
-// the last hour and in the last day, and to how many networks its sessions went meanwhile.
+// do, keeps it. Of each print is known which subscribers used it in these six weeks and the six before, how many of them came
+// to it in the last hour and in the last day, and to how many networks its sessions went meanwhile.
 //
 // # When a card begins
 //
-// A subscriber comes to a print when it uses it for the first time in one to two weeks. When at least Config.Subscribers
+// A subscriber comes to a print when it uses it for the first time in six to twelve weeks. When at least Config.Subscribers
 // came within an hour (half an hour at least) or a day (half a day at least), what speaks for one botnet is added up in
 // bits; see weigh for how. At [Threshold] a card begins. The weights are: how rare the print was here before, how many came
 // to it, to how many networks they send, how little each session carries; and, against it, that they send to where the
@@ -18,8 +18,9 @@
 // # What it cannot see
 //
 // A botnet with a print that is common here, one that was there before the box began to learn, one with fewer subscribers
-// than Config.Subscribers, one that chooses other ciphers each time, and one that grows by less than that in a day. Nor is
-// it known which subscribers belong together: the lines of one customer count apart.
+// than Config.Subscribers, one that chooses other ciphers each time, one that grows by less than that in a day, and one whose
+// homes had its print in the last six weeks although it was on no card. Nor is it known which subscribers belong together: the
+// lines of one customer count apart. A program that pauses for longer than the memory is new when it comes back.
 //
 // # Memory and time
 //
@@ -74,8 +75,8 @@ type Clusters struct {
 	joined *list.List           // of *member, used last first
 	of     map[string][]*member // by subscriber
 	dirty  map[*print]struct{}  // to be weighed
-	lines  [2]sketch            // subscribers of all prints, this week and last
-	pairs  [2]sketch            // subscribers with the networks they sent to, this week and last
+	lines  [2]sketch            // subscribers of all prints, in this memory and the one before
+	pairs  [2]sketch            // subscribers with the networks they sent to, in this memory and the one before
 	filled float64              // share of bits of pairs, as the last half hour began
 	came   [horizons][2]int     // of them, those that are new, in this span and the one before
 	cards  []*card              // oldest first
@@ -212,7 +213,7 @@ func (c *Clusters) turn(now time.Time) {
 			}
 		}
 	}
-	for range turns.weeks {
+	for range turns.memories {
 		c.lines[1], c.lines[0] = c.lines[0], c.lines[1]
 		clear(c.lines[0])
 		c.pairs[1], c.pairs[0] = c.pairs[0], c.pairs[1]

@@ -10,7 +10,7 @@ import (
 // print is what is known of one JA4.
 type print struct {
 	ja4    string
-	who    [2]who            // subscribers, this week and last
+	who    [2]who            // subscribers, in this memory and the one before
 	spans  [horizons][2]span // this one and the one before
 	orders uint64            // one bit for each JA3, more or less
 	ja3    string            // the last one
@@ -103,19 +103,22 @@ func (c *Clusters) forget(l *list.List) {
 	delete(c.dirty, p)
 }
 
-// member is the page of a subscriber that came to a print; nil if it had it before.
+// member is the page of a subscriber that came to a print; nil if it had it before. Who comes again gets a new one.
 func (c *Clusters) member(p *print, subscriber string, comes, known bool, now time.Time) *member {
-	for _, m := range c.of[subscriber] {
-		if m.print == p {
-			c.joined.MoveToFront(m.place)
-			return m
-		}
-	}
-	if !comes {
+	i := slices.IndexFunc(c.of[subscriber], func(m *member) bool { return m.print == p })
+	switch {
+	case i >= 0 && !comes:
+		m := c.of[subscriber][i]
+		c.joined.MoveToFront(m.place)
+		return m
+	case i >= 0:
+		c.leave(c.of[subscriber][i])
+	case !comes:
 		return nil
-	}
-	if p.lines++; p.lines > 1 {
-		c.share(p)
+	default:
+		if p.lines++; p.lines > 1 {
+			c.share(p)
+		}
 	}
 	if len(p.members) == maxOf {
 		c.leave(p.members[0])
@@ -142,7 +145,7 @@ func (c *Clusters) leave(m *member) {
 }
 
 // Forget drops cards that ended before a time, and who was not seen with a print since; true if there was anything to drop. That the
-// subscriber once had the print stays known, as a bit of a hash, for one to two weeks of running.
+// subscriber once had the print stays known, as a bit of a hash, for six to twelve weeks of running.
 func (c *Clusters) Forget(before time.Time) (any bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

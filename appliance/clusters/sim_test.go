@@ -168,7 +168,7 @@ func TestANewPhoneReleaseMakesNoCard(t *testing.T) {
 		w.learnt()
 		for i := range w.all {
 			if w.all[i].ja4 == phone && w.r.Float64() < 0.8 {
-				w.move(i, newPhone, w.at+time.Duration(w.r.Float64()*float64(week)))
+				w.move(i, newPhone, w.at+time.Duration(w.r.Float64()*float64(7*days)))
 			}
 		}
 		from := w.at

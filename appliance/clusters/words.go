@@ -1,6 +1,9 @@
 package clusters
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // why says in words why this is a cluster.
 func (k *card) why() string {
@@ -33,12 +36,14 @@ func (k *card) doubts() []string {
 	if k.Looks == Update && k.Familiar < 0.3 {
 		doubts = append(doubts, "They all go to the same few networks, as phones and mail programs do, and bots do not.")
 	}
-	if k.Learnt < 14 {
+	if k.Learnt < int(memory/(24*time.Hour)) {
 		days := "a day"
 		if k.Learnt != 1 {
 			days = fmt.Sprintf("%d days", k.Learnt)
 		}
 		doubts = append(doubts, "The box had learnt for "+days+" what is common here; what is used less often than that is new to it.")
+	} else {
+		doubts = append(doubts, "The box remembers for six to twelve weeks of its running time who used which print: a program that comes back after a longer pause is new to it.")
 	}
 	if k.Shuffles {
 		doubts = append(doubts, "This client sends its extensions in another order each time, so JA3 does not group it; browsers do that too.")
