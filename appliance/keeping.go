@@ -92,7 +92,7 @@ func (a *Appliance) watchJournal() {
 		a.health.end("journal")
 	}
 	if st.Unknown != "" {
-		a.health.begin(records.HealthFacts{What: "holds", Detail: st.Unknown + "; until it is known which cases are held nothing of any case is deleted from the journal: repair holds.json beside it, or write [] there if none is"})
+		a.health.begin(records.HealthFacts{What: "holds", Detail: st.Unknown + "; until it is known which cases are held nothing of any case is deleted from the journal: say in holds.json beside it which are ([]: none, and what belonged to held cases goes)"})
 	} else {
 		a.health.end("holds")
 	}

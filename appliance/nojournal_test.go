@@ -118,6 +118,12 @@ func TestADamagedListOfHoldsKeepsEveryCase(t *testing.T) {
 		if said := d.healthOf("holds"); len(said) != 1 || !strings.Contains(said[0], "set aside as ") {
 			t.Errorf("%s: said %q", life, said)
 		}
+		if h := (&source{a: d.Appliance}).Holds(); len(h.Items) > 0 || !strings.Contains(h.Unknown, "set aside as ") {
+			t.Errorf("%s: the list of holds says %+v", life, h)
+		}
+		if _, err := (&source{a: d.Appliance}).Unhold(number, "admin"); err == nil || !strings.Contains(err.Error(), number) || !strings.Contains(err.Error(), "set aside as ") {
+			t.Errorf("%s: the end of a hold that is not known: %v", life, err)
+		}
 		said := slices.ContainsFunc(d.problems(), func(p webadmin.Problem) bool { return strings.Contains(p.What, "not known which cases are held") })
 		if v := d.journalView(); v.HoldsUnknown == "" || !said {
 			t.Errorf("%s: %+v, %+v", life, v, d.problems())

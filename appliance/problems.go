@@ -54,7 +54,7 @@ func (a *Appliance) problems() []webadmin.Problem {
 		found = append(found, webadmin.Problem{
 			What:    "It is not known which cases are held: " + unknown + ".",
 			Meaning: "Nothing of any case is deleted until it is, whatever its age; mail is not affected.",
-			Do:      "Repair " + journal.HoldsPath(a.opt.DataDir) + ", or write [] there if no case is held; it is read within a minute.",
+			Do:      "Say in " + journal.HoldsPath(a.opt.DataDir) + " which cases are held; it is read within a minute. [] says that none is, and what belonged to held cases goes.",
 		})
 	}
 	if f := a.syslog.spool.Stat(); f.Aside > 0 {

@@ -46,6 +46,9 @@ func (s *source) Unhold(number, who string) (webadmin.Hold, error) {
 	case err != nil:
 		return webadmin.Hold{}, err
 	case !ok:
+		if _, unknown := s.a.journal.Holds(); unknown != "" {
+			return webadmin.Hold{}, webadmin.Refused{Field: "id", Message: fmt.Sprintf("it is not known whether case %s is held: %s", number, unknown)}
+		}
 		return webadmin.Hold{}, webadmin.ErrNoCase
 	}
 	s.a.cases.unhold(number)
@@ -54,11 +57,12 @@ func (s *source) Unhold(number, who string) (webadmin.Hold, error) {
 }
 
 // Holds lists what is held.
-func (s *source) Holds() (all []webadmin.Hold) {
-	held, _ := s.a.journal.Holds()
+func (s *source) Holds() (all webadmin.Holds) {
+	held, unknown := s.a.journal.Holds()
 	for _, h := range held {
-		all = append(all, holdView(&h))
+		all.Items = append(all.Items, holdView(&h))
 	}
+	all.Unknown = unknown
 	return all
 }
 

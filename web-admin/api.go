@@ -43,7 +43,7 @@ func apiRoutes() []route {
 			body: planBody{}, answer: Subscriber{}}},
 		{"POST", apiRoot + "/cases/{id}/hold", operating, (*Server).apiHold, &operation{summary: "Keep what belongs to a case in the journal beyond its time", body: holdBody{}, answer: Hold{}}},
 		{"DELETE", apiRoot + "/cases/{id}/hold", operating, (*Server).apiUnhold, &operation{summary: "End that: what is beyond its time goes within a minute", answer: Hold{}}},
-		{"GET", apiRoot + "/holds", operating, (*Server).apiHolds, &operation{summary: "The cases that are held", answer: list[Hold]{}}},
+		{"GET", apiRoot + "/holds", operating, (*Server).apiHolds, &operation{summary: "The cases that are held", answer: Holds{}}},
 		{"GET", apiRoot + "/cases/{id}", viewing, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
 		{"GET", apiRoot + "/cases/{id}/evidence.zip", operating, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
 		{"POST", whatIfPath, operating, (*Server).apiWhatIf, &operation{summary: "Try a configuration (its text in YAML or JSON, or an object) on the last days of the journal, against the one in force: who would have been in which stage for how long. One at a time; it ends with the connection", body: whatIfBody{}}},

@@ -27,6 +27,13 @@ type Hold struct {
 	Since      Time   `json:"since"`
 }
 
+// Holds are the cases that are held.
+type Holds struct {
+	Items   []Hold `json:"items"`
+	Next    string `json:"next"`
+	Unknown string `json:"unknown"` // why there may be more than items, so that nothing of any case is deleted; empty: there are not
+}
+
 type holdBody struct {
 	Reason string `json:"reason"`
 }
@@ -61,5 +68,7 @@ func (s *Server) holdDone(w http.ResponseWriter, h Hold, err error, not string) 
 }
 
 func (s *Server) apiHolds(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, list[Hold]{Items: orEmpty(s.see(r).Holds())})
+	h := s.see(r).Holds()
+	h.Items = orEmpty(h.Items)
+	writeJSON(w, http.StatusOK, h)
 }

@@ -176,7 +176,7 @@ func (f *fakeBox) Hold(number, reason, who string) (Hold, error) {
 
 func (f *fakeBox) Unhold(number, who string) (Hold, error) { return Hold{}, ErrNoCase }
 
-func (f *fakeBox) Holds() []Hold { return nil }
+func (f *fakeBox) Holds() Holds { return Holds{} }
 
 func (f *fakeBox) WhatIf(_ context.Context, config []byte, days int, who string) (json.RawMessage, error) {
 	switch {

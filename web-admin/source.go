@@ -51,7 +51,7 @@ type Reader interface {
 	// Bindings lists the bindings that the API made, in the order of their prefixes; of one subscriber only, if it is not empty.
 	Bindings(subscriber string, p Page) (items []Binding, next string)
 	// Holds lists the cases that are held, the oldest hold first.
-	Holds() []Hold
+	Holds() Holds
 }
 
 // Packer makes packs of evidence.

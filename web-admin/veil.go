@@ -180,7 +180,7 @@ func (v *veil) Lookup(netip.Addr, time.Time) Lookup { return Lookup{} }
 func (v *veil) Bindings(string, Page) ([]Binding, string) { return nil, "" }
 
 // Holds lists nothing: what courts want to know.
-func (v *veil) Holds() []Hold { return nil }
+func (v *veil) Holds() Holds { return Holds{} }
 
 func (v *veil) Clusters(p Page) ([]Cluster, string) {
 	items, next := v.src.Clusters(p)

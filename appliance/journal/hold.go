@@ -46,6 +46,9 @@ func holders(holds []Hold, r *records.Record) (cases []string) {
 
 // Hold holds a case from now on, in place of an earlier hold of it, and has that on the disk when it returns.
 func (j *Journal) Hold(h Hold) error {
+	if err := h.check(); err != nil {
+		return fmt.Errorf("journal: hold case %q: %w", h.Case, err)
+	}
 	return j.changeHolds(func(all []Hold) []Hold {
 		return append(slices.DeleteFunc(all, func(o Hold) bool { return o.Case == h.Case }), h)
 	})

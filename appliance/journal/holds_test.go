@@ -136,6 +136,115 @@ func TestHoldsThatAreGoneAreMissed(t *testing.T) {
 	}
 }
 
+// So does a mark beside it, before anything is beyond its time; also with an earlier version's list, which had none.
+func TestHoldsThatAreGoneBeforeTheirTimeAreMissed(t *testing.T) {
+	t.Parallel()
+	for _, earlier := range []bool{false, true} {
+		w := damagedHolds(t, hours, func(path string, _ []byte) error {
+			if earlier {
+				return os.Remove(filepath.Join(filepath.Dir(path), holdsMark))
+			}
+			return os.Remove(path)
+		})
+		w.reopen()
+		if earlier {
+			w.Close()
+			if err := os.Remove(filepath.Join(w.opt.Dir, holdsFile)); err != nil {
+				t.Fatal(err)
+			}
+			w.reopen()
+		}
+		_, unknown := w.Holds()
+		w.tidy(noon.Add(3 * time.Hour))
+		if rows, _ := w.whole(); !strings.Contains(unknown, "there is no ") || !strings.Contains(unknown, holdsFile) || rows != 21 {
+			t.Errorf("earlier version %v: %q, %d rows", earlier, unknown, rows)
+		}
+		if err := os.WriteFile(filepath.Join(w.opt.Dir, holdsFile), []byte("[]"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.tidy(noon.Add(3 * time.Hour))
+		if rows, _ := w.whole(); rows != 0 {
+			t.Errorf("earlier version %v: once nothing is held: %d rows", earlier, rows)
+		}
+	}
+}
+
+// Where nothing was ever held there is no list, and none is missed.
+func TestAJournalThatNeverHeldAnythingMissesNoList(t *testing.T) {
+	t.Parallel()
+	w := open(t, hours)
+	w.session("S-1", "203.0.113.77", noon)
+	w.drain()
+	w.Close()
+	w.reopen()
+	if _, unknown := w.Holds(); unknown != "" {
+		t.Error(unknown)
+	}
+}
+
+// A list that a person wrote is refused, with the reason, where it does not say what is held: nothing goes, and what was held by the API meanwhile still is.
+func TestAListThatDoesNotSayWhatIsHeldIsRefused(t *testing.T) {
+	t.Parallel()
+	const whole = `{"case": "00007", "subscriber": "S-1", "from": "2026-11-21T12:00:00Z"}`
+	for _, row := range []struct{ list, says string }{
+		{`[{}]`, `item 1 (case ""): "case" has to be`},
+		{`[null]`, `item 1 (case ""): "case" has to be`},
+		{`null`, "unexpected end of JSON"},
+		{`["00007"]`, "item 1"},
+		{`{"holds": ["00007"]}`, "checksum"},
+		{`[{"case": 7}]`, "case of type string"},
+		{`[{"cases": "00007", "subscriber": "S-1", "from": "2026-11-21T12:00:00Z"}]`, `unknown field "cases"`},
+		{`[{"case": "00007"}]`, `item 1 (case "00007"): "subscriber" is missing`},
+		{`[{"case": "00007", "subscriber": "S-1"}]`, `item 1 (case "00007"): "from" is missing`},
+		{`[{"case": "7", "subscriber": "S-1", "from": "2026-11-21T12:00:00Z"}]`, `item 1 (case "7"): "case" has to be the number`},
+		{`[{"case": "0000a", "subscriber": "S-1", "from": "2026-11-21T12:00:00Z"}]`, `written as "0000A"`},
+		{`[{"case": "NUMBER", "subscriber": "S-1", "from": "2026-11-21T12:00:00Z"}]`, `(case "NUMBER")`},
+		{`[{"case": "00007", "subscriber": "S-1", "from": "2026-11-21T12:00:00Z", "to": "2026-11-21T11:00:00Z"}]`, `"to" (2026-11-21T11:00:00Z) is before "from"`},
+		{`[` + whole + `, ` + whole + `]`, `item 2 (case "00007"): the list has it twice`},
+		{`[` + whole + `] 7`, "after top-level value"},
+	} {
+		t.Run(row.list, func(t *testing.T) {
+			t.Parallel()
+			w := damagedHolds(t, hours, func(path string, b []byte) error { return os.WriteFile(path, b[:len(b)/2], 0o600) })
+			w.reopen()
+			if err := w.Hold(Hold{Case: "00009", Subscriber: "S-9", From: noon}); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(w.opt.Dir, holdsFile), []byte(row.list), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, life := range []string{"this life", "the next one"} {
+				w.tidy(noon.Add(10 * time.Hour))
+				all, unknown := w.Holds()
+				if !strings.Contains(unknown, row.says) || !strings.Contains(unknown, holdsFile) || !strings.Contains(unknown, "set aside as ") {
+					t.Errorf("%s: %q, want %q", life, unknown, row.says)
+				}
+				if rows, _ := w.whole(); rows != 21 || len(all) != 1 || all[0].Case != "00009" {
+					t.Errorf("%s: %d rows, %v", life, rows, all)
+				}
+				w.Close()
+				w.reopen()
+			}
+			if err := os.WriteFile(filepath.Join(w.opt.Dir, holdsFile), []byte("["+whole+"]"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w.tidy(noon.Add(10 * time.Hour))
+			if all, unknown := w.Holds(); unknown != "" || len(all) != 2 || w.holding("203.0.113.77") == nil {
+				t.Errorf("once it was said: %v, %q", all, unknown)
+			}
+		})
+	}
+}
+
+// Nor is a hold taken that the next life could not read.
+func TestAHoldThatSaysTooLittleIsRefused(t *testing.T) {
+	t.Parallel()
+	w := open(t, hours)
+	if err := w.Hold(Hold{Case: "00009", From: noon}); err == nil || !strings.Contains(err.Error(), `"00009"`) || !strings.Contains(err.Error(), "subscriber") {
+		t.Error(err)
+	}
+}
+
 // While it is not known what is held the journal may outgrow its bound, and not the disk: there new records are lost, and counted.
 func TestADiskThatIsFullOfWhatMayBeHeld(t *testing.T) {
 	dir := t.TempDir()

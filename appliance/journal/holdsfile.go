@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/governor"
 )
 
 // What is held stands in holds.json, with a checksum. A list without one is taken, too: it is of an earlier version, or a person wrote it. While it is not known what is held, since
-// the file is damaged, nothing of any case may go; that lasts until somebody writes a whole list, `[]` where nothing is held.
+// the file is damaged or gone, or says what cannot be, nothing of any case may go; that lasts until somebody writes a whole list, `[]` where nothing is held.
 
 // held is what is held.
 type held struct {
@@ -35,6 +36,7 @@ type holdsOnDisk struct {
 const (
 	holdsFile  = "holds.json"
 	holdsAside = holdsFile + ".damaged-" // before the time at which it was found
+	holdsMark  = "holds.kept"            // there is a holds.json, and where there is none it was taken away
 )
 
 // HoldsPath is where a data directory says what is held.
@@ -50,7 +52,9 @@ func readHolds(dir string) (h held, err error) {
 	path := filepath.Join(dir, holdsFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if aside, _ := filepath.Glob(filepath.Join(dir, holdsAside+"*")); len(aside) > 0 {
+		if mark := filepath.Join(dir, holdsMark); there(mark) {
+			h.unknown = fmt.Sprintf("there is no %s, and there was one, as %s says", path, mark)
+		} else if aside, _ := filepath.Glob(filepath.Join(dir, holdsAside+"*")); len(aside) > 0 {
 			h.unknown = fmt.Sprintf("there is no %s, and one that was damaged was set aside as %s", path, aside[len(aside)-1])
 		}
 		return h, nil
@@ -59,7 +63,7 @@ func readHolds(dir string) (h held, err error) {
 		return h, err
 	}
 	if list := bytes.TrimSpace(b); len(list) > 0 && list[0] == '[' {
-		if err := json.Unmarshal(list, &h.all); err != nil {
+		if h.all, err = listOf(list); err != nil {
 			return held{}, fmt.Errorf("%s: %w", path, err)
 		}
 		return h, nil
@@ -75,11 +79,54 @@ func readHolds(dir string) (h held, err error) {
 	if sum := holdsSum(compact.Bytes(), f.Incomplete); sum != f.Sum {
 		return h, fmt.Errorf("%s: its checksum crc32c is %q, of what stands there it is %q", path, f.Sum, sum)
 	}
-	if err := json.Unmarshal(f.Holds, &h.all); err != nil {
+	if h.all, err = listOf(f.Holds); err != nil {
 		return held{}, fmt.Errorf("%s: holds: %w", path, err)
 	}
 	h.unknown = f.Incomplete
 	return h, nil
+}
+
+// listOf reads a list of holds. A person may have written it, and what is misread there is deleted.
+func listOf(list []byte) ([]Hold, error) {
+	var items []json.RawMessage
+	if err := json.Unmarshal(list, &items); err != nil {
+		return nil, err
+	}
+	all := make([]Hold, len(items))
+	for i, item := range items {
+		h := &all[i]
+		in := json.NewDecoder(bytes.NewReader(item))
+		in.DisallowUnknownFields()
+		err := in.Decode(h)
+		if err == nil {
+			err = h.check()
+		}
+		if err == nil && slices.ContainsFunc(all[:i], func(o Hold) bool { return o.Case == h.Case }) {
+			err = errors.New("the list has it twice")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("item %d (case %q): %w", i+1, h.Case, err)
+		}
+	}
+	return all, nil
+}
+
+// check tells what is wrong with a hold.
+func (h *Hold) check() error {
+	n, ok := governor.ParseCase(h.Case)
+	switch {
+	case !ok:
+		return errors.New(`"case" has to be the number of a case, as "00007" is`)
+	case h.Case != governor.CaseNumber(n):
+		return fmt.Errorf(`"case" has to be written as %q`, governor.CaseNumber(n))
+	case h.Subscriber == "":
+		return errors.New(`"subscriber" is missing: whose records the case keeps`)
+	case h.From.IsZero():
+		return errors.New(`"from" is missing: since when the records of its subscriber are kept, as "2026-11-21T12:00:00Z" says it`)
+	case !h.To.IsZero() && h.To.Before(h.From):
+		return fmt.Errorf(`"to" (%s) is before "from" (%s)`, h.To.Format(time.RFC3339), h.From.Format(time.RFC3339))
+	}
+	return nil
 }
 
 func writeHolds(dir string, h held) error {
@@ -92,17 +139,30 @@ func writeHolds(dir string, h held) error {
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(dir, holdsFile), append(b, '\n'))
+	if err := durable.Replace(filepath.Join(dir, holdsFile), append(b, '\n')); err != nil {
+		return err
+	}
+	return markHolds(dir)
 }
 
-// setHoldsAside gives a holds.json that cannot be read another name, and writes one that says that it is not complete. Where that is not possible the
-// next life finds it again.
-func setHoldsAside(dir string, why error) held {
+// markHolds says that there is a holds.json.
+func markHolds(dir string) error {
+	mark := filepath.Join(dir, holdsMark)
+	if there(mark) {
+		return nil
+	}
+	return durable.Replace(mark, []byte("Beside this is "+holdsFile+". While it is not, nothing of any case is deleted.\n"))
+}
+
+// setHoldsAside gives a holds.json that cannot be read another name, and writes one that has what is known all the same, and says that it is not complete.
+// Where that is not possible the next life finds it again.
+func setHoldsAside(dir string, why error, known []Hold) held {
 	aside := filepath.Join(dir, holdsAside+time.Now().UTC().Format("20060102T150405.000000000Z"))
 	err := os.Rename(filepath.Join(dir, holdsFile), aside)
-	h := held{unknown: fmt.Sprintf("%v; set aside as %s", why, aside)}
+	h := held{known, fmt.Sprintf("%v; set aside as %s", why, aside)}
 	if err != nil {
-		return held{unknown: fmt.Sprintf("%v; it could not be set aside: %v", why, err)}
+		h.unknown = fmt.Sprintf("%v; it could not be set aside: %v", why, err)
+		return h
 	}
 	if err := writeHolds(dir, h); err != nil { // the one that was set aside says so, too
 		h.unknown += fmt.Sprintf("; %v", err)
@@ -117,7 +177,12 @@ func (j *Journal) learn() bool {
 		return true
 	}
 	said, err := readHolds(j.opt.Dir)
-	if err != nil || said.unknown != "" || !there(filepath.Join(j.opt.Dir, holdsFile)) {
+	if err != nil { // whoever wrote it is told, and what is known is written down in its place
+		refused := setHoldsAside(j.opt.Dir, err, now.all)
+		j.held.Store(&refused)
+		return false
+	}
+	if said.unknown != "" || !there(filepath.Join(j.opt.Dir, holdsFile)) {
 		return false
 	}
 	for _, h := range now.all { // meanwhile by the API

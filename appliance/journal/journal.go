@@ -123,8 +123,12 @@ func Open(opt Options) (j *Journal, found []Damage, err error) {
 	j.around(found)
 	switch {
 	case bad != nil:
-		holds = setHoldsAside(opt.Dir, bad)
-	case holds.unknown == "" && j.keepsMore() && !there(filepath.Join(opt.Dir, holdsFile)):
+		holds = setHoldsAside(opt.Dir, bad, nil)
+	case there(filepath.Join(opt.Dir, holdsFile)):
+		if err := enough(markHolds(opt.Dir)); err != nil { // an earlier version did not
+			return nil, found, fmt.Errorf("journal: %w", err)
+		}
+	case holds.unknown == "" && j.keepsMore():
 		holds.unknown = fmt.Sprintf("there is no %s, and there are records beyond their time, which only a hold keeps", filepath.Join(opt.Dir, holdsFile))
 	}
 	j.held.Store(&holds)

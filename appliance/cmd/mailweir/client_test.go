@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // running is a data directory with somebody at its socket who writes down what it is asked and answers what it is told to.
@@ -212,6 +214,29 @@ func TestAnEmptyListIsJSON(t *testing.T) {
 		var list struct{ Items []json.RawMessage }
 		if err := json.Unmarshal([]byte(stdout), &list); exit != 0 || err != nil || list.Items == nil {
 			t.Errorf("%s: exit %d, %v: %q", command, exit, err, stdout)
+		}
+	}
+}
+
+// While it is not known what is held, who asks is not to take what is listed for all there is, or for nothing.
+func TestTheListOfHoldsSaysThatThereMayBeMore(t *testing.T) {
+	const some = `{"case":"00009","subscriber":"S-9","from":"2026-11-21T12:00:00.000Z","to":null,"reason":"file 12/26","by":"admin","since":null}`
+	for _, row := range []struct {
+		items, unknown string
+		exit           int
+	}{{"", "", 0}, {some, "", 0}, {"", "holds.json is damaged", 1}, {some, "holds.json is damaged", 1}} {
+		run := startRunning(t, func(*http.Request) (int, string) {
+			return 200, `{"items":[` + row.items + `],"next":"","unknown":"` + row.unknown + `"}`
+		})
+		exit, stdout, stderr := run.mailweir(t, "hold")
+		if exit != row.exit || strings.Contains(stdout, "00009") != (row.items != "") || strings.Contains(stdout, "no case is held") != (row.items+row.unknown == "") ||
+			(row.unknown != "") != strings.Contains(stderr, "it is not known which cases are held") || !strings.Contains(stderr, row.unknown) {
+			t.Errorf("%+v: exit %d: %s%s", row, exit, stdout, stderr)
+		}
+		exit, stdout, _ = run.mailweir(t, "hold", "--json")
+		var list webadmin.Holds
+		if err := json.Unmarshal([]byte(stdout), &list); exit != row.exit || err != nil || list.Items == nil || list.Unknown != row.unknown || (len(list.Items) > 0) != (row.items != "") {
+			t.Errorf("%+v: exit %d, %v: %q", row, exit, err, stdout)
 		}
 	}
 }

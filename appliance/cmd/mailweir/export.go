@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -141,21 +142,27 @@ func holdCommand(ctx context.Context, c *invocation) error {
 }
 
 func holdList(ctx context.Context, c *invocation, api *client, asJSON bool) error {
-	if asJSON {
-		return printList(ctx, c.stdout, api, []string{"holds"})
-	}
-	list, err := all[webadmin.Hold](ctx, api, []string{"holds"}, nil)
-	if err != nil {
+	var list webadmin.Holds
+	if err := api.get(ctx, []string{"holds"}, nil, &list); err != nil {
 		return err
 	}
-	if len(list) == 0 {
+	var unknown error
+	if list.Unknown != "" {
+		unknown = fmt.Errorf("it is not known which cases are held, so that nothing of any case is deleted: %s", list.Unknown)
+	}
+	switch {
+	case asJSON:
+		return errors.Join(printJSON(c.stdout, list), unknown)
+	case len(list.Items) == 0 && unknown != nil:
+		return unknown
+	case len(list.Items) == 0:
 		_, err := fmt.Fprintln(c.stdout, "no case is held")
 		return err
 	}
 	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "CASE\tSUBSCRIBER\tFROM\tTO\tBY\tREASON")
-	for _, h := range list {
+	for _, h := range list.Items {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", h.Case, plain(h.Subscriber), clock(h.From), clock(h.To), plain(h.By), plain(h.Reason))
 	}
-	return w.Flush()
+	return errors.Join(w.Flush(), unknown)
 }
