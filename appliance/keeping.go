@@ -110,8 +110,8 @@ func (a *Appliance) watchJournal() {
 
 // damageFacts say which records are lost, where that is known, as record_loss does of a spool.
 func damageFacts(d journal.Damage) records.HealthFacts {
-	if !d.Inputs && !d.Torn && d.After > 0 && d.Before > d.After+1 {
-		return records.HealthFacts{What: "record_loss", Target: "journal", Count: d.Before - d.After - 1, FirstSeq: d.After + 1, LastSeq: d.Before - 1, Detail: d.String()}
+	if first, last := d.Lost(); first > 0 {
+		return records.HealthFacts{What: "record_loss", Target: "journal", Count: last - first + 1, FirstSeq: first, LastSeq: last, Detail: d.String()}
 	}
 	return records.HealthFacts{What: "journal", Target: "damage", Detail: d.String()}
 }

@@ -97,7 +97,10 @@ func TestDamageIsStatedWithNumbers(t *testing.T) {
 	if f := damageFacts(journal.Damage{After: 3, Before: 9}); f.What != "record_loss" || f.Target != "journal" || f.FirstSeq != 4 || f.LastSeq != 8 || f.Count != 5 {
 		t.Errorf("%+v", f)
 	}
-	for _, d := range []journal.Damage{{After: 3}, {After: 3, Before: 4}, {After: 3, Before: 9, Inputs: true}} {
+	if f := damageFacts(journal.Damage{Before: 9, Aside: "records-00000001.seg.unreadable-1"}); f.What != "record_loss" || f.FirstSeq != 1 || f.LastSeq != 8 || f.Count != 8 {
+		t.Errorf("%+v", f)
+	}
+	for _, d := range []journal.Damage{{Before: 9}, {After: 3, Before: 9, Gone: true}, {After: 3}, {After: 3, Before: 4}, {After: 3, Before: 9, Inputs: true}} {
 		if f := damageFacts(d); f.What != "journal" || f.FirstSeq != 0 || f.Count != 0 {
 			t.Errorf("%+v of %+v", f, d)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"syscall"
@@ -18,12 +19,28 @@ type Damage struct {
 	What          string
 	Torn          bool   // the file ends in it, as after a power cut
 	Inputs        bool   // it is of what the governor was told, not of records
-	After, Before uint64 // the numbers of the records around it; 0: there is none in this file
+	Aside         string // what the file is called since: none of it can be read; "": something can
+	Gone          bool   // there is no such file any more
+	After, Before uint64 // the numbers of the records around it; 0: there is none in this file, where something of it can be read
+}
+
+// Lost are the numbers of the records that are lost; 0: they are not known, or somebody took the file away.
+func (d Damage) Lost() (first, last uint64) {
+	if d.Inputs || d.Torn || d.Gone || d.After == 0 && d.Aside == "" || d.Before <= d.After+1 {
+		return 0, 0
+	}
+	return d.After + 1, d.Before - 1
 }
 
 // String says what is lost, and where.
 func (d Damage) String() string {
 	where := fmt.Sprintf("%s: %d bytes from byte %d on", d.File, d.Bytes, d.Offset)
+	switch {
+	case d.Gone:
+		return fmt.Sprintf("%s is gone, and it was not the journal that removed it: what it had is missing", d.File)
+	case d.Aside != "":
+		where = fmt.Sprintf("%s cannot be read, and is set aside as %s: its %d bytes", d.File, d.Aside, d.Bytes)
+	}
 	switch {
 	case d.Torn:
 		return where + " are an entry that was not written to its end, as after a power cut"
@@ -31,9 +48,9 @@ func (d Damage) String() string {
 		return fmt.Sprintf("%s are damaged (%s): what the governor was told there is lost, and a what-if over that time is an estimate", where, d.What)
 	}
 	lost := "the records there are lost"
-	switch {
-	case d.After > 0 && d.Before > d.After+1:
-		lost = fmt.Sprintf("the records with the numbers %d to %d are lost", d.After+1, d.Before-1)
+	switch first, last := d.Lost(); {
+	case first > 0:
+		lost = fmt.Sprintf("the records with the numbers %d to %d are lost", first, last)
 	case d.After > 0 && d.Before > 0:
 		lost = "no record is lost"
 	case d.After > 0:
@@ -89,6 +106,26 @@ func (s *segment) sift(data []byte, give func(payload []byte), hole func(Damage)
 	return found, whole, end
 }
 
+// recoverAll completes the files of a family that are not complete, and sets aside those that cannot be read.
+func (j *Journal) recoverAll(of *[]*segment) (found []Damage, err error) {
+	why := map[int]error{}
+	for i, s := range *of {
+		here, err := s.recover()
+		if err != nil {
+			why[i] = fmt.Errorf("%s: %w", s.path, err)
+		}
+		found = append(found, here...)
+	}
+	for _, i := range slices.Backward(slices.Sorted(maps.Keys(why))) { // now that it is known what the others have
+		d, err := j.setAside(of, i, why[i])
+		if err != nil {
+			return found, err
+		}
+		found = append(found, d)
+	}
+	return found, nil
+}
+
 // around looks for the numbers around a damage in the files before and behind it, where its own does not have them.
 func (j *Journal) around(found []Damage) {
 	for i := range found {
@@ -123,11 +160,11 @@ func numbersOf(payload []byte) (first, last uint64) {
 func (s *segment) recover() ([]Damage, error) {
 	complete, err := s.peek()
 	if complete || err != nil {
-		return nil, err
+		return nil, cannotRead(err)
 	}
 	data, err := os.ReadFile(s.path)
 	if err != nil {
-		return nil, err
+		return nil, cannotRead(err)
 	}
 	s.sum = summary{}
 	out := appendFrame(nil, []byte(magic+s.family+"\n"))

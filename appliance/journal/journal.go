@@ -73,6 +73,7 @@ type Journal struct {
 	disk    sync.Mutex // one writer at a time; guards all below
 	records []*segment // in order; only the last may be open
 	inputs  []*segment // the same
+	aside   []*segment // that could not be read
 	frames  []inputFrame
 	again   bool // holds changed: files that hold something beyond its time are looked at again
 	batch   []item
@@ -113,14 +114,16 @@ func Open(opt Options) (j *Journal, found []Damage, err error) {
 	if j.inputs, err = segmentsIn(opt.Dir, inputsFamily); err != nil {
 		return nil, nil, fmt.Errorf("journal: %w", err)
 	}
-	for _, s := range j.all() {
-		here, err := s.recover()
-		if err != nil {
-			return nil, found, fmt.Errorf("journal: %s: %w", s.path, err)
+	for _, of := range []*[]*segment{&j.records, &j.inputs} {
+		here, err := j.recoverAll(of)
+		if found = append(found, here...); err != nil {
+			return nil, found, fmt.Errorf("journal: %w", err)
 		}
-		found = append(found, here...)
 	}
 	j.around(found)
+	if err := j.lookAside(); err != nil {
+		return nil, found, fmt.Errorf("journal: %w", err)
+	}
 	switch {
 	case bad != nil:
 		holds = setHoldsAside(opt.Dir, bad, nil)
@@ -146,28 +149,33 @@ func there(path string) bool {
 	return err == nil
 }
 
-// all are the files of both families.
-func (j *Journal) all() []*segment { return slices.Concat(j.records, j.inputs) }
+// all are the files of both families, and what was set aside of them.
+func (j *Journal) all() []*segment { return slices.Concat(j.records, j.inputs, j.aside) }
 
 // Last is the record with the highest number that the journal knows of, with its hash in hexadecimal; 0 where there is none. It reads the file
 // in which that is.
 func (j *Journal) Last() (seq uint64, hash string, err error) {
 	j.disk.Lock()
 	defer j.disk.Unlock()
-	var in *segment
-	for _, s := range j.records {
-		if s.sum.LastSeq > 0 && (in == nil || s.sum.LastSeq >= in.sum.LastSeq) {
-			in = s
+	var data []byte
+	in := -1
+	for data == nil {
+		in = -1
+		for i, s := range j.records {
+			if s.sum.LastSeq > 0 && (in < 0 || s.sum.LastSeq >= j.records[in].sum.LastSeq) {
+				in = i
+			}
+		}
+		if in < 0 {
+			return 0, "", nil
+		}
+		if data, err = os.ReadFile(j.records[in].path); err != nil {
+			if err = j.without(&j.records, in, cannotRead(err)); err != nil {
+				return 0, "", fmt.Errorf("journal: %w", err)
+			}
 		}
 	}
-	if in == nil {
-		return 0, "", nil
-	}
-	data, err := os.ReadFile(in.path)
-	if err != nil {
-		return 0, "", fmt.Errorf("journal: %w", err)
-	}
-	in.sift(data, func(payload []byte) {
+	j.records[in].sift(data, func(payload []byte) {
 		r, stub, err := decodeRow(payload)
 		switch {
 		case err != nil:

@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"syscall"
@@ -74,18 +73,15 @@ func (j *Journal) tidy(now time.Time) {
 	j.began = time.Now()
 	j.mu.Unlock()
 	j.learn()
-	err := j.expire(now, b)
-	if err == nil {
-		err = j.bound(b)
-	}
-	j.ended(err)
+	j.ended(errors.Join(j.expire(now, b), j.expireAside(now, b), j.bound(b)))
 }
 
-// expire writes every file anew that has something beyond its time, once for all that it will be of one retention.
-func (j *Journal) expire(now time.Time, b Bounds) error {
+// expire writes every file anew that has something beyond its time, once for all that it will be of one retention. One that this cannot be done with keeps no other.
+func (j *Journal) expire(now time.Time, b Bounds) (failed error) {
 	cut := due{sessions: now.Add(ahead - b.Sessions).UnixMilli(), others: now.Add(ahead - b.Records).UnixMilli(), now: now.UnixMilli(), why: Expired}
 	again, span := j.again, b.span().Milliseconds()
-	for i, s := range j.records {
+	for i := len(j.records) - 1; i >= 0; i-- { // from the end: one may go
+		s := j.records[i]
 		cut.latest = writtenBy(j.records, i, cut.now)
 		sessions, others := s.sum.Sessions > 0 && cut.at(s.sum.OldestSession) < cut.sessions, s.sum.Others > 0 && cut.at(s.sum.OldestOther) < cut.others
 		if !sessions && !others && !(again && s.sum.Held > 0) {
@@ -98,23 +94,22 @@ func (j *Journal) expire(now time.Time, b Bounds) error {
 		if others {
 			d.others += span
 		}
-		if err := j.shrink(i, d); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, j.shrink(i, d))
 	}
-	j.again = false
+	j.again = failed != nil
 	for i := 0; i < len(j.inputs); {
 		s := j.inputs[i]
 		cut.latest = writtenBy(j.inputs, i, cut.now)
 		if s.sum.Sessions > 0 && cut.at(s.sum.OldestSession) < cut.sessions {
-			if err := j.remove(&j.inputs, i); err != nil {
-				return err
+			err := j.remove(&j.inputs, i)
+			if err == nil {
+				continue
 			}
-			continue
+			failed = errors.Join(failed, err)
 		}
 		i++
 	}
-	return j.behead(cut)
+	return errors.Join(failed, j.behead(cut))
 }
 
 // errNoRoom is that nothing may go to make room.
@@ -127,34 +122,35 @@ func (j *Journal) bound(b Bounds) error {
 	if err != nil {
 		return err
 	}
-	all := b.segment() // what the next file will take
-	for _, s := range j.all() {
-		all += s.size
-	}
-	if all <= most {
+	all := func() int64 { return b.segment() + j.size() } // with what the next file will take
+	if all() <= most {
 		return nil
 	}
-	for i := 0; all > most; {
+	var failed error // with what could not be written anew
+	holds := j.holdsNow()
+	for i := 0; all() > most; {
 		for i < len(j.records)-1 && j.records[i].sum.Sessions+j.records[i].sum.Others == 0 { // nothing more to be had there
 			i++
 		}
+		free := slices.IndexFunc(j.aside, func(s *segment) bool { return !holds.mayHold(s) })
 		switch records := i < len(j.records)-1; {
+		case free >= 0:
+			if err := j.remove(&j.aside, free); err != nil {
+				return err
+			}
 		case len(j.inputs) > 1 && (!records || j.inputs[0].sum.Newest <= j.records[i].sum.Newest):
-			all -= j.inputs[0].size
 			if err := j.remove(&j.inputs, 0); err != nil {
 				return err
 			}
 		case records:
-			s := j.records[i]
-			all -= s.size
 			if err := j.shrink(i, everything); err != nil {
-				return err
+				failed = errors.Join(failed, err)
+				i++
 			}
-			all += s.size
-		case j.holdsNow().unknown != "" && all > disk:
+		case holds.unknown != "" && all() > disk:
 			return errNoRoom
 		default: // what is held, and what is written to now
-			return j.behead(everything)
+			return errors.Join(failed, j.behead(everything))
 		}
 	}
 	return j.behead(everything)
@@ -169,7 +165,7 @@ func (j *Journal) remove(of *[]*segment, i int) error {
 		}
 		s.f = nil
 	}
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.RemoveAll(s.path); err != nil { // also where it is none of ours
 		return err
 	}
 	*of = slices.Delete(*of, i, i+1)
@@ -182,14 +178,18 @@ func (j *Journal) most(b Bounds) (bound, disk int64, err error) {
 	if err := syscall.Statfs(j.opt.Dir, &fs); err != nil {
 		return 0, 0, fmt.Errorf("space left at %s: %w", j.opt.Dir, err)
 	}
-	var all int64
+	size := int64(fs.Bsize)
+	reserve := min(int64(fs.Blocks)*size/10, 64<<20)
+	least, disk := 2*b.segment(), j.size()+int64(fs.Bavail)*size-reserve
+	return max(least, min(b.Bytes, disk)), max(least, disk), nil
+}
+
+// size is that of all files.
+func (j *Journal) size() (all int64) {
 	for _, s := range j.all() {
 		all += s.size
 	}
-	size := int64(fs.Bsize)
-	reserve := min(int64(fs.Blocks)*size/10, 64<<20)
-	least, disk := 2*b.segment(), all+int64(fs.Bavail)*size-reserve
-	return max(least, min(b.Bytes, disk)), max(least, disk), nil
+	return all
 }
 
 // behead removes the first files as long as they hold nothing but stubs of what is due, and writes down up to where the journal then forgot everything.
@@ -227,7 +227,7 @@ func (j *Journal) shrink(i int, d due) error {
 	}
 	data, err := os.ReadFile(s.path)
 	if err != nil {
-		return err
+		return j.without(&j.records, i, cannotRead(err))
 	}
 	w := shrunk{out: appendFrame(nil, []byte(magic+s.family+"\n")), holds: j.holdsNow(), due: d}
 	found, _, _ := s.sift(data, w.take, nil) // of what is damaged it cannot be told whether it is due: it goes

@@ -1,0 +1,136 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A file that cannot be read is set aside under another name, for somebody to look at: the journal goes on without it. It may hold addresses, and so goes when the shorter
+// retention is over since it was last written, or its room is needed; not while a hold may be about it, or it is not known what is held.
+
+// asideMark begins what is behind the name of such a file; the time at which it was found follows.
+const asideMark = ".unreadable-"
+
+const asideTime = "20060102T150405.000000000Z"
+
+// unreadable is that a file of the journal cannot be read.
+type unreadable struct{ error }
+
+func (e unreadable) Unwrap() error { return e.error }
+
+// cannotRead is the error of reading a file, which is unreadable where it is the file's, and not of a process that has too little.
+func cannotRead(err error) error {
+	if err == nil || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		return err
+	}
+	return unreadable{err}
+}
+
+// setAside gives file i of a family another name where it cannot be read, and gives what that costs. Where something else is wrong it gives that back. The caller holds j.disk.
+func (j *Journal) setAside(of *[]*segment, i int, why error) (Damage, error) {
+	if !errors.As(why, new(unreadable)) {
+		return Damage{}, why
+	}
+	s := (*of)[i]
+	d := Damage{File: s.path, Bytes: s.size, What: why.Error(), Inputs: s.family == inputsFamily, Aside: s.path + asideMark + time.Now().UTC().Format(asideTime)}
+	if errors.Is(why, fs.ErrNotExist) {
+		d.Aside, d.Gone = "", true
+	} else if err := os.Rename(s.path, d.Aside); err != nil {
+		return Damage{}, fmt.Errorf("%w; it could not be set aside: %w", why, err)
+	}
+	if s.f != nil {
+		s.f.Close() // complete as far as it is known
+		s.f = nil
+	}
+	if !d.Inputs {
+		d.After, d.Before = j.numbersAt(i)
+	}
+	*of = slices.Delete(*of, i, i+1)
+	return d, j.lookAside()
+}
+
+// without goes on without file i of a family where it cannot be read, which Damaged tells.
+func (j *Journal) without(of *[]*segment, i int, why error) error {
+	d, err := j.setAside(of, i, why)
+	if err == nil {
+		j.noteDamage([]Damage{d})
+	}
+	return err
+}
+
+// numbersAt are the numbers of the records before and behind what file i has; before: 0 where there is nothing behind it.
+func (j *Journal) numbersAt(i int) (after, before uint64) {
+	if sum := &j.records[i].sum; sum.LastSeq > 0 {
+		return sum.FirstSeq - 1, sum.LastSeq + 1
+	}
+	if b, err := BeginOf(j.opt.Dir); err == nil {
+		after = b.After
+	}
+	for _, s := range j.records[:i] {
+		after = max(after, s.sum.LastSeq)
+	}
+	for _, s := range slices.Backward(j.records[i+1:]) {
+		if s.sum.FirstSeq > 0 {
+			before = s.sum.FirstSeq
+		}
+	}
+	return after, before
+}
+
+// lookAside lists what was set aside, in this life or an earlier one, with when it was last written as its newest.
+func (j *Journal) lookAside() error {
+	names, err := os.ReadDir(j.opt.Dir)
+	if err != nil {
+		return err
+	}
+	j.aside = nil
+	for _, e := range names {
+		family, _, _ := strings.Cut(e.Name(), "-")
+		if !strings.Contains(e.Name(), asideMark) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		j.aside = append(j.aside, &segment{family: family, path: filepath.Join(j.opt.Dir, e.Name()), size: info.Size(), sum: summary{Newest: info.ModTime().UnixMilli()}})
+	}
+	return nil
+}
+
+// mayHold tells whether what was set aside may be held.
+func (h *held) mayHold(aside *segment) bool {
+	if aside.family == inputsFamily { // which no hold keeps
+		return false
+	}
+	return h.unknown != "" || slices.ContainsFunc(h.all, func(h Hold) bool { return h.From.UnixMilli() <= aside.sum.Newest })
+}
+
+// expireAside removes what was set aside, and its time is over.
+func (j *Journal) expireAside(now time.Time, b Bounds) error {
+	err := j.lookAside()
+	holds, before := j.holdsNow(), now.Add(ahead+b.span()-min(b.Sessions, b.Records)).UnixMilli() // what a file has may be older than its end by a span
+	for i := 0; i < len(j.aside); {
+		s := j.aside[i]
+		switch {
+		case s.sum.Newest > now.UnixMilli(): // by a clock that was ahead
+			err = errors.Join(err, os.Chtimes(s.path, now, now))
+			i++
+		case s.sum.Newest >= before || holds.mayHold(s):
+			i++
+		default:
+			if e := j.remove(&j.aside, i); e != nil {
+				err = errors.Join(err, e)
+				i++
+			}
+		}
+	}
+	return err
+}
