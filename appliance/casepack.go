@@ -54,7 +54,7 @@ func (s *source) Evidence(id, who string) (pack []byte, ok bool, err error) {
 	cfg := s.a.cfg.Load()
 	c := evidence.Case{
 		ID: f.ID, Subscriber: f.Subscriber, Name: s.named(f.Subscriber).Name, Plan: f.Plan, Box: s.a.box, Opened: f.Opened, Closed: f.Closed,
-		Highest: f.Highest.String(), Reason: f.Reason, Mode: cfg.Mode,
+		Highest: f.Highest.String(), Reason: f.Reason,
 	}
 	for _, ch := range f.Changes {
 		c.Changes = append(c.Changes, evidence.Change{At: ch.At, From: ch.From.String(), To: ch.To.String(), Reason: ch.Reason})

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/governor"
 )
 
 const (
@@ -40,7 +41,6 @@ type Case struct {
 	Box                        string
 	Opened, Closed             time.Time // Closed zero: it goes on
 	Highest, Reason            string
-	Mode                       string
 	Changes                    []Change
 }
 
@@ -62,6 +62,7 @@ type pack struct {
 	made time.Time // of the newest thing in it
 
 	sessions, decisions int
+	observed, enforced  bool // there are records of this mode
 	left                left
 	first, last         time.Time
 	src                 map[netip.Addr]int // sessions by source
@@ -91,6 +92,12 @@ func Make(c Case, by Reporter, from Archive, to time.Time) ([]byte, error) {
 	err := each(func(r *records.Record) error {
 		if bounded(r) {
 			last.add(r.Seq)
+		}
+		switch r.Value("mode") { // what the box is told now may be another
+		case governor.ModeObserve.String():
+			p.observed = true
+		case governor.ModeEnforce.String():
+			p.enforced = true
 		}
 		return nil
 	})

@@ -71,7 +71,7 @@ func stage() governor.StageChange {
 }
 
 func hostile() Case {
-	return Case{ID: "00007", Subscriber: "S-1", Name: `Elm <script>alert("x")</script>`, Plan: "residential", Box: "box-1", Opened: opened, Highest: "cut", Mode: "enforce",
+	return Case{ID: "00007", Subscriber: "S-1", Name: `Elm <script>alert("x")</script>`, Plan: "residential", Box: "box-1", Opened: opened, Highest: "cut",
 		Reason: "sessions 31/10, 300%", Changes: []Change{{opened, "observe", "warn", "a <b>reason</b>"}, {opened.Add(time.Minute), "defer", "cut", "sessions"}}}
 }
 

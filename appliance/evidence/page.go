@@ -43,9 +43,11 @@ func (p *pack) page(noReport error) ([]byte, error) {
 		First, Last, From                       time.Time
 		Sources, Dst, JA4                       []counted
 		Seen, NoReport, XARF                    string
+		Observed, Enforced                      bool
 	}{
 		Case: p.Case, Sessions: p.sessions, Decisions: p.decisions, Messages: p.messages, Left: p.left, Networks: len(p.dst),
 		First: p.first, Last: p.last, From: p.Opened.Add(-Before), Sources: first(src, 20), Dst: first(p.dst, 20), JA4: first(p.ja4, 20), Seen: p.seen(), XARF: XARF,
+		Observed: p.observed, Enforced: p.enforced,
 	}
 	if noReport != nil {
 		view.NoReport = noReport.Error()
