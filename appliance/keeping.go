@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -53,15 +52,38 @@ func (a *Appliance) stateJournal(none error) {
 		}
 		return
 	}
+	if err := a.stateMissing(last, head); err != nil {
+		a.log.Error("say which records the journal does not have", "err", err)
+		a.health.tell(records.HealthFacts{What: "journal", Target: "missing", Detail: "which records it does not have, and why, is not known: " + err.Error()})
+	}
+}
+
+// stateMissing says which records up to the last the journal never got. What it had when it was closed it did get: where that is gone, nothing says why, so that it is missing to whoever reads the journal.
+func (a *Appliance) stateMissing(last uint64, head string) error {
 	seq, hash, err := a.journal.Last()
-	if err == nil && seq < last {
+	if err != nil {
+		return err
+	}
+	had, err := journal.LastOf(a.opt.DataDir)
+	if err != nil {
+		return err
+	}
+	if had.Seq > 0 {
+		if err := a.journal.Missing(had); err != nil {
+			return err
+		}
+	}
+	if to := min(had.Seq, last); seq < to {
+		a.health.tell(records.HealthFacts{What: "journal", Target: "missing",
+			Detail: fmt.Sprintf("records %d to %d: the journal had them when it was closed, and their files are gone or cannot be read", seq+1, to)})
+		seq, hash = to, had.Hash
+	}
+	if seq < last {
 		a.journal.Never(seq+1, last, hash, head, a.now())
 		a.health.tell(records.HealthFacts{What: "record_loss", Target: "journal", Count: last - seq, FirstSeq: seq + 1, LastSeq: last,
-			Detail: "the journal never got them: there was none when they were made, or the process died before they were written; collectors get them all the same"})
+			Detail: "the journal does not have them: there was none when they were made, or the process died before they were written; collectors get them all the same"})
 	}
-	if err = errors.Join(err, journal.EndNone(a.opt.DataDir)); err != nil {
-		a.log.Error("say which records the journal never got", "err", err)
-	}
+	return journal.EndNone(a.opt.DataDir)
 }
 
 // checkpoints has the governor tell the journal what it knows, when that is due. It takes no part in what is judged meanwhile.

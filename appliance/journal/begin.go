@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"hash/crc32"
@@ -39,11 +40,11 @@ func BeginOf(dir string) (b Begin, err error) {
 }
 
 func (b Begin) line() string {
-	hash := b.Hash
-	if hash == "" {
-		hash = "-"
-	}
-	content := fmt.Sprintf("%s %d %s ", beginMagic, b.After, hash)
+	return summed(fmt.Sprintf("%s %d %s ", beginMagic, b.After, cmp.Or(b.Hash, "-")))
+}
+
+// summed is a line with its checksum behind it.
+func summed(content string) string {
 	return fmt.Sprintf("%s%08x\n", content, crc32.Checksum([]byte(content), castagnoli))
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -166,8 +167,12 @@ func (j *Journal) Last() (seq uint64, hash string, err error) {
 				in = i
 			}
 		}
-		if in < 0 {
-			return 0, "", nil
+		if in < 0 { // all has gone, or nothing ever came
+			b, err := BeginOf(j.opt.Dir)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return 0, "", fmt.Errorf("journal: %w", err)
+			}
+			return b.After, b.Hash, nil
 		}
 		if data, err = os.ReadFile(j.records[in].path); err != nil {
 			if err = j.without(&j.records, in, cannotRead(err)); err != nil {
@@ -427,9 +432,12 @@ func (j *Journal) syncAll() error {
 	return nil
 }
 
-// Close completes the files and waits for the disk.
+// Close completes the files, waits for the disk, and writes down what there is.
 func (j *Journal) Close() error {
-	if err := j.shut((*segment).seal); err != nil {
+	if j == nil {
+		return nil
+	}
+	if err := errors.Join(j.shut((*segment).seal), j.noteLast()); err != nil {
 		return fmt.Errorf("close the journal: %w", err)
 	}
 	return nil
