@@ -62,8 +62,8 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-clusters-sim: ## the simulations of botnets and of common programs in 40 worlds each, about a minute
-	$(GO) test -v -count=1 ./appliance/clusters -args -seeds=40
+clusters-sim: ## the simulations of botnets and of common programs in 40 worlds each, a few minutes
+	$(GO) test -v -count=1 -timeout 30m ./appliance/clusters -args -seeds=40
 
 storm: ## records under a storm, about six minutes: the collector ended 20 times and the box killed 5 times over each transport; are they whole?
 	$(GO) test -v -count=1 -timeout 15m -run TestStorm ./appliance/syslog -args -storm
