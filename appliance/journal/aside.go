@@ -13,7 +13,8 @@ import (
 )
 
 // A file that cannot be read is set aside under another name, for somebody to look at: the journal goes on without it. It may hold addresses, and so goes when the shorter
-// retention is over since it was last written, or its room is needed; not while a hold may be about it, or it is not known what is held.
+// retention is over since it was last written, or its room is needed; not while a hold may be about it, or it is not known what is held. A list of holds that was set aside
+// names subscribers: it goes when the retention of records is over since then and it is known what is held.
 
 // asideMark begins what is behind the name of such a file; the time at which it was found follows.
 const asideMark = ".unreadable-"
@@ -93,7 +94,10 @@ func (j *Journal) lookAside() error {
 	j.aside = nil
 	for _, e := range names {
 		family, _, _ := strings.Cut(e.Name(), "-")
-		if !strings.Contains(e.Name(), asideMark) {
+		switch {
+		case strings.HasPrefix(e.Name(), holdsAside):
+			family = holdsFile
+		case !strings.Contains(e.Name(), asideMark):
 			continue
 		}
 		info, err := e.Info()
@@ -107,8 +111,11 @@ func (j *Journal) lookAside() error {
 
 // mayHold tells whether what was set aside may be held.
 func (h *held) mayHold(aside *segment) bool {
-	if aside.family == inputsFamily { // which no hold keeps
+	switch aside.family {
+	case inputsFamily: // which no hold keeps
 		return false
+	case holdsFile: // which says what they were
+		return h.unknown != ""
 	}
 	return h.unknown != "" || slices.ContainsFunc(h.all, func(h Hold) bool { return h.From.UnixMilli() <= aside.sum.Newest })
 }
@@ -117,13 +124,14 @@ func (h *held) mayHold(aside *segment) bool {
 func (j *Journal) expireAside(now time.Time, b Bounds) error {
 	err := j.lookAside()
 	holds, before := j.holdsNow(), now.Add(ahead+b.span()-min(b.Sessions, b.Records)).UnixMilli() // what a file has may be older than its end by a span
+	lists := now.Add(ahead - b.Records).UnixMilli()
 	for i := 0; i < len(j.aside); {
 		s := j.aside[i]
 		switch {
 		case s.sum.Newest > now.UnixMilli(): // by a clock that was ahead
 			err = errors.Join(err, os.Chtimes(s.path, now, now))
 			i++
-		case s.sum.Newest >= before || holds.mayHold(s):
+		case s.family == holdsFile && s.sum.Newest >= lists, s.family != holdsFile && s.sum.Newest >= before, holds.mayHold(s):
 			i++
 		default:
 			if e := j.remove(&j.aside, i); e != nil {

@@ -181,3 +181,51 @@ func TestAFileThatIsGoneIsNotExplained(t *testing.T) {
 		t.Error("it is still a file of the journal")
 	}
 }
+
+// A list of holds that was set aside names subscribers, which may be addresses: it goes when the time of records is over, once it is known what is held, and not before.
+func TestAListOfHoldsThatWasSetAsideDoesNotStay(t *testing.T) {
+	t.Parallel()
+	w := open(t, hours)
+	const sub, addr = "203.0.113.77/32", "203.0.113.77"
+	w.stage(sub, "00007", noon)
+	w.drain()
+	if err := w.Hold(Hold{Case: "00007", Subscriber: sub, From: noon, To: noon.Add(time.Minute), Reason: "x", By: "admin", Since: noon}); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	list := filepath.Join(w.opt.Dir, holdsFile)
+	content, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(list, content[:len(content)-8], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.reopen()
+	aside := func() int {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(w.opt.Dir, holdsAside+"*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	w.tidy(noon) // which is earlier than the list was set aside: its time begins now
+	w.tidy(noon.Add(10 * time.Hour))
+	if aside() != 1 {
+		t.Fatal("it is gone while it is not known what is held")
+	}
+	if err := os.WriteFile(list, []byte("[]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.tidy(noon.Add(hours.Records - 2*ahead))
+	if aside() != 1 {
+		t.Error("it is gone before its time")
+	}
+	w.Close()
+	w.reopen()
+	w.tidy(noon.Add(hours.Records))
+	if aside() > 0 || w.holding(addr) != nil {
+		t.Errorf("%d lists are set aside, the address is in %v", aside(), w.holding(addr))
+	}
+}

@@ -157,12 +157,15 @@ func markHolds(dir string) error {
 // setHoldsAside gives a holds.json that cannot be read another name, and writes one that has what is known all the same, and says that it is not complete.
 // Where that is not possible the next life finds it again.
 func setHoldsAside(dir string, why error, known []Hold) held {
-	aside := filepath.Join(dir, holdsAside+time.Now().UTC().Format("20060102T150405.000000000Z"))
-	err := os.Rename(filepath.Join(dir, holdsFile), aside)
+	now := time.Now()
+	aside := filepath.Join(dir, holdsAside+now.UTC().Format(asideTime))
 	h := held{known, fmt.Sprintf("%v; set aside as %s", why, aside)}
-	if err != nil {
+	if err := os.Rename(filepath.Join(dir, holdsFile), aside); err != nil {
 		h.unknown = fmt.Sprintf("%v; it could not be set aside: %v", why, err)
 		return h
+	}
+	if err := os.Chtimes(aside, now, now); err != nil { // its time begins
+		h.unknown += fmt.Sprintf("; %v", err)
 	}
 	if err := writeHolds(dir, h); err != nil { // the one that was set aside says so, too
 		h.unknown += fmt.Sprintf("; %v", err)

@@ -2,10 +2,8 @@ package journal
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,48 +150,6 @@ func there(path string) bool {
 
 // all are the files of both families, and what was set aside of them.
 func (j *Journal) all() []*segment { return slices.Concat(j.records, j.inputs, j.aside) }
-
-// Last is the record with the highest number that the journal knows of, with its hash in hexadecimal; 0 where there is none. It reads the file
-// in which that is.
-func (j *Journal) Last() (seq uint64, hash string, err error) {
-	j.disk.Lock()
-	defer j.disk.Unlock()
-	var data []byte
-	in := -1
-	for data == nil {
-		in = -1
-		for i, s := range j.records {
-			if s.sum.LastSeq > 0 && (in < 0 || s.sum.LastSeq >= j.records[in].sum.LastSeq) {
-				in = i
-			}
-		}
-		if in < 0 { // all has gone, or nothing ever came
-			b, err := BeginOf(j.opt.Dir)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return 0, "", fmt.Errorf("journal: %w", err)
-			}
-			return b.After, b.Hash, nil
-		}
-		if data, err = os.ReadFile(j.records[in].path); err != nil {
-			if err = j.without(&j.records, in, cannotRead(err)); err != nil {
-				return 0, "", fmt.Errorf("journal: %w", err)
-			}
-		}
-	}
-	j.records[in].sift(data, func(payload []byte) {
-		r, stub, err := decodeRow(payload)
-		switch {
-		case err != nil:
-		case stub != nil && stub.Last >= seq:
-			seq, hash = stub.Last, hex.EncodeToString(stub.Hash[:])
-		case stub == nil && r.seq >= seq:
-			if rec, err := r.record(); err == nil {
-				seq, hash = rec.Seq, rec.HexHash()
-			}
-		}
-	}, nil)
-	return seq, hash, nil
-}
 
 // Add takes a record. It never blocks and is called in the order of seq.
 func (j *Journal) Add(r records.Record) {

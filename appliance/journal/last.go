@@ -2,6 +2,7 @@ package journal
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,6 +42,48 @@ func LastOf(data string) (l Last, err error) {
 	}
 	l.Hash = strings.TrimPrefix(l.Hash, "-")
 	return l, nil
+}
+
+// Last is the record with the highest number that the journal knows of, with its hash in hexadecimal; 0 where there is none. It reads the file
+// in which that is.
+func (j *Journal) Last() (seq uint64, hash string, err error) {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	var data []byte
+	in := -1
+	for data == nil {
+		in = -1
+		for i, s := range j.records {
+			if s.sum.LastSeq > 0 && (in < 0 || s.sum.LastSeq >= j.records[in].sum.LastSeq) {
+				in = i
+			}
+		}
+		if in < 0 { // all has gone, or nothing ever came
+			b, err := BeginOf(j.opt.Dir)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return 0, "", fmt.Errorf("journal: %w", err)
+			}
+			return b.After, b.Hash, nil
+		}
+		if data, err = os.ReadFile(j.records[in].path); err != nil {
+			if err = j.without(&j.records, in, cannotRead(err)); err != nil {
+				return 0, "", fmt.Errorf("journal: %w", err)
+			}
+		}
+	}
+	j.records[in].sift(data, func(payload []byte) {
+		r, stub, err := decodeRow(payload)
+		switch {
+		case err != nil:
+		case stub != nil && stub.Last >= seq:
+			seq, hash = stub.Last, hex.EncodeToString(stub.Hash[:])
+		case stub == nil && r.seq >= seq:
+			if rec, err := r.record(); err == nil {
+				seq, hash = rec.Seq, rec.HexHash()
+			}
+		}
+	}, nil)
+	return seq, hash, nil
 }
 
 // noteLast writes down what the journal has.

@@ -132,7 +132,7 @@ func (j *Journal) bound(b Bounds) error {
 		for i < len(j.records)-1 && j.records[i].sum.Sessions+j.records[i].sum.Others == 0 { // nothing more to be had there
 			i++
 		}
-		free := slices.IndexFunc(j.aside, func(s *segment) bool { return !holds.mayHold(s) })
+		free := slices.IndexFunc(j.aside, func(s *segment) bool { return s.family != holdsFile && !holds.mayHold(s) })
 		switch records := i < len(j.records)-1; {
 		case free >= 0:
 			if err := j.remove(&j.aside, free); err != nil {
