@@ -13,7 +13,7 @@ type Plan func(c client, s *Server) []Case
 // zeros are sessions that bring no message.
 var zeros = []Case{
 	{Kind: Leave}, {Kind: Leave, Implicit: true}, {Kind: Leave, Resume: true}, {Kind: Leave, Resume: true}, {Kind: Hangup}, {Kind: Empty}, {Kind: Empty, Implicit: true},
-	{Kind: BadLogin}, {Kind: BadLogin, Implicit: true}, {Kind: Verify}, {Kind: Verify, Messages: 10}, {Kind: Verify, Messages: 3, Implicit: true},
+	{Kind: BadLogin}, {Kind: BadLogin, Implicit: true}, {Kind: Verify}, {Kind: Verify, Messages: 95}, {Kind: Verify, Messages: 3, Implicit: true},
 	{Kind: Envelope}, {Kind: Envelope, Messages: 5}, {Kind: NoOne}, {Kind: NoOne, Refused: 10}, {Kind: NoOne, Messages: 3, Pipelining: true},
 	{Kind: LookAtCert}, {Kind: LookAtCert, Implicit: true}, {Kind: LookAtCert, Resume: true},
 }

@@ -41,8 +41,8 @@ func (k *talk) run(c Case, to string) error {
 	case Hangup, Empty:
 		return nil
 	case Verify:
-		for range c.messages() {
-			if _, err := k.say(0, "VRFY you"); err != nil {
+		for i := range c.messages() {
+			if _, err := k.say(0, "VRFY "+"somebodywithalongname"[:3+i*7%18]); err != nil {
 				return err
 			}
 		}

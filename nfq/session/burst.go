@@ -47,6 +47,9 @@ func (m *mover) burst() {
 		return
 	}
 	if w, ok := g.words(); ok {
+		if g.at == atChunk && g.voice != 0 && cost == unheardOf {
+			cost -= sureness - 3 // who sends the first chunk with the envelope does not wait
+		}
 		m.burstOf(&w, g.voice, cost)
 	} else if v := spoken(&f.tally); v != 0 {
 		w := voices[v].words()

@@ -9,6 +9,7 @@ type chain struct {
 	leave    bool // the answer to QUIT is behind it
 	voice    uint8
 	how      habits // usedData or usedChunks
+	maybe    bool   // it can be answers to many RCPT, too
 }
 
 const (
@@ -29,7 +30,7 @@ func (f *flight) chain(known int) (c chain, ok bool) {
 				continue
 			}
 			if c, ok = f.chained(v, period); ok {
-				c.voice = uint8(i)
+				c.voice, c.maybe = uint8(i), v.oneEnvelope(&f.tally)
 				return c, true
 			}
 		}
@@ -41,7 +42,7 @@ func (f *flight) chain(known int) (c chain, ok bool) {
 					continue
 				}
 				if c, ok = f.chained(v, period); ok && c.final == final {
-					c.voice = uint8(i)
+					c.voice, c.maybe = uint8(i), v.oneEnvelope(&f.tally)
 					return c, true
 				}
 			}
@@ -91,6 +92,21 @@ func (c *chain) is(v *voice, final int) bool {
 // begins reports whether n bytes are the answers to a MAIL, and perhaps to some RCPT and DATA.
 func (v *voice) begins(n int) bool {
 	return n == v.mail || v.isEnvelope(n) || v.isEnvelope(n-v.data)
+}
+
+// oneEnvelope reports whether all records can be answers to the RCPT of one envelope, to MAIL before them, and to BDAT or QUIT behind them.
+func (v *voice) oneEnvelope(t *tally) bool {
+	mail, others := 0, t.rest
+	for i, l := range t.length {
+		switch n := int(l); {
+		case n == 0 || n%v.rcpt == 0:
+		case n >= v.mail && (n-v.mail)%v.rcpt == 0:
+			mail += int(t.n[i])
+		default:
+			others += int(t.n[i])
+		}
+	}
+	return mail <= 1 && others <= 1
 }
 
 // isEnvelope reports whether n bytes are the answers to one MAIL and some RCPT.
@@ -152,7 +168,7 @@ func (m *mover) chained(c *chain) {
 	if c.leave {
 		end = atQuit
 	}
-	if was.voice != 0 && was.voice != c.voice || c.voice == postfix && c.final == postfixRefusal {
+	if c.maybe || was.voice != 0 && was.voice != c.voice || c.voice == postfix && c.final == postfixRefusal {
 		m.bursts(0, c.messages, cost, c.how, end)
 	} else {
 		next.voice, next.period = c.voice, length(c.period)

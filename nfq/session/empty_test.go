@@ -49,6 +49,37 @@ func emptySessions() map[string]func(k *talker) {
 				k.flush()
 			}
 		},
+		"VRFY without end": func(k *talker) {
+			for range 60 + k.rng.IntN(140) {
+				k.ask("VRFY " + k.word(3, 20) + "\r\n")
+				k.flush()
+			}
+		},
+		"AUTH PLAIN fails without end": func(k *talker) {
+			for range 60 + k.rng.IntN(140) {
+				k.ask("AUTH PLAIN " + token(20+4*k.rng.IntN(10)) + "\r\n")
+				k.flush()
+			}
+		},
+		"AUTH LOGIN fails without end": func(k *talker) {
+			for range 20 + k.rng.IntN(46) {
+				k.ask("AUTH LOGIN\r\n")
+				k.ask(token(4+4*k.rng.IntN(8)) + "\r\n")
+				k.ask(token(4+4*k.rng.IntN(6)) + "\r\n")
+				k.flush()
+			}
+		},
+		"names are tried without end": func(k *talker) {
+			k.ask("MAIL FROM:<" + k.address() + ">\r\n")
+			for range 60 + k.rng.IntN(140) {
+				a := k.address()
+				if k.rng.IntN(4) > 0 {
+					a = "no." + a
+				}
+				k.ask("RCPT TO:<" + a + ">\r\n")
+				k.flush()
+			}
+		},
 		"VRFY with NOOP between": func(k *talker) {
 			for range 5 {
 				k.ask("VRFY " + k.address() + "\r\n")

@@ -104,6 +104,8 @@ const (
 	irregular                     // the sizes of the client's records say nothing
 	bursting                      // whole messages came one behind the other
 	proved                        // DATA was said, alone, and a message came
+	asked                         // there was a command that changes nothing
+	asking                        // there were two
 )
 
 // begin starts anew, acked being where the client's part of the handshake ends.

@@ -181,6 +181,9 @@ func (m *mover) voice(g *guess, mail bool, k int64) uint8 {
 	return 0
 }
 
+// terse is less than what a server says to an envelope and the end of a message together: most name the message.
+const terse = 40
+
 // chunkGroup: the message is in the flight, too.
 func (m *mover) chunkGroup(g group, mail bool) {
 	if m.from.cost > m.limit {
@@ -191,10 +194,15 @@ func (m *mover) chunkGroup(g group, mail bool) {
 	if k < 1 {
 		return
 	}
+	m.partGroup(g, k, mail)
+	m.wholeAndQuit(g.and(quitSpan), mail)
 	c := m.fits(g, k)
 	c = sum(c, contents(m.most-(g.upLeast+k*rcptSpan.upLeast+5)-20*(k+1))) // addresses have some length
 	next, l := m.lengths(g, k, mail, theFinal)
 	c = sum(c, l, next.way(usedChunks))
+	if m.flight.down < terse {
+		c = sum(c, 5)
+	}
 	if next.voice != 0 && m.flight.slack == 0 {
 		if w := next.wordsOf(); m.count(&w, false).most == 0 {
 			c = sum(c, 8) // no end of a message is in these records
@@ -216,6 +224,73 @@ func (m *mover) chunkGroup(g group, mail bool) {
 	}
 }
 
+// wholeAndQuit: so is QUIT, behind the message, and the two are answered together. That is looked for in words that are known.
+func (m *mover) wholeAndQuit(g group, mail bool) {
+	f := &m.flight
+	if f.records != 2 || f.slack > 0 {
+		return
+	}
+	for i := 1; i < len(voices); i++ {
+		v := &voices[i]
+		k := f.first / v.rcpt
+		if mail {
+			k = (f.first - v.mail) / v.rcpt
+		}
+		if m.from.voice != 0 && m.from.voice != uint8(i) || !v.answers(f.first, mail) || !v.takesChunked(f.end) {
+			continue
+		}
+		next := *m.from
+		cost := sum(2, m.fits(g, int64(k)), next.way(usedChunks))
+		next.voice = uint8(i)
+		next.messages++
+		m.put(next, atQuit, cost)
+	}
+}
+
+// partGroup: the group ends with a BDAT that is not the last. That is looked for in words that are known, since else
+// it looks like a whole message.
+func (m *mover) partGroup(g group, k int64, mail bool) {
+	v := m.partVoice(mail)
+	if v == 0 {
+		return
+	}
+	next, cost := m.lengths(g, k, mail, thePart)
+	if next.voice != v {
+		cost += 4
+	}
+	next.voice = v
+	m.put(next, atChunk, sum(2, cost, m.fits(g, k), next.way(usedChunks)))
+}
+
+// partVoice is who answers in such words to an envelope, or to RCPT alone, and some BDAT of one size that are not the last; 0: nobody.
+func (m *mover) partVoice(mail bool) uint8 {
+	f := &m.flight
+	if f.slack > 0 {
+		return 0
+	}
+	for i := 1; i < len(voices); i++ {
+		v := &voices[i]
+		if v.partMost == 0 || m.from.voice != 0 && m.from.voice != uint8(i) {
+			continue
+		}
+		least, most := v.partLeast, v.partMost
+		if f.records > 1 {
+			least, most = max(least, f.end), min(most, f.end)
+		}
+		for part := least; part <= most; part++ {
+			if !v.names(part, f.up) {
+				continue
+			}
+			for rest, n := f.down-part, 0; rest > 0 && n < f.records; rest, n = rest-part, n+1 {
+				if v.answers(rest, mail) {
+					return uint8(i)
+				}
+			}
+		}
+	}
+	return 0
+}
+
 // tail is what a group ends with.
 type tail uint8
 
@@ -223,6 +298,7 @@ const (
 	nothing tail = iota
 	theData
 	theFinal
+	thePart
 )
 
 // lengths is the cost of the lengths of the replies in the flight, if it is a group of RCPT k times
@@ -249,6 +325,9 @@ func (m *mover) lengths(g group, k int64, mail bool, end tail) (next guess, cost
 		rest -= f.end
 	case theFinal:
 		cost += next.final.hear(f.end, sharp, finalReply)
+		rest -= f.end
+	case thePart:
+		cost += next.chunk.hear(f.end, sharp, chunkReply)
 		rest -= f.end
 	}
 	if k > 0 {

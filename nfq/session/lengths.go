@@ -13,6 +13,7 @@ const (
 	bdatLeast     = 13 // "BDAT 1 LAST"
 	bdatUsual     = 18
 	leastChunk    = 200 // with its content, as a rule
+	askedMost     = 64  // of a command such as VRFY, with an address
 )
 
 // grade is a line of a table: up to so many bytes it costs so much.

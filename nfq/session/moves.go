@@ -149,11 +149,18 @@ func (m *mover) other() {
 		at = atIdle
 	}
 	g := *m.from
-	least := int32(3)
-	if m.odd() {
+	size, least := m.size(otherSize), int32(3)
+	switch {
+	case g.habits&asking != 0 && m.most <= askedMost: // who has asked twice goes on asking
+		size, least = 0, 2
+	case m.odd():
 		least = 5 // its size does not speak against it any more
 	}
-	cost := sum(m.size(otherSize), max(m.reply(&g.said, anyReply), least))
+	if g.habits&asked != 0 {
+		g.habits |= asking
+	}
+	g.habits |= asked
+	cost := sum(size, max(m.reply(&g.said, anyReply), least))
 	m.put(g, at, cost)
 }
 
@@ -292,6 +299,7 @@ func (m *mover) envelope() {
 	cost := sum(g.way(usedChunks), m.size(chunkSizes), m.reply(&g.chunk, chunkReply), m.notPart())
 	m.put(g, atChunk, cost)
 	m.chunks()
+	m.chunksToLast()
 }
 
 // chunks: several BDAT, none of them the last, were answered in one flight.
@@ -316,6 +324,25 @@ func (m *mover) chunks() {
 		return
 	}
 	m.put(g, atChunk, cost)
+}
+
+// chunksToLast: the same, and the last one behind them, perhaps with QUIT. That is looked for in words that are known.
+func (m *mover) chunksToLast() {
+	g, f := *m.from, &m.flight
+	if g.voice == 0 || f.slack > 0 || f.records < 2 {
+		return
+	}
+	w := g.wordsOf()
+	c := m.count(&w, false)
+	if c.strange > 0 || c.least > 1 || c.most == 0 {
+		return
+	}
+	g.messages++
+	at := atTaken
+	if f.end >= w.leaveLeast && f.end <= w.leaveMost && (f.end < w.lastLeast || f.end > w.lastMost) {
+		at = atQuit
+	}
+	m.put(g, at, sum(1, g.way(usedChunks)))
 }
 
 // lastChunk: BDAT LAST with the rest of the message, nothing else.
@@ -364,7 +391,7 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 func (m *mover) final(g *guess, reply int, chunks bool) (taken, refused, grudge int32) {
 	v := &voices[g.voice]
 	known := g.final.last != 0
-	like := known && distance(reply, g.final.last) <= m.flight.slack
+	like := known && (distance(reply, g.final.last) <= m.flight.slack || g.final.other != 0 && distance(reply, g.final.other) <= m.flight.slack)
 	near := like || known && distance(reply, g.final.last) <= 6+m.flight.slack
 	taken = g.final.hear(reply, m.flight.slack, finalReply)
 	switch {
@@ -373,6 +400,9 @@ func (m *mover) final(g *guess, reply int, chunks bool) (taken, refused, grudge 
 	case g.voice != 0 && !v.accepts(reply, m.flight.slack, chunks):
 		if v.takesLeave(reply, m.flight.slack) {
 			return 10, 8, 3
+		}
+		if like {
+			return 4, 1, 3 // the words of another one behind it, perhaps: as likely as a refusal without RSET
 		}
 		return 10, 1, 3
 	case g.voice == postfix && reply == postfixRefusal && m.flight.slack == 0:
@@ -421,6 +451,7 @@ func (m *mover) chunk() {
 	cost := sum(1, m.size(chunkSizes), m.reply(&g.chunk, chunkReply), m.notPart())
 	m.put(g, atChunk, cost)
 	m.chunks()
+	m.chunksToLast()
 	if m.most >= bdatLeast {
 		m.message(atTaken, usedChunks, m.flight.down, m.more)
 	}

@@ -29,6 +29,9 @@ var voices = [...]voice{
 	{mail: 21, rcpt: 24, data: 46, finalLeast: 100, finalMost: 400, chunkedLeast: 100, chunkMost: 400, quitLeast: 48, quitMost: 48, step: 1}, // Exchange
 }
 
+// envelopeMost is how many bytes a client says in front of a chunk, as a rule.
+const envelopeMost = 1000
+
 // postfix is the index of Postfix, and postfixRefusal the length of "550 5.7.1 message content rejected", which is what it says to
 // a message that header_checks or body_checks refuse, if they say nothing else: some of its acceptances are as long.
 const (
@@ -97,4 +100,30 @@ func (v *voice) accepts(n, slack int, chunks bool) bool {
 // takesLeave reports whether n bytes are a final reply that takes a message, and one to QUIT behind it.
 func (v *voice) takesLeave(n, slack int) bool {
 	return n >= v.finalLeast+v.quitLeast && n-slack <= v.finalMost+v.quitMost
+}
+
+// names reports whether an answer of n bytes to a BDAT that is not the last can be about a chunk, of a thousand bytes and more, that is most of so
+// many bytes of the client: those that are known say how many bytes the chunk has.
+func (v *voice) names(n int, up int64) bool {
+	if n < v.partLeast+3 {
+		return false
+	}
+	least := int64(1)
+	for ; n > v.partLeast; n-- {
+		least *= 10
+	}
+	return up >= least && up <= 10*least+10*least/8+envelopeMost
+}
+
+// answers reports whether n bytes are the answers to some RCPT, with the one to MAIL before them if it is with.
+func (v *voice) answers(n int, mail bool) bool {
+	if mail {
+		n -= v.mail
+	}
+	return n >= v.rcpt && n%v.rcpt == 0
+}
+
+// takesChunked reports whether n bytes are what it says at the end of a message that came by BDAT, and to QUIT behind it.
+func (v *voice) takesChunked(n int) bool {
+	return v.chunkMost > 0 && n >= v.chunkedLeast+v.quitLeast && n <= v.chunkMost+v.quitMost
 }

@@ -38,12 +38,14 @@ func spoken(t *tally) uint8 {
 // words are the lengths of a server's replies, as far as a guess knows them.
 type words struct {
 	mail, rcpt, data      int
-	endLeast, endMost     int // the reply that takes a message
-	lastLeast, lastMost   int // the same after BDAT
-	partLeast, partMost   int // to a BDAT that is not the last
-	leaveLeast, leaveMost int // to QUIT
-	period                int // of a burst
-	doubtful              int // an end that may be a refusal
+	endLeast, endMost     int // the reply that takes a message: endLeast bytes, or so many endStep more
+	endStep               int
+	lastLeast, lastMost   int  // the same after BDAT
+	partLeast, partMost   int  // to a BDAT that is not the last
+	leaveLeast, leaveMost int  // to QUIT
+	period                int  // of a burst
+	doubtful              int  // an end that may be a refusal
+	parted                bool // messages came in more than one BDAT
 }
 
 // words gives what g knows; ok is false if that is not enough to tell replies apart.
@@ -51,6 +53,7 @@ func (g *guess) words() (w words, ok bool) {
 	if g.voice != 0 {
 		w = g.wordsOf()
 		w.period = int(g.period)
+		w.parted = g.chunk.last != 0
 		if g.voice == postfix {
 			w.doubtful = postfixRefusal
 		}
@@ -67,7 +70,7 @@ func (g *guess) words() (w words, ok bool) {
 }
 
 func (v *voice) words() words {
-	return words{mail: v.mail, rcpt: v.rcpt, data: v.data, endLeast: v.finalLeast, endMost: v.finalMost, lastLeast: v.chunkedLeast, lastMost: v.chunkMost,
+	return words{mail: v.mail, rcpt: v.rcpt, data: v.data, endLeast: v.finalLeast, endMost: v.finalMost, endStep: v.step, lastLeast: v.chunkedLeast, lastMost: v.chunkMost,
 		partLeast: v.partLeast, partMost: v.partMost, leaveLeast: v.quitLeast, leaveMost: v.quitMost}
 }
 
@@ -87,6 +90,22 @@ func (w *words) parts(t *tally) bool {
 	return true
 }
 
+// parting reports whether a record is one answer to a BDAT that is not the last, and nothing else.
+func (w *words) parting(t *tally) bool {
+	for _, l := range t.length {
+		if n := int(l); n != 0 && n >= w.partLeast && n <= w.partMost && !w.envelopes(n, 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// several reports whether n bytes can be more than one such answer.
+func (w *words) several(n int) bool {
+	k := n / max(w.partLeast, 1)
+	return k > 1 && k*w.partMost >= n
+}
+
 // counts are how many replies of which kind records have.
 type counts struct {
 	least, most int // ends of messages
@@ -100,6 +119,11 @@ func (w *words) count(t *tally, data bool) (c counts) {
 	if data && w.data >= w.endLeast && w.data <= w.endMost && !t.has(w.endLeast, w.endMost, w.data) {
 		same := *w
 		same.endLeast, same.endMost = w.data, w.data
+		w = &same
+	}
+	if !data && !w.parted && w.parting(t) {
+		same := *w
+		same.parted = true
 		w = &same
 	}
 	for i, length := range t.length {
@@ -153,8 +177,8 @@ func (w *words) read(n int, data bool) (least, most, even int, ok bool) {
 	switch {
 	case from == 0:
 		return 0, 0, 0, false
-	case n >= from && n <= to && !w.envelopes(n, 0) && n != w.data:
-		if n == w.doubtful {
+	case n >= from && n <= to && !w.envelopes(n, 0) && n != w.data && (!data || (n-from)%max(w.endStep, 1) == 0):
+		if n == w.doubtful || !data && w.parted && w.several(n) {
 			return 0, 1, 0, true
 		}
 		return 1, 1, 0, true // alone
