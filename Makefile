@@ -65,7 +65,7 @@ lint: ## gofmt, go vet, staticcheck
 clusters-sim: ## the simulations of botnets and of common programs in 40 worlds each, a few minutes
 	$(GO) test -v -count=1 -timeout 30m ./appliance/clusters -args -seeds=40
 
-storm: ## records under a storm, about six minutes: the collector ended 20 times and the box killed 5 times over each transport; are they whole?
+storm: ## records under a storm, about eight minutes: the collector ended 20 times, 3 after it hung, and the box killed 5 times over each transport; are they whole?
 	$(GO) test -v -count=1 -timeout 15m -run TestStorm ./appliance/syslog -args -storm
 
 xarf: ## evidence packs against XARF's own schemas: SPEC=DIR, a checkout of github.com/xarf/xarf-spec, tag v4.2.0

@@ -71,7 +71,7 @@ func (s *Spool) heard(r *records.Record) {
 	}
 	lost := records.Lost(r.Value)
 	for i := range s.owed {
-		if o := &s.owed[i]; o.said == 0 && lost.Covers(o.from, o.to) && strings.Contains(r.Value("detail"), Forgotten) {
+		if o := &s.owed[i]; o.said == 0 && lost.Covers(o.from, o.to) && strings.Contains(r.Value("detail"), Forgotten) && slices.Contains(strings.Fields(r.Value("detail")), o.name) {
 			o.said = r.Seq
 		}
 	}

@@ -19,7 +19,8 @@ import (
 type position struct {
 	seq     uint64
 	arrived uint64    // up to here records may have arrived, though they are to be sent again: see Reader.Arrived
-	saved   [2]uint64 // seq and arrived in the file
+	taken   uint64    // records after this one, up to seq, may not have been taken, though they are not sent again: see Reader.Taken
+	saved   [3]uint64 // seq, arrived and taken in the file
 	file    *os.File  // nil: it could not be opened yet
 	begun   bool      // somebody has read from it, now or in a life before
 	users   int       // readers that are open
@@ -29,6 +30,7 @@ type position struct {
 const (
 	positionMagic  = "mailweir-position-1"
 	positionPrefix = "position-"
+	takenWord      = "taken"
 	arrivedWord    = "arrived"
 	positionSize   = 512 // one write, within one sector
 )
@@ -98,7 +100,7 @@ func (s *Spool) oldest() uint64 {
 func (p *position) write(name string) error {
 	b := fmt.Appendf(nil, "%s %d ", positionMagic, p.seq)
 	b = fmt.Appendf(b, "%08x %.300s", crc32.Checksum(b, castagnoli), name)
-	b = fmt.Appendf(b, " %s %d ", arrivedWord, p.arrived)
+	b = fmt.Appendf(b, " %s %d %s %d ", takenWord, p.taken, arrivedWord, p.arrived)
 	b = fmt.Appendf(b, "%08x", crc32.Checksum(b, castagnoli))
 	for len(b) < positionSize-1 {
 		b = append(b, ' ')
@@ -106,20 +108,27 @@ func (p *position) write(name string) error {
 	if _, err := p.file.WriteAt(append(b, '\n'), 0); err != nil {
 		return err
 	}
-	p.saved = [2]uint64{p.seq, p.arrived}
+	p.saved = p.state()
 	return nil
 }
 
-// parseArrived is what a position file says of what may have arrived; 0 where it does not say it, as that of an earlier version.
-func parseArrived(s string) uint64 {
+func (p *position) state() [3]uint64 { return [3]uint64{p.seq, p.arrived, p.taken} }
+
+// parseArrived is what a position file says of what may have arrived, 0 where it does not say it, and of what was taken: all up to seq where it does not say that, as that of an
+// earlier version.
+func parseArrived(s string, seq uint64) (arrived, taken uint64) {
 	s = strings.TrimRight(s, " \n")
 	content, sum := s[:strings.LastIndexByte(s, ' ')+1], s[strings.LastIndexByte(s, ' ')+1:]
 	f := strings.Fields(content)
-	if len(f) < 5 || f[len(f)-2] != arrivedWord || fmt.Sprintf("%08x", crc32.Checksum([]byte(content), castagnoli)) != sum {
-		return 0
+	n := len(f)
+	if n < 5 || f[n-2] != arrivedWord || fmt.Sprintf("%08x", crc32.Checksum([]byte(content), castagnoli)) != sum {
+		return 0, seq
 	}
-	seq, _ := strconv.ParseUint(f[len(f)-1], 10, 64) // which the checksum vouches for
-	return seq
+	arrived, _ = strconv.ParseUint(f[n-1], 10, 64) // which the checksum vouches for
+	if taken = seq; n > 5 && f[n-4] == takenWord {
+		taken, _ = strconv.ParseUint(f[n-3], 10, 64)
+	}
+	return arrived, taken
 }
 
 func parsePosition(s string) (uint64, bool) {
@@ -161,7 +170,8 @@ func (s *Spool) Only(names []string) error {
 		p, name := &position{begun: true, gone: true}, path // where the file does not say it
 		data, err := os.ReadFile(path)
 		if seq, ok := parsePosition(string(data)); err == nil && ok { // of a life before
-			p.seq, p.arrived = seq, parseArrived(string(data))
+			p.seq = seq
+			p.arrived, p.taken = parseArrived(string(data), seq)
 			if f := strings.Fields(string(data)); len(f) > 3 {
 				name = f[3]
 			}
@@ -227,7 +237,7 @@ func (s *Spool) save(sync bool) error {
 	var errs []error
 	var files []*os.File
 	for name, p := range s.positions {
-		if p.saved != [2]uint64{p.seq, p.arrived} || p.file == nil {
+		if p.saved != p.state() || p.file == nil {
 			errs = append(errs, s.put(name, p))
 		}
 		if p.file != nil {

@@ -55,9 +55,9 @@ func (s *Spool) Reader(name string) *Reader {
 			seq = s.oldest() - 1
 		}
 		s.unkept(name)
-		p = &position{seq: seq, begun: len(data) > 0 || seq < s.last}
-		if arrived := parseArrived(string(data)); known && arrived <= s.last {
-			p.arrived = arrived
+		p = &position{seq: seq, taken: seq, begun: len(data) > 0 || seq < s.last}
+		if arrived, taken := parseArrived(string(data), seq); known && arrived <= s.last {
+			p.arrived, p.taken = arrived, min(taken, seq)
 		}
 		if err := s.put(name, p); err != nil {
 			s.saving(err)
@@ -190,6 +190,15 @@ func (r *Reader) Arrived(seq uint64) uint64 {
 	defer r.s.mu.Unlock()
 	r.p.arrived = max(r.p.arrived, seq)
 	return r.p.arrived
+}
+
+// Taken notes that the reader's collector has taken all records up to seq, which may be before the position: those between may be missing there though nobody sends them again. It
+// gives the highest number so noted, in this life or, as far as it was saved, in one before.
+func (r *Reader) Taken(seq uint64) uint64 {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.p.taken = max(r.p.taken, seq)
+	return r.p.taken
 }
 
 // Behind is how many records there are after seq.

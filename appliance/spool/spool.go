@@ -276,6 +276,13 @@ func (s *Spool) notify() {
 	s.changed = make(chan struct{})
 }
 
+// Limit is how much of the disk the spool takes at most.
+func (s *Spool) Limit() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit
+}
+
 // Stat says how full the spool is.
 type Stat struct {
 	Bytes, Limit int64

@@ -21,11 +21,12 @@ type Event struct {
 	What     string
 	Target   string // URL
 	Time     time.Time
-	Err      string // Down, Refused: why
-	Count    uint64 // Loss, Refused, Again: how many
-	FirstSeq uint64 // the first of them ...
-	LastSeq  uint64 // ... and the last
-	Seqs     string // Loss: which of those between, as 3-7,9
+	Err      string         // Down, Refused: why
+	Count    uint64         // Loss, Refused, Again: how many
+	FirstSeq uint64         // the first of them ...
+	LastSeq  uint64         // ... and the last
+	Seqs     string         // Loss: which of those between, as 3-7,9
+	Doubt    records.Ranges // Again: which of those before may be missing at most
 }
 
 // Health is the event as an entry for the records.
@@ -41,8 +42,13 @@ func (e Event) Health() records.Entry {
 	case Refused:
 		f.What, f.Detail = "record_loss", "the collector refused it again and again: "+e.Err
 	case Again:
-		f.What, f.Detail = "records_again", fmt.Sprintf("the connection broke, or the box died, and nothing but RELP says what a collector has stored: these %d are sent once more, "+
-			"with the same event; what it had taken before them and not stored is missing there", e.Count)
+		f.What, f.Doubt = "records_again", e.Doubt.String()
+		f.Detail = fmt.Sprintf("the connection broke, or the box died, and nothing but RELP says what a collector has stored: these %d are sent once more, with the same event; ", e.Count)
+		if f.Doubt == "" {
+			f.Detail += "what it had taken before them it has read, unless its kernel kept more than twice the window that it offered"
+		} else {
+			f.Detail += "before them its kernel may have kept more than is sent again: of " + f.Doubt + " some may be missing there"
+		}
 	}
 	return records.Health(f)
 }

@@ -8,8 +8,9 @@
 //
 //   - RELP: the collector acknowledges each record, and the position follows. Nothing is lost that the spool still has; what was sent and not
 //     acknowledged when a connection ended, at most Window records, comes twice, with the same event.
-//   - TCP and TLS: the protocol acknowledges nothing. The position is Overlap records behind what the collector's kernel has acknowledged, so each
-//     connection that follows one that broke, or a process that died, begins with those once more; an Again event says which, after a process
+//   - TCP and TLS: the protocol acknowledges nothing. The position is as many bytes behind what the collector's kernel has acknowledged as that may keep
+//     from its program (see wire.unread, maxOverlap), so each connection that follows one that broke, or a process that died, begins with those once
+//     more; an Again event says which, and which before them may be missing where it may have kept more than is sent again, after a process
 //     that died as far as it was saved, which is once a second. What a collector had
 //     taken before those and not stored when it died is gone, unseen. When we stop we say so and wait for the collector to end the
 //     connection: that proves that it has read everything, and then nothing comes twice.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -16,9 +17,18 @@ import (
 	"github.com/mailweir/mailweir/appliance/spool"
 )
 
-// Overlap is how many records before those that the collector's kernel has acknowledged are sent again on a new TCP or TLS connection, if there may have
-// been trouble with the one before.
-const Overlap = 1000
+// What a collector's kernel acknowledged and its program has not read is gone when that dies. The kernel's receive buffer bounds it, of which only the window that it offers can be
+// seen from here. Linux counts what it keeps with the overhead of each packet, and offers some half of what may be there so: measured, it kept up to twice the largest window. slack is
+// for what the program has read and not stored, and for a window that was larger between two looks.
+const (
+	windowTimes = 2
+	slack       = 1 << 20
+	// unknownWindow stands for the window where our kernel does not tell it (before Linux 5.4): the largest that a Linux with its defaults of those days offers.
+	unknownWindow = 4 << 20
+	// maxOverlap bounds what is sent again, and so does a part of the spool's limit, since the spool has to keep it.
+	maxOverlap  = 8 << 20
+	spoolShares = 8
+)
 
 const (
 	sendBuffer   = 256 << 10
@@ -33,6 +43,7 @@ type wire struct {
 	tcp     *net.TCPConn
 	conn    net.Conn // what is written to and read from: tcp, or TLS over it
 	written uint64   // bytes given to the kernel; only who sends touches it
+	window  uint64   // the largest that the collector's kernel has offered, as far as was seen
 }
 
 // counted is the wire's TCP connection as TLS uses it.
@@ -88,16 +99,27 @@ func (w *wire) write(b []byte) error {
 	return err
 }
 
-// arrived is how many bytes the collector's kernel has acknowledged (SIOCOUTQ, see tcp(7)); false when ours cannot say any more.
+// arrived is how many bytes the collector's kernel has acknowledged (SIOCOUTQ, see tcp(7)); false when ours cannot say any more. It looks at the window, too.
 func (w *wire) arrived() (uint64, bool) {
 	var out int
 	if err := w.control(func(fd int) (err error) {
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			w.window = max(w.window, uint64(info.Snd_wnd))
+		}
 		out, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 		return err
 	}); err != nil || out < 0 || uint64(out) > w.written {
 		return 0, false
 	}
 	return w.written - uint64(out), true
+}
+
+// unread is how many bytes of those that have arrived the collector's program may not have stored.
+func (w *wire) unread() uint64 {
+	if w.window == 0 {
+		return windowTimes*unknownWindow + slack
+	}
+	return windowTimes*w.window + slack
 }
 
 func (w *wire) control(f func(fd int) error) error {
@@ -126,10 +148,12 @@ func (w *wire) endWrite() error {
 type stream struct {
 	*wire
 	buf     []byte
-	batches []batch // not acknowledged when last asked; bounded by the send buffer
+	overlap uint64  // bytes that are sent again at most
+	batches []batch // those after taken
 	seq     uint64  // the last record that is acknowledged
+	sure    uint64  // the last that is not sent again
+	taken   uint64  // the last that the collector's program has read, as far as its kernel cannot have more than unread
 	asked   time.Time
-	settled bool          // the collector has read everything
 	err     error         // why gone was closed
 	gone    chan struct{} // closed by the listening goroutine, which ends with the connection
 }
@@ -140,8 +164,8 @@ type batch struct {
 	end  uint64 // wire.written as it was after it
 }
 
-func newStream(w *wire) *stream {
-	s := &stream{wire: w, gone: make(chan struct{})}
+func newStream(w *wire, overlap uint64) *stream {
+	s := &stream{wire: w, overlap: overlap, gone: make(chan struct{})}
 	go func() { // a collector says nothing; what ends this is its end of the connection, or ours
 		defer close(s.gone)
 		var b [512]byte
@@ -202,20 +226,31 @@ func (s *stream) ask() {
 	if !ok {
 		return
 	}
-	i := 0
-	for i < len(s.batches) && s.batches[i].end <= arrived {
-		s.seq = s.batches[i].last
-		i++
+	unread := s.unread()
+	s.seq = max(s.seq, s.upTo(arrived))
+	s.sure = max(s.sure, s.upTo(arrived-min(arrived, unread, s.overlap)))
+	passed := arrived - min(arrived, unread)
+	s.taken = max(s.taken, s.upTo(passed))
+	// In large pieces: what stays is moved each time.
+	if i := s.after(passed); i > len(s.batches)/2 {
+		s.batches = slices.Delete(s.batches, 0, i)
 	}
-	s.batches = slices.Delete(s.batches, 0, i)
 }
 
-func (s *stream) safe() uint64 {
-	if s.settled {
-		return s.seq
-	}
-	return s.seq - min(s.seq, Overlap)
+// after is the index of the first batch that does not end within so many bytes.
+func (s *stream) after(bytes uint64) int {
+	return sort.Search(len(s.batches), func(i int) bool { return s.batches[i].end > bytes })
 }
+
+// upTo is the last record within so many bytes; 0 where that is not remembered.
+func (s *stream) upTo(bytes uint64) uint64 {
+	if i := s.after(bytes); i > 0 {
+		return s.batches[i-1].last
+	}
+	return 0
+}
+
+func (s *stream) safe() uint64 { return s.sure }
 
 // settle ends our side and waits for the collector to end its own: it has read everything then.
 func (s *stream) settle(ctx context.Context) {
@@ -234,10 +269,8 @@ func (s *stream) settle(ctx context.Context) {
 	if arrived, ok := s.arrived(); !ok || arrived < s.written {
 		return
 	}
-	if n := len(s.batches); n > 0 {
-		s.seq, s.batches = s.batches[n-1].last, nil
-	}
-	s.settled = true
+	s.seq = max(s.seq, s.upTo(s.written))
+	s.sure, s.taken, s.batches = s.seq, s.seq, nil
 }
 
 func (s *stream) interrupt() { s.tcp.Close() }

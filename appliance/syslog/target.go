@@ -154,7 +154,7 @@ func (t *target) connection(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
-	if again := t.again(from); again.Count > 0 {
+	if again := t.again(from, t.reader.Taken(0)); again.Count > 0 {
 		t.tell(again)
 	}
 	stop := context.AfterFunc(hard, s.interrupt)
@@ -172,8 +172,9 @@ func (t *target) connection(ctx, hard context.Context) error {
 // unproven is whether a collector's kernel acknowledges and the collector does not.
 func (t *target) unproven() bool { return t.scheme == "tcp" || t.scheme == "tls" }
 
-// again is what a connection that begins after from sends once more, of what may have arrived. With RELP only what was acknowledged has arrived.
-func (t *target) again(from uint64) Event {
+// again is what a connection that begins after from sends once more, of what may have arrived; and what may be missing before that, since the collector's program may not have taken it.
+// With RELP only what was acknowledged has arrived.
+func (t *target) again(from, taken uint64) Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.unproven() || t.acked <= from {
@@ -181,7 +182,11 @@ func (t *target) again(from uint64) Event {
 	}
 	n := t.acked - from
 	t.status.Again += n
-	return Event{What: Again, Count: n, FirstSeq: from + 1, LastSeq: t.acked}
+	e := Event{What: Again, Count: n, FirstSeq: from + 1, LastSeq: t.acked}
+	if taken < from {
+		e.Doubt = records.Ranges{taken + 1, from}
+	}
+	return e
 }
 
 // leaveOut counts how often in a row a record was refused, and goes on without it in the end: one that a collector never takes must not hold up all others.
@@ -309,8 +314,9 @@ func (t *target) read() error {
 func (t *target) note(sent int, s sender) {
 	acked := s.acked()
 	t.reader.Ack(s.safe())
-	if t.unproven() {
+	if st, is := s.(*stream); is {
 		t.reader.Arrived(acked)
+		t.reader.Taken(st.taken)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

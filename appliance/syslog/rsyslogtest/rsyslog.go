@@ -138,5 +138,8 @@ func (s *Server) Stop(sig syscall.Signal) error {
 	return err
 }
 
+// Hang stops rsyslogd without ending it, as where its disk hangs: its kernel goes on taking what fits into its buffers. Stop with SIGKILL ends it then.
+func (s *Server) Hang() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
 // Err is what rsyslogd complained about.
 func (s *Server) Err() string { return s.stderr.String() }
