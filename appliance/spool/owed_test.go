@@ -108,3 +108,37 @@ func TestWhatAForgottenCollectorHadNotGotIsToldUntilItIsSaid(t *testing.T) {
 		t.Errorf("of a position that cannot be read: %v", b.losses)
 	}
 }
+
+// Of two collectors that are taken out at once, the record about one, whatever it says is missing, does not tell what the other has not got.
+func TestEachOfTwoForgottenCollectorsIsTold(t *testing.T) {
+	t.Parallel()
+	const other, stays = "relp://192.0.2.2:2514", "relp://192.0.2.3:2514"
+	b := newBox(t, Options{})
+	second := b.spool.Reader(other)
+	b.spool.Reader(stays)
+	b.reader.Seek(0)
+	second.Seek(0)
+	b.say(records.KindAudit, 20)
+	b.spool.Sync()
+	second.Ack(10)
+	b.reader.Close()
+	second.Close()
+	b.losses = nil
+	if err := b.spool.Only([]string{stays}); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.losses) != 2 {
+		t.Fatalf("told %+v", b.losses)
+	}
+	b.losses = slices.DeleteFunc(b.losses, func(l Loss) bool { return l.Readers[0] == other })
+	b.stateLosses() // of the wider one; the process dies before the record about the other
+	b.spool.settle()
+	if left := b.owedFiles(); len(left) != 1 {
+		t.Errorf("after the record about one: %v", left)
+	}
+	b.losses = nil
+	b.open(Options{Dir: b.spool.opt.Dir})
+	if len(b.losses) != 1 || !slices.Equal(b.losses[0].Readers, []string{other}) || b.losses[0].Numbers.String() != "11-20" {
+		t.Errorf("the next life tells %+v", b.losses)
+	}
+}
