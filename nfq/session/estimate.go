@@ -119,7 +119,7 @@ func (e *estimate) begin(f framing, acked int64, doubt bool) {
 func (e *estimate) record(n int, ack int64) {
 	least, most := e.framing.plain(n)
 	if most < shortestReply {
-		return // close_notify, KeyUpdate, or nothing at all
+		return // close_notify, or nothing at all; a KeyUpdate is as long as the shortest reply
 	}
 	if e.torn.on && !e.rejoins(most, ack) {
 		return
