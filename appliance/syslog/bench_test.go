@@ -12,12 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/spool"
 	"github.com/mailweir/mailweir/appliance/syslog/rsyslogtest"
 )
 
-// BenchmarkRecords has 1000 sessions a second become records, on the disk and at a real rsyslog: what they cost of a core, in this process alone, which is
+// BenchmarkRecords has 1000 sessions a second become records, in the spool, the journal and at a real rsyslog: what they cost of a core, in this process alone, which is
 // the box's share, and how many bytes it has the disk write.
 func BenchmarkRecords(b *testing.B) {
 	for _, scheme := range []string{"relp", "tls"} {
@@ -44,10 +45,14 @@ func BenchmarkRecords(b *testing.B) {
 				b.Fatal(err)
 			}
 			chain.Before(s.Append)
-			w := records.NewWriter(chain, 16384, time.Now)
+			j, _, err := journal.Open(journal.Options{Dir: filepath.Join(dir, "journal"), Bounds: journal.Bounds{Bytes: 1 << 30, Sessions: 30 * 24 * time.Hour, Records: 180 * 24 * time.Hour}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			w := records.NewWriter(chain, 16384, time.Now, records.NewRing(4096).Add, j.Add)
 			ctx, end := context.WithCancel(b.Context())
-			done := make(chan error, 3)
-			for _, run := range []func(context.Context) error{w.Run, s.Run, x.Run} {
+			done := make(chan error, 4)
+			for _, run := range []func(context.Context) error{w.Run, s.Run, x.Run, j.Run} {
 				go func() { done <- run(ctx) }()
 			}
 			const rate, seconds, ticks = 1000, 10, 100 // a second
@@ -74,10 +79,10 @@ func BenchmarkRecords(b *testing.B) {
 			}
 			used, bytes := processor(b)-cpu, diskBytes(b)-wrote
 			end()
-			for range 3 {
+			for range 4 {
 				err = errors.Join(err, <-done)
 			}
-			if err := errors.Join(err, s.Close(), chain.Close()); err != nil {
+			if err := errors.Join(err, s.Close(), chain.Close(), j.Close()); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(100*used.Seconds()/took.Seconds(), "core-%")

@@ -99,6 +99,10 @@ func TestOneRecordThatLeapsIsTheOneInTheWrongPlace(t *testing.T) {
 	if r := w.check(w.log(moved)); len(r.Findings) != 1 || r.Findings[0].First != 41 || r.Records != many {
 		t.Errorf("a record that was moved to the front: %+v", r)
 	}
+	moved = slices.Insert(slices.Delete(slices.Clone(w.lines), 20, 21), 40, w.lines[20])
+	if r := w.check(w.log(moved)); r.Whole() || len(r.Findings) != 1 || r.Findings[0].Kind != Reordered || r.Findings[0].First != 21 || r.Records != many {
+		t.Errorf("a record that was moved to the back: %+v", r)
+	}
 	lacking := slices.Delete(slices.Insert(slices.Clone(w.lines), 20, forged), 31, 33)
 	told(t, "a gap behind it", w.check(w.log(lacking)), NotWhole, Gap, "records 31 to 32 are missing")
 }
