@@ -55,7 +55,7 @@ func journalChain(dir, box string, ends []end) (c *Checker, last end, err error)
 			if !rec.TextKept() {
 				i.Text = TextChanged
 			}
-			if rec.Kind == records.KindHealth {
+			if rec.Kind == records.KindHealth && rec.Value("target") == ofJournal { // what spool and collectors lost it has all the same
 				i.Lost, i.LostWhy = lost(rec.Value)
 			}
 			c.Add(i)

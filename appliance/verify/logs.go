@@ -214,11 +214,14 @@ func item(where string, l *records.Line) Item {
 	case !l.TextKept():
 		it.Text = TextChanged
 	}
-	if l.Kind() == records.KindHealth {
+	if l.Kind() == records.KindHealth && l.Value("target") != ofJournal { // what the journal never got collectors have all the same
 		it.Lost, it.LostWhy = lost(l.Value)
 	}
 	return it
 }
+
+// ofJournal is the target of a record_loss that says what the journal does not have.
+const ofJournal = "journal"
 
 // lost are the numbers that a HEALTH record says are missing, and the words for it.
 func lost(value func(string) string) (lost records.Ranges, why string) {

@@ -116,11 +116,11 @@ func TestNothingIsNotWhole(t *testing.T) {
 	}
 }
 
-// The gaps of one cause are read as one, and what a HEALTH record says is missing, in the spool or in the journal, is their cause.
+// The gaps of one cause are read as one, and what a HEALTH record says is missing, in the spool or at a collector, is their cause.
 func TestGapsOfOneCauseAreJoined(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, target := range []string{"spool", "journal"} {
+	for _, target := range []string{"spool", "relp://192.0.2.1:2514"} {
 		said := w.say(records.Health(records.HealthFacts{What: "record_loss", Target: target, Count: 6, FirstSeq: 2, LastSeq: 12, Seqs: "2,4,6,8,10,12"}))
 		w.say(records.Health(records.HealthFacts{What: "record_loss", Target: target, Count: 14, FirstSeq: 20, LastSeq: 33}))
 		var lines []string
@@ -140,5 +140,16 @@ func TestGapsOfOneCauseAreJoined(t *testing.T) {
 			}
 		}
 		w = newWorld(t)
+	}
+}
+
+// What the journal never got a collector has all the same: that a HEALTH record says so is no reason for a gap in the collector's log.
+func TestWhatTheJournalMissesIsNoExcuseForALog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.say(records.Health(records.HealthFacts{What: "record_loss", Target: "journal", Count: 20, FirstSeq: 10, LastSeq: 29}))
+	r := w.check(w.log(slices.Delete(slices.Clone(w.lines), 11, 20)))
+	if len(r.Findings) != 1 || r.Findings[0].First != 12 || r.Findings[0].Last != 20 || strings.Contains(r.Findings[0].Text, "says so") {
+		t.Errorf("%+v", r.Findings)
 	}
 }
