@@ -103,7 +103,7 @@ func (s *Server) Start() error {
 	}
 	s.exited = make(chan struct{})
 	go func() { defer close(s.exited); s.cmd.Wait() }() // how it ends is what Stop asked for, or seen by the loop below
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		up := 0
 		for _, scheme := range Schemes[1:] {
 			conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Ports[scheme])))
