@@ -76,7 +76,7 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	look("settings-collector")
 	do("backup", open("/settings/backup"), see("#file"))
 	look("settings-backup")
-	do("restarted", click("#waiting button"), see("main a"))
+	do("restarted", click("#waiting button"), see(`main a[href="/login"]`))
 	look("restarting")
 	for _, m := range said() {
 		if !strings.Contains(m, "400") { // what is wrong is sent on purpose
