@@ -88,7 +88,7 @@ bench-estimate: build ## what the estimate inside TLS costs: this build beside o
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -tags noestimate -o bin/mailweir-noestimate ./appliance/cmd/mailweir
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench -go '$(GO)' -parts peers -measures starttls,bulk-tls -variants fast,fast-beside,queue,queue-beside -beside bin/mailweir-noestimate \
-		-repetitions 24 -sample 3s -report out/estimate-head.md -peers-report out/estimate.md
+		-repetitions 24 -peers-sample 3s -report out/estimate-head.md -peers-report out/estimate.md
 
 crossing: build ## real SMTP clients and servers, each with each over TLS: are the estimates true? Into out/crossing.md, about an hour
 	@sh .ci/packages iproute2 ca-certificates openssl swaks libnet-ssleay-perl msmtp curl python3
