@@ -21,13 +21,13 @@ PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmt
 
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring
-IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools e2fsprogs
+IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools e2fsprogs busybox qemu-user-static
 QEMU_PACKAGES = qemu-system-x86 ovmf dnsmasq-base
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test image-lock clean
+.PHONY: help setup generate build cross test test-foreign test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test ipk image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -53,6 +53,10 @@ cross: ## build for every processor the product is made for
 
 test: setup build cross ## every test: unit, kernel (namespaces), real mail servers, browser
 	@GO='$(GO)' sh .ci/test ./...
+	@GO='$(GO)' sh .ci/foreign short
+
+test-foreign: setup ## unit tests as arm and mipsle under qemu-user, half an hour; `make test` runs some of them
+	@GO='$(GO)' sh .ci/foreign long
 
 test-race: setup ## the tests that need no mail servers under the race detector (needs gcc; ./nfq as root)
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 60m $$($(GO) list ./... | grep -v -e /appliance/bench -e /appliance/cmd -e /appliance/crossing -e /appliance/e2e -e /appliance/lab -e /image/imagetest)
@@ -105,6 +109,9 @@ image-test: image ## is the image the same when built again, and does it govern 
 	$(MAKE_IMAGE) -out out/again.img
 	cmp out/again.img out/mailweir-$(ARCH).img && rm out/again.img out/again.img.gz
 	$(GO) test -v -count=1 -timeout 60m -tags qemu ./image/imagetest -args -image $(CURDIR)/out/mailweir-$(ARCH).img
+
+ipk: cross ## packages for OpenWrt routers, out/mailweir_VERSION_ARCH.ipk
+	$(GO) run ./image/cmd/mkipk -bin bin -out out -built $$(git log -1 --format=%ct)
 
 image-lock: ## take the newest kernel and GRUB of Debian for the image: image/packages.lock
 	@sh .ci/packages $(IMAGE_PACKAGES)

@@ -85,6 +85,7 @@ var commands = []command{
 	{"records", "verify [FILE|DIR…] [--head [BOX:]SEQ:HASH] [--prefix WORDS] [--without-text] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
 	{"update", "{FILE|-} [--dry-run] [--json]", "put an update into the slot that does not run; it goes on trial at the next start", updateCommand},
 	{"slots", "[--json]", "the two slots: what is in them, which one runs, which one is started next", slotsCommand},
+	{"uci", "--config FILE [FILE] [--dry-run]", "set in a configuration what OpenWrt's /etc/config/mailweir says", uciCommand},
 	{"lab", "[--for DURATION]", "a network on this machine with real mail servers and a bot, and the box in it", labCommand},
 	{"version", "[--json]", "print the version", versionCommand},
 }
