@@ -50,12 +50,19 @@ func (h *health) begin(f records.HealthFacts) bool {
 func (h *health) end(what string) bool { return h.endOf(what, "") }
 
 func (h *health) endOf(what, target string) bool {
+	return h.endWith(records.HealthFacts{What: what, Target: target})
+}
+
+// endWith is endOf with more to say.
+func (h *health) endWith(f records.HealthFacts) bool {
+	of := fault{f.What, f.Target}
 	h.mu.Lock()
-	known := h.standing[fault{what, target}]
-	delete(h.standing, fault{what, target})
+	known := h.standing[of]
+	delete(h.standing, of)
 	h.mu.Unlock()
 	if known {
-		h.tell(records.HealthFacts{What: what, Target: target, Good: true})
+		f.Good = true
+		h.tell(f)
 	}
 	return known
 }

@@ -76,6 +76,8 @@ var (
 	mSpoolLimit     = desc("spool_limit_bytes", "What it may take: syslog.spool_bytes.")
 	mSpoolRecords   = desc("spool_records", "Records in it.")
 	mSpoolOK        = desc("spool_ok", "1 while the disk takes records; otherwise they wait in memory.")
+	mSpoolUnwritten = desc("spool_unwritten_records", "Records in memory of which the disk has not said that it has them.")
+	mSpoolHangs     = desc("spool_disk_hangs_seconds", "For how long the disk has not answered; 0 while it does.")
 	mSpoolAside     = desc("spool_unreadable_bytes", "Of these, files that could not be read at a start and were set aside.")
 	mSpoolFaults    = desc("spool_faults_total", "How often the disk began to take nothing.")
 	mSpoolLost      = desc("spool_lost_records_total", "Records that went before every collector had them, by why.", "reason")

@@ -23,6 +23,8 @@ func (a *Appliance) countKept(counter, gauge func(d *prometheus.Desc, v float64,
 	gauge(mSpoolLimit, float64(sp.Limit))
 	gauge(mSpoolRecords, float64(sp.Records))
 	gauge(mSpoolOK, truth(sp.Fault == nil))
+	gauge(mSpoolUnwritten, float64(sp.Waiting))
+	gauge(mSpoolHangs, sp.Hangs.Seconds())
 	gauge(mSpoolAside, float64(sp.AsideBytes))
 	counter(mSpoolFaults, float64(sp.Faults))
 	for why, word := range spool.Whys {

@@ -6,10 +6,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/sources"
+	"github.com/mailweir/mailweir/appliance/spool"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -57,7 +59,15 @@ func (a *Appliance) problems() []webadmin.Problem {
 			Do:      "Say in " + journal.HoldsPath(a.opt.DataDir) + " which cases are held; it is read within a minute. [] says that none is, and what belonged to held cases goes.",
 		})
 	}
-	if f := a.syslog.spool.Stat(); f.Aside > 0 {
+	f := a.syslog.spool.Stat()
+	if f.Hangs > 0 {
+		found = append(found, webadmin.Problem{
+			What:    fmt.Sprintf("The disk has not answered for %v.", f.Hangs.Round(time.Second)),
+			Meaning: fmt.Sprintf("Mail is not affected. %d records wait in memory, %d at most; collectors that are there get them. After a crash numbers of records may occur twice.", f.Waiting, spool.MemoryRecords),
+			Do:      "Look at the disk and its controller (dmesg). A HEALTH record says how long it lasted when it answers again.",
+		})
+	}
+	if f.Aside > 0 {
 		found = append(found, webadmin.Problem{
 			What:    fmt.Sprintf("%d files of the spool could not be read and are set aside (*.unreadable, %d bytes).", f.Aside, f.AsideBytes),
 			Meaning: "A HEALTH record says which records collectors lack for it. The files go when the spool needs the room, or their retention is over.",

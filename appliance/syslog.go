@@ -37,7 +37,7 @@ func (a *Appliance) openSyslog(cfg *config.Config) error {
 	s, err := spool.Open(spool.Options{
 		Dir: filepath.Join(a.opt.DataDir, "spool"), Limit: int64(cfg.Syslog.SpoolBytes), Facility: facility(cfg), After: a.chain.Seq(),
 		Sessions: cfg.Retention.Sessions, Records: cfg.Retention.Records,
-		Log: a.log, Now: a.now, Sound: a.spoolClock().sound, OnLoss: a.spoolLost, OnFault: a.spoolFault, OnUnsaved: a.positionsUnsaved,
+		Log: a.log, Now: a.now, Sound: a.spoolClock().sound, OnLoss: a.spoolLost, OnFault: a.spoolFault, OnHang: a.spoolHangs, OnUnsaved: a.positionsUnsaved,
 		OnDamage: func(err error) {
 			a.health.tell(records.HealthFacts{What: "spool", Target: "segment", Detail: fmt.Sprintf("a file with records for collectors cannot be read: %v", err)})
 		},
@@ -88,6 +88,17 @@ func (a *Appliance) spoolFault(err error) {
 		return
 	}
 	a.health.begin(records.HealthFacts{What: "spool", Detail: fmt.Sprintf("records cannot be written to the disk and wait in memory; collectors that are there get them all the same: %v", err)})
+}
+
+func (a *Appliance) spoolHangs(took time.Duration, over bool) {
+	f := records.HealthFacts{What: "spool", Target: "disk", Took: took}
+	if over {
+		f.Detail = fmt.Sprintf("the disk answers again, after %v; what waited in memory is written now", took.Round(time.Second))
+		a.health.endWith(f)
+		return
+	}
+	f.Detail = fmt.Sprintf("the disk has not answered for %v; records wait in memory, %d at most, and collectors that are there get them all the same", took.Round(time.Second), spool.MemoryRecords)
+	a.health.begin(f)
 }
 
 func (a *Appliance) positionsUnsaved(err error) {
@@ -259,7 +270,8 @@ const testLook = 20 * time.Millisecond
 // spoolView is the spool as status tells it.
 func (a *Appliance) spoolView() webadmin.Spool {
 	st := a.syslog.spool.Stat()
-	v := webadmin.Spool{Bytes: st.Bytes, Limit: st.Limit, Records: int64(st.Records), Oldest: webadmin.At(st.Oldest), Aside: int64(st.Aside), AsideBytes: st.AsideBytes}
+	v := webadmin.Spool{Bytes: st.Bytes, Limit: st.Limit, Records: int64(st.Records), Oldest: webadmin.At(st.Oldest), Aside: int64(st.Aside), AsideBytes: st.AsideBytes,
+		Unwritten: int64(st.Waiting), Hangs: webadmin.Seconds(st.Hangs)}
 	if st.Fault != nil {
 		v.Fault = st.Fault.Error()
 	}

@@ -14,6 +14,9 @@ type Spool struct {
 	Oldest  Time   `json:"oldest"` // of the records in it
 	Fault   string `json:"fault"`  // why the disk takes nothing, and records wait in memory; empty: it does
 
+	Unwritten int64   `json:"unwritten_records"` // in memory, of which the disk has not said that it has them
+	Hangs     Seconds `json:"hangs_s"`           // for how long the disk has not answered; 0: it does
+
 	Aside      int64 `json:"unreadable_files"` // that could not be read at a start and were set aside
 	AsideBytes int64 `json:"unreadable_bytes"` // and count towards the limit
 }

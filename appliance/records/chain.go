@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -79,7 +78,8 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 // Chain numbers records and links each to the one before. It is safe for concurrent use.
 //
 // Number and hash are written to the state file, with one pwrite for the records of one moment, without waiting for the disk:
-// before anybody is given one of them, that survives kill -9 exactly. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
+// before anybody is given one of them, that survives kill -9 exactly; unless the disk does not answer for stateHangs or takes nothing: then records are made all the same,
+// and numbers may occur twice after a crash. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
 // then the spool knows better (Resume), since a record is on the disk there before a collector gets it, and without a collector the journal. Without either
 // numbers occur twice then, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
 type Chain struct {
@@ -87,11 +87,11 @@ type Chain struct {
 	boot  string
 	found Past
 
-	mu    sync.Mutex // held over each write, however long the disk takes; guards the four below
+	kept *stateKeeper
+
+	mu    sync.Mutex // held over each write, as long as a disk may take that does not hang; guards the two below
 	first func([]Record)
-	file  stateFile
 	prev  string // hash of record seq, "" before the first
-	state [stateSize]byte
 
 	facts  sync.Mutex // never held over a write, taken after mu; guards all below
 	seq    uint64
@@ -99,15 +99,6 @@ type Chain struct {
 	head   string
 	mode   string
 	policy string
-	failed uint64
-	err    error // the last one of writing the state, nil while it works
-}
-
-// stateFile is the part of an os.File that the chain needs.
-type stateFile interface {
-	io.WriterAt
-	Sync() error
-	Close() error
 }
 
 const (
@@ -149,13 +140,14 @@ func openChain(path, box, boot string) (*Chain, error) {
 			c.seq, c.prev, c.found.Last = seq, prev, seq
 		}
 	}
-	c.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the state of the record chain: %w", err)
 	}
+	c.kept = &stateKeeper{file: file, hangs: stateHangs}
 	c.done, c.head = c.seq, c.prev
 	if err := c.save(c.seq, stateOpen); err != nil {
-		c.file.Close()
+		file.Close()
 		return nil, fmt.Errorf("write the state of the record chain: %w", err)
 	}
 	return c, nil
@@ -216,13 +208,10 @@ func (c *Chain) AppendAll(entries []Entry, now time.Time) []Record {
 	if c.first != nil {
 		c.first(made)
 	}
-	err := c.save(made[len(made)-1].Seq, stateOpen)
+	_ = c.save(made[len(made)-1].Seq, stateOpen) // Trouble tells
 	c.facts.Lock()
 	defer c.facts.Unlock()
 	c.done, c.head = made[len(made)-1].Seq, c.prev
-	if c.err = err; err != nil {
-		c.failed++
-	}
 	return made
 }
 
@@ -273,12 +262,8 @@ func (c *Chain) record(e Entry, seq uint64, policy string) Record {
 	return r
 }
 
-// Trouble is how many writes of the state failed so far, and the last error, nil while writing works.
-func (c *Chain) Trouble() (failed uint64, err error) {
-	c.facts.Lock()
-	defer c.facts.Unlock()
-	return c.failed, c.err
-}
+// Trouble is how many writes of the state failed so far, and the last error, nil while writing works; also that the disk does not answer.
+func (c *Chain) Trouble() (failed uint64, err error) { return c.kept.status() }
 
 // Seq is the number of the last record, 0 before the first.
 func (c *Chain) Seq() uint64 {
@@ -298,7 +283,8 @@ func (c *Chain) Head() (seq uint64, hash string) {
 func (c *Chain) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := errors.Join(c.save(c.Seq(), stateClean), c.file.Sync(), c.file.Close())
+	_ = c.save(c.Seq(), stateClean) // which close tells of, when it is written
+	err := c.kept.close()
 	if err != nil {
 		return fmt.Errorf("close the record chain: %w", err)
 	}
@@ -314,7 +300,8 @@ func (c *Chain) save(seq uint64, how string) error {
 	if boot == "" {
 		boot = "-"
 	}
-	b := append(c.state[:0], stateMagic...)
+	var state [stateSize]byte
+	b := append(state[:0], stateMagic...)
 	b = strconv.AppendUint(append(b, ' '), seq, 10)
 	for _, field := range [...]string{prev, how, boot} {
 		b = append(append(b, ' '), field...)
@@ -324,8 +311,8 @@ func (c *Chain) save(seq uint64, how string) error {
 	for len(b) < stateSize-1 {
 		b = append(b, ' ')
 	}
-	_, err := c.file.WriteAt(append(b, '\n'), 0)
-	return err
+	state[stateSize-1] = '\n'
+	return c.kept.keep(state)
 }
 
 // ReadState is the number and the hash of the last record that a state file knows.

@@ -115,7 +115,7 @@ func TestDamagedStateIsPutAside(t *testing.T) {
 func TestRecordsAreMadeWhenTheStateCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	c := newChain(t)
-	c.file.Close()
+	c.kept.file.Close()
 	a, b := c.Append(samples()["audit"], at), c.Append(samples()["audit"], at)
 	linked(t, []Record{a, b})
 	if n, err := c.Trouble(); err == nil || n != 2 {
@@ -282,8 +282,8 @@ func TestNobodyElseWaitsForAHungDisk(t *testing.T) {
 	t.Parallel()
 	c := newChain(t)
 	first := c.Append(samples()["audit"], at)
-	disk := &stuckDisk{stateFile: c.file, hangs: make(chan struct{}), let: make(chan struct{})}
-	c.file = disk
+	disk := &stuckDisk{stateFile: c.kept.file, hangs: make(chan struct{}), let: make(chan struct{})}
+	c.kept.file = disk
 	var second Record
 	var writer sync.WaitGroup
 	writer.Go(func() { second = c.Append(samples()["audit"], at) })
@@ -309,7 +309,7 @@ func TestNobodyElseWaitsForAHungDisk(t *testing.T) {
 	}
 	close(disk.let)
 	writer.Wait()
-	c.file = disk.stateFile
+	c.kept.file = disk.stateFile
 	third := c.Append(samples()["audit"], at)
 	linked(t, []Record{first, second, third})
 	if second.Value("policy") != "0123456789abcdef" || third.Value("policy") != "fedcba9876543210" || third.Value("mode") != "enforce" {

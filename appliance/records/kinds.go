@@ -236,8 +236,9 @@ type HealthFacts struct {
 	Count      uint64 // how many packets or records; 0 is left out
 	// FirstSeq and LastSeq enclose the records that are missing at Target; 0 is left out.
 	FirstSeq, LastSeq uint64
-	Seqs              string // which of them, as 3-7,9; empty: all of them, or not known
-	Doubt             string // which may be missing at Target at most, beside those: nobody knows
+	Seqs              string        // which of them, as 3-7,9; empty: all of them, or not known
+	Doubt             string        // which may be missing at Target at most, beside those: nobody knows
+	Took              time.Duration // how long it lasted; 0 is left out
 	Detail            string
 }
 
@@ -256,7 +257,7 @@ func Health(f HealthFacts) Entry {
 		p = p.add("first_seq", strconv.FormatUint(f.FirstSeq, 10)).add("last_seq", strconv.FormatUint(f.LastSeq, 10))
 		text += fmt.Sprintf(", seq %d to %d", f.FirstSeq, f.LastSeq)
 	}
-	p = p.add("seqs", f.Seqs).add("doubt", f.Doubt)
+	p = p.add("seqs", f.Seqs).add("doubt", f.Doubt).counted("dur_ms", f.Took.Milliseconds())
 	p = p.add("detail", f.Detail)
 	if f.Detail != "" {
 		text += ": " + f.Detail

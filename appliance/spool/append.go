@@ -9,8 +9,8 @@ import (
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
-// Append keeps records, in the order of seq. It waits for the kernel to take them and not for the disk, unless room has to be made.
-// While there is no reader nothing is kept.
+// Append keeps records, in the order of seq. It waits for the kernel to take them and not for the disk, unless room has to be made; and for that as long as a disk may take
+// that does not hang. While there is no reader nothing is kept.
 func (s *Spool) Append(rs []records.Record) {
 	if len(rs) == 0 {
 		return
@@ -20,23 +20,23 @@ func (s *Spool) Append(rs []records.Record) {
 		s.heard(&rs[i])
 	}
 	end := &rs[len(rs)-1]
+	s.last, s.lastHash = end.Seq, end.HexHash()
 	if len(s.positions) == 0 {
-		s.last, s.lastHash = end.Seq, end.HexHash()
 		s.durable, s.written = s.last, s.last
 		s.unlock()
 		return
 	}
-	size := 0
 	for i := range rs {
 		line := rs[i].AppendLine(make([]byte, 0, 1024), s.facility)
 		s.tail = append(s.tail, Item{Seq: rs[i].Seq, Line: line, kind: classOf(rs[i].Kind), at: rs[i].Time.UnixMilli()})
-		size += len(line) + lineOverhead
 	}
-	s.last, s.lastHash = end.Seq, end.HexHash()
 	s.tail[len(s.tail)-1].hash = s.lastHash
-	if s.fault == nil || !s.opt.Now().Before(s.retryAt) {
-		s.fit(int64(size))
-		s.write()
+	for s.due() {
+		if s.gives == nil {
+			s.gives = make(chan struct{})
+			go s.give(s.gives)
+		}
+		s.awaits(s.gives)
 	}
 	s.bound()
 	s.unlock()
@@ -46,43 +46,105 @@ func (s *Spool) Append(rs []records.Record) {
 	}
 }
 
+// due tells whether something is to be given to the disk now; mu is held.
+func (s *Spool) due() bool {
+	return s.written < s.last && !s.stuck && (s.fault == nil || !s.opt.Now().Before(s.retryAt))
+}
+
+// give has the disk take what waits. There is one such goroutine at a time; it ends when all is given, or with the first fault, and Close waits for it.
+func (s *Spool) give(done chan struct{}) {
+	s.lockDisk()
+	s.write()
+	s.unlockDisk()
+	s.mu.Lock()
+	many := len(s.tail) > unsyncedMax && s.fault == nil
+	s.mu.Unlock()
+	if many {
+		s.Sync()
+	}
+	s.mu.Lock()
+	s.gives = nil
+	close(done)
+	s.unlock()
+}
+
 // unlock lets go of mu and calls what is due.
 func (s *Spool) unlock() {
 	told := s.told
-	s.told = nil
+	if s.told = nil; len(told) == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.mu.Unlock()
 	for _, f := range told {
 		f()
 	}
 }
 
-// write gives the disk what it has not got yet; mu is held.
+// write gives the disk what it has not got yet; disk is held, and let go of where room is to be made.
 func (s *Spool) write() {
+	for {
+		_, size := s.unwritten()
+		if size == 0 {
+			return
+		}
+		s.fit(size)
+		if err := s.writeSome(); err != nil {
+			s.mu.Lock()
+			s.given = 0
+			s.failed(err)
+			s.unlock()
+			return
+		}
+		s.goesOn(s.holder)
+	}
+}
+
+// unwritten is what waits, of which there is no more than a segment takes, and its size in a file.
+func (s *Spool) unwritten() (items []Item, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	from := len(s.tail)
 	for from > 0 && s.tail[from-1].Seq > s.written {
 		from--
 	}
-	for from < len(s.tail) {
-		g, err := s.active()
-		if err != nil {
-			s.failed(err)
-			return
-		}
-		n, err := g.append(s.tail[from:], s.segmentSize())
-		if n > 0 {
-			s.written = s.tail[from+n-1].Seq
-		}
-		if err != nil {
-			s.failed(err)
-			return
-		}
-		from += n
-		s.recovers = s.fault != nil
+	to := from
+	for most := s.segmentSize(); to < len(s.tail) && size < most; to++ {
+		size += int64(len(s.tail[to].Line)) + lineOverhead
 	}
-	s.written = s.last // also where the last ones were dropped from memory
+	if to == from {
+		s.written = max(s.written, s.last) // also where the last ones were dropped from memory
+		return nil, 0
+	}
+	s.given = s.tail[to-1].Seq
+	return slices.Clone(s.tail[from:to]), size
 }
 
-// active is the segment to write to; mu is held.
+// writeSome writes some of what waits; disk is held.
+func (s *Spool) writeSome() error {
+	g, err := s.active()
+	if err != nil {
+		return err
+	}
+	items, _ := s.unwritten()
+	if len(items) == 0 {
+		return nil
+	}
+	n, next, err := g.append(items, s.segmentSize())
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.held = next
+	s.written, s.given = max(s.written, items[n-1].Seq), 0
+	s.recovers = s.fault != nil
+	return nil
+}
+
+// active is the segment to write to; disk is held.
 func (s *Spool) active() (*segment, error) {
 	if n := len(s.segments); n > 0 {
 		g := s.segments[n-1]
@@ -93,7 +155,7 @@ func (s *Spool) active() (*segment, error) {
 			return g, nil
 		}
 		if g.file != nil {
-			if err := g.seal(); err != nil {
+			if err := s.seal(g); err != nil {
 				return nil, err
 			}
 		}
@@ -105,25 +167,46 @@ func (s *Spool) active() (*segment, error) {
 		if err := os.Remove(s.segments[n-1].path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		s.segments = slices.Delete(s.segments, n-1, n)
+		s.list(func(all []*segment) []*segment { return slices.Delete(all, n-1, n) })
 	}
 	g, err := newSegment(s.opt, after, hash)
 	if err != nil {
 		return nil, err
 	}
-	s.segments = append(s.segments, g)
+	s.list(func(all []*segment) []*segment { return append(all, g) })
 	return g, nil
 }
 
-// before is the record before the next that is to be written, and its hash where it is known; mu is held.
+// list changes which segments there are; disk is held.
+func (s *Spool) list(change func([]*segment) []*segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.segments = change(s.segments)
+}
+
+// seal ends a segment; disk is held.
+func (s *Spool) seal(g *segment) error {
+	next, err := g.seal()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.held = next
+	return nil
+}
+
+// before is the record before the next that is to be written, and its hash where it is known.
 func (s *Spool) before() (uint64, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if n := len(s.segments); n > 0 && s.segments[n-1].last == s.written {
 		return s.written, s.segments[n-1].lastHash
 	}
 	return s.written, ""
 }
 
-func (s *Spool) segmentSize() int64 { return min(s.limit/segmentsAtAll, maxSegment) }
+func (s *Spool) segmentSize() int64 { return min(s.Limit()/segmentsAtAll, maxSegment) }
 
 // failed notes that the disk took not all; mu is held.
 func (s *Spool) failed(err error) {
@@ -146,17 +229,17 @@ func (s *Spool) healed() {
 }
 
 // bound drops from memory what the disk did not take, when that is too much: as in a full spool SESSION records first, decisions last, and of each the oldest. What the disk
-// took and has not synced yet stays, since it may have to be written again. mu is held.
+// took and has not synced yet stays, since it may have to be written again, and so does what it is being given. mu is held.
 func (s *Spool) bound() {
-	over := len(s.tail) - memoryRecords
-	if over <= 0 || s.fault == nil {
+	over := len(s.tail) - MemoryRecords
+	if over <= 0 || !s.out() {
 		return
 	}
 	drop := make(map[uint64]bool, over)
 	var gone records.Ranges
 	for of := range class(classes) {
 		for _, it := range s.tail {
-			if len(drop) < over && it.kind == of && it.Seq > s.written {
+			if len(drop) < over && it.kind == of && it.Seq > max(s.written, s.given) {
 				drop[it.Seq] = true
 			}
 		}

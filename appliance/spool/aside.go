@@ -48,30 +48,31 @@ func (s *Spool) setAsideBefore() {
 	slices.SortStableFunc(s.aside, func(a, b Aside) int { return a.Time.Compare(b.Time) })
 }
 
-// removeAside removes one that was set aside; false where that is not possible. mu is held.
+// removeAside removes one that was set aside; false where that is not possible. disk is held.
 func (s *Spool) removeAside(i int, why string) bool {
-	a := &s.aside[i]
-	if a.stuck {
+	gone := s.aside[i]
+	if gone.stuck {
 		return false
 	}
-	if err := os.Remove(a.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		a.stuck, why = true, fmt.Sprintf("it is to go, since %s, and cannot be removed: %v", why, err)
+	if err := os.Remove(gone.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		gone.stuck, why = true, fmt.Sprintf("it is to go, since %s, and cannot be removed: %v", why, err)
 	}
-	gone := *a
 	s.opt.Log.Warn("a file of the spool that could not be read", "file", gone.Path, "removed", !gone.stuck, "why", why)
+	s.mu.Lock()
+	defer s.unlock()
 	s.told = append(s.told, func() { s.opt.OnRemoved(gone, why) })
-	if gone.stuck {
+	if s.aside[i] = gone; gone.stuck {
 		return false
 	}
 	s.aside = slices.Delete(s.aside, i, i+1)
 	return true
 }
 
-// expireAside removes what was set aside and is older than the shorter retention; a segment takes records for rotateAfter. mu is held.
-func (s *Spool) expireAside(now time.Time) {
-	keep := s.opt.Sessions
-	if s.opt.Records > 0 && (keep <= 0 || s.opt.Records < keep) {
-		keep = s.opt.Records
+// expireAside removes what was set aside and is older than the shorter retention; a segment takes records for rotateAfter. disk is held.
+func (s *Spool) expireAside(now time.Time, sessions, records time.Duration) {
+	keep := sessions
+	if records > 0 && (keep <= 0 || records < keep) {
+		keep = records
 	}
 	for i := 0; keep > 0 && i < len(s.aside); {
 		if now.Sub(s.aside[i].Time) <= keep-rotateAfter || !s.removeAside(i, asideExpired) {

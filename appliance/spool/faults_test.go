@@ -98,8 +98,8 @@ func TestMemoryIsBoundedWhileTheDiskTakesNothing(t *testing.T) {
 	d := &disk{}
 	b := newBox(t, Options{create: d.create})
 	d.write = syscall.EIO
-	b.say(records.KindAudit, memoryRecords+100)
-	same(t, "the newest", b.read(), numbers(101, memoryRecords+100))
+	b.say(records.KindAudit, MemoryRecords+100)
+	same(t, "the newest", b.read(), numbers(101, MemoryRecords+100))
 	var lost uint64
 	for _, l := range b.losses {
 		if lost += l.Numbers.Count(); l.Why != Unwritable {

@@ -35,13 +35,13 @@ func TestMemoryThatIsFullLosesSessionsFirst(t *testing.T) {
 	d.write = syscall.EIO
 	b.say(records.KindHealth, 100)
 	b.say(records.KindAudit, 100)
-	b.say(records.KindSession, memoryRecords-200)
+	b.say(records.KindSession, MemoryRecords-200)
 	b.say(records.KindHealth, 50)
 	lost, _ := b.lost()
 	same(t, "the oldest sessions", lost, numbers(201, 250))
-	b.say(records.KindHealth, memoryRecords-100-50+10) // now without a session, and more than there is room for
+	b.say(records.KindHealth, MemoryRecords-100-50+10) // now without a session, and more than there is room for
 	lost, whys := b.lost()
-	same(t, "all sessions, all audits, ten of health", lost, slices.Concat(numbers(1, 10), numbers(101, memoryRecords)))
+	same(t, "all sessions, all audits, ten of health", lost, slices.Concat(numbers(1, 10), numbers(101, MemoryRecords)))
 	if len(whys) != 1 || whys[0] != Unwritable {
 		t.Errorf("said %v", whys)
 	}
@@ -134,7 +134,7 @@ func TestTheHashBeforeASegmentIsKept(t *testing.T) {
 	b.spool.Sync()
 	b.reader.Ack(5)
 	b.spool.trim() // the first segment, which the second would be joined to
-	if err := b.spool.segments[0].seal(); err != nil {
+	if err := b.spool.seal(b.spool.segments[0]); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.spool.Close(); err != nil {
@@ -238,7 +238,7 @@ func TestTheOldestThatWaits(t *testing.T) {
 	if st := b.spool.Stat(); st.Faults != 1 || len(st.Lost) > 0 {
 		t.Errorf("%+v", st)
 	}
-	b.say(records.KindAudit, memoryRecords)
+	b.say(records.KindAudit, MemoryRecords)
 	if st := b.spool.Stat(); st.Lost[Unwritable] == 0 || Whys[Unwritable] == "" {
 		t.Errorf("%+v", st)
 	}

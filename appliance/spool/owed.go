@@ -30,7 +30,7 @@ type owed struct {
 	said     uint64 // the record that says so; 0: none has yet
 }
 
-// owe writes down what a reader that is forgotten has not got; mu is held.
+// owe writes down what a reader that is forgotten has not got; disk is held.
 func (s *Spool) owe(name string, from, to uint64) {
 	o := owed{path: filepath.Join(s.opt.Dir, owedPrefix+strings.TrimPrefix(filepath.Base(positionPath(s.opt.Dir, name)), positionPrefix)), name: name, from: from, to: to}
 	content := fmt.Sprintf("%s %d %d %s", owedMagic, from, to, name)
@@ -38,6 +38,8 @@ func (s *Spool) owe(name string, from, to uint64) {
 		s.opt.Log.Error("write down what a collector that is not configured any more has not got", "target", name, "first", from, "last", to, "err", err)
 		return // it is told all the same
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.owed = append(slices.DeleteFunc(s.owed, func(b owed) bool { return b.path == o.path }), o)
 }
 
@@ -79,15 +81,17 @@ func (s *Spool) heard(r *records.Record) {
 
 // settle forgets what was said, once that is on the disk; where nobody reads the spool does not keep it.
 func (s *Spool) settle() {
+	s.lockDisk()
+	defer s.unlockDisk()
+	settled := func(o owed) bool { return o.said > 0 && o.said <= s.durable }
 	s.mu.Lock()
-	defer s.unlock()
-	s.owed = slices.DeleteFunc(s.owed, func(o owed) bool {
-		if o.said == 0 || o.said > s.durable {
-			return false
-		}
+	all := slices.Clone(s.owed)
+	s.owed = slices.DeleteFunc(s.owed, settled)
+	all = slices.DeleteFunc(all, func(o owed) bool { return !settled(o) })
+	s.mu.Unlock()
+	for _, o := range all {
 		if err := os.Remove(o.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.opt.Log.Error("what a collector that is not configured any more had not got was said, and its file cannot be removed", "err", err)
 		}
-		return true
-	})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,17 +16,23 @@ import (
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
-// position is how far a reader got, and the file that knows it. Spool.mu guards it.
+// position is how far a reader got, and the file that knows it. Spool.mu guards it, and Spool.disk saved and file.
 type position struct {
 	seq     uint64
-	arrived uint64    // up to here records may have arrived, though they are to be sent again: see Reader.Arrived
-	taken   uint64    // records after this one, up to seq, may not have been taken, though they are not sent again: see Reader.Taken
-	saved   [3]uint64 // seq, arrived and taken in the file
-	file    *os.File  // nil: it could not be opened yet
-	begun   bool      // somebody has read from it, now or in a life before
-	users   int       // readers that are open
-	gone    bool      // forgotten; what its last user leaves behind is lost
+	arrived uint64 // up to here records may have arrived, though they are to be sent again: see Reader.Arrived
+	taken   uint64 // records after this one, up to seq, may not have been taken, though they are not sent again: see Reader.Taken
+	begun   bool   // somebody has read from it, now or in a life before
+	users   int    // readers that are open
+	gone    bool   // forgotten; what its last user leaves behind is lost
+
+	saved marks
+	file  *os.File // nil: it could not be opened yet
 }
+
+// marks are what a position's file has of it.
+type marks struct{ seq, arrived, taken uint64 }
+
+func (p *position) marks() marks { return marks{p.seq, p.arrived, p.taken} }
 
 const (
 	positionMagic  = "mailweir-position-1"
@@ -50,15 +57,20 @@ func (s *Spool) unkept(name string) {
 	s.tell(l)
 }
 
-// put writes a position to its file; mu is held.
+// put writes a position to its file; disk is held.
 func (s *Spool) put(name string, p *position) (err error) {
+	s.mu.Lock()
+	m := p.marks()
+	s.mu.Unlock()
 	if p.file == nil {
 		if p.file, err = os.OpenFile(positionPath(s.opt.Dir, name), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 			p.file = nil
 			return err
 		}
+	} else if p.saved == m {
+		return nil
 	}
-	if err = p.write(name); err != nil {
+	if err = p.write(name, m); err != nil {
 		return errors.Join(err, p.close())
 	}
 	return nil
@@ -97,10 +109,10 @@ func (s *Spool) oldest() uint64 {
 	return s.last + 1
 }
 
-func (p *position) write(name string) error {
-	b := fmt.Appendf(nil, "%s %d ", positionMagic, p.seq)
+func (p *position) write(name string, m marks) error {
+	b := fmt.Appendf(nil, "%s %d ", positionMagic, m.seq)
 	b = fmt.Appendf(b, "%08x %.300s", crc32.Checksum(b, castagnoli), name)
-	b = fmt.Appendf(b, " %s %d %s %d ", takenWord, p.taken, arrivedWord, p.arrived)
+	b = fmt.Appendf(b, " %s %d %s %d ", takenWord, m.taken, arrivedWord, m.arrived)
 	b = fmt.Appendf(b, "%08x", crc32.Checksum(b, castagnoli))
 	for len(b) < positionSize-1 {
 		b = append(b, ' ')
@@ -108,11 +120,9 @@ func (p *position) write(name string) error {
 	if _, err := p.file.WriteAt(append(b, '\n'), 0); err != nil {
 		return err
 	}
-	p.saved = p.state()
+	p.saved = m
 	return nil
 }
-
-func (p *position) state() [3]uint64 { return [3]uint64{p.seq, p.arrived, p.taken} }
 
 // parseArrived is what a position file says of what may have arrived, 0 where it does not say it, and of what was taken: all up to seq where it does not say that, as that of an
 // earlier version.
@@ -143,28 +153,31 @@ func parsePosition(s string) (uint64, bool) {
 // Only forgets the positions of all readers but those named. What only they waited for can go, and Options.OnLoss tells of what each has not got, once
 // its reader is closed. One from which nobody ever read had nothing coming.
 func (s *Spool) Only(names []string) error {
-	s.mu.Lock()
-	defer s.unlock()
-	keep, known := make(map[string]bool), make(map[string]bool)
+	s.lockDisk()
+	defer s.unlockDisk()
+	keep := make(map[string]bool)
 	for _, name := range names {
 		keep[positionPath(s.opt.Dir, name)] = true
 	}
 	var errs []error
+	s.mu.Lock()
+	left := make(map[string]*position)
 	for name, p := range s.positions {
-		if path := positionPath(s.opt.Dir, name); !keep[path] {
-			errs = append(errs, p.close())
+		if !keep[positionPath(s.opt.Dir, name)] {
 			delete(s.positions, name)
 			p.gone = true
-			known[path] = true
-			if s.leaving[name] = p; p.users == 0 {
-				errs = append(errs, s.forget(name, p))
-			}
+			s.leaving[name], left[name] = p, p
 		}
 	}
 	s.waited = s.waited && len(s.positions) > 0
+	s.mu.Unlock()
+	for name, p := range left {
+		keep[positionPath(s.opt.Dir, name)] = true // until its last user has left
+		errs = append(errs, p.close(), s.forget(name, p))
+	}
 	files, _ := filepath.Glob(filepath.Join(s.opt.Dir, positionPrefix+"*"))
 	for _, path := range files {
-		if keep[path] || known[path] || s.isLeaving(path) {
+		if keep[path] || s.isLeaving(path) {
 			continue
 		}
 		p, name := &position{begun: true, gone: true}, path // where the file does not say it
@@ -184,8 +197,10 @@ func (s *Spool) Only(names []string) error {
 	return errors.Join(errs...)
 }
 
-// isLeaving tells whether somebody still uses a reader that is forgotten, whose file that is; mu is held.
+// isLeaving tells whether somebody still uses a reader that is forgotten, whose file that is.
 func (s *Spool) isLeaving(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for name := range s.leaving {
 		if positionPath(s.opt.Dir, name) == path {
 			return true
@@ -194,16 +209,22 @@ func (s *Spool) isLeaving(path string) bool {
 	return false
 }
 
-// forget ends a position that nobody uses any more, and tells of what its reader has not got; mu is held.
+// forget ends a position that nobody uses any more, and tells of what its reader has not got; disk is held.
 func (s *Spool) forget(name string, p *position) error {
-	if !p.gone || p.users > 0 {
+	s.mu.Lock()
+	used := !p.gone || p.users > 0
+	s.mu.Unlock()
+	if used {
 		return nil
 	}
 	s.owes(name, p)
+	s.mu.Lock()
 	if s.leaving[name] == p {
 		delete(s.leaving, name)
 	}
-	if s.positions[name] != nil {
+	again := s.positions[name] != nil
+	s.mu.Unlock()
+	if again {
 		return nil // it was configured again meanwhile, and the file is that one's
 	}
 	if err := os.Remove(positionPath(s.opt.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
@@ -212,14 +233,19 @@ func (s *Spool) forget(name string, p *position) error {
 	return nil
 }
 
-// owes tells of what a reader that is gone has not got, and writes it down first; mu is held.
+// owes tells of what a reader that is gone has not got, and writes it down first; disk is held.
 func (s *Spool) owes(name string, p *position) {
-	from := max(p.seq+1, p.arrived+1, s.oldest()) // what is not there was told when it went
-	if !p.begun || from > s.last {
+	s.mu.Lock()
+	from, to := max(p.seq+1, p.arrived+1, s.oldest()), s.last // what is not there was told when it went
+	owes := p.begun && from <= to
+	s.mu.Unlock()
+	if !owes {
 		return
 	}
-	s.owe(name, from, s.last)
-	s.tell(Loss{Why: Forgotten, Numbers: records.Ranges{from, s.last}, Readers: []string{name}})
+	s.owe(name, from, to)
+	s.mu.Lock()
+	defer s.unlock()
+	s.tell(Loss{Why: Forgotten, Numbers: records.Ranges{from, to}, Readers: []string{name}})
 }
 
 // acknowledged is up to where every reader has everything; mu is held.
@@ -233,24 +259,29 @@ func (s *Spool) acknowledged() uint64 {
 
 // save writes the positions that moved, and with sync waits for the disk.
 func (s *Spool) save(sync bool) error {
+	s.lockDisk()
 	s.mu.Lock()
+	all := maps.Clone(s.positions)
+	s.mu.Unlock()
 	var errs []error
 	var files []*os.File
-	for name, p := range s.positions {
-		if p.saved != p.state() || p.file == nil {
-			errs = append(errs, s.put(name, p))
-		}
+	for name, p := range all {
+		errs = append(errs, s.put(name, p))
 		if p.file != nil {
 			files = append(files, p.file)
 		}
+		s.goesOn(s.holder)
 	}
-	s.unlock()
+	s.unlockDisk()
 	if sync {
+		w := s.begins(false)
 		for _, f := range files {
 			if err := f.Sync(); !errors.Is(err, fs.ErrClosed) { // of a reader that was forgotten meanwhile
 				errs = append(errs, err)
 			}
+			s.goesOn(w)
 		}
+		s.ends(w)
 	}
 	err := errors.Join(errs...)
 	s.mu.Lock()

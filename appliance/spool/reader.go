@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,42 +30,56 @@ type Reader struct {
 // was ever appended, since the spool is another one, or cannot be read, begins with the oldest record there is. Where the disk does not take
 // the position it is kept in memory until it does, and Options.OnUnsaved tells.
 func (s *Spool) Reader(name string) *Reader {
+	s.lockDisk()
+	defer s.unlockDisk()
 	s.mu.Lock()
-	defer s.unlock()
-	p := s.positions[name]
+	p, left := s.positions[name], s.leaving[name] != nil
+	s.mu.Unlock()
 	if p == nil {
 		path := positionPath(s.opt.Dir, name)
 		var data []byte
 		err := fs.ErrNotExist
-		if s.leaving[name] == nil { // otherwise the file is of one that was forgotten and is still used
+		if !left { // otherwise the file is of one that was forgotten and is still used
 			data, err = os.ReadFile(path)
 		}
-		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) // then there is no spool, either
-		seq, known := parsePosition(string(data))
-		switch {
-		case err != nil && !missing:
-			s.opt.Log.Error("a collector's position in the spool cannot be read; it gets everything that is there", "target", name, "err", err)
-			seq = s.oldest() - 1
-		case !known && len(data) > 0:
-			s.opt.Log.Error("a collector's position in the spool is damaged; it gets everything that is there", "target", name, "file", path)
-			seq = s.oldest() - 1
-		case !known:
-			seq = s.last
-		case seq > s.last:
-			s.opt.Log.Error("a collector's position is beyond the spool; it gets everything that is there", "target", name, "position", seq, "last", s.last)
-			seq = s.oldest() - 1
-		}
-		s.unkept(name)
-		p = &position{seq: seq, taken: seq, begun: len(data) > 0 || seq < s.last}
-		if arrived, taken := parseArrived(string(data), seq); known && arrived <= s.last {
-			p.arrived, p.taken = arrived, min(taken, seq)
-		}
+		s.mu.Lock()
+		p = s.begin(name, path, data, err)
+		s.unlock()
 		if err := s.put(name, p); err != nil {
+			s.mu.Lock()
 			s.saving(err)
+			s.unlock()
 		}
-		s.positions[name] = p
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return &Reader{s: s, name: name, p: p, at: p.seq}
+}
+
+// begin makes the position of a reader from what its file has; mu is held.
+func (s *Spool) begin(name, path string, data []byte, err error) *position {
+	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) // then there is no spool, either
+	seq, known := parsePosition(string(data))
+	switch {
+	case err != nil && !missing:
+		s.opt.Log.Error("a collector's position in the spool cannot be read; it gets everything that is there", "target", name, "err", err)
+		seq = s.oldest() - 1
+	case !known && len(data) > 0:
+		s.opt.Log.Error("a collector's position in the spool is damaged; it gets everything that is there", "target", name, "file", path)
+		seq = s.oldest() - 1
+	case !known:
+		seq = s.last
+	case seq > s.last:
+		s.opt.Log.Error("a collector's position is beyond the spool; it gets everything that is there", "target", name, "position", seq, "last", s.last)
+		seq = s.oldest() - 1
+	}
+	s.unkept(name)
+	p := &position{seq: seq, taken: seq, begun: len(data) > 0 || seq < s.last}
+	if arrived, taken := parseArrived(string(data), seq); known && arrived <= s.last {
+		p.arrived, p.taken = arrived, min(taken, seq)
+	}
+	s.positions[name] = p
+	return p
 }
 
 // Changed is closed when there may be more to read.
@@ -74,15 +89,15 @@ func (r *Reader) Changed() <-chan struct{} {
 	return r.s.changed
 }
 
-// Next gives the next records, at most n; none when there are none that are on the disk. It does not wait.
+// Next gives the next records, at most n; none when there are none that are on the disk. It waits only for the disk where it reads from it.
 func (r *Reader) Next(n int) (items []Item, err error) {
 	s := r.s
 	for len(items) < n {
 		s.mu.Lock()
-		upTo, fault := s.durable, s.fault
+		upTo, out := s.durable, s.out()
 		g := s.holding(r.at, upTo)
 		if g == nil {
-			if fault != nil { // the disk takes nothing: what waits in memory goes out without it
+			if out { // the disk takes nothing: what waits in memory goes out without it
 				for _, it := range s.tail {
 					if it.Seq > r.at && len(items) < n {
 						items, r.at = append(items, it), it.Seq
@@ -92,38 +107,59 @@ func (r *Reader) Next(n int) (items []Item, err error) {
 			s.mu.Unlock()
 			return items, nil
 		}
-		last := min(upTo, g.last)
-		if g != r.segment || g.version != r.version || r.file == nil {
-			r.release()
-			if r.file, err = os.Open(g.path); err != nil {
-				s.mu.Unlock()
-				return items, fmt.Errorf("read the spool: %w", err)
-			}
-			r.segment, r.version, r.lines = g, g.version, lines{file: r.file}
-		}
-		r.lines.to = g.size
+		last, version, size := min(upTo, g.last), g.version, g.size
 		s.mu.Unlock()
-		for len(items) < n && r.at < last {
-			line, ok := r.lines.next()
-			if line == nil {
-				if r.lines.err != nil {
-					return items, fmt.Errorf("read the spool: %s: %w", g.path, r.lines.err)
-				}
-				r.at = last // what is missing there was damaged
-				break
-			}
-			if !ok || line[0] == '#' {
-				continue
-			}
-			l, err := records.ParseLine(line)
-			if err != nil || l.Seq <= r.at {
-				continue
-			}
-			items = append(items, Item{Seq: l.Seq, Line: append([]byte(nil), line...)})
-			r.at = l.Seq
+		w := s.begins(true)
+		items, err = r.from(g, version, size, last, n, items)
+		s.ends(w)
+		if err != nil {
+			return items, err
 		}
 	}
 	return items, nil
+}
+
+// from reads records up to last from a segment of that version and size, as long as there are less than n.
+func (r *Reader) from(g *segment, version int, size int64, last uint64, n int, items []Item) ([]Item, error) {
+	if g != r.segment || version != r.version || r.file == nil {
+		r.release()
+		file, err := os.Open(g.path)
+		if errors.Is(err, fs.ErrNotExist) && !r.s.has(g, version) {
+			return items, nil // it was rewritten or removed meanwhile
+		}
+		if err != nil {
+			return items, fmt.Errorf("read the spool: %w", err)
+		}
+		r.segment, r.version, r.file, r.lines = g, version, file, lines{file: file}
+	}
+	r.lines.to = size
+	for len(items) < n && r.at < last {
+		line, ok := r.lines.next()
+		if line == nil {
+			if r.lines.err != nil {
+				return items, fmt.Errorf("read the spool: %s: %w", g.path, r.lines.err)
+			}
+			r.at = last // what is missing there was damaged
+			break
+		}
+		if !ok || line[0] == '#' {
+			continue
+		}
+		l, err := records.ParseLine(line)
+		if err != nil || l.Seq <= r.at {
+			continue
+		}
+		items = append(items, Item{Seq: l.Seq, Line: append([]byte(nil), line...)})
+		r.at = l.Seq
+	}
+	return items, nil
+}
+
+// has tells whether a segment is there, as it was in a version.
+func (s *Spool) has(g *segment, version int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.segments, g) && g.version == version
 }
 
 // holding is the segment with the first record after seq, nil where there is none up to and with upTo; mu is held.
@@ -171,7 +207,7 @@ func (r *Reader) Ack(seq uint64) {
 		return
 	}
 	r.p.seq = seq
-	if s.fault != nil { // what everybody has need not be kept in memory
+	if s.out() { // what everybody has need not be kept in memory
 		low := s.acknowledged()
 		n := 0
 		for n < len(s.tail) && s.tail[n].Seq <= low {
@@ -234,9 +270,11 @@ func (s *Spool) Oldest(seq uint64) time.Time {
 		}
 		return time.Time{}
 	}
-	f, err := os.Open(g.path)
 	size := g.size
 	s.mu.Unlock()
+	w := s.begins(true)
+	defer s.ends(w)
+	f, err := os.Open(g.path)
 	if err != nil {
 		return time.Time{} // reading it says so
 	}
@@ -260,17 +298,26 @@ func (r *Reader) release() {
 	}
 }
 
-// Close gives back the open file. The position stays, unless it was forgotten.
+// Close gives back the open file. The position stays, unless it was forgotten. It does not wait for a disk that hangs.
 func (r *Reader) Close() {
 	r.release()
-	r.s.mu.Lock()
-	defer r.s.unlock()
-	if r.open {
-		r.open = false
+	s := r.s
+	s.mu.Lock()
+	left := r.open
+	if r.open = false; left {
 		r.p.users--
-		r.s.open--
-		if err := r.s.forget(r.name, r.p); err != nil {
-			r.s.opt.Log.Error("remove the position of a collector that is not configured any more", "target", r.name, "err", err)
-		}
+		s.open--
+		left = r.p.gone
 	}
+	s.mu.Unlock()
+	if !left {
+		return
+	}
+	s.within(func() {
+		s.lockDisk()
+		defer s.unlockDisk()
+		if err := s.forget(r.name, r.p); err != nil {
+			s.opt.Log.Error("remove the position of a collector that is not configured any more", "target", r.name, "err", err)
+		}
+	})
 }

@@ -50,6 +50,13 @@ func (s *Spool) lose(gone records.Ranges, why string) {
 	s.tell(l)
 }
 
+// went is lose for who does not hold mu.
+func (s *Spool) went(gone records.Ranges, why string) {
+	s.mu.Lock()
+	defer s.unlock()
+	s.lose(gone, why)
+}
+
 // tell counts a loss and has it told; mu is held.
 func (s *Spool) tell(l Loss) {
 	s.lost[l.Why] += l.Numbers.Count()
@@ -62,20 +69,29 @@ var Whys = map[string]string{Full: "full", Expired: "expired", Forgotten: "colle
 // spare is for the first and the last line of what is being rewritten, and by what a segment may be longer than it should.
 const spare = 16 << 10
 
-// fit makes room for so many bytes, 0 where only the limit became smaller. mu is held, and let go of in between.
+// fit makes room for so many bytes, 0 where only the limit became smaller. disk is held, and let go of in between.
 func (s *Spool) fit(need int64) {
 	for tries := 0; s.makeRoom(need) && tries < segmentsAtAll; tries++ {
-		s.unlock() // only what is on the disk can be dropped from it
+		s.unlockDisk() // only what is on the disk can be dropped from it
 		s.Sync()
-		s.mu.Lock()
+		s.lockDisk()
 	}
 }
 
 // makeRoom drops from the disk until need more bytes are within the limit, with a segment to spare for what is being rewritten.
-// It is true when there is more to drop, and it has to be on the disk first. mu is held.
+// It is true when there is more to drop, and it has to be on the disk first. disk is held.
 func (s *Spool) makeRoom(need int64) (blocked bool) {
+	failed := func(err error) bool {
+		s.mu.Lock()
+		defer s.unlock()
+		s.failed(err)
+		return false
+	}
 	for {
-		over := s.bytes() + need - (s.limit - s.segmentSize() - spare)
+		s.goesOn(s.holder)
+		s.mu.Lock()
+		over := s.bytes() + need - (s.Limit() - s.segmentSize() - spare)
+		s.mu.Unlock()
 		if over <= 0 {
 			return false
 		}
@@ -98,9 +114,8 @@ func (s *Spool) makeRoom(need int64) (blocked bool) {
 			return true
 		}
 		if g.file != nil { // the one that is written to: the spool is small, or holds one large batch
-			if err := g.seal(); err != nil {
-				s.failed(err)
-				return false
+			if err := s.seal(g); err != nil {
+				return failed(err)
 			}
 			return true
 		}
@@ -113,10 +128,9 @@ func (s *Spool) makeRoom(need int64) (blocked bool) {
 			dropped += int64(len(it.Line)) + lineOverhead
 			return false
 		})
-		s.lose(gone, Full)
+		s.went(gone, Full)
 		if err != nil {
-			s.failed(fmt.Errorf("make room: %w", err))
-			return false
+			return failed(fmt.Errorf("make room: %w", err))
 		}
 	}
 }
@@ -124,17 +138,21 @@ func (s *Spool) makeRoom(need int64) (blocked bool) {
 // Expire drops what is older than its retention, whether somebody still waits for it or not.
 func (s *Spool) Expire(now time.Time) {
 	s.Sync()
+	s.lockDisk()
+	defer s.unlockDisk()
 	s.mu.Lock()
-	defer s.unlock()
-	s.expireAside(now)
+	ofSessions, ofRecords := s.opt.Sessions, s.opt.Records
+	s.mu.Unlock()
+	s.expireAside(now, ofSessions, ofRecords)
 	before := func(d time.Duration) int64 {
 		if d <= 0 {
 			return 0
 		}
 		return now.Add(-d).UnixMilli()
 	}
-	limits := [classes]int64{before(s.opt.Sessions), before(s.opt.Records), before(s.opt.Records)}
+	limits := [classes]int64{before(ofSessions), before(ofRecords), before(ofRecords)}
 	for i := 0; i < len(s.segments); i++ {
+		s.goesOn(s.holder)
 		g := s.segments[i]
 		old := false
 		for c := range g.n {
@@ -144,14 +162,16 @@ func (s *Spool) Expire(now time.Time) {
 			continue
 		}
 		if g.file != nil {
-			if err := g.seal(); err != nil {
+			if err := s.seal(g); err != nil {
+				s.mu.Lock()
 				s.failed(err)
+				s.unlock()
 				return
 			}
 			continue // a minute later
 		}
 		gone, err := s.rewrite(i, func(it *Item) bool { return it.at >= limits[it.kind] })
-		s.lose(gone, Expired)
+		s.went(gone, Expired)
 		if err != nil {
 			s.opt.Log.Error("records past their retention could not be removed from the spool", "file", g.path, "err", err)
 		}
@@ -162,7 +182,7 @@ func (s *Spool) Expire(now time.Time) {
 }
 
 // rewrite makes a segment anew of those of its records that are to be kept, and says which are gone. One that is empty then goes as a whole, unless it is the last; a small one
-// is joined to a small one before it. mu is held.
+// is joined to a small one before it. A file goes when it is not in the list any more, so that who does not find it knows that he is to look again. disk is held.
 func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err error) {
 	g := s.segments[i]
 	into := &segment{path: g.path, after: g.after, afterHash: g.afterHash, sealed: true, version: g.version + 1}
@@ -206,10 +226,9 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err 
 		}
 	}
 	if into.count() == 0 && i < len(s.segments)-1 {
-		if err := os.Remove(g.path); err != nil {
+		if err := s.drop(i); err != nil {
 			return nil, err
 		}
-		s.segments = slices.Delete(s.segments, i, i+1)
 		return gone, durable.SyncDir(s.opt.Dir)
 	}
 	if into.count() == 0 { // the last one: what is after it is all that is left to know
@@ -222,42 +241,59 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err 
 	if err := durable.Replace(into.path, b); err != nil {
 		return nil, err
 	}
-	s.segments[i] = into
+	s.list(func(all []*segment) []*segment {
+		all[i] = into
+		return slices.Delete(all, i-len(parts)+1, i)
+	})
 	if len(parts) > 1 {
 		err = os.Remove(g.path)
-		s.segments = slices.Delete(s.segments, i-1, i)
 	}
 	return gone, errors.Join(err, durable.SyncDir(s.opt.Dir))
 }
 
+// drop removes a segment; disk is held.
+func (s *Spool) drop(i int) error {
+	g := s.segments[i]
+	s.list(func(all []*segment) []*segment { return slices.Delete(all, i, i+1) })
+	err := os.Remove(g.path)
+	if err != nil {
+		s.list(func(all []*segment) []*segment { return slices.Insert(all, i, g) })
+	}
+	return err
+}
+
 // trim deletes segments that every reader is past. The last one stays, since it knows what comes next.
 func (s *Spool) trim() {
+	s.lockDisk()
 	s.mu.Lock()
-	acked := s.acknowledged()
-	any := s.spent(acked) && len(s.positions) > 0
+	acked, read := s.acknowledged(), len(s.positions) > 0
+	s.mu.Unlock()
+	any := read && s.spent(acked)
 	// One that all have is not kept for what comes: what follows begins another.
-	if k := len(s.segments) - 1; k >= 0 && len(s.positions) > 0 {
+	if k := len(s.segments) - 1; k >= 0 && read {
 		if g := s.segments[k]; g.file != nil && g.count() > 0 && g.last <= acked && s.opt.Now().Sub(g.began).Abs() >= rotateAfter {
 			if _, err := s.active(); err != nil {
+				s.mu.Lock()
 				s.failed(err)
+				s.unlock()
 			}
 		}
 	}
-	s.unlock()
+	s.unlockDisk()
 	if !any {
 		return
 	}
 	if err := s.save(true); err != nil { // a position that a power cut took back must still find its records
 		return
 	}
-	s.mu.Lock()
-	defer s.unlock()
-	for s.spent(acked) { // asked anew: others had mu
-		if err := os.Remove(s.segments[0].path); err != nil {
+	s.lockDisk()
+	defer s.unlockDisk()
+	for s.spent(acked) { // asked anew: others had the disk
+		if err := s.drop(0); err != nil {
 			s.opt.Log.Error("remove from the spool what every collector has", "err", err)
 			return
 		}
-		s.segments = slices.Delete(s.segments, 0, 1)
+		s.goesOn(s.holder)
 	}
 }
 
@@ -265,9 +301,13 @@ func (s *Spool) trim() {
 func (s *Spool) clear() {
 	s.syncing.Lock() // no file is closed under it
 	defer s.syncing.Unlock()
+	s.lockDisk()
+	defer s.unlockDisk()
+	wanted := func() bool { return len(s.positions) > 0 || s.open > 0 || s.records() == 0 }
 	s.mu.Lock()
-	defer s.unlock()
-	if len(s.positions) > 0 || s.open > 0 || s.records() == 0 {
+	stays := wanted()
+	s.mu.Unlock()
+	if stays {
 		return
 	}
 	for _, g := range s.segments {
@@ -286,11 +326,13 @@ func (s *Spool) clear() {
 		s.opt.Log.Error("what no collector is to get any more cannot be removed from the spool", "err", err)
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.segments, s.tail = []*segment{note}, nil
 	s.written, s.durable = s.last, s.last
 }
 
-// spent is whether the first segment, which is not the last, holds nothing after acked; mu is held.
+// spent is whether the first segment, which is not the last, holds nothing after acked; disk is held.
 func (s *Spool) spent(acked uint64) bool {
 	if len(s.segments) < 2 {
 		return false

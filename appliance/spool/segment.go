@@ -25,7 +25,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// segment is a file of the spool. Spool.mu guards it.
+// segment is a file of the spool. Spool.disk guards it; held and version change under Spool.mu, too, so that either is enough to look at them.
 type segment struct {
 	path      string
 	after     uint64 // the record before its first
@@ -128,10 +128,10 @@ func orShort(err error) error {
 	return err
 }
 
-// append writes items until the segment has limit bytes or more, with one write, and says how many there are in it. After an error the file is
+// append writes items until the segment has limit bytes or more, with one write, and says how many, and what it holds then. After an error the file is
 // as it was before.
-func (g *segment) append(items []Item, limit int64) (int, error) {
-	next, n := g.held, 0
+func (g *segment) append(items []Item, limit int64) (n int, next held, err error) {
+	next = g.held
 	var b []byte
 	for n < len(items) && (n == 0 || next.size < limit) {
 		from := len(b)
@@ -146,10 +146,10 @@ func (g *segment) append(items []Item, limit int64) (int, error) {
 		n++
 	}
 	if w, err := g.file.Write(b); err != nil || w < len(b) {
-		return 0, errors.Join(orShort(err), g.cut(g.size))
+		return 0, g.held, errors.Join(orShort(err), g.cut(g.size))
 	}
-	g.held, g.dirty = next, true
-	return n, nil
+	g.dirty = true
+	return n, next, nil
 }
 
 // cut takes the file back to size. One that cannot be taken back is not written to any more: its end is found when it is read.
@@ -171,18 +171,18 @@ func (g *segment) close() {
 	}
 }
 
-// seal ends the segment with what it holds. It stays open until it is on the disk.
-func (g *segment) seal() error {
-	if g.sealed {
-		return nil
+// seal ends the segment with what it holds, and gives that. It stays open until it is on the disk.
+func (g *segment) seal() (next held, err error) {
+	if next = g.held; g.sealed {
+		return next, nil
 	}
 	b := appendSummed(nil, g.trailer())
 	if n, err := g.file.Write(b); err != nil || n < len(b) {
-		return errors.Join(orShort(err), g.cut(g.size))
+		return next, errors.Join(orShort(err), g.cut(g.size))
 	}
-	g.size += int64(len(b))
+	next.size += int64(len(b))
 	g.sealed, g.dirty = true, true
-	return nil
+	return next, nil
 }
 
 const trailerForm = "# holds %d %d %s sessions %d %d %d others %d %d %d decisions %d %d %d"

@@ -18,8 +18,10 @@
 // A file that cannot be read when the spool is opened is set aside under another name (*.unreadable), for somebody to look at. It counts towards the limit, goes before any record
 // when there is no room, and in any case when the shorter retention has passed since it was last written.
 //
-// A disk that takes nothing stops nobody: records wait in memory, as many as fit into memoryRecords, are readable from there, and are written as soon as the disk
+// A disk that takes nothing stops nobody: records wait in memory, as many as MemoryRecords, are readable from there, and are written as soon as the disk
 // takes them. What a failed fdatasync may have dropped (after an error the kernel forgets what it could not write) is written anew, to another file.
+// One that does not answer for Options.Hangs counts as such a disk until it does: nobody waits for it longer but those whose work it is (Run, Open, Reader, Only, Close), and
+// whoever asks how the spool stands, or reads from memory, never waits at all.
 package spool
 
 import (
@@ -32,6 +34,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/durable"
@@ -49,13 +52,15 @@ type Options struct {
 
 	Log       *slog.Logger
 	Now       func() time.Time
-	Sound     func(time.Time) bool // whether the clock can be trusted: otherwise nothing goes for its age; nil: always
-	SyncEvery time.Duration        // 1 s
-	OnLoss    func(Loss)           // must not block, nor call back
-	OnFault   func(error)          // the disk does not take records; nil: it does again. Must not block, nor call back
-	OnUnsaved func(error)          // the disk does not take the readers' positions; nil: it does again. Must not block, nor call back
-	OnDamage  func(error)          // a file could not be read when the spool was opened, and was set aside. Must not block, nor call back
-	OnRemoved func(Aside, string)  // a file that was set aside went, and why; or why it cannot go. Must not block, nor call back
+	Sound     func(time.Time) bool                // whether the clock can be trusted: otherwise nothing goes for its age; nil: always
+	SyncEvery time.Duration                       // 1 s
+	OnLoss    func(Loss)                          // must not block, nor call back
+	OnFault   func(error)                         // the disk does not take records; nil: it does again. Must not block, nor call back
+	OnHang    func(took time.Duration, over bool) // the disk has not answered for so long; over: it does again. Must not block, nor call back
+	Hangs     time.Duration                       // how long it may take for one thing; 5 s
+	OnUnsaved func(error)                         // the disk does not take the readers' positions; nil: it does again. Must not block, nor call back
+	OnDamage  func(error)                         // a file could not be read when the spool was opened, and was set aside. Must not block, nor call back
+	OnRemoved func(Aside, string)                 // a file that was set aside went, and why; or why it cannot go. Must not block, nor call back
 
 	create  func(path string) (file, error) // tests put a disk with faults here
 	syncDir func(dir string) error          // and here
@@ -73,48 +78,60 @@ type file interface {
 const (
 	minLimit      = 1 << 20
 	maxSegment    = 4 << 20
-	segmentsAtAll = 16          // the limit is so many segments, unless they would be larger than maxSegment
-	rotateAfter   = time.Hour   // a segment takes records for so long at most, so that what is old can go
-	retryEvery    = time.Second // between two attempts to write when the disk takes nothing
-	memoryRecords = 8192        // that wait in memory then, about 10 MB
-	saveEvery     = time.Second // positions
+	segmentsAtAll = 16                // the limit is so many segments, unless they would be larger than maxSegment
+	rotateAfter   = time.Hour         // a segment takes records for so long at most, so that what is old can go
+	retryEvery    = time.Second       // between two attempts to write when the disk takes nothing
+	unsyncedMax   = 4 * MemoryRecords // of which the disk has not said yet that it has them, while it answers: more have it asked at once
+	saveEvery     = time.Second       // positions
 	expireEvery   = time.Minute
 )
+
+// MemoryRecords is how many records wait in memory while the disk takes nothing, about 10 MB.
+const MemoryRecords = 8192
 
 // Spool is a directory of records. It is safe for concurrent use; Append has one caller at a time, as the chain has.
 type Spool struct {
 	opt  Options
 	wake chan struct{} // holds a value when there is something to sync
 
-	syncing sync.Mutex // held over fdatasync, taken before mu
+	limit   atomic.Int64
+	syncing sync.Mutex // held over fdatasync, taken before disk
+	disk    sync.Mutex // held by who changes files, however long that takes; taken before mu. What files there are, and what is known of each, changes under both: see segment
+	holder  *wait      // who holds disk
 
-	mu        sync.Mutex // guards all below
+	mu        sync.Mutex // never held over the disk; guards all below
 	facility  int
-	limit     int64
-	segments  []*segment // in the order of their numbers; the last is the one that is written to
+	segments  []*segment // in the order of their numbers; the last is the one that is written to. Changed under disk, too
 	positions map[string]*position
 	leaving   map[string]*position // that were forgotten while somebody used them
-	aside     []Aside              // the oldest first
-	owed      []owed               // losses that were told, and of which no record has said so yet
+	aside     []Aside              // the oldest first. Changed under disk, too
+	owed      []owed               // losses that were told, and of which no record has said so yet. Changed under disk, too, but for owed.said
 	found     uint64               // the last number that was there when the spool was opened
 	looks     bool                 // what was there then is not looked through yet, see stateGaps; what was told meanwhile is in said
 	said      []records.Ranges
-	open      int    // readers that are read from
-	last      uint64 // the last record
-	lastHash  string // and its hash, "" where it is not known
-	durable   uint64 // records up to here are on the disk
-	written   uint64 // and up to here they were given to it
-	tail      []Item // those after durable
-	unsaved   error  // why the disk does not take the positions; nil while it does
-	unsynced  bool   // the last fsync of positions failed
-	fault     error  // why the disk takes nothing; nil while it does
-	recovers  bool   // it took something since
+	open      int           // readers that are read from
+	last      uint64        // the last record
+	lastHash  string        // and its hash, "" where it is not known
+	durable   uint64        // records up to here are on the disk
+	written   uint64        // up to here they were given to it
+	given     uint64        // and up to here they are being given to it
+	tail      []Item        // those after durable
+	gives     chan struct{} // closed when who gives the disk what it has not got is done; nil: nobody does
+	unsaved   error         // why the disk does not take the positions; nil while it does
+	unsynced  bool          // the last fsync of positions failed
+	fault     error         // why the disk takes nothing; nil while it does
+	recovers  bool          // it took something since
 	retryAt   time.Time
+	waits     map[*wait]bool
+	hung      time.Time     // since when the disk has not answered; zero: it does
+	stuck     bool          // and it is not only that it cannot be read
 	waited    bool          // there were readers in the life before this one
-	changed   chan struct{} // closed when durable moves, and when the disk fails
+	changed   chan struct{} // closed when durable moves, and when the disk fails or hangs
 	faults    uint64
 	lost      map[string]uint64
 	told      []func() // callbacks that are due once mu is free
+
+	telling sync.Mutex // held over those, so that they come in their order
 }
 
 // Item is a record and its line, which nobody writes to.
@@ -168,6 +185,12 @@ func Open(o Options) (*Spool, error) {
 	if o.OnFault == nil {
 		o.OnFault = func(error) {}
 	}
+	if o.OnHang == nil {
+		o.OnHang = func(time.Duration, bool) {}
+	}
+	if o.Hangs == 0 {
+		o.Hangs = hangs
+	}
 	if o.OnUnsaved == nil {
 		o.OnUnsaved = func(error) {}
 	}
@@ -185,7 +208,8 @@ func Open(o Options) (*Spool, error) {
 	if o.syncDir == nil {
 		o.syncDir = durable.SyncDir
 	}
-	s := &Spool{opt: o, facility: o.Facility, limit: o.Limit, wake: make(chan struct{}, 1), positions: make(map[string]*position), leaving: make(map[string]*position), looks: true, changed: make(chan struct{}), lost: make(map[string]uint64)}
+	s := &Spool{opt: o, facility: o.Facility, waits: make(map[*wait]bool), wake: make(chan struct{}, 1), positions: make(map[string]*position), leaving: make(map[string]*position), looks: true, changed: make(chan struct{}), lost: make(map[string]uint64)}
+	s.limit.Store(o.Limit)
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
 	}
@@ -267,7 +291,8 @@ func (s *Spool) Kept() uint64 {
 func (s *Spool) Configure(facility int, limit int64, sessions, records time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
-	s.facility, s.limit = facility, max(limit, minLimit)
+	s.facility = facility
+	s.limit.Store(max(limit, minLimit))
 	s.opt.Sessions, s.opt.Records = sessions, records
 }
 
@@ -277,19 +302,17 @@ func (s *Spool) notify() {
 }
 
 // Limit is how much of the disk the spool takes at most.
-func (s *Spool) Limit() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.limit
-}
+func (s *Spool) Limit() int64 { return s.limit.Load() }
 
 // Stat says how full the spool is.
 type Stat struct {
 	Bytes, Limit int64
 	Records      int
-	Oldest       time.Time // of the records in it; zero where there is none
-	Fault        error     // why the disk takes nothing
-	Faults       uint64    // how often that began, since the spool was opened
+	Oldest       time.Time     // of the records in it; zero where there is none
+	Waiting      int           // records in memory of which the disk has not said that it has them
+	Fault        error         // why the disk takes nothing, or does not answer
+	Faults       uint64        // how often that began, since the spool was opened
+	Hangs        time.Duration // for how long the disk has not answered; 0 while it does
 
 	Aside      int   // files that could not be read and were set aside
 	AsideBytes int64 // of Bytes
@@ -297,11 +320,14 @@ type Stat struct {
 	Lost map[string]uint64 // records that went before every reader had them, since the spool was opened, by Loss.Why
 }
 
-// Stat says how full the spool is.
+// Stat says how full the spool is. It never waits for the disk.
 func (s *Spool) Stat() Stat {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := Stat{Bytes: s.bytes(), Limit: s.limit, Fault: s.fault, Faults: s.faults, Lost: maps.Clone(s.lost), Aside: len(s.aside)}
+	defer s.unlock()
+	st := Stat{Bytes: s.bytes(), Limit: s.Limit(), Waiting: len(s.tail), Fault: s.fault, Hangs: s.hanging(), Lost: maps.Clone(s.lost), Aside: len(s.aside)}
+	if st.Faults = s.faults; st.Hangs > 0 {
+		st.Fault = hangError(st.Hangs)
+	}
 	for _, a := range s.aside {
 		st.AsideBytes += a.Bytes
 	}

@@ -214,7 +214,7 @@ func TestADamagedLineCostsItsRecordOnly(t *testing.T) {
 		b := newBox(t, Options{})
 		b.say(records.KindAudit, 20)
 		if sealed {
-			b.spool.segments[0].seal()
+			b.spool.seal(b.spool.segments[0])
 		}
 		b.spool.Sync()
 		path := b.spool.segments[0].path
@@ -247,7 +247,7 @@ func TestAPositionBeyondTheSpoolIsDropped(t *testing.T) {
 		}
 		p := &position{seq: 17, file: f}
 		if bend(p); why == "beyond" {
-			p.write(url)
+			p.write(url, p.marks())
 		}
 		b.open(Options{Dir: b.spool.opt.Dir})
 		same(t, why, b.read(), numbers(1, 20))

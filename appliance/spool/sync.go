@@ -13,9 +13,10 @@ import (
 // Run syncs what was appended, saves positions, deletes what every reader has and what is too old, until ctx ends; then it syncs
 // and saves once more, and returns nil. Whoever calls it waits for it.
 func (s *Spool) Run(ctx context.Context) error {
-	var looking sync.WaitGroup
-	defer looking.Wait()
-	looking.Go(func() { s.stateGaps(ctx) })
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { s.stateGaps(ctx) })
+	beside.Go(func() { s.watch(ctx) })
 	ticks := time.NewTicker(saveEvery)
 	defer ticks.Stop()
 	rest := time.NewTimer(0)
@@ -50,41 +51,71 @@ func (s *Spool) Run(ctx context.Context) error {
 	}
 }
 
+// watch looks whether the disk hangs, until ctx ends: what waits for it does not.
+func (s *Spool) watch(ctx context.Context) {
+	t := time.NewTicker(s.opt.Hangs / 2)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		s.mu.Lock()
+		s.look()
+		s.unlock()
+	}
+}
+
 // shrink drops what a smaller limit has no room for.
 func (s *Spool) shrink() {
-	s.mu.Lock()
-	defer s.unlock()
-	if s.fault == nil {
+	s.lockDisk()
+	defer s.unlockDisk()
+	if s.trouble() == nil {
 		s.fit(0)
 	}
 }
 
-// retry writes what waits in memory, when the disk is due for another attempt.
+// trouble is why the disk takes nothing; nil while it does.
+func (s *Spool) trouble() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+// retry writes what waits in memory, when the disk is due for another attempt, or has answered after it hung.
 func (s *Spool) retry() {
 	s.mu.Lock()
-	due := s.fault != nil && !s.opt.Now().Before(s.retryAt)
-	if due {
-		s.write()
-		if s.fault != nil && s.written == s.last && !s.recovers { // everybody had all from memory
-			if _, err := s.active(); err != nil {
-				s.failed(err)
-			} else {
-				s.recovers = true
-			}
+	due := s.due() || s.fault != nil && !s.opt.Now().Before(s.retryAt)
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	s.lockDisk()
+	s.write()
+	s.mu.Lock()
+	unproven := s.fault != nil && s.written == s.last && !s.recovers // everybody had all from memory
+	s.mu.Unlock()
+	if unproven {
+		_, err := s.active()
+		s.mu.Lock()
+		if s.recovers = true; err != nil {
+			s.failed(err)
 		}
+		s.unlock()
 	}
-	s.unlock()
-	if due {
-		s.Sync()
-	}
+	s.unlockDisk()
+	s.Sync()
 }
 
 // Sync puts everything that was appended on the disk, or notes why that is not possible.
 func (s *Spool) Sync() {
 	s.syncing.Lock()
 	defer s.syncing.Unlock()
+	s.lockDisk()
 	s.mu.Lock()
 	upTo := s.written
+	s.mu.Unlock()
 	type job struct {
 		*segment
 		file file
@@ -100,8 +131,9 @@ func (s *Spool) Sync() {
 			jobs = append(jobs, job{g, g.file, g.held})
 		}
 	}
-	s.mu.Unlock()
+	s.unlockDisk()
 
+	w := s.begins(false)
 	for _, j := range jobs {
 		if failure != nil {
 			break
@@ -109,12 +141,16 @@ func (s *Spool) Sync() {
 		if failure = j.file.Sync(); failure != nil {
 			break
 		}
+		s.goesOn(w)
 	}
+	s.ends(w)
 
-	s.mu.Lock()
-	defer s.unlock()
+	s.lockDisk()
+	defer s.unlockDisk()
 	if failure != nil {
 		s.distrust()
+		s.mu.Lock()
+		defer s.unlock()
 		s.failed(failure)
 		return
 	}
@@ -127,6 +163,8 @@ func (s *Spool) Sync() {
 			j.close()
 		}
 	}
+	s.mu.Lock()
+	defer s.unlock()
 	if upTo > s.durable {
 		s.durable = upTo
 		s.notify()
@@ -140,41 +178,46 @@ func (s *Spool) Sync() {
 }
 
 // distrust takes back what was written since the last good sync: after a failed one the kernel holds it for clean and may have
-// dropped it. All of it is in memory and is written anew, into a new segment. mu is held.
+// dropped it. All of it is in memory and is written anew, into a new segment. disk is held.
 func (s *Spool) distrust() {
-	kept := s.segments[:0]
+	var cut []*segment
+	s.mu.Lock()
 	for _, g := range s.segments {
 		if g.dirty {
-			g.held, g.dirty, g.sealed = g.synced, false, false
+			g.held = g.synced
 			g.version++
-			if g.file == nil { // closed, since it could not be cut
-				kept = append(kept, g)
-				continue
-			}
-			if err := g.cut(g.size); err != nil && !errors.Is(err, fs.ErrClosed) {
-				s.opt.Log.Error("a segment could not be taken back to what is known to be on the disk", "file", g.path, "err", err)
-			}
-			g.close()
+			cut = append(cut, g)
 		}
-		kept = append(kept, g)
 	}
-	s.segments = kept
 	s.written = s.durable
+	s.mu.Unlock()
+	for _, g := range cut {
+		if g.dirty, g.sealed = false, false; g.file == nil { // closed, since it could not be cut
+			continue
+		}
+		if err := g.cut(g.size); err != nil && !errors.Is(err, fs.ErrClosed) {
+			s.opt.Log.Error("a segment could not be taken back to what is known to be on the disk", "file", g.path, "err", err)
+		}
+		g.close()
+	}
 }
 
 // Close is called when nobody appends or reads any more, and after Run.
 func (s *Spool) Close() error {
 	s.Sync()
 	s.save(true)
-	s.mu.Lock()
-	defer s.unlock()
+	s.lockDisk()
+	defer s.unlockDisk()
 	var errs []error
 	for _, g := range s.segments {
 		g.close()
 	}
-	for _, p := range s.positions {
+	s.mu.Lock()
+	all := s.positions
+	s.positions = map[string]*position{}
+	s.unlock()
+	for _, p := range all {
 		errs = append(errs, p.close())
 	}
-	s.positions = map[string]*position{}
-	return errors.Join(append(errs, s.fault)...)
+	return errors.Join(append(errs, s.trouble())...)
 }

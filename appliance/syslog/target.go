@@ -78,6 +78,7 @@ type target struct {
 
 	oldest      time.Time // of what is after oldestAfter
 	oldestAfter uint64
+	looks       chan struct{} // closed when who looks for it is done; nil: nobody does
 }
 
 func (t *target) state() Status {
@@ -87,14 +88,41 @@ func (t *target) state() Status {
 	if s.Behind = t.cfg.Spool.Behind(acked); s.Behind == 0 {
 		return s
 	}
-	// Reading it costs more than asking again while a collector is away.
+	s.Oldest = t.oldestFrom(acked)
+	return s
+}
+
+// lookFor is how long who asks waits for the disk.
+const lookFor = time.Second
+
+// oldestFrom is the time of the oldest record after acked; as it was found last where the disk does not answer.
+func (t *target) oldestFrom(acked uint64) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.oldest.IsZero() || t.oldestAfter != acked {
-		t.oldest, t.oldestAfter = t.cfg.Spool.Oldest(acked), acked
+	if !t.oldest.IsZero() && t.oldestAfter == acked { // reading it costs more than asking again while a collector is away
+		return t.oldest
 	}
-	s.Oldest = t.oldest
-	return s
+	if t.looks == nil {
+		t.looks = make(chan struct{})
+		go func() { // ends with the reading
+			oldest := t.cfg.Spool.Oldest(acked)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.oldest, t.oldestAfter = oldest, acked
+			close(t.looks)
+			t.looks = nil
+		}()
+	}
+	looks := t.looks
+	t.mu.Unlock()
+	late := time.NewTimer(lookFor)
+	defer late.Stop()
+	select {
+	case <-looks:
+	case <-late.C:
+	}
+	t.mu.Lock()
+	return t.oldest
 }
 
 // run connects, sends and connects again until ctx has ended and everything is sent, or the drain time is over, or the collector is not there.
