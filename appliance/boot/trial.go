@@ -36,7 +36,7 @@ func (b *box) slots() (onTrial bool, err error) {
 	}
 	switch kind, why := update.Look(env, b.update.Running); kind {
 	case update.OnTrial:
-		b.console.say("slot %s is on trial, %d starts left after this one", b.update.Running, env.Tries)
+		b.console.say("slot %s is on trial; starts left after this one: %d", b.update.Running, env.Tries)
 		return true, nil
 	case update.GivenUp:
 		o := b.update.GaveUp(last, why, time.Now())

@@ -104,7 +104,7 @@ func TestOnlyTheBytesOfGRUBsFileAreWritten(t *testing.T) {
 	if err := os.WriteFile(file, was, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	is := layout.Env{Active: "a", Next: "b", Tries: 3}.Block()
+	is := layout.Env{Active: "a", Next: "b", Tries: layout.EnvTries}.Block()
 	if err := overwrite(file, is); err != nil {
 		t.Error(err)
 	}

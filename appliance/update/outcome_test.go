@@ -20,7 +20,7 @@ func TestWhatKindOfStartItWas(t *testing.T) {
 		says    string
 	}{
 		{"no update", layout.Env{Active: "a"}, "a", Ordinary, ""},
-		{"the first try", layout.Env{Active: "a", Next: "b", Tries: 2}, "b", OnTrial, ""},
+		{"the first try", layout.Env{Active: "a", Next: "b", Tries: 1}, "b", OnTrial, ""},
 		{"the last try", layout.Env{Active: "a", Next: "b"}, "b", OnTrial, ""},
 		{"GRUB found the new slot damaged", layout.Env{Active: "a", Next: "b", Tries: 2}, "a", GivenUp, "could not start slot b"},
 		{"all tries are used up", layout.Env{Active: "a", Failed: "b"}, "a", GivenUp, "slot b was started and did not come up"},

@@ -2,7 +2,7 @@
 //
 // A box has two slots. An update is checked before a byte of it is written: the signature of its manifest, and whether it is for this box and not older
 // than what runs. Then the idle slot is written from behind its first block on, read back, and only then gets its first block; while that is missing GRUB does
-// not take it for a slot. Last of all GRUB is told to try it, three times at most. So a power cut at any moment leaves the slot that runs as it was, and the
+// not take it for a slot. Last of all GRUB is told to try it, twice at most. So a power cut at any moment leaves the slot that runs as it was, and the
 // next start is either of it or of a whole new one. Who commits the new one, once it is healthy, is process 1 (package boot).
 package update
 

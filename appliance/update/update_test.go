@@ -170,11 +170,11 @@ func TestAnUpdateIsWrittenAndGoesOnTrial(t *testing.T) {
 	if !bytes.HasPrefix(r.m.slots["b"], r.slot) {
 		t.Error("slot b is not the update")
 	}
-	if env, err := r.m.Read(); err != nil || env != (layout.Env{Active: "a", Next: "b", Tries: 3}) {
+	if env, err := r.m.Read(); err != nil || env != (layout.Env{Active: "a", Next: "b", Tries: layout.EnvTries}) {
 		t.Errorf("GRUB's state: %+v, %v", env, err)
 	}
 	slots, err := r.box.Slots()
-	if err != nil || !slots[0].Runs || !slots[0].Active || slots[0].About.Build != 10 || slots[1].Tries != 3 || slots[1].About.Version != "v11" || slots[1].Fault != "" {
+	if err != nil || !slots[0].Runs || !slots[0].Active || slots[0].About.Build != 10 || slots[1].Tries != layout.EnvTries || slots[1].About.Version != "v11" || slots[1].Fault != "" {
 		t.Errorf("slots: %+v, %v", slots, err)
 	}
 }
@@ -187,7 +187,7 @@ func TestTheSlotThatRunsIsNeverTheTarget(t *testing.T) {
 	if _, err := r.box.Apply(bytes.NewReader(r.bundle(r.next, r.secret))); err != nil {
 		t.Fatal(err)
 	}
-	if env, err := r.m.Read(); err != nil || env != (layout.Env{Active: "b", Next: "a", Tries: 3}) || !bytes.Equal(running, r.m.slots["b"]) {
+	if env, err := r.m.Read(); err != nil || env != (layout.Env{Active: "b", Next: "a", Tries: layout.EnvTries}) || !bytes.Equal(running, r.m.slots["b"]) {
 		t.Errorf("%+v, %v", env, err)
 	}
 	for _, unknown := range []string{"", "c"} {
@@ -255,7 +255,7 @@ func TestADamagedOrCutFileIsNeverStarted(t *testing.T) {
 			t.Errorf("%s: the check took it", why)
 		}
 		copy(r.m.slots["b"], fresh)
-		r.m.env = layout.Env{Active: "a", Next: "b", Tries: 3}.Block() // an earlier update waits
+		r.m.env = layout.Env{Active: "a", Next: "b", Tries: layout.EnvTries}.Block() // an earlier update waits
 		if _, err := r.box.Apply(bytes.NewReader(file)); err == nil {
 			t.Errorf("%s: it was applied", why)
 		}

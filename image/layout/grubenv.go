@@ -15,8 +15,8 @@ const (
 	envHead = "# GRUB Environment Block\n"
 	// envText bounds the variables, so that all that says something is in one sector: a power cut leaves the old sector or the new one.
 	envText = 512
-	// EnvTries is how often a slot on trial is started; grub.cfg counts down from it.
-	EnvTries = 3
+	// EnvTries is how often a slot on trial is started; grub.cfg counts down from it. The start after these is of the slot before: the third.
+	EnvTries = 2
 )
 
 // Env is GRUB's environment block (grubenv): which slot is started. grub.cfg reads and writes it, too.

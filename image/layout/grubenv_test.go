@@ -17,7 +17,7 @@ func TestGRUBsEnvironmentIsReadAndWritten(t *testing.T) {
 		want Env
 	}{
 		{"a fresh image", "active=a\n", Env{Active: "a"}},
-		{"an update waits", "active=a\nnext=b\ntries=3\n", Env{Active: "a", Next: "b", Tries: 3}},
+		{"an update waits", "active=a\nnext=b\ntries=2\n", Env{Active: "a", Next: "b", Tries: 2}},
 		{"GRUB gave it up: it leaves names without values", "active=a\nnext=\ntries=\nfailed=b\n", Env{Active: "a", Failed: "b"}},
 		{"somebody else's variable", "saved_entry=x\nactive=b\n", Env{Active: "b"}},
 		{"the last try is under way", "active=b\nnext=a\ntries=0\n", Env{Active: "b", Next: "a"}},
@@ -31,8 +31,8 @@ func TestGRUBsEnvironmentIsReadAndWritten(t *testing.T) {
 			t.Errorf("%s: written and read again: %+v, %v", row.why, again, err)
 		}
 	}
-	b := Env{Active: "a", Next: "b", Tries: 3}.Block()
-	if len(b) != EnvSize || !bytes.HasPrefix(b, []byte("# GRUB Environment Block\nactive=a\nnext=b\ntries=3\n#")) {
+	b := Env{Active: "a", Next: "b", Tries: 2}.Block()
+	if len(b) != EnvSize || !bytes.HasPrefix(b, []byte("# GRUB Environment Block\nactive=a\nnext=b\ntries=2\n#")) {
 		t.Errorf("%d bytes: %.80q", len(b), b)
 	}
 	for why, bad := range map[string][]byte{

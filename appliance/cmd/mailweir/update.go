@@ -95,7 +95,7 @@ func slotLine(s update.Slot) string {
 		text += ", active"
 	}
 	if s.OnTrial {
-		text += fmt.Sprintf(", on trial with %d starts left", s.Tries)
+		text += fmt.Sprintf(", on trial, starts left: %d", s.Tries)
 	}
 	return text
 }

@@ -60,9 +60,9 @@ func TestAMachineWithoutSlotsSaysSo(t *testing.T) {
 
 func TestALineForEachSlot(t *testing.T) {
 	for want, s := range map[string]update.Slot{
-		"version v1 (build 1), runs, active":                {About: layout.About{Version: "v1", Build: 1}, Runs: true, Active: true},
-		"version v2 (build 2), on trial with 3 starts left": {About: layout.About{Version: "v2", Build: 2}, OnTrial: true, Tries: 3},
-		"it is empty or was written in part":                {Fault: "it is empty or was written in part"},
+		"version v1 (build 1), runs, active":             {About: layout.About{Version: "v1", Build: 1}, Runs: true, Active: true},
+		"version v2 (build 2), on trial, starts left: 2": {About: layout.About{Version: "v2", Build: 2}, OnTrial: true, Tries: 2},
+		"it is empty or was written in part":             {Fault: "it is empty or was written in part"},
 	} {
 		if got := slotLine(s); got != want {
 			t.Errorf("%q, want %q", got, want)
