@@ -1,0 +1,127 @@
+// Package browsertest is a person with a headless Chromium, for tests of what is shown to people. The pages' own scripts are off: everything has to
+// work without them.
+package browsertest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// chromium is Debian's.
+const chromium = "/usr/bin/chromium"
+
+// Act is something that a person does, or waits for.
+type Act = chromedp.Action[chromedp.Void]
+
+// Person is somebody at a browser of their own. It ends with the test.
+type Person struct {
+	URL string // of the web admin's first page
+
+	t   *testing.T
+	ctx context.Context
+}
+
+// New starts a browser, which takes every certificate, and opens nothing yet.
+func New(t *testing.T, url string) *Person {
+	t.Helper()
+	if _, err := os.Stat(chromium); err != nil {
+		t.Fatalf("the browser tests need Chromium (apt-get install chromium): %v", err)
+	}
+	alloc, cancel := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(chromium), chromedp.Headless, chromedp.NoSandbox,
+		chromedp.IgnoreCertErrors, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Flag("disable-dev-shm-usage", true))
+	t.Cleanup(cancel)
+	ctx, cancelTab := chromedp.NewContext(alloc)
+	t.Cleanup(cancelTab)
+	ctx, cancelTime := context.WithTimeout(ctx, 6*time.Minute)
+	t.Cleanup(cancelTime)
+	p := &Person{url, t, ctx}
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 900), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error { // the browser lives as long as this context
+		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	})); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Do does one after the other, within a minute, and ends the test with what the page says if that does not work.
+func (p *Person) Do(why string, acts ...Act) {
+	p.t.Helper()
+	ctx, end := context.WithTimeout(p.ctx, time.Minute)
+	defer end()
+	if err := chromedp.Do(ctx, acts...); err != nil {
+		said, _ := chromedp.Run(p.ctx, chromedp.Evaluate[string](`location.href + ": " + document.body.innerText`))
+		p.t.Fatalf("%s: %v; the page says: %s", why, err, strings.Join(strings.Fields(said), " "))
+	}
+}
+
+// Text is what an element says, with single spaces.
+func (p *Person) Text(css string) string {
+	p.t.Helper()
+	v, err := chromedp.Run(p.ctx, chromedp.TextContent(chromedp.CSS(css)))
+	if err != nil {
+		p.t.Fatalf("%s: %v", css, err)
+	}
+	return strings.Join(strings.Fields(v), " ")
+}
+
+// Count is how many elements of a kind the page has.
+func (p *Person) Count(css string) int {
+	p.t.Helper()
+	n, err := chromedp.Run(p.ctx, chromedp.Evaluate[int](fmt.Sprintf(`document.querySelectorAll(%q).length`, css)))
+	if err != nil {
+		p.t.Fatalf("%s: %v", css, err)
+	}
+	return n
+}
+
+// Open goes to a page, See waits for an element, Click presses one.
+func Open(url string) Act  { return chromedp.Navigate(url) }
+func See(css string) Act   { return chromedp.WaitVisible(chromedp.CSS(css)) }
+func Click(css string) Act { return chromedp.Click(chromedp.CSS(css)) }
+
+// Send chooses a file.
+func Send(css, file string) Act { return chromedp.SetUploadFiles(chromedp.CSS(css), []string{file}) }
+
+// Read waits until an element says something: the page before may have it, too, with other words.
+func Read(css, text string) Act {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		said := chromedp.Evaluate[bool](fmt.Sprintf(`!!document.querySelector(%[1]q) && document.querySelector(%[1]q).innerText.includes(%[2]q)`, css, text))
+		for {
+			if ok, err := said(ctx, tab); err == nil && ok { // an error: the next page is on its way
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%s does not say %q: %w", css, text, ctx.Err())
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// Type puts text into a field, in the place of what is there. "\r" at its end is Enter.
+func Type(css, text string) Act {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		if _, err := Choose(css, "")(ctx, tab); err != nil {
+			return err
+		}
+		_, err := chromedp.SendKeys(chromedp.CSS(css), text)(ctx, tab)
+		return err
+	})
+}
+
+// Choose gives a field a value from outside the page.
+func Choose(css, value string) Act {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := chromedp.Evaluate[bool](fmt.Sprintf("(document.querySelector(%q).value = %q, true)", css, value))(ctx, tab)
+		return err
+	})
+}
