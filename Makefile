@@ -83,7 +83,7 @@ run: build ## the lab: real mail servers and a bot around the box, in namespaces
 	@sh .ci/packages iproute2 openssl ca-certificates
 	bin/mailweir lab
 
-bench: build ## governor, store, records, packet path and peers measured into out/bench.md and out/peers.md, about half an hour; QUICK=1: under 5 minutes
+bench: build ## governor, store, records, pages, packet path and peers measured into out/bench.md and out/peers.md, about half an hour; QUICK=1: under 5 minutes
 	@sh .ci/packages ca-certificates iproute2 nftables gcc libc6-dev rsyslog rsyslog-gnutls rsyslog-relp
 	$(GO) build -trimpath -o bin/bench ./appliance/cmd/bench
 	@bin/bench $(if $(QUICK),-quick) -go '$(GO)'

@@ -1,13 +1,14 @@
 // Package bench is `make bench`: it measures this machine and this source tree in one run, the variants one after the
 // other in every repetition, and writes what came of it as a Markdown table with the date, the machine, and how noisy it
-// was. It has five parts:
+// was. It has six parts:
 //
 //   - The governor: the benchmarks of package governor, each repetition a process of its own.
 //   - The store: those of package governor/store.
 //   - The records: that of appliance/syslog, with a real rsyslog.
-//   - The packet path: the real binary in a network of the lab, with a million subscribers restored from disk. Thousands
+//   - The pages: the real binary with a million subscribers restored from disk, asked for its page of them.
+//   - The packet path: the real binary in a network of the lab, with as many. Thousands
 //     of connections are timed from SYN to SYN-ACK, both of which wait for a verdict, while budgets are saved, RADIUS
-//     accounting floods in, the list of subscribers is read again and again, and pages are rendered.
+//     accounting floods in, the list of subscribers is read again and again, pages are rendered, and many log in at once.
 //   - The peers: package peers. Its tables are also written to a file of their own.
 //
 // On a small machine whatever works takes processor time from what waits for a verdict. So each load has a control: other
@@ -30,7 +31,7 @@ import (
 	"github.com/mailweir/mailweir/appliance/bench/peers"
 )
 
-// Options says what is measured. Every field but Loads and Quick is needed.
+// Options says what is measured. Every field but Loads, More and Quick is needed.
 type Options struct {
 	Tree        string    // the source tree
 	Mailweir    string    // the binary
@@ -43,7 +44,9 @@ type Options struct {
 	Repetitions int
 	Benchmarks  int // repetitions of Go's benchmarks: the governor's and the store's
 
-	// Of the packet path.
+	Pages int // how often each page is opened
+
+	// Of the packet path, and of the pages.
 	Subscribers int           // at most 2^20
 	Changed     int           // how many of them are saved at a time
 	Rate        float64       // connections a second
@@ -51,17 +54,18 @@ type Options struct {
 	Warm        time.Duration // after a load has begun
 	Calm        time.Duration // after a load, before its control: longer than it takes to notice a new list
 	Loads       []string      // by name; none: all of them
+	More        string        // configuration of the box, beside what it always is
 
 	Peers       peers.Options // Mailweir, Dir and Log are those above
 	PeersReport string        // the file to write
 
-	Governor, Store, Records, Latency, Against bool // the parts; Against: the peers
+	Governor, Store, Records, Web, Latency, Against bool // the parts; Web: the pages; Against: the peers
 }
 
 // Full is what the published figures are made with.
 func Full() Options {
 	return Options{Repetitions: 5, Benchmarks: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
-		Peers: peers.Full(), Governor: true, Store: true, Records: true, Latency: true, Against: true}
+		Pages: 100, Peers: peers.Full(), Governor: true, Store: true, Records: true, Web: true, Latency: true, Against: true}
 }
 
 // Quick takes less than five minutes.
@@ -94,6 +98,7 @@ func Main(ctx context.Context, o Options) error {
 	part("the governor", o.Governor, func() (err error) { r.governor, err = measureGovernor(ctx, o); return err })
 	part("the store", o.Store, func() (err error) { r.store, err = measureStore(ctx, o); return err })
 	part("the records", o.Records, func() (err error) { r.records, err = measureRecords(ctx, o); return err })
+	part("the pages", o.Web, func() (err error) { r.pages, err = measurePages(ctx, o); return err })
 	part("the packet path", o.Latency, func() (err error) { r.latency, err = measureLatency(ctx, o); return err })
 	part("mailweir against its peers", o.Against, func() (err error) { r.peers, err = measurePeers(ctx, o); return err })
 	errs = append(errs, ctx.Err())

@@ -47,7 +47,7 @@ func small(t *testing.T) Options {
 	o.Report, o.Out, o.Log = filepath.Join(t.TempDir(), "bench.md"), io.Discard, t.Output()
 	o.Repetitions, o.Subscribers, o.Changed = 1, 3000, 500
 	o.Rate, o.Sample, o.Warm, o.Calm = 200, 500*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
-	o.Governor, o.Store, o.Against = false, false, false
+	o.Governor, o.Store, o.Web, o.Against = false, false, false, false
 	return o
 }
 
@@ -92,6 +92,29 @@ func TestEveryConditionIsMeasured(t *testing.T) {
 	}
 	if left, err := os.ReadDir(o.Dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// The real box is asked for its pages: no page has more than 100 rows, and every figure is in the report. How long it takes is not looked at.
+func TestPagesAreMeasured(t *testing.T) {
+	o := small(t)
+	o.Benchmarks, o.Pages = 2, 3
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := measurePages(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range pagesGoals {
+		if v := m[g.from]; len(v) != o.Benchmarks || v.Min() <= 0 {
+			t.Errorf("%s: %v", g.from, v)
+		}
+	}
+	if rows := m["all rows"].Max(); rows < 10 || rows > 100 {
+		t.Errorf("%v rows on a page of %d subscribers", rows, o.Subscribers)
+	}
+	if text := string((&report{Options: o, began: time.Now(), machine: look(ctx, o), pages: m}).markdown(nil)); !strings.Contains(text, "| "+pagesGoals[0].what+" |") {
+		t.Errorf("the report has no pages:\n%s", text)
 	}
 }
 

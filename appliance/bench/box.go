@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/lab"
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // rig is the network: clients with every subscriber's address, the box, a server that takes every connection, a NAS.
@@ -114,6 +115,16 @@ func (b *box) nextList() error {
 	}
 	b.turn++
 	return os.Rename(next, filepath.Join(b.dir, "subscribers.csv"))
+}
+
+// judged is how many packets have waited for a verdict since the start; of no box none.
+func (b *box) judged(ctx context.Context) (int64, error) {
+	if b == nil {
+		return 0, nil
+	}
+	var st webadmin.Status
+	err := b.Get(ctx, "/api/v1/status", &st)
+	return st.Lanes.Queue.Packets, err
 }
 
 // memory is what the box has in memory now and had at most, in bytes.

@@ -19,6 +19,7 @@ type sample struct {
 	p50, p99, worst float64 // microseconds
 	answered        int
 	failed          int
+	judged          int64 // packets that waited for a verdict meanwhile
 	realtime        bool
 	box, makers     float64 // processors used by mailweir, and by whoever makes the load
 	others          float64 // by whatever else is on the machine, the kernel's own threads included
@@ -66,13 +67,9 @@ func measureLatency(ctx context.Context, o Options) (_ *latency, err error) {
 		return nil, fmt.Errorf("build the network: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	o.progress("%d subscribers: lists, and data directories with what was saved of them", o.Subscribers)
-	if err := os.Mkdir(r.Dir+"/world", 0o700); err != nil {
-		return nil, err
-	}
 	l := &latency{opt: o, rig: r}
-	if l.world, err = makeWorld(r.Dir+"/world", o.Subscribers, o.Changed); err != nil {
-		return nil, fmt.Errorf("make %d subscribers: %w", o.Subscribers, err)
+	if l.world, err = newWorld(r, o); err != nil {
+		return nil, err
 	}
 	for i, c := range conditions() {
 		if i < 2 || len(o.Loads) == 0 || slices.Contains(o.Loads, c.name) {
@@ -110,7 +107,7 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 		return fmt.Errorf("collector: %w", err)
 	}
 	defer collected()
-	b, err := l.rig.startBox(ctx, l.world, l.opt.Mailweir, s.data, s.list, s.collector.settings(l.rig))
+	b, err := l.rig.startBox(ctx, l.world, l.opt.Mailweir, s.data, s.list, s.collector.settings(l.rig)+l.opt.More)
 	if err != nil {
 		return err
 	}
@@ -192,6 +189,10 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 	if made != nil {
 		makers = made.pids()
 	}
+	before, err := b.judged(ctx)
+	if err != nil {
+		return sample{}, err
+	}
 	m := newMeter(b, makers)
 	h, err := helper.Start(ctx, l.rig.clients.Namespace, 0, "probe", task)
 	if err != nil {
@@ -208,6 +209,10 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 	one := sample{answered: len(r.Took), failed: r.Failed, realtime: r.Realtime,
 		p50: figures.Quantile(r.Took, 0.5), p99: figures.Quantile(r.Took, 0.99), worst: figures.Quantile(r.Took, 1)}
 	m.read(&one, h)
+	if one.judged, err = b.judged(ctx); err != nil {
+		return sample{}, err
+	}
+	one.judged -= before
 	if b != nil {
 		one.ready = b.took.Seconds()
 		if one.memory, one.peak, err = b.memory(); err != nil {

@@ -64,6 +64,7 @@ func conditions() []condition {
 		{name: "pages", title: "pages of subscribers being rendered", data: settled, list: longList, sources: everybody, load: reading(readPages)},
 		{name: "search", title: "searches through all subscribers, and for who is exempt", data: settled, list: longList, sources: everybody, load: reading(readSearches)},
 		{name: "api", title: "the API's list of all being read", data: settled, list: longList, sources: everybody, load: reading(readList)},
+		{name: "logins", title: fmt.Sprintf("%d people logging in at once", people), data: settled, list: longList, sources: everybody, load: logins},
 	}
 }
 
@@ -248,15 +249,20 @@ func floodOf(with string) func(context.Context, *rig, *box) (load, error) {
 	}
 }
 
+func (b *box) readerOf(what string) (readerTask, error) {
+	token, err := b.Token()
+	task := readerTask{Base: "https://127.0.0.1:8443", Token: token, What: what}
+	for n := 0; n < b.world.subscribers; n += max(1, b.world.subscribers/16) {
+		task.Words = append(task.Words, fmt.Sprintf("Line %07d", n))
+	}
+	return task, err
+}
+
 func reading(what string) func(context.Context, *rig, *box) (load, error) {
 	return func(ctx context.Context, r *rig, b *box) (load, error) {
-		token, err := b.Token()
+		task, err := b.readerOf(what)
 		if err != nil {
 			return nil, err
-		}
-		task := readerTask{Base: "https://127.0.0.1:8443", Token: token, What: what}
-		for n := 0; n < b.world.subscribers; n += max(1, b.world.subscribers/16) {
-			task.Words = append(task.Words, fmt.Sprintf("Line %07d", n))
 		}
 		h, err := helper.Start(ctx, r.Box, helper.Low, "reader", task)
 		return helped[readerResult]{h, time.Now(), func(a readerResult, began time.Time) work {

@@ -37,14 +37,21 @@ type readerResult struct {
 	Slowest time.Duration
 }
 
-func readAdmin(task readerTask, stop <-chan struct{}) (readerResult, error) {
+func newReader(task readerTask) (*reader, error) {
 	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{readerTask: task, client: http.Client{Jar: jar, Timeout: time.Minute, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the box has just made its certificate
+	}}}, nil
+}
+
+func readAdmin(task readerTask, stop <-chan struct{}) (readerResult, error) {
+	r, err := newReader(task)
 	if err != nil {
 		return readerResult{}, err
 	}
-	r := reader{readerTask: task, client: http.Client{Jar: jar, Timeout: time.Minute, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the box has just made its certificate
-	}}}
 	step := r.list
 	switch task.What {
 	case readSearches:

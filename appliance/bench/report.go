@@ -19,6 +19,7 @@ type report struct {
 	governor measures
 	store    measures
 	records  measures
+	pages    measures
 	latency  *latency
 	peers    *peers.Result
 }
@@ -43,6 +44,10 @@ func (r *report) markdown(errs []error) []byte {
 	if r.records != nil {
 		b.WriteString("\n## The records: made, on the disk and at a collector\n\n")
 		r.goals(&b, r.records, recordsGoals)
+	}
+	if r.pages != nil {
+		fmt.Fprintf(&b, "\n## The web admin: %d subscribers\n\n", r.Subscribers)
+		r.goals(&b, r.pages, pagesGoals)
 	}
 	if r.latency != nil {
 		r.latency.markdown(&b)

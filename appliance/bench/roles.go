@@ -14,6 +14,8 @@ func roles() map[string]helper.Role {
 		"burner": helper.Of(burn),
 		"nas":    helper.Of(accounting),
 		"reader": helper.Of(readAdmin),
+		"logins": helper.Of(knock),
+		"pages":  helper.Of(openPages),
 	}
 	maps.Copy(all, peers.Roles())
 	return all

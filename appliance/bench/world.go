@@ -72,6 +72,20 @@ const (
 	settled, behind     = "settled", "behind"
 )
 
+// newWorld is the world of a rig, in its directory.
+func newWorld(r *rig, o Options) (*world, error) {
+	o.progress("%d subscribers: lists, and data directories with what was saved of them", o.Subscribers)
+	dir := filepath.Join(r.Dir, "world")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	w, err := makeWorld(dir, o.Subscribers, o.Changed)
+	if err != nil {
+		return nil, fmt.Errorf("make %d subscribers: %w", o.Subscribers, err)
+	}
+	return w, nil
+}
+
 // makeWorld takes some seconds for a million subscribers.
 func makeWorld(dir string, subscribers, few int) (*world, error) {
 	w := &world{dir: dir, subscribers: subscribers, few: min(few, subscribers), moved: min(1000, subscribers/2)}

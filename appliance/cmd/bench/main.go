@@ -44,8 +44,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.Changed, "changed", o.Changed, "subscribers that are saved at a time")
 	flag.Float64Var(&o.Rate, "rate", o.Rate, "connections a second")
 	flag.DurationVar(&o.Sample, "sample", o.Sample, "how long a sample of connections takes")
-	parts := flag.String("parts", "governor,store,records,latency,peers", "what is measured")
-	loads := flag.String("loads", "", "of the packet path, only these: collector,away,saves,radius,forged,list,pages,search,api")
+	parts := flag.String("parts", "governor,store,records,pages,latency,peers", "what is measured")
+	loads := flag.String("loads", "", "of the packet path, only these: collector,away,saves,radius,forged,list,pages,search,api,logins")
 	measures := flag.String("measures", strings.Join(o.Peers.Measures, ","), "of the peers, only these: "+strings.Join(peers.MeasureNames(), ","))
 	variants := flag.String("variants", strings.Join(o.Peers.Variants, ","), "of the peers, only these: "+strings.Join(peers.VariantNames(), ","))
 	flag.StringVar(&o.Peers.Beside, "beside", "", "of the peers, another mailweir binary, for the variants that end in -beside: what did a change cost?")
@@ -75,7 +75,7 @@ func run(ctx context.Context) error {
 	if err := o.Peers.Check(); err != nil {
 		return err
 	}
-	o.Governor, o.Store, o.Records, o.Latency, o.Against = false, false, false, false, false
+	o.Governor, o.Store, o.Records, o.Web, o.Latency, o.Against = false, false, false, false, false, false
 	for part := range strings.SplitSeq(*parts, ",") {
 		switch part {
 		case "governor":
@@ -84,6 +84,8 @@ func run(ctx context.Context) error {
 			o.Store = true
 		case "records":
 			o.Records = true
+		case "pages":
+			o.Web = true
 		case "latency":
 			o.Latency = true
 		case "peers":
