@@ -19,7 +19,7 @@ type Change struct {
 }
 
 // Edit changes keys in the text of a configuration. Top-level groups that are not touched stay as they are, byte by byte; in the others comments,
-// order and what is equal stay. What a key shares with others by an anchor is written out for them first, so that nothing changes but what is asked for.
+// blank lines, order and what is equal stay. What a key shares with others by an anchor is written out for them first, so that nothing changes but what is asked for.
 // The text must be good before, and is checked after: the error is a Problems, of the lines of the new text.
 func Edit(path string, text []byte, changes []Change) ([]byte, error) {
 	before, err := Parse(path, text)
@@ -352,7 +352,7 @@ func (e *editor) write(empty bool) ([]byte, error) {
 	}
 	starts, ok := topLines(lines)
 	if !empty && !ok { // one mapping in braces, or indented: all of it
-		return encoded(e.root)
+		return encoded(e.root, indentOf(nil))
 	}
 	var out bytes.Buffer
 	first := len(lines)
@@ -376,7 +376,7 @@ func (e *editor) write(empty bool) ([]byte, error) {
 		for own > 1 && (len(bytes.TrimSpace(segment[own-1])) == 0 || segment[own-1][0] == '#') {
 			own--
 		}
-		if err := e.group(&out, s.key, segment[own:]); err != nil {
+		if err := e.group(&out, s.key, segment[:own], segment[own:]); err != nil {
 			return nil, err
 		}
 		writeAll(&out, segment[own:])
@@ -384,7 +384,7 @@ func (e *editor) write(empty bool) ([]byte, error) {
 	for i := 0; i+1 < len(e.root.Content); i += 2 {
 		key := e.root.Content[i].Value
 		if !slices.ContainsFunc(starts, func(s topLine) bool { return s.key == key }) {
-			if err := e.group(&out, key, nil); err != nil {
+			if err := e.group(&out, key, nil, nil); err != nil {
 				return nil, err
 			}
 		}
@@ -398,8 +398,8 @@ func writeAll(out *bytes.Buffer, lines [][]byte) {
 	}
 }
 
-// group writes one top-level key; of one that is gone, nothing. after are the lines that follow it and are not its own.
-func (e *editor) group(out *bytes.Buffer, key string, after [][]byte) error {
+// group writes one top-level key; of one that is gone, nothing. was are its lines of before, after those that follow it and are not its own.
+func (e *editor) group(out *bytes.Buffer, key string, was, after [][]byte) error {
 	at := keyIn(e.root, key)
 	if at < 0 {
 		return nil
@@ -420,15 +420,15 @@ func (e *editor) group(out *bytes.Buffer, key string, after [][]byte) error {
 		}
 	}
 	strip(value)
-	text, err := encoded(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{&k, value}})
-	out.Write(text)
+	text, err := encoded(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{&k, value}}, indentOf(was))
+	out.Write(laidOutAs(was, text))
 	return err
 }
 
-func encoded(n *yaml.Node) ([]byte, error) {
+func encoded(n *yaml.Node, indent int) ([]byte, error) {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
+	enc.SetIndent(indent)
 	if err := enc.Encode(n); err != nil {
 		return nil, err
 	}

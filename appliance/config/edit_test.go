@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -52,12 +53,57 @@ syslog:
 		{"an item comes", "syslog.targets[2]", `{"url": "relp://192.0.2.3"}`, "    - {url: \"tcp://192.0.2.2:514\"} # Anna's\n", "    - {url: \"tcp://192.0.2.2:514\"} # Anna's\n    - {url: 'relp://192.0.2.3'}\n"},
 		{"a key comes to a group", "syslog.spool_bytes", `"1GiB"`, "  facility: local4\n", "  facility: local4\n  spool_bytes: 1GiB\n"},
 		{"a group comes", "admin.listen", `":9443"`, "# The end.\n", "# The end.\nadmin:\n  listen: :9443\n"},
-		{"what is equal already", "network.limited_ports", "[25]", "network:\n    subscriber_interfaces: [ lan0 ]   # the old switch\n    limited_ports: [25]\n", "network:\n  subscriber_interfaces: [lan0] # the old switch\n  limited_ports: [25]\n"},
+		{"a key of a group that is written in another way", "network.counted_ports", "[465]", "    limited_ports: [25]\n", "    limited_ports: [25]\n    counted_ports: [465]\n"},
+		{"what is equal already", "network.limited_ports", "[25]", "", ""},
 	} {
 		got := edit(t, file, c.key, c.value)
 		if want := strings.Replace(file, c.old, c.new, 1); got != want {
 			t.Errorf("%s: got\n%s\nwant\n%s", c.why, got, want)
 		}
+	}
+}
+
+// Blank lines and alignment are the operator's, too, also in the group that is changed.
+func TestEditKeepsTheLooksOfAGroup(t *testing.T) {
+	t.Parallel()
+	const file = `plans:
+
+  - name: home     # most of them
+
+    highest_stage: defer
+    budgets:
+      - {of: sessions,     limit: 20,  per: 1h}
+      - {of: sessions,     limit: 100, per: 24h}   # asked for by Anna
+
+      # the old modems
+      - {of: destinations, limit: 5,   per: 1h}
+
+
+  # Nobody else may send
+  - name: strangers
+
+    highest_stage: cut
+    budgets:
+      - {of: sessions, limit: 9, per: 1h}
+
+identity: {unmapped_plan: strangers}
+`
+	for _, c := range []struct{ why, key, value, old, new string }{
+		{"a value", "plans[0].budgets[2].limit", "9", "- {of: destinations, limit: 5,   per: 1h}", "- {of: destinations, limit: 9, per: 1h}"},
+		{"a budget goes", "plans[0].budgets[0]", "", "      - {of: sessions,     limit: 20,  per: 1h}\n", ""},
+		{"a budget comes", "plans[1].budgets[1]", `{"of": "messages", "limit": 3, "per": "1h"}`, "limit: 9, per: 1h}\n", "limit: 9, per: 1h}\n      - {of: messages, limit: 3, per: 1h}\n"},
+		{"a key comes", "plans[1].highest_stage", `"warn"`, "highest_stage: cut", "highest_stage: warn"},
+		{"a plan goes", "plans[0]", "", file[len("plans:\n\n") : strings.Index(file, "\n\n  # Nobody")+2], "\n"},
+	} {
+		got := edit(t, file, c.key, c.value)
+		if want := strings.Replace(file, c.old, c.new, 1); got != want {
+			t.Errorf("%s: got\n%s\nwant\n%s", c.why, got, want)
+		}
+	}
+	// A blank line that is not for the eye: it is a part of the value.
+	was, text := "defer:\n  text: |-\n    first\n\n\n    third\n", "defer:\n  text: |-\n    first\n\n    third\n"
+	if got := laidOutAs(bytes.SplitAfter([]byte(was), []byte("\n")), []byte(text)); string(got) != text {
+		t.Errorf("%s", got)
 	}
 }
 
