@@ -223,8 +223,8 @@ func (s *source) Restore(file []byte, dry bool, who string) (o webadmin.RestoreO
 		waiting, err = a.put(d)
 	}
 	if err == nil && bytes.Equal(d.was, d.text) { // the files may be others all the same
-		live, _ := carried(a.cfg.Load(), d.next)
-		err = a.take(live, d.table, d.seen)
+		live, later := carried(a.cfg.Load(), d.next)
+		err = a.take(live, later, d.table, d.seen)
 	}
 	pending := filepath.Join(a.opt.DataDir, restorePending)
 	if err != nil {

@@ -94,9 +94,9 @@ func fileState(path string) string {
 	return fmt.Sprint(info.ModTime().UnixNano(), info.Size(), info.Sys().(*syscall.Stat_t).Ino)
 }
 
-// reload takes a new configuration as a whole or not at all. What needs new
-// queues or new addresses is kept as it is and said; everything else is in force
-// when reload returns.
+// reload takes a new configuration, or refuses it as a whole. What needs new
+// queues or new addresses waits for a restart and is named; everything else is in
+// force when reload returns.
 func (a *Appliance) reload() error {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -104,18 +104,13 @@ func (a *Appliance) reload() error {
 	if err != nil {
 		return err
 	}
-	if later := needsRestart(a.cfg.Load(), next); later != "" {
-		return config.Problems{{File: next.Path(), Key: later, Message: "cannot change while running; restart mailweir to take it"}}
-	}
-	if err := a.take(next, table, seen); err != nil {
-		return err
-	}
-	a.waiting.Store(nil)
-	return nil
+	live, waiting := carried(a.cfg.Load(), next)
+	return a.take(live, waiting, table, seen)
 }
 
-// take puts a configuration in force that needs no restart; seen is the state that its list had before it was read. The caller holds a.changing.
-func (a *Appliance) take(next *config.Config, table *subscriber.Table, seen string) error {
+// take puts in force what [carried] found can be, and notes which keys wait for a restart; seen is the state that the list had before it was read. The
+// caller holds a.changing.
+func (a *Appliance) take(next *config.Config, waiting []string, table *subscriber.Table, seen string) error {
 	a.plans.Lock() // nobody chooses a plan that goes meanwhile
 	defer a.plans.Unlock()
 	old := a.cfg.Load()
@@ -169,6 +164,7 @@ func (a *Appliance) take(next *config.Config, table *subscriber.Table, seen stri
 	inForce := policy
 	inForce.Plans = append(inForce.Plans, leaving(old.Policy(), policy)...)
 	a.cfg.Store(next)
+	a.waiting.Store(&waiting)
 	a.listSeen = seen
 	a.judge.rules.Store(rulesOf(next))
 	a.observer.use(next)
@@ -187,7 +183,12 @@ func (a *Appliance) take(next *config.Config, table *subscriber.Table, seen stri
 	}
 	a.chain.SetPolicy(next.Mode, policy.Hash)
 	a.log.Info("configuration reloaded", "file", next.Path(), "mode", next.Mode, "policy", policy.Hash)
-	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "reloaded", File: next.Path()}))
+	later := ""
+	if len(waiting) > 0 {
+		later = "waiting for a restart: " + strings.Join(waiting, ", ")
+		a.log.Warn("these keys of the configuration cannot change while running and wait for a restart", "keys", waiting)
+	}
+	a.writer.Say(records.Config(records.ConfigFacts{Time: now, What: "reloaded", File: next.Path(), Detail: later}))
 	return nil
 }
 
@@ -302,25 +303,6 @@ func (a *Appliance) letGo() {
 	n := a.queues.Unhold(func(nfq.Flow, any) bool { return true })
 	a.cutter.releaseAll()
 	a.log.Info("mode observe: nothing is held or cut any more", "held_before", n)
-}
-
-// needsRestart names the first key that differs and cannot change while running.
-func needsRestart(old, next *config.Config) string {
-	switch {
-	case old.Network.Topology != next.Network.Topology:
-		return "network.topology"
-	case !reflect.DeepEqual(old.Network.Ports(), next.Network.Ports()):
-		return "network.limited_ports"
-	case old.Network.OnFailure != next.Network.OnFailure:
-		return "network.on_failure"
-	case old.Network.MarkMask != next.Network.MarkMask:
-		return "network.mark_mask"
-	case old.Queue != next.Queue:
-		return "queue"
-	case old.Admin != next.Admin:
-		return "admin"
-	}
-	return ""
 }
 
 func modeOf(c *config.Config) governor.Mode { return c.Policy().Mode }

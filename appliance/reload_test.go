@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -128,7 +129,6 @@ func TestARefusedReloadChangesNothing(t *testing.T) {
 		{without(homePlans, "large") + "syslog: {targets: [{url: \"udp://127.0.0.2:9\"}]}\n", "", "secret"},
 		{homePlans, "subscriber,plan\nhome,golden\n", "golden"},
 		{"mode: strict\n", "", "mode"},
-		{homePlans + "queue: {count: 7}\n", "", "restart"},
 	} {
 		yaml, csv := bad.yaml, bad.csv
 		if bad.why == "secret" {
@@ -247,22 +247,51 @@ func TestModeObserveLetsGoOfEverybody(t *testing.T) {
 	}
 }
 
-// What cannot change while running is named.
+// What cannot change while running waits for a restart and is named; everything else of the same file is in force.
 func TestWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
 	for key, change := range map[string]func(*config.Config){
-		"":                      func(c *config.Config) { c.Mode = "enforce" },
+		"":                      func(c *config.Config) {},
 		"network.topology":      func(c *config.Config) { c.Network.Topology = "bridged" },
 		"network.limited_ports": func(c *config.Config) { c.Network.LimitedPorts = []uint16{2525} },
 		"network.on_failure":    func(c *config.Config) { c.Network.OnFailure = "block" },
 		"network.mark_mask":     func(c *config.Config) { c.Network.MarkMask++ },
-		"queue":                 func(c *config.Config) { c.Queue.Length++ },
-		"admin":                 func(c *config.Config) { c.Admin.Listen = "127.0.0.1:1" },
+		"queue.length":          func(c *config.Config) { c.Queue.Length++ },
+		"admin.listen":          func(c *config.Config) { c.Admin.Listen = "127.0.0.1:1" },
 	} {
 		old, next := config.Default(), config.Default()
+		next.Mode = config.Enforce
 		change(next)
-		if got := needsRestart(old, next); got != key {
-			t.Errorf("%s: %q", key, got)
+		live, waiting := carried(old, next)
+		if strings.Join(waiting, " ") != key || live.Mode != config.Enforce {
+			t.Errorf("%s: mode %s, waiting %q", key, live.Mode, waiting)
+		}
+		next = config.Default()
+		next.Mode = config.Enforce
+		if !reflect.DeepEqual(live, next) {
+			t.Errorf("%s: in force is %+v", key, live)
+		}
+	}
+}
+
+// A reload takes what it can, names what waits, goes on doing so with what comes later, and names nothing any more once it is taken back.
+func TestAReloadWhileKeysWait(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	text := strings.Replace(homePlans, "mode: enforce", "mode: observe", 1) + "network: {counted_ports: [465]}\n"
+	for _, step := range []struct{ text, mode, waiting, record string }{
+		{text, "observe", "network.counted_ports", "reloaded, waiting for a restart: network.counted_ports"},
+		{strings.Replace(text, "mode: observe", "mode: enforce", 1), "enforce", "network.counted_ports", "reloaded, waiting for a restart: network.counted_ports"},
+		{text + "admin: {listen: \"192.0.2.1:443\"}\n", "observe", "network.counted_ports admin.listen", "reloaded, waiting for a restart: network.counted_ports, admin.listen"},
+		{homePlans, "enforce", "", "reloaded"},
+	} {
+		d.write("mailweir.yaml", step.text)
+		if err := d.reload(); err != nil {
+			t.Fatal(err)
+		}
+		got := d.told(records.KindConfig)
+		if d.cfg.Load().Mode != step.mode || strings.Join(d.waits(), " ") != step.waiting || !strings.HasPrefix(got[len(got)-1], "configuration "+step.record+" |") || len(d.cfg.Load().Network.CountedPorts) != 0 {
+			t.Errorf("mode %s, waiting %q, record %q; want %+v", d.cfg.Load().Mode, d.waits(), got[len(got)-1], step)
 		}
 	}
 }

@@ -121,12 +121,8 @@ func (a *Appliance) put(d *draft) (waiting []string, err error) {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
 	live, waiting := carried(a.cfg.Load(), d.next)
-	if err := a.take(live, d.table, d.seen); err != nil {
+	if err := a.take(live, waiting, d.table, d.seen); err != nil {
 		return nil, errors.Join(err, durable.Rewrite(a.opt.ConfigFile, d.was))
-	}
-	a.waiting.Store(nil)
-	if len(waiting) > 0 {
-		a.waiting.Store(&waiting)
 	}
 	return waiting, nil
 }

@@ -210,7 +210,7 @@ type ConfigFacts struct {
 	Time time.Time
 	What string // started reloaded refused
 	File string
-	// Detail is the first problem when it was refused.
+	// Detail is the first problem when it was refused, and what waits for a restart when it was taken.
 	Detail string
 }
 
@@ -218,9 +218,12 @@ type ConfigFacts struct {
 func Config(f ConfigFacts) Entry {
 	e := Entry{Kind: KindConfig, Severity: Notice, Time: f.Time, Text: "configuration " + f.What,
 		params: params(nil).add("what", f.What).add("file", f.File).add("detail", f.Detail)}
-	if f.What == "refused" {
+	switch {
+	case f.What == "refused":
 		e.Severity = Error
 		e.Text += ", the running one goes on: " + f.Detail
+	case f.Detail != "":
+		e.Text += ", " + f.Detail
 	}
 	return e
 }
