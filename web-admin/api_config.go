@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+
+	"github.com/mailweir/mailweir/web-admin/sealed"
 )
 
 type (
@@ -160,6 +162,10 @@ func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		problem(w, http.StatusBadRequest, "The file did not arrive", "Nothing was changed.")
+		return
+	}
+	if sealed.Is(file) {
+		problem(w, http.StatusBadRequest, "The backup is locked", "Open it first: mailweir restore does, and so does age -d.")
 		return
 	}
 	o, err := s.opt.Source.Restore(file, dry, actorOf(r).who)

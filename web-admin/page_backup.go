@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/mailweir/mailweir/web-admin/sealed"
 )
 
 // backupView answers: what would I have to do on a new box?
@@ -41,6 +43,17 @@ func (s *Server) showBackup(w http.ResponseWriter, r *http.Request, status int, 
 
 // backup gives the file. It is a POST, since it is noted who took the box's secrets away.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	passphrase := r.PostFormValue("passphrase")
+	if passphrase != "" {
+		err := sealed.Check(passphrase)
+		if passphrase != r.PostFormValue("again") {
+			err = errors.New("the two are not the same")
+		}
+		if err != nil {
+			s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"passphrase", "Passphrase", err.Error()}}})
+			return
+		}
+	}
 	file, err := s.opt.Source.Backup(actorOf(r).who)
 	if wrong, known := whatWasWrong(err, nil); known {
 		s.showBackup(w, r, http.StatusConflict, backupView{Errors: wrong})
@@ -50,8 +63,19 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err, "No backup was made")
 		return
 	}
-	w.Header().Set("Content-Type", "application/zip")
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, s.backupName()))
+	kind, name := "application/zip", s.backupName()
+	if passphrase != "" {
+		kind, name = "application/octet-stream", name+".age"
+		s.sealing.Lock()
+		file, err = sealed.Seal(file, passphrase)
+		s.sealing.Unlock()
+		if err != nil {
+			s.broken(w, r, err, "No backup was made")
+			return
+		}
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, name))
 	w.Write(file)
 }
 
@@ -84,6 +108,15 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 	if err != nil || len(content) == 0 {
 		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"file", "File", "choose a backup"}}})
 		return
+	}
+	if sealed.Is(content) {
+		s.sealing.Lock()
+		content, err = sealed.Open(content, r.PostFormValue("opens"))
+		s.sealing.Unlock()
+		if err != nil {
+			s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"opens", "Passphrase", err.Error()}}})
+			return
+		}
 	}
 	dry := r.PostFormValue("do") != "restore"
 	o, err := s.opt.Source.Restore(content, dry, actorOf(r).who)

@@ -41,6 +41,7 @@ type Server struct {
 	bearers  *throttle[netip.Addr] // apart from doors, so that a script with an old token does not lock a person out
 	doors    *throttle[netip.Addr]
 	accounts *throttle[string] // by name
+	sealing  sync.Mutex        // one backup is locked or opened at a time: 32 MiB
 	pages    map[string]*template.Template
 	assets   map[string]asset
 	streams  chan struct{} // one slot per running event stream

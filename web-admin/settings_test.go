@@ -193,6 +193,28 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 	if upload(t, s, cookie, "/settings/restore", file, map[string]string{"do": "restore"}); box.done() != "admin 127.0.0.1 restore dry false" {
 		t.Error("not restored")
 	}
+	const passphrase = "four words are easier"
+	for why, form := range map[string]url.Values{"two different ones": {"passphrase": {passphrase}, "again": {passphrase + "s"}}, "a short one": {"passphrase": {"short"}, "again": {"short"}}} {
+		if a := send(t, s, cookie, "/settings/backup", form); a.StatusCode != http.StatusBadRequest || box.done() != "" || !strings.Contains(body(t, a), `href="#passphrase"`) {
+			t.Errorf("%s: %s", why, a.Status)
+		}
+	}
+	a = send(t, s, cookie, "/settings/backup", url.Values{"passphrase": {passphrase}, "again": {passphrase}})
+	locked := []byte(body(t, a))
+	if box.done() != "admin 127.0.0.1 backup" || bytes.Contains(locked, file) || !strings.HasSuffix(a.Header.Get("Content-Disposition"), `.zip.age"`) {
+		t.Errorf("locked: %s %q", a.Status, a.Header)
+	}
+	for _, wrong := range []string{"", passphrase + "s"} {
+		if a := upload(t, s, cookie, "/settings/restore", locked, map[string]string{"do": "restore", "opens": wrong}); a.StatusCode != http.StatusBadRequest || box.done() != "" || !strings.Contains(body(t, a), `href="#opens"`) {
+			t.Errorf("opened with %q: %s", wrong, a.Status)
+		}
+	}
+	if upload(t, s, cookie, "/settings/restore", locked, map[string]string{"do": "restore", "opens": passphrase}); box.done() != "admin 127.0.0.1 restore dry false" {
+		t.Error("the locked one is not restored")
+	}
+	if a := ask(t, s, "POST", "/api/v1/restore", string(locked), "Authorization", "Bearer "+tokenOf(t, s)); a.StatusCode != http.StatusBadRequest || !strings.Contains(body(t, a), "age -d") {
+		t.Errorf("the locked one by the API: %s", a.Status)
+	}
 	if a := upload(t, s, cookie, "/settings/restore", []byte("no"), map[string]string{"do": "restore"}); a.StatusCode != http.StatusBadRequest || box.done() != "" {
 		t.Errorf("what is no backup: %s", a.Status)
 	}

@@ -71,57 +71,71 @@ func (c *client) get(ctx context.Context, elements []string, query url.Values, o
 // call sends method to the path of the given elements under /api/v1, with body as
 // JSON unless it is nil, and decodes the answer into out.
 func (c *client) call(ctx context.Context, method string, elements []string, query url.Values, body, out any) error {
-	u := url.URL{Scheme: "http", Host: "mailweir", Path: "/api/v1", RawPath: "/api/v1", RawQuery: query.Encode()}
-	for _, e := range elements {
-		u.Path += "/" + e
-		u.RawPath += "/" + url.PathEscape(e)
-	}
-	var send io.Reader
+	var send []byte
 	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if send, err = json.Marshal(body); err != nil {
 			return err
 		}
-		send = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), send)
+	answer, err := c.ask(ctx, method, elements, query, "application/json", send)
 	if err != nil {
 		return err
-	}
-	if send != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("no mailweir runs with data directory %s (there is no mailweir.sock in it); start it, or name another with --data", c.dir)
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return fmt.Errorf("mailweir with data directory %s does not run any more (its socket is dead); start it again", c.dir)
-		case errors.Is(err, fs.ErrPermission):
-			return fmt.Errorf("%s/mailweir.sock: permission denied; run this as root", c.dir)
-		}
-		return fmt.Errorf("ask the running mailweir: %w", err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return fmt.Errorf("read the answer of the running mailweir: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var p problem
-		if json.Unmarshal(answer, &p) == nil && p.Title != "" {
-			if len(p.Errors) > 0 {
-				return usageError{p}
-			}
-			return p
-		}
-		return fmt.Errorf("the running mailweir answered %s", resp.Status)
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("understand the answer of the running mailweir: %w", err)
 	}
 	return nil
+}
+
+// mostAnswered bounds an answer; a backup is not larger.
+const mostAnswered = 80 << 20
+
+// ask is call with a body and an answer of any kind.
+func (c *client) ask(ctx context.Context, method string, elements []string, query url.Values, kind string, body []byte) ([]byte, error) {
+	u := url.URL{Scheme: "http", Host: "mailweir", Path: "/api/v1", RawPath: "/api/v1", RawQuery: query.Encode()}
+	for _, e := range elements {
+		u.Path += "/" + e
+		u.RawPath += "/" + url.PathEscape(e)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", kind)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("no mailweir runs with data directory %s (there is no mailweir.sock in it); start it, or name another with --data", c.dir)
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return nil, fmt.Errorf("mailweir with data directory %s does not run any more (its socket is dead); start it again", c.dir)
+		case errors.Is(err, fs.ErrPermission):
+			return nil, fmt.Errorf("%s/mailweir.sock: permission denied; run this as root", c.dir)
+		}
+		return nil, fmt.Errorf("ask the running mailweir: %w", err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswered+1))
+	if err == nil && len(answer) > mostAnswered {
+		err = fmt.Errorf("it is larger than %d bytes", mostAnswered)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of the running mailweir: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var p problem
+		if json.Unmarshal(answer, &p) == nil && p.Title != "" {
+			if len(p.Errors) > 0 {
+				return nil, usageError{p}
+			}
+			return nil, p
+		}
+		return nil, fmt.Errorf("the running mailweir answered %s", resp.Status)
+	}
+	return answer, nil
 }
 
 // page is one page of a list of the API.

@@ -83,6 +83,8 @@ var commands = []command{
 	{"hold", "[NUMBER {--reason R | --end}] [--data DIR] [--json]", "keep what belongs to a case beyond its time; or end that; or list what is held", holdCommand},
 	{"users", usersUsage + " [--data DIR] [--json]", "who may log in at the web admin, and as what; setup-code: for the first visit", usersCommand},
 	{"records", "verify [FILE|DIR…] [--head [BOX:]SEQ:HASH] [--prefix WORDS] [--without-text] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
+	{"backup", "{FILE|-} [--passphrase-file {F|-}] [--data DIR]", "one file of the configuration and what it names, secrets too, as the web admin makes it", backupCommand},
+	{"restore", "{FILE|-} [--dry-run] [--passphrase-file {F|-}] [--data DIR] [--json]", "put a backup back, all of it or nothing; or say what that would change", restoreCommand},
 	{"update", "{FILE|-} [--dry-run] [--json]", "put an update into the slot that does not run; it goes on trial at the next start", updateCommand},
 	{"slots", "[--json]", "the two slots: what is in them, which one runs, which one is started next", slotsCommand},
 	{"uci", "--config FILE [FILE] [--dry-run]", "set in a configuration what OpenWrt's /etc/config/mailweir says", uciCommand},
@@ -91,7 +93,7 @@ var commands = []command{
 }
 
 // later are the commands of the contract that are not built yet.
-var later = []string{"backup", "restore", "reset", "init"}
+var later = []string{"reset", "init"}
 
 func main() {
 	boot.Reexec() // as process 1 of the image, and as a child of it, this does not return

@@ -31,7 +31,7 @@ func TestCommandLine(t *testing.T) {
 		{"version", []string{"version"}, 0, "mailweir unknown", ""},
 		{"an unknown command", []string{"govern"}, 2, "", `no command "govern"`},
 		{"an unknown flag", []string{"status", "--date", "x"}, 2, "", "-date"},
-		{"a command of a later version", []string{"backup"}, 1, "", "backup is not built yet"},
+		{"a command of a later version", []string{"reset"}, 1, "", "reset is not built yet"},
 		{"run without what it needs", []string{"run"}, 2, "", "--config FILE and --data DIR"},
 		{"check without a file", []string{"check"}, 2, "", "--config FILE"},
 		{"check of a good file", []string{"check", "--config", good}, 0, "mode: enforce", "warning: "},
