@@ -77,10 +77,10 @@ func client() *http.Client {
 // browser is a headless Chromium, shared by the tests of one top-level test; it takes every certificate.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	return browserFor(t, 6*time.Minute)
+	return browserFor(t, 15*time.Minute) // on a machine that has much else to do
 }
 
-// browserFor is a browser for so long, on a machine that has much else to do.
+// browserFor is a browser for so long.
 func browserFor(t *testing.T, long time.Duration) context.Context {
 	t.Helper()
 	if _, err := os.Stat("/usr/bin/chromium"); err != nil {

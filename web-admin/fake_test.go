@@ -472,6 +472,55 @@ func (f *fakeBox) addRecords() {
 	record("SESSION", "S-1044", 10*time.Hour, "subscriber", "S-1044", "src", "100.64.3.7", "dst", "203.0.113.77", "dur_ms", "1311", "bytes_up", "3100", "bytes_down", "4100", "tls", "starttls", "tls_version", "TLS1.2", "handshake", "failed", "alert", "unknown_ca", "end_reason", "rst")
 }
 
+// largest is a line of largeBox whose every word and number is long.
+const largest = "customer-0000000042/vdsl/olt-17:3/44"
+
+// largeBox is busyBox with a hundred thousand lines more, and numbers to match.
+func largeBox() *fakeBox {
+	f := busyBox()
+	long := f.subs[0]
+	long.ID, long.Name = largest, "Wohnungsgenossenschaft Donaudampfschifffahrtsstrasse, Stiege 4, Tuer 112"
+	long.Prefixes, long.Bindings = nil, nil
+	for i := range 40 {
+		p := fmt.Sprintf("2001:db8:%x:%x00::/56", 0xff00+i, 0xa0+i)
+		long.Prefixes = append(long.Prefixes, p)
+		long.Bindings = append(long.Bindings, Binding{Prefix: p, Subscriber: largest, Source: "radius", From: ago(time.Duration(i) * time.Hour)})
+	}
+	long.Budgets = slices.Clone(long.Budgets)
+	long.Budgets[0] = Budget{Of: "sessions", Window: Seconds(time.Hour), Limit: 1_000_000, Burst: 250_000, Value: 12_345_678, Ratio: 49.4, Pressure: 9_876_543, RefillsAt: At(noon.Add(49 * time.Hour))}
+	long.Reason = "sessions 12345678/250000 at once, 1000000 per 1h (4938%)"
+	f.subs = append(f.subs, long)
+	little := []Budget{{Of: "sessions", Window: Seconds(time.Hour), Limit: 20, Burst: 5, Value: 1, Ratio: 0.2, RefillsAt: At(noon.Add(3 * time.Minute))}}
+	for i := range 100_000 {
+		f.subs = append(f.subs, Subscriber{ID: fmt.Sprintf("L-%06d", i), Name: fmt.Sprintf("Long Road %d", i), Plan: "residential", PlanSource: "list", ListPlan: "residential", Stage: "observe",
+			Prefixes: []string{fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255)}, Budgets: little})
+	}
+	f.status.Stages = Stages{Observe: 87_655, Warn: 9_201, Pace: 1_212, Defer: 1_303, Cut: 701}
+	f.status.Sessions = Sessions{Open: 20_481, Total: 1_182_314_992}
+	f.status.Actions = Actions{Passed: 1_081_020_769, Paced: 60_920_113, Deferred: 39_361_902, Cut: 1_012_208, FailedOpen: 123_456}
+	f.status.Acted, f.status.Exempt = 101_294_223, 1_204
+	f.status.Lanes.Queue = QueueLane{Depth: 16_384, Held: 4_096, Packets: 48_201_338_112, Dropped: 1_204_221, Form: "nftables, xt NFQUEUE", Reader: "fast"}
+	for i := range f.traffic.Points {
+		p := &f.traffic.Points[i]
+		p.Started, p.Clear, p.StartTLS, p.Implicit, p.Other = p.Started*9973, p.Clear*9973, p.StartTLS*9973, p.Implicit*9973, p.Other*9973
+	}
+	return f
+}
+
+// troubledBox is busyBox when everything that can be wrong with a box is.
+func troubledBox() *fakeBox {
+	f := busyBox()
+	f.status.Ready = false
+	f.status.Clock.Synced = false
+	f.status.Store = Store{Why: "write budgets-0003.log: no space left on device"}
+	f.status.Syslog[0].Up, f.status.Syslog[0].Since, f.status.Syslog[0].LastError = false, ago(40*time.Second), "network is unreachable"
+	f.status.Syslog[1].Dropped = 18_204
+	f.status.Lanes.Fast = FastLane{Why: "the kernel has no BPF ring buffer"}
+	f.status.Problems = []Problem{{What: "There is no interface enp3s0f1np1.", Meaning: "Mail that comes another way passes unjudged.", Do: "Put the right names into network.subscriber_interfaces and upstream_interfaces, or wait for it to come up."},
+		{What: "The configuration waits for a restart: network.counted_ports, admin.listen.", Meaning: "Until then these are as they were; everything else is in force.", Do: "Restart mailweir; on the page of settings there is a button."}}
+	return f
+}
+
 // quietBox is a box in observe mode that has just started.
 func quietBox() *fakeBox {
 	return &fakeBox{status: Status{Version: "0.1.0", Box: "edge-1", Mode: "observe", Since: ago(40 * time.Second), Ready: true, Uptime: Seconds(40 * time.Second),

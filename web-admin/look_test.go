@@ -78,6 +78,11 @@ func TestPagesFitTheirScreens(t *testing.T) {
 	watching.status.Mode, watching.status.Acted, watching.status.WouldHaveActed = "observe", 0, 1294
 	observe := startServer(t, Options{Source: watching, Now: func() time.Time { return noon }})
 	quiet := startServer(t, Options{Source: quietBox(), Now: func() time.Time { return noon }})
+	many := startServer(t, Options{Source: largeBox(), Now: func() time.Time { return noon }})
+	troubled := startServer(t, Options{Source: troubledBox(), Now: func() time.Time { return noon }})
+	begun := quietBox() // the part that judges packets has just begun again
+	begun.status.Ready, begun.status.Uptime, begun.status.Mode = false, Seconds(3*time.Second), "enforce"
+	restarting := startServer(t, Options{Source: begun, Now: func() time.Time { return noon }})
 	said := complaints(t, ctx)
 	dir := shotDir(t)
 
@@ -110,6 +115,16 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		{"subscribers-empty", quiet, "subscribers"},
 		{"unmapped-empty", quiet, "unmapped"},
 		{"records-empty", quiet, "records"},
+		{"overview-large", many, ""},
+		{"subscribers-large", many, "subscribers"},
+		{"subscribers-large-found", many, "subscribers?q=Long+Road+123"},
+		{"subscribers-large-last", many, "subscribers?cursor=99990"},
+		{"subscriber-large", many, strings.TrimPrefix(subscriberLink(largest), "/")},
+		{"unmapped-large", many, "unmapped"},
+		{"records-large", many, "records"},
+		{"overview-troubled", troubled, ""},
+		{"subscribers-troubled", troubled, "subscribers"},
+		{"overview-restarting", restarting, ""},
 	}
 	var last *Server
 	for _, p := range pages {
@@ -119,7 +134,7 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		if p.name != "login" {
 			last = p.server
 		}
-		for _, width := range []int64{1280, 390} {
+		for _, width := range []int64{1440, 768, 360} {
 			for _, dark := range []bool{false, true} {
 				name := fmt.Sprintf("%s-%d-%s.png", p.name, width, map[bool]string{false: "light", true: "dark"}[dark])
 				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 844), colours(dark), chromedp.Navigate(p.server.URL()+p.path)); err != nil {

@@ -95,6 +95,9 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(w, "update\t%s, %s\n", plain(last.String()), clock(webadmin.At(last.Time)))
 	}
 	fmt.Fprintf(w, "store\t%s, %d bytes written today\n", store, s.Store.WrittenToday)
+	if s.Clock.Known && !s.Clock.Synced {
+		fmt.Fprintf(w, "clock\tNOT synchronised: times in records may be wrong\n")
+	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(w, "problem\t%s %s %s\n", p.What, p.Meaning, p.Do)
 	}
