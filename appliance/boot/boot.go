@@ -6,6 +6,7 @@ package boot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -34,6 +35,8 @@ const (
 	runDir     = "/run/mailweir"
 	inMemory   = runDir + "/mailweir.yaml" // where the other cannot be written
 	netCommand = "image-net"               // first argument of the DHCP client
+
+	governChild = "govern"
 )
 
 // Reexec returns at once in an ordinary process. As process 1 of the image, or as one of its children that is no command of
@@ -44,6 +47,9 @@ func Reexec() {
 	}
 	if len(os.Args) == 2 && os.Args[1] == stickCommand {
 		os.Exit(sticks())
+	}
+	if len(os.Args) == 3 && os.Args[1] == menuCommand {
+		os.Exit(menuOn(os.Args[2]))
 	}
 	if os.Getpid() != 1 {
 		return
@@ -120,7 +126,7 @@ func (b *box) main() {
 	b.try("data partition", func() (err error) {
 		done := b.watch.whileBusy()
 		defer done()
-		return openData(dataDir, b.options[layout.OptionESP], b.console)
+		return openData(dataDir, b.options[layout.OptionESP], b.console, b.watch.pet)
 	}, func() {
 		kept = false
 		b.try("data in memory", func() error { return unix.Mount("tmpfs", dataDir, "tmpfs", 0, "size=64m,mode=700") })
@@ -151,7 +157,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGINT, unix.SIGTERM) // SIGINT: Ctrl-Alt-Del
+	signal.Notify(stop, unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // SIGINT: Ctrl-Alt-Del
 	b.try("Ctrl-Alt-Del", func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) })
 
 	safe := b.options["mailweir.safe"] == "1"
@@ -176,17 +182,24 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	}
 	s := newSupervisor(startProcess(self, b.console), b.log)
 	s.reap()
+	for _, name := range consoles() {
+		s.add(&child{name: "console " + name, argv: []string{menuCommand, name}})
+	}
 	if b.ports.management != "" {
 		s.add(&child{name: "net", argv: []string{netCommand, b.ports.management}})
 	}
-	if !safe {
-		s.add(&child{name: "govern", argv: []string{"run", "--config", config, "--data", stateDir}, loop: func() {
-			b.console.say("SAFE MODE: governing ended %d times in %v. The bridge is up, mail passes unjudged. Start the box again to leave it.", loopEnds, loopTime)
-			b.try("take the rules away", ruleset.Remove)
-		}})
-		go guard(func() { newTeller(b.console, stateDir).run(ctx) })
-	} else {
+	crashing := false
+	if !safe && !onTrial { // a trial has a count of its own
+		b.try("count of starts", func() (err error) { crashing, err = countStart(dataDir); return err })
+	}
+	switch {
+	case safe:
 		b.console.say("SAFE MODE: mail passes unjudged")
+	case crashing:
+		b.console.say("SAFE MODE: %d starts in a row ended within %v. The bridge is up, mail passes unjudged. In %v, or at the next start, governing is tried again.", startsMost, lasting, safeTime)
+		afterwards(ctx, safeTime, func() { b.govern(ctx, s, config) })
+	default:
+		b.govern(ctx, s, config)
 	}
 	b.afterStart(ctx, config, m, s, onTrial)
 	tick := time.NewTicker(watchdogPet)
@@ -203,15 +216,66 @@ func (b *box) supervise(m *modules, onTrial bool) {
 				b.try("clock", func() error { return saveClock(dataDir) })
 			}
 		case sig := <-stop:
-			b.console.say("stopping: %v", sig)
-			s.stop(15 * time.Second)
-			b.try("clock", func() error { return saveClock(dataDir) })
-			unix.Sync()
-			b.try("unmount", func() error { return unix.Unmount(dataDir, 0) })
-			b.watch.close()
-			b.try("reboot", func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART) })
+			if sig == unix.SIGHUP {
+				b.bypass(s)
+			} else {
+				b.end(s, readString(orderFile))
+			}
 		}
 	}
+}
+
+// govern starts governing.
+func (b *box) govern(ctx context.Context, s *supervisor, config string) {
+	s.add(&child{name: governChild, argv: []string{"run", "--config", config, "--data", stateDir}, loop: func() {
+		b.console.say("SAFE MODE: governing ended %d times in %v. The bridge is up, mail passes unjudged. Start the box again to leave it.", loopEnds, loopTime)
+		b.try("take the rules away", ruleset.Remove)
+	}})
+	if bypassed() { // asked for in safe mode
+		s.hold(governChild, true)
+	}
+	go guard(func() { newTeller(b.console, stateDir).run(ctx) })
+	afterwards(ctx, lasting, func() { b.try("count of starts", func() error { return lasted(dataDir) }) })
+}
+
+// bypass ends governing while somebody at the console wants that, and begins it again.
+func (b *box) bypass(s *supervisor) {
+	on := bypassed()
+	switch {
+	case !s.hold(governChild, on):
+		b.console.say("nothing is governed in any case")
+	case on:
+		b.console.say("BYPASS: mail passes unjudged, until that is ended at the console or the box is started again")
+	default:
+		b.console.say("bypass has ended")
+	}
+}
+
+// end stops all, and does what was ordered.
+func (b *box) end(s *supervisor, what string) {
+	b.console.say("stopping: %s", cmp.Or(what, orderRestart))
+	s.stop(stopTime)
+	b.try("clock", func() error { return saveClock(dataDir) })
+	b.try("count of starts", func() error { return lasted(dataDir) })
+	unix.Sync()
+	b.try("unmount", func() error { return unix.Unmount(dataDir, 0) })
+	if what == orderErase {
+		b.try("factory reset", func() error {
+			part, err := partition("/sys", "/dev", readString(diskFile), layout.Data)
+			if err != nil {
+				return err
+			}
+			return markErase(part)
+		})
+	}
+	b.console.drain()
+	b.watch.close()
+	how := unix.LINUX_REBOOT_CMD_RESTART
+	if what == orderPowerOff {
+		how = unix.LINUX_REBOOT_CMD_POWER_OFF
+		b.try("watchdog", b.watch.disarm)
+	}
+	b.try("end", func() error { return unix.Reboot(how) })
 }
 
 // commandLine are the words KEY=VALUE of the kernel's command line.

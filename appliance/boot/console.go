@@ -1,35 +1,38 @@
 package boot
 
 import (
-	"context"
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// console writes to every console that the kernel has: the serial line and the screen. It takes no input yet.
+// console writes to every console that the kernel has, the serial line and the screen, and to the log that its menu shows.
 type console struct {
 	mu  sync.Mutex
 	out []io.Writer
 }
 
+// consoles are the kernel's, by their names in /dev.
+func consoles() []string { return strings.Fields(readString("/sys/class/tty/console/active")) }
+
 func openConsole() *console {
 	c := &console{}
-	for _, name := range strings.Fields(readString("/sys/class/tty/console/active")) {
+	for _, name := range consoles() {
 		if f, err := os.OpenFile("/dev/"+name, os.O_WRONLY, 0); err == nil {
-			c.out = append(c.out, f)
+			c.out = append(c.out, newRelay(f))
 		}
 	}
 	if len(c.out) == 0 {
 		c.out = append(c.out, os.Stderr)
+	}
+	if os.MkdirAll(runDir, 0o700) == nil {
+		c.out = append(c.out, &logFile{path: filepath.Join(runDir, "log")})
 	}
 	return c
 }
@@ -52,109 +55,68 @@ func (c *console) say(format string, args ...any) {
 	}
 }
 
-// seen is what the console tells of the running mailweir.
-type seen struct {
-	Mode     string `json:"mode"`
-	Ready    bool   `json:"ready"`
-	Sessions struct {
-		Open  int64 `json:"open"`
-		Total int64 `json:"total"`
-	} `json:"sessions"`
-	Bridge *struct {
-		Why string `json:"why"`
-	} `json:"bridge"`
-	Store struct {
-		OK  bool   `json:"ok"`
-		Why string `json:"why"`
-	} `json:"store"`
-	setupCode string // "" once somebody has made the first user with it
-}
-
-// teller says on the console what changes: governing, the first session, the address of the web admin.
-type teller struct {
-	console *console
-	http    http.Client
-	data    string
-	last    string
-}
-
-func newTeller(c *console, data string) *teller {
-	t := &teller{console: c, data: data}
-	t.http = http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", filepath.Join(data, "mailweir.sock"))
-	}}}
-	return t
-}
-
-// run looks once a second until ctx ends.
-func (t *teller) run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		if s, err := t.ask(ctx); err == nil {
-			t.tell(s, readString(addressFile))
+// drain waits until all was written, but not for long.
+func (c *console) drain() {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		waiting := false
+		for _, w := range c.out {
+			if r, ok := w.(*relay); ok && r.waiting.Load() > 0 {
+				waiting = true
+			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if !waiting {
 			return
 		}
 	}
 }
 
-// ask asks the running mailweir.
-func (t *teller) ask(ctx context.Context) (s seen, err error) {
-	if _, err := t.get(ctx, "status", &s); err != nil {
-		return s, err
-	}
-	var setup struct{ Code string }
-	if there, err := t.get(ctx, "setup-code", &setup); err == nil && there { // without it the rest is told all the same
-		s.setupCode = setup.Code
-	}
-	return s, nil
+// relay writes to a terminal that may be stopped (Scroll Lock), so that nobody waits for it: who governs writes here, too. What finds no room is lost.
+type relay struct {
+	queue   chan []byte
+	waiting atomic.Int64
 }
 
-// get reads an answer of the API over the socket in the data directory, and tells whether there is one.
-func (t *teller) get(ctx context.Context, what string, into any) (there bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mailweir/api/v1/"+what, nil)
-	if err != nil {
-		return false, err
-	}
-	a, err := t.http.Do(r)
-	if err != nil {
-		return false, err
-	}
-	defer a.Body.Close()
-	switch a.StatusCode {
-	case http.StatusOK:
-		return true, json.NewDecoder(a.Body).Decode(into)
-	case http.StatusNotFound:
-		return false, nil
-	}
-	return false, fmt.Errorf("%s: %s", what, a.Status)
-}
+const relayRoom = 256 // writes
 
-// tell says what is not as it was said last.
-func (t *teller) tell(s seen, address string) {
-	words := []string{"not ready"}
-	if s.Ready {
-		words = []string{"governing, mode " + s.Mode}
-	}
-	if s.Bridge != nil && s.Bridge.Why != "" {
-		words = append(words, "the bridge is not as it has to be: "+s.Bridge.Why)
-	}
-	if s.Sessions.Total > 0 {
-		words = append(words, "mail was seen")
-	}
-	if address != "" {
-		words = append(words, "web admin at https://"+net.JoinHostPort(address, strconv.Itoa(adminPort))+"/")
-		if s.setupCode != "" {
-			words = append(words, "setup code "+s.setupCode)
+func newRelay(w io.Writer) *relay {
+	r := &relay{queue: make(chan []byte, relayRoom)}
+	go guard(func() {
+		for b := range r.queue {
+			w.Write(b)
+			r.waiting.Add(-1)
 		}
+	})
+	return r
+}
+
+func (r *relay) Write(b []byte) (int, error) {
+	r.waiting.Add(1)
+	select {
+	case r.queue <- bytes.Clone(b):
+	default:
+		r.waiting.Add(-1)
 	}
-	if now := strings.Join(words, "; "); now != t.last {
-		t.last = now
-		t.console.say("%s", now)
+	return len(b), nil
+}
+
+// logFile keeps the last of what was written, in memory like all of /run.
+type logFile struct{ path string }
+
+const logMost = 64 << 10
+
+func (l *logFile) Write(b []byte) (int, error) {
+	was, err := os.ReadFile(l.path)
+	if err == nil && len(was)+len(b) > logMost {
+		keep := was[len(was)/2:]
+		if n := bytes.IndexByte(keep, '\n'); n >= 0 {
+			keep = keep[n+1:]
+		}
+		return len(b), os.WriteFile(l.path, append(keep, b...), 0o600)
 	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Write(b)
 }

@@ -28,7 +28,7 @@ const (
 
 // openData mounts the data partition of the disk that the box was started from. A blank one (and it says so itself) is grown and
 // gets a file system first; one that is neither blank nor can be mounted is left as it is, and that is an error.
-func openData(dir, esp string, c *console) error {
+func openData(dir, esp string, c *console, pet func()) error {
 	disk, part, err := findData("/sys", "/dev", esp)
 	if err != nil {
 		return err
@@ -39,6 +39,14 @@ func openData(dir, esp string, c *console) error {
 	state, err := look(part)
 	if err != nil {
 		return err
+	}
+	if state == erasing {
+		c.say("factory reset: erasing settings and history on %s", part)
+		if err := eraseData(part, pet); err != nil {
+			return err
+		}
+		c.say("factory reset: they are erased")
+		state = blank
 	}
 	switch state {
 	case blank:
@@ -122,6 +130,7 @@ type state int
 const (
 	unknown state = iota
 	blank
+	erasing // it was to be erased, and is not yet, or not all of it
 	formatted
 )
 
@@ -138,6 +147,9 @@ func look(part string) (state, error) {
 	}
 	if bytes.HasPrefix(head, []byte(layout.Blank)) {
 		return blank, nil
+	}
+	if bytes.HasPrefix(head, []byte(layout.Erase)) {
+		return erasing, nil
 	}
 	if binary.LittleEndian.Uint16(head[1024+0x38:]) == 0xef53 { // s_magic of ext4's superblock
 		return formatted, nil

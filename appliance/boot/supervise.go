@@ -17,6 +17,8 @@ const (
 	lastPause  = 30 * time.Second
 	longLife   = time.Minute // who lived that long begins with firstPause again
 
+	stopTime = 15 * time.Second // for a child that was asked to end
+
 	loopEnds = 5 // so many ends
 	loopTime = 5 * time.Minute
 )
@@ -32,11 +34,13 @@ type child struct {
 	pause   time.Duration
 	ends    []time.Time
 	given   bool // up
+	held    bool // it is not to run for now
 }
 
 // supervisor starts children again when they end, and reaps all processes that have nobody else: it is process 1.
 type supervisor struct {
 	start func(argv []string) (pid int, err error)
+	kill  func(pid int, sig unix.Signal) error
 	log   *slog.Logger
 
 	mu       sync.Mutex
@@ -46,7 +50,7 @@ type supervisor struct {
 }
 
 func newSupervisor(start func([]string) (int, error), log *slog.Logger) *supervisor {
-	return &supervisor{start: start, log: log, gone: make(chan struct{}, 16)}
+	return &supervisor{start: start, kill: unix.Kill, log: log, gone: make(chan struct{}, 16)}
 }
 
 // startProcess starts the binary with the given arguments. It is not waited for here: reap does that for all.
@@ -84,7 +88,7 @@ func (s *supervisor) add(c *child) {
 
 // run starts c; s.mu is held, so that its end cannot be noticed before its pid is known.
 func (s *supervisor) run(c *child) {
-	if s.stopping || c.given {
+	if s.stopping || c.given || c.held || c.pid != 0 {
 		return
 	}
 	c.started = time.Now()
@@ -136,9 +140,40 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 			s.gone <- struct{}{}
 			return
 		}
+		if c.held {
+			return
+		}
 		s.log.Error("ended", "child", c.name, "exit", status.ExitStatus(), "signal", status.Signal(), "after", time.Since(c.started).Round(time.Millisecond))
 		s.again(c)
 	}
+}
+
+// hold ends a child and does not start it again, or starts it. It tells whether there is such a child, and it was not given up.
+func (s *supervisor) hold(name string, on bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.children {
+		if c.name != name || c.given {
+			continue
+		}
+		c.held = on
+		if pid := c.pid; on && pid > 1 {
+			s.kill(pid, unix.SIGTERM)
+			time.AfterFunc(stopTime, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if c.held && c.pid == pid {
+					s.kill(pid, unix.SIGKILL)
+				}
+			})
+		}
+		if !on && c.pid == 0 {
+			c.pause, c.ends = 0, nil
+			s.run(c)
+		}
+		return true
+	}
+	return false
 }
 
 // reap waits for all processes from now on, in the background, for ever.
@@ -192,7 +227,7 @@ func (s *supervisor) stop(most time.Duration) {
 
 func (s *supervisor) signal(sig unix.Signal) (n int) {
 	for _, c := range s.children {
-		if c.pid > 1 && unix.Kill(c.pid, sig) == nil {
+		if c.pid > 1 && s.kill(c.pid, sig) == nil {
 			n++
 		}
 	}

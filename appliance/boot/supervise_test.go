@@ -148,3 +148,37 @@ func TestRealChildrenAreReapedAndStopped(t *testing.T) {
 		t.Errorf("after stop: %v", err)
 	}
 }
+
+func TestAChildThatIsHeldDoesNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, starts := quiet(nil)
+		var killed []unix.Signal
+		s.kill = func(_ int, sig unix.Signal) error { killed = append(killed, sig); return nil }
+		s.add(&child{name: "govern", loop: func() { t.Error("given up") }})
+		if s.hold("web", true) {
+			t.Error("there is no such child, and it is held")
+		}
+		for n := range 2 * loopEnds { // whoever holds it often does not bring the box into safe mode
+			if !s.hold("govern", true) {
+				t.Fatal("it is not held")
+			}
+			s.ended(101+n, 0)
+			time.Sleep(2 * lastPause)
+			synctest.Wait()
+			if len(*starts) != n+1 {
+				t.Fatalf("%d starts while it is held for the %d. time", len(*starts), n+1)
+			}
+			s.hold("govern", false)
+			s.hold("govern", false)
+		}
+		if len(*starts) != 2*loopEnds+1 || slices.Contains(killed, unix.SIGKILL) {
+			t.Errorf("%d starts, killed with %v", len(*starts), killed)
+		}
+		s.hold("govern", true)
+		time.Sleep(2 * stopTime)
+		synctest.Wait()
+		if killed[len(killed)-1] != unix.SIGKILL {
+			t.Errorf("who does not end is killed with %v", killed)
+		}
+	})
+}

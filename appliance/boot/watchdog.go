@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -65,3 +66,16 @@ func (w *watchdog) whileBusy() (done func()) {
 
 // close sets the timer anew for the time that the reboot takes, and does not disarm it: a reboot that hangs is ended, too.
 func (w *watchdog) close() { w.pet() }
+
+// disarm keeps it from starting a box again that was powered off: 'V' is the magic close of Documentation/watchdog/watchdog-api.rst.
+func (w *watchdog) disarm() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file == nil {
+		return nil
+	}
+	_, err := w.file.WriteString("V")
+	err = errors.Join(err, w.file.Close())
+	w.file = nil
+	return err
+}

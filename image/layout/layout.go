@@ -18,6 +18,9 @@ var Names = map[int]string{BIOS: "mailweir-bios", ESP: "mailweir-esp", SlotA: "m
 // Blank stands at the very start of a data partition on which nothing was ever kept. Only where process 1 finds it, it makes a file system.
 const Blank = "mailweir: blank data partition; the first boot makes a file system here\n"
 
+// Erase stands there when all that is kept on it has to be overwritten before anything else is done: a factory reset.
+const Erase = "mailweir: data partition that is to be erased; the next start does so\n"
+
 // Paths in the initramfs, which is the root file system.
 const (
 	AboutFile = "/etc/mailweir-image.json"

@@ -1,0 +1,50 @@
+package boot
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// What children ask of process 1: SIGTERM ends all, and orderFile says how; SIGHUP has it look whether bypassFile is there.
+const (
+	orderRestart  = "restart" // also without a file
+	orderPowerOff = "power off"
+	orderErase    = "erase" // and restart
+)
+
+var (
+	orderFile  = filepath.Join(runDir, "order")
+	bypassFile = filepath.Join(runDir, "bypass")
+)
+
+// order has process 1 do it.
+func order(what string) error {
+	if err := os.WriteFile(orderFile, []byte(what), 0o600); err != nil {
+		return err
+	}
+	return unix.Kill(1, unix.SIGTERM)
+}
+
+func bypassed() bool {
+	_, err := os.Stat(bypassFile)
+	return err == nil
+}
+
+// setBypass has process 1 end governing, or begin it again.
+func setBypass(on bool) error {
+	err := os.Remove(bypassFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if on {
+		err = os.WriteFile(bypassFile, nil, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	return unix.Kill(1, unix.SIGHUP)
+}
