@@ -115,7 +115,7 @@ func (s *Spool) unwritten() (items []Item, size int64) {
 		size += int64(len(s.tail[to].Line)) + lineOverhead
 	}
 	if to == from {
-		s.written = max(s.written, s.last) // also where the last ones were dropped from memory
+		s.written, s.given = max(s.written, s.last), 0 // also where the last ones were dropped from memory
 		return nil, 0
 	}
 	s.given = s.tail[to-1].Seq
