@@ -229,3 +229,37 @@ func TestAListOfHoldsThatWasSetAsideDoesNotStay(t *testing.T) {
 		t.Errorf("%d lists are set aside, the address is in %v", aside(), w.holding(addr))
 	}
 }
+
+// Of two such files side by side nobody knows which numbers each had: they are told once.
+func TestTwoFilesSideBySideThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w, bad, first, _ := unread(t, Bounds{Sessions: time.Hour, Records: time.Hour, Bytes: 2 << 20})
+	next := w.Journal.records[3]
+	last := next.sum.LastSeq
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(next.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(next.path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	found := w.reopen()
+	if len(found) != 2 {
+		t.Fatalf("told %v", found)
+	}
+	lost := uint64(0)
+	for _, d := range found {
+		if f, l := d.Lost(); f > 0 {
+			if lost += l - f + 1; f != first || l != last {
+				t.Errorf("told %d to %d, want %d to %d", f, l, first, last)
+			}
+		} else if d.File != bad || d.With != next.path || !strings.Contains(d.String(), next.path) {
+			t.Errorf("told %v of the other", d)
+		}
+	}
+	if lost != last-first+1 {
+		t.Errorf("%d are told to be lost, of %d", lost, last-first+1)
+	}
+}

@@ -21,12 +21,13 @@ type Damage struct {
 	Inputs        bool   // it is of what the governor was told, not of records
 	Aside         string // what the file is called since: none of it can be read; "": something can
 	Gone          bool   // there is no such file any more
+	With          string // a file that could not be read, either, and of which the same numbers are said to be lost; "": there is none
 	After, Before uint64 // the numbers of the records around it; 0: there is none in this file, where something of it can be read
 }
 
 // Lost are the numbers of the records that are lost; 0: they are not known, or somebody took the file away.
 func (d Damage) Lost() (first, last uint64) {
-	if d.Inputs || d.Torn || d.Gone || d.After == 0 && d.Aside == "" || d.Before <= d.After+1 {
+	if d.Inputs || d.Torn || d.Gone || d.With != "" || d.After == 0 && d.Aside == "" || d.Before <= d.After+1 {
 		return 0, 0
 	}
 	return d.After + 1, d.Before - 1
@@ -49,6 +50,8 @@ func (d Damage) String() string {
 	}
 	lost := "the records there are lost"
 	switch first, last := d.Lost(); {
+	case d.With != "":
+		lost = "its records are among those that are said to be lost of " + d.With
 	case first > 0:
 		lost = fmt.Sprintf("the records with the numbers %d to %d are lost", first, last)
 	case d.After > 0 && d.Before > 0:
@@ -116,10 +119,16 @@ func (j *Journal) recoverAll(of *[]*segment) (found []Damage, err error) {
 		}
 		found = append(found, here...)
 	}
+	var behind Damage
 	for _, i := range slices.Backward(slices.Sorted(maps.Keys(why))) { // now that it is known what the others have
 		d, err := j.setAside(of, i, why[i])
 		if err != nil {
 			return found, err
+		}
+		if first, _ := d.Lost(); first > 0 && d.After == behind.After && d.Before == behind.Before { // nobody knows which of them each had
+			d.With = behind.File
+		} else {
+			behind = d
 		}
 		found = append(found, d)
 	}
