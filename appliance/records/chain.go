@@ -235,6 +235,9 @@ func (c *Chain) number(entries []Entry, now time.Time) []Record {
 	return made
 }
 
+// aroundLine is what a line has at most beside box, parameters and text: priority, version, app name, kind, the sum of the text, blanks and a byte order mark.
+const aroundLine = 128
+
 func (c *Chain) record(e Entry, seq uint64, policy string) Record {
 	event, err := uuid.NewV7()
 	if err != nil {
@@ -253,7 +256,7 @@ func (c *Chain) record(e Entry, seq uint64, policy string) Record {
 		add("event", event.String()).
 		add("mode", e.Mode).
 		add("policy", policy)
-	p = append(p, e.params...)
+	p = append(p, e.params.fit(MaxLine-len(p)-len(hostName(r.Box))-len(r.Text)-aroundLine)...)
 	if r.Text != "" {
 		p = p.add("text_sum", textSum(r.Text))
 	}

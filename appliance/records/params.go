@@ -17,8 +17,12 @@ type Param struct{ Name, Value string }
 // and escaped. An empty value is left out. They are written once, where something happened, and copied from then on.
 type params []byte
 
-// maxValue bounds a parameter, in bytes, so that a record fits into a UDP datagram whatever a client made up.
+// maxValue bounds a parameter, in bytes, before it is escaped.
 const maxValue = 1024
+
+// MaxLine bounds the line of a record, in bytes: a rsyslog with its default of 8 KiB (maxMessageSize) takes 8096 (measured, 8.2302); of what is longer it loses the end or makes
+// two messages, and over RELP it acknowledges it all the same.
+const MaxLine = 8000
 
 func (p params) begin(name string) params {
 	p = append(p, ' ')
@@ -163,6 +167,43 @@ func clean(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxValue-3], "") + "..."
+}
+
+// fit shortens the longest values so that all parameters take room bytes at most, which must be enough for short ones.
+func (p params) fit(room int) params {
+	if len(p) <= room {
+		return p
+	}
+	most, least := 2*maxValue, len("...")
+	for most-least > 1 {
+		if try := (most + least) / 2; len(p.shortened(try)) <= room {
+			least = try
+		} else {
+			most = try
+		}
+	}
+	return p.shortened(least)
+}
+
+// shortened is the parameters with no value that takes more than so many bytes in the line.
+func (p params) shortened(most int) (out params) {
+	for {
+		name, value, rest, ok := p.next()
+		if !ok {
+			return out
+		}
+		p = rest
+		out = out.begin(string(name))
+		if len(value) <= most {
+			out = append(append(out, value...), '"')
+			continue
+		}
+		value = bytes.ToValidUTF8(value[:most-len("...")], nil)
+		if (len(value)-len(bytes.TrimRight(value, `\\`)))%2 == 1 { // of an escape
+			value = value[:len(value)-1]
+		}
+		out = append(append(out, value...), `..."`...)
+	}
 }
 
 // plain tells whether s is printable ASCII and short enough: then there is nothing to clean.

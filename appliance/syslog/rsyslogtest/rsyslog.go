@@ -2,7 +2,8 @@
 // loopback, and a file to which it writes what it received, in its own words.
 //
 // Its ruleset has no queue (queue.type="Direct"): what it acknowledges over RELP it has given to the file. With rsyslog's default, a queue in memory, it
-// acknowledges what a kill -9 takes with it.
+// acknowledges what a kill -9 takes with it. The size of a message is its default, 8 KiB, of which it takes 8096 bytes: what is longer it cuts over UDP, cuts in two over TCP, and acknowledges over RELP
+// and cuts.
 package rsyslogtest
 
 import (
@@ -47,7 +48,7 @@ func New(dir string) (*Server, error) {
 		}
 	}
 	conf := fmt.Sprintf(`
-global(workDirectory=%q maxMessageSize="64k" defaultNetstreamDriverCAFile=%q defaultNetstreamDriverCertFile=%q defaultNetstreamDriverKeyFile=%q)
+global(workDirectory=%q defaultNetstreamDriverCAFile=%q defaultNetstreamDriverCertFile=%q defaultNetstreamDriverKeyFile=%q)
 module(load="imudp")
 module(load="imtcp")
 module(load="imrelp")
