@@ -115,10 +115,16 @@ var priority = regexp.MustCompile(`^<\d{0,3}>?1?$`)
 // Quoted matches where a record may begin within a line, at its timestamp, wherever it stands.
 var Quoted = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d) \S+ ` + appName + ` - [A-Z]+ ` + regexp.QuoteMeta(dataBegin) + ` seq="`)
 
+// parseStamp reads a timestamp. Collectors write it in forms of their own, but no record has more than milliseconds: what is behind them was added.
 func parseStamp(b []byte) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, string(b))
+	if err == nil && beyondMillis.Match(b) {
+		err = errors.New("it has digits beyond milliseconds")
+	}
 	return t.UTC(), err
 }
+
+var beyondMillis = regexp.MustCompile(`[.,]\d{3}\d*[1-9]`)
 
 // dataEndOf is how long the SD-ELEMENT at the beginning of b is, negative where it is not one (RFC 5424 section 6.3).
 func dataEndOf(b []byte) int {

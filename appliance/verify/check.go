@@ -25,6 +25,8 @@ type Item struct {
 	Lost           records.Ranges // numbers that a HEALTH record says are missing, and LostWhy what it says and where
 	LostWhy        string
 
+	doubt records.Ranges // numbers of which a HEALTH record says that the collector it names may be missing some
+
 	cause string    // of Unread: the same for all that have the same
 	at    time.Time // of a line: when the record was made
 }
@@ -101,6 +103,15 @@ type stated struct {
 	lost records.Ranges
 	by   uint64
 	what string
+	may  bool // it is in doubt
+}
+
+// words are who says so.
+func (s *stated) words() string {
+	if s.may {
+		return fmt.Sprintf("record %d says that this may be (%s, doubt): the collector had not shown that it had read them, and they were not sent again", s.by, s.what)
+	}
+	return fmt.Sprintf("record %d says so (%s)", s.by, s.what)
 }
 
 // NewChecker makes one.
@@ -141,7 +152,10 @@ func (c *Checker) Add(it Item) {
 		b.leaps(c, &it, 0)
 	}
 	if len(it.Lost) > 0 {
-		b.stated = append(b.stated, stated{it.Lost, it.First, it.LostWhy})
+		b.stated = append(b.stated, stated{it.Lost, it.First, it.LostWhy, false})
+	}
+	if len(it.doubt) > 0 {
+		b.stated = append(b.stated, stated{it.doubt, it.First, it.LostWhy, true})
 	}
 	if e, known := b.entries[it.Last]; known && it.Last <= b.max {
 		switch {
@@ -410,7 +424,7 @@ func (b *chain) changed(seq uint64, l broken) (Finding, bool) {
 	return f, true
 }
 
-// statedBy says which records tell that all these numbers are missing, and the last of them why; "" if they are not all told.
+// statedBy says which records tell that all these numbers are missing, or may be, and the last of them why; "" if they are not all told.
 func (b *chain) statedBy(from, to uint64) (words, why string) {
 	var by []string
 	for next := from; ; {
@@ -418,7 +432,7 @@ func (b *chain) statedBy(from, to uint64) (words, why string) {
 		for _, s := range b.stated {
 			for i := 0; i+1 < len(s.lost) && !found; i += 2 {
 				if s.lost[i] <= next && next <= s.lost[i+1] {
-					if word := fmt.Sprintf("record %d says so (%s)", s.by, s.what); !slices.Contains(by, word) {
+					if word := s.words(); !slices.Contains(by, word) {
 						by = append(by, word)
 					}
 					if s.lost[i+1] >= to {

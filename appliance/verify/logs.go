@@ -197,6 +197,11 @@ func (l *logs) quotes(where string, line []byte, from, stamp int) {
 func (l *logs) add(where string, rec *records.Line, torn bool) {
 	l.found++
 	it := item(where, rec)
+	if rec.Kind() == records.KindHealth && rec.Value("what") == "records_again" { // which is of a collector's log, and of nothing on the box
+		if it.doubt = records.ParseRanges(rec.Value("doubt")); len(it.doubt) > 0 {
+			it.LostWhy = "records_again " + rec.Value("target")
+		}
+	}
 	switch {
 	case torn:
 		it.Text = TextTorn
