@@ -32,7 +32,7 @@ func (t *target) dial(ctx context.Context) (sender, error) {
 	if t.scheme == "relp" || t.scheme == "relps" {
 		return newRELP(w)
 	}
-	return newStream(w, min(maxOverlap, uint64(t.cfg.Spool.Limit()/spoolShares))), nil
+	return newStream(w, min(maxUnproven, uint64(t.cfg.Spool.Limit()/spoolShares)), t.never), nil
 }
 
 // secure reads the certificates, anew for each connection, so that renewed ones are taken.

@@ -45,9 +45,9 @@ func (e Event) Health() records.Entry {
 		f.What, f.Doubt = "records_again", e.Doubt.String()
 		f.Detail = fmt.Sprintf("the connection broke, or the box died, and nothing but RELP says what a collector has stored: these %d are sent once more, with the same event; ", e.Count)
 		if f.Doubt == "" {
-			f.Detail += "what it had taken before them it has read, unless its kernel kept more than twice the window that it offered"
+			f.Detail += "what it got before them it has read"
 		} else {
-			f.Detail += "before them its kernel may have kept more than is sent again: of " + f.Doubt + " some may be missing there"
+			f.Detail += "what of those before it has read is not known, since it does not end connections that are ended here: of " + f.Doubt + " some may be missing there"
 		}
 	}
 	return records.Health(f)

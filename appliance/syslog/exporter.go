@@ -8,12 +8,12 @@
 //
 //   - RELP: the collector acknowledges each record, and the position follows. Nothing is lost that the spool still has; what was sent and not
 //     acknowledged when a connection ended, at most Window records, comes twice, with the same event.
-//   - TCP and TLS: the protocol acknowledges nothing. The position is as many bytes behind what the collector's kernel has acknowledged as that may keep
-//     from its program (see wire.unread, maxOverlap), so each connection that follows one that broke, or a process that died, begins with those once
-//     more; an Again event says which, and which before them may be missing where it may have kept more than is sent again, after a process
-//     that died as far as it was saved, which is once a second. What a collector had
-//     taken before those and not stored when it died is gone, unseen. When we stop we say so and wait for the collector to end the
-//     connection: that proves that it has read everything, and then nothing comes twice.
+//   - TCP and TLS: the protocol acknowledges nothing, and what a collector's kernel acknowledges its program need not have read. But one that ends a
+//     connection after we ended our side of it has read everything. So we end each after maxUnproven bytes or proveAfter, and when we stop, and
+//     go on with the next when the collector has ended it, too. What it has not proven so is sent once more where a connection broke, or a process died;
+//     an Again event says which (after a process that died as far as it was saved, which is once a second). What a collector had
+//     read and not stored when it died is gone, unseen. Of one that never ends connections nothing is known: maxUnproven bytes
+//     before what its kernel acknowledged are sent again, and the Again event says which before those may be missing.
 //   - UDP: whatever the network or the collector's socket drops is gone, unseen. Where the collector's host answers that nobody listens (ICMP port
 //     unreachable) the last batch is sent again later, and each new connection begins with one record and 200 ms for the host to refuse it.
 //   - All: what the spool had to drop. A Loss event says which numbers, when the target comes to them.
@@ -50,6 +50,7 @@ type Config struct {
 
 	MinPause time.Duration // the first pause before dialling again; 500 ms
 	MaxPause time.Duration // pauses double up to here, and a quarter more or less at random; 30 s
+	Prove    time.Duration // how long a collector may take to end a connection that was ended here; 20 s
 	Drain    time.Duration // how long Run goes on sending after its context has ended; 5 s
 }
 
@@ -77,6 +78,7 @@ var defaultPorts = map[string]string{"udp": "514", "tcp": "514", "tls": "6514", 
 func New(cfg Config) (*Exporter, error) {
 	cfg.MinPause = orDefault(cfg.MinPause, 500*time.Millisecond)
 	cfg.MaxPause = orDefault(cfg.MaxPause, 30*time.Second)
+	cfg.Prove = orDefault(cfg.Prove, 20*time.Second)
 	cfg.Drain = orDefault(cfg.Drain, 5*time.Second)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

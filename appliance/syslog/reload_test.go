@@ -9,7 +9,7 @@ import (
 // What the exporter before sent after the next one was made is not lost.
 func TestAReloadStatesNothingAsLostThatWasDelivered(t *testing.T) {
 	t.Parallel()
-	for why, n := range map[string]int{"fewer than the overlap": 50, "more than the overlap": 2 * slack / 300} {
+	for why, n := range map[string]int{"on one connection": 50, "on several": 2 * maxUnproven / 300} {
 		t.Run(why, func(t *testing.T) {
 			t.Parallel()
 			got := newCollected()

@@ -241,6 +241,8 @@ func (r *relp) send(items []spool.Item) (int, error) {
 	return n, err
 }
 
+func (r *relp) due() bool { return false }
+
 func (r *relp) news() <-chan struct{} { return r.moved }
 
 func (r *relp) broken() <-chan struct{} { return r.gone }

@@ -17,17 +17,13 @@ import (
 	"github.com/mailweir/mailweir/appliance/spool"
 )
 
-// What a collector's kernel acknowledged and its program has not read is gone when that dies. The kernel's receive buffer bounds it, of which only the window that it offers can be
-// seen from here. Linux counts what it keeps with the overhead of each packet, and offers some half of what may be there so: measured, it kept up to twice the largest window. slack is
-// for what the program has read and not stored, and for a window that was larger between two looks.
+// What a collector's kernel acknowledged and its program has not read is gone when that dies, and nothing that can be seen from here bounds it: a kernel keeps what its receive buffer
+// holds, which may be many times the window that it offers (measured: six times). So a connection is ended here when maxUnproven bytes or proveAfter have gone over it: a collector that
+// then ends its own side has read everything, and until it has, all of it is sent again.
 const (
-	windowTimes = 2
-	slack       = 1 << 20
-	// unknownWindow stands for the window where our kernel does not tell it (before Linux 5.4): the largest that a Linux with its defaults of those days offers.
-	unknownWindow = 4 << 20
-	// maxOverlap bounds what is sent again, and so does a part of the spool's limit, since the spool has to keep it.
-	maxOverlap  = 8 << 20
-	spoolShares = 8
+	maxUnproven = 2 << 20
+	spoolShares = 8 // and no more than such a part of the spool, which has to keep it
+	proveAfter  = time.Hour
 )
 
 const (
@@ -43,7 +39,6 @@ type wire struct {
 	tcp     *net.TCPConn
 	conn    net.Conn // what is written to and read from: tcp, or TLS over it
 	written uint64   // bytes given to the kernel; only who sends touches it
-	window  uint64   // the largest that the collector's kernel has offered, as far as was seen
 }
 
 // counted is the wire's TCP connection as TLS uses it.
@@ -99,27 +94,16 @@ func (w *wire) write(b []byte) error {
 	return err
 }
 
-// arrived is how many bytes the collector's kernel has acknowledged (SIOCOUTQ, see tcp(7)); false when ours cannot say any more. It looks at the window, too.
+// arrived is how many bytes the collector's kernel has acknowledged (SIOCOUTQ, see tcp(7)); false when ours cannot say any more.
 func (w *wire) arrived() (uint64, bool) {
 	var out int
 	if err := w.control(func(fd int) (err error) {
-		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			w.window = max(w.window, uint64(info.Snd_wnd))
-		}
 		out, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 		return err
 	}); err != nil || out < 0 || uint64(out) > w.written {
 		return 0, false
 	}
 	return w.written - uint64(out), true
-}
-
-// unread is how many bytes of those that have arrived the collector's program may not have stored.
-func (w *wire) unread() uint64 {
-	if w.window == 0 {
-		return windowTimes*unknownWindow + slack
-	}
-	return windowTimes*w.window + slack
 }
 
 func (w *wire) control(f func(fd int) error) error {
@@ -148,11 +132,16 @@ func (w *wire) endWrite() error {
 type stream struct {
 	*wire
 	buf     []byte
-	overlap uint64  // bytes that are sent again at most
-	batches []batch // those after taken
-	seq     uint64  // the last record that is acknowledged
-	sure    uint64  // the last that is not sent again
-	taken   uint64  // the last that the collector's program has read, as far as its kernel cannot have more than unread
+	most    uint64    // bytes that may be unproven
+	never   bool      // the collector does not end connections that are ended here: what it has read cannot be known, and most before what its kernel acknowledged is sent again
+	sent    uint64    // bytes of frames
+	full    bool      // no more may be sent: see due
+	first   time.Time // when the first was sent
+	batches []batch   // what was written, as far as it is sent again
+	last    uint64    // the last record that was written
+	seq     uint64    // the last that is acknowledged
+	sure    uint64    // the last that is not sent again
+	taken   uint64    // the last that the collector's program has read for certain
 	asked   time.Time
 	err     error         // why gone was closed
 	gone    chan struct{} // closed by the listening goroutine, which ends with the connection
@@ -164,8 +153,8 @@ type batch struct {
 	end  uint64 // wire.written as it was after it
 }
 
-func newStream(w *wire, overlap uint64) *stream {
-	s := &stream{wire: w, overlap: overlap, gone: make(chan struct{})}
+func newStream(w *wire, most uint64, never bool) *stream {
+	s := &stream{wire: w, most: most, never: never, gone: make(chan struct{})}
 	go func() { // a collector says nothing; what ends this is its end of the connection, or ours
 		defer close(s.gone)
 		var b [512]byte
@@ -185,10 +174,23 @@ func (s *stream) send(items []spool.Item) (int, error) {
 	default:
 	}
 	s.buf = s.buf[:0]
+	n := 0
 	for _, it := range items {
+		before := len(s.buf)
 		s.buf = strconv.AppendInt(s.buf, int64(len(it.Line)), 10)
 		s.buf = append(s.buf, ' ')
 		s.buf = append(s.buf, it.Line...)
+		if !s.never && s.sent+uint64(len(s.buf)) > s.most && s.sent+uint64(n) > 0 {
+			s.buf, s.full = s.buf[:before], true
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	if s.sent == 0 {
+		s.first = time.Now()
 	}
 	if err := s.write(s.buf); err != nil {
 		select { // what the collector said before it ended tells more than that writing does not work
@@ -198,8 +200,15 @@ func (s *stream) send(items []spool.Item) (int, error) {
 		}
 		return 0, err
 	}
-	s.batches = append(s.batches, batch{items[len(items)-1].Seq, s.written})
-	return len(items), nil
+	s.sent += uint64(len(s.buf))
+	s.last = items[n-1].Seq
+	s.batches = append(s.batches, batch{s.last, s.written})
+	return n, nil
+}
+
+// due is when as much has been sent, or as long, as may be unproven.
+func (s *stream) due() bool {
+	return !s.never && (s.full || s.sent > 0 && time.Since(s.first) >= proveAfter)
 }
 
 func (s *stream) news() <-chan struct{} { return nil }
@@ -226,13 +235,14 @@ func (s *stream) ask() {
 	if !ok {
 		return
 	}
-	unread := s.unread()
 	s.seq = max(s.seq, s.upTo(arrived))
-	s.sure = max(s.sure, s.upTo(arrived-min(arrived, unread, s.overlap)))
-	passed := arrived - min(arrived, unread)
-	s.taken = max(s.taken, s.upTo(passed))
+	if !s.never {
+		return
+	}
+	old := arrived - min(arrived, s.most)
+	s.sure = max(s.sure, s.upTo(old))
 	// In large pieces: what stays is moved each time.
-	if i := s.after(passed); i > len(s.batches)/2 {
+	if i := s.after(old); i > len(s.batches)/2 {
 		s.batches = slices.Delete(s.batches, 0, i)
 	}
 }
@@ -269,8 +279,7 @@ func (s *stream) settle(ctx context.Context) {
 	if arrived, ok := s.arrived(); !ok || arrived < s.written {
 		return
 	}
-	s.seq = max(s.seq, s.upTo(s.written))
-	s.sure, s.taken, s.batches = s.seq, s.seq, nil
+	s.seq, s.sure, s.taken, s.batches = s.last, s.last, s.last, nil
 }
 
 func (s *stream) interrupt() { s.tcp.Close() }

@@ -19,6 +19,8 @@ type sender interface {
 	// 0 while nothing is known. They cost little.
 	acked() uint64
 	safe() uint64
+	// due tells that the connection is to be ended, so that the collector proves that it has read what went over it.
+	due() bool
 	// news has a value when acked may have moved and there may be room to send again.
 	news() <-chan struct{}
 	// broken is closed when the collector ended the connection or its host refused a record; why then says what happened.
@@ -31,7 +33,11 @@ type sender interface {
 	interrupt()
 }
 
-var errEnded = errors.New("the collector ended the connection")
+var (
+	errEnded    = errors.New("the collector ended the connection")
+	errUnproven = errors.New("it does not end a connection that was ended here, so that nothing says whether it has read what went over it")
+	errProven   = errors.New("it has read all that went over the connection") // which is no trouble
+)
 
 // refusedError is what a collector that acknowledges says to a record that it does not want.
 type refusedError struct {
@@ -52,6 +58,7 @@ const (
 	// certificate only after our side's handshake is over. Over RELP the first record that is acknowledged proves it, too.
 	provenAfter = time.Second
 	maxRefusals = 5 // of one record, until it is left out
+	maxUnended  = 5 // connections in a row that a collector does not end, until it is not asked to any more
 )
 
 // target sends to one collector. Its goroutine is Exporter.Run's.
@@ -70,6 +77,8 @@ type target struct {
 	broke    bool         // one has ended in trouble
 	refused  uint64       // the record that was refused last
 	refusals int          // how often in a row
+	unended  int          // connections in a row that the collector did not end
+	never    bool         // the next is not ended here: see stream.never
 
 	mu     sync.Mutex // guards all below
 	status Status     // without Behind
@@ -142,6 +151,10 @@ func (t *target) run(ctx context.Context) {
 	for {
 		began := time.Now()
 		err := t.connection(ctx, hard)
+		if errors.Is(err, errProven) {
+			pause = t.cfg.MinPause
+			continue
+		}
 		if err == nil || hard.Err() != nil {
 			break
 		}
@@ -178,6 +191,7 @@ func (t *target) connection(ctx, hard context.Context) error {
 		t.acked = max(t.acked, t.reader.Arrived(0))
 	}
 	t.mu.Unlock()
+	never := t.never
 	s, err := t.dial(hard)
 	if err != nil {
 		return err
@@ -190,7 +204,10 @@ func (t *target) connection(ctx, hard context.Context) error {
 	stop()
 	s.close()
 	t.note(0, s)
-	t.broke = t.broke || err != nil
+	if never { // a collector that hung is asked again, on the next connection
+		t.never, t.unended = false, maxUnended-1
+	}
+	t.broke = t.broke || err != nil && !errors.Is(err, errProven)
 	if refusal, ok := errors.AsType[*refusedError](err); ok {
 		t.leaveOut(refusal)
 	}
@@ -247,6 +264,9 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 		t.note(0, s)
 		if t.proven(began, s) {
 			t.fine()
+		}
+		if s.due() {
+			return t.prove(hard, s, last)
 		}
 		more := t.reader.Changed()
 		if len(t.backlog) == 0 {
@@ -308,6 +328,30 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 			rest.Reset(0)
 		}
 	}
+}
+
+// prove ends a connection over which last was sent last, and has the collector prove that it has read all: errProven. One that does not for maxUnended connections in a row is not asked to
+// any more, since it would get the same records for ever.
+func (t *target) prove(hard context.Context, s sender, last uint64) error {
+	wait, cancel := context.WithTimeout(hard, t.cfg.Prove)
+	defer cancel()
+	s.settle(wait)
+	t.note(0, s)
+	if s.safe() >= last {
+		t.unended = 0
+		t.fine()
+		return errProven
+	}
+	select {
+	case <-s.broken():
+		return s.why()
+	default:
+	}
+	if hard.Err() == nil {
+		t.unended++
+		t.never = t.unended >= maxUnended
+	}
+	return errUnproven
 }
 
 // read fills the backlog from the spool and tells of numbers that are not there any more.

@@ -96,6 +96,8 @@ func (u *udpSender) listen() {
 	}()
 }
 
+func (u *udpSender) due() bool { return false }
+
 func (u *udpSender) news() <-chan struct{} { return nil }
 
 func (u *udpSender) broken() <-chan struct{} { return u.gone }
