@@ -35,7 +35,7 @@ func (g *goSMTP) width() int     { return 1 }
 
 func (g *goSMTP) can(c Case, s *Server) bool {
 	switch c.Kind {
-	case Verify, Empty, LookAtCert, Burst:
+	case Verify, Empty, LookAtCert, Burst, Attempts:
 		return false
 	}
 	return !c.Pipelining && c.Chunking == 0 && !c.Noise

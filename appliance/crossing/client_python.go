@@ -19,7 +19,7 @@ type python struct{ program }
 func (p *python) name() string { return "python smtplib" }
 
 func (p *python) can(c Case, s *Server) bool {
-	return c.Kind != LookAtCert && c.Kind != Burst && !c.Pipelining && c.Chunking == 0 && !c.Resume
+	return c.Kind != LookAtCert && c.Kind != Burst && c.Kind != Attempts && !c.Pipelining && c.Chunking == 0 && !c.Resume
 }
 
 func (p *python) run(ctx context.Context, c Case, s *Server) (claim, error) {

@@ -18,11 +18,19 @@ func corpus(w io.Writer, truth []Session, flows []Flow) error {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintln(w, strings.Join([]string{s.class().String(), s.Client, s.Server, s.TLS, fmt.Sprint(s.Messages), s.Case.String(), string(text)}, "\t")); err != nil {
+		if _, err := fmt.Fprintln(w, strings.Join([]string{s.label(), s.Client, s.Server, s.TLS, fmt.Sprint(s.Messages), s.Case.String(), string(text)}, "\t")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// label is the class, and its own one for what is hard to tell from messages.
+func (s *Session) label() string {
+	if s.Case.Kind == Attempts {
+		return string(Attempts)
+	}
+	return s.class().String()
 }
 
 func (c class) String() string {

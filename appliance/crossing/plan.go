@@ -16,7 +16,22 @@ var zeros = []Case{
 	{Kind: BadLogin}, {Kind: BadLogin, Implicit: true}, {Kind: Verify}, {Kind: Verify, Messages: 95}, {Kind: Verify, Messages: 3, Implicit: true},
 	{Kind: Envelope}, {Kind: Envelope, Messages: 5}, {Kind: NoOne}, {Kind: NoOne, Refused: 10}, {Kind: NoOne, Messages: 3, Pipelining: true},
 	{Kind: LookAtCert}, {Kind: LookAtCert, Implicit: true}, {Kind: LookAtCert, Resume: true},
+
+	// What looks like messages by its sizes: tokens are as long as contents, and long addresses as several short ones.
+	{Kind: Attempts, Messages: 10, Lines: []string{oauth}},
+	{Kind: Attempts, Messages: 5, Lines: []string{oauth, "EHLO client.example"}},
+	{Kind: Attempts, Messages: 3, Lines: []string{"NOOP", oauth}},
+	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", oauth, "RSET"}},
+	{Kind: Attempts, Messages: 20, Lines: []string{"AUTH PLAIN {80-120}"}},
+	{Kind: Attempts, Messages: 30, Lines: []string{"VRFY {90-140}"}},
+	{Kind: Attempts, Messages: 20, AtOnce: 3, Lines: []string{"MAIL FROM:<{50-60}@client.example>", "RCPT TO:<refused{50-60}@>", "RSET"}},
+	{Kind: Attempts, Messages: 30, AtOnce: 3, Lines: []string{"MAIL FROM:<>", "RCPT TO:<you{30-60}@>", "RSET"}},
+	{Kind: Attempts, Messages: 5, AtOnce: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<refused{4-8}@>", "BDAT 900 LAST", "RSET"}},
+	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<refused{4-8}@>", "BDAT 3000", "BDAT 900 LAST", "RSET"}},
 }
+
+// oauth is an attempt to log in with a token as large providers have them.
+const oauth = "AUTH XOAUTH2 {1500-1700}"
 
 // known are the cases that every pair is to do once: one of each thing that makes a difference.
 var known = []Case{

@@ -54,6 +54,15 @@ func (k *talk) run(c Case, to string) error {
 				}
 			}
 		}
+	case Attempts:
+		err := k.attempts(c, to)
+		if err == nil {
+			_, err = k.say(0, "QUIT")
+		}
+		if err != nil { // servers hang up on who is wrong again and again
+			return errors.Join(errHungUp, err)
+		}
+		return nil
 	case Burst:
 		return k.bursts(c, to)
 	case Mail, NoOne, NotWanted:

@@ -129,6 +129,9 @@ func (m *mover) bursts(least, most int, cost int32, how habits, ends ...stand) {
 		return
 	}
 	g.habits |= bursting | enveloped
+	if g.voice != 0 && least > 0 {
+		g.habits |= proved
+	}
 	g.messages += int32(least)
 	g.more = length(int(g.more) + most - least)
 	for _, at := range ends {

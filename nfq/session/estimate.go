@@ -103,7 +103,7 @@ const (
 	plain                         // none does
 	irregular                     // the sizes of the client's records say nothing
 	bursting                      // whole messages came one behind the other
-	proved                        // DATA was said, alone, and a message came
+	proved                        // 354 was heard for sure, or the words that take a message
 	asked                         // there was a command that changes nothing
 	asking                        // there were two
 )
@@ -313,9 +313,10 @@ func (e *estimate) least() int {
 	return lo
 }
 
-// certain is how many messages a guess has: none as long as the session may be something else than SMTP.
+// certain is how many messages a guess has for sure: none before something was heard that leads to a message and nothing else. Many refused attempts to
+// log in look like as many messages in words that nobody knows.
 func (e *estimate) certain(g *guess) int {
-	if e.doubt && g.voice == 0 && g.habits&proved == 0 {
+	if g.habits&proved == 0 {
 		return 0
 	}
 	return int(g.messages)

@@ -156,9 +156,15 @@ func (m *mover) envelopes(g group, ended, mail bool, cost int32) {
 	if k := m.rcpts(d); k >= 1 {
 		cost := m.fits(d, k)
 		next, c := m.lengths(d, k, mail, theData)
+		if mail && m.says354(d, k) {
+			next.habits |= proved
+		}
 		if v := m.voice(&next, mail, k); v != 0 {
 			next.voice = v
 			c -= m.known(&next)
+			if m.flight.records > 1 {
+				next.habits |= proved
+			}
 		}
 		m.put(next, atData, sum(cost, c))
 		refused := *m.from
@@ -169,12 +175,19 @@ func (m *mover) envelopes(g group, ended, mail bool, cost int32) {
 	m.from = was
 }
 
+// says354 reports whether a flight with an envelope up to DATA has a record for each reply, and the last one more to say than OK: nothing
+// that does not lead to a message is answered so.
+func (m *mover) says354(g group, k int64) bool {
+	f := &m.flight
+	return int64(f.records) == g.replies+k && f.end >= f.first+leastMore && !m.odd()
+}
+
 // voice is whose words the replies to an envelope up to DATA are.
 func (m *mover) voice(g *guess, mail bool, k int64) uint8 {
 	f := &m.flight
 	switch {
 	case f.records == 1 && mail:
-		return voiceOfGroup(f.down)
+		return voiceOfGroup(f.down, m.most)
 	case int64(f.records) == k+2 && mail, int64(f.records) == k+1 && !mail:
 		return voiceOf(int(g.mail.last), int(g.rcpt.last), f.end)
 	}
@@ -242,6 +255,7 @@ func (m *mover) wholeAndQuit(g group, mail bool) {
 		next := *m.from
 		cost := sum(2, m.fits(g, int64(k)), next.way(usedChunks))
 		next.voice = uint8(i)
+		next.habits |= proved
 		next.messages++
 		m.put(next, atQuit, cost)
 	}

@@ -14,6 +14,8 @@ const (
 	bdatUsual     = 18
 	leastChunk    = 200 // with its content, as a rule
 	askedMost     = 64  // of a command such as VRFY, with an address
+	plainRcpt     = 30  // with an address as most are
+	leastMore     = 12  // that 354 has beyond an answer to MAIL, if it is to be known by that
 )
 
 // grade is a line of a table: up to so many bytes it costs so much.

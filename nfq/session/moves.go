@@ -281,7 +281,7 @@ func (m *mover) envelope() {
 		if v := g.voiceTo(m.flight.down); v != 0 {
 			g.voice = v
 		}
-		if !m.odd() {
+		if !m.odd() || g.voice != 0 {
 			g.habits |= proved
 		}
 		cost := m.reply(&g.data, dataReply) - m.known(&g)
@@ -383,6 +383,9 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 		taken += 6
 	}
 	g.messages++
+	if v := &voices[g.voice]; g.voice != 0 && reply > 0 && m.flight.slack == 0 && v.proves(reply, how == usedChunks) {
+		g.habits |= proved
+	}
 	m.put(g, at, sum(cost, taken))
 }
 

@@ -28,7 +28,7 @@ func (r *Recording) Sealed() bool { return r.framing.add > 0 }
 
 // MarshalText gives one line of fields, each behind a blank but the first: what every record has beside its plaintext and, where the
 // cipher pads, the block ("33/16"); "465" where nothing was said in clear; the server's records as flights, "+" and how many more
-// bytes of the client the server had received, a colon, and the lengths of the records' bodies with commas between,
+// bytes of the client the server had received ("+-64": fewer, in front of the last of the handshake), a colon, and the lengths of the records' bodies with commas between,
 // "31*20" for twenty in a row; and how it ended: "closed" or "hung-up" (the server first) in order, "left" without; "holes" if bytes
 // were missing, of which nothing can be told.
 func (r *Recording) MarshalText() ([]byte, error) {

@@ -61,11 +61,12 @@ func (g *guess) voiceTo(data int) uint8 {
 	return 0
 }
 
-// voiceOfGroup is the same for one MAIL, RCPT any number of times, and DATA, all answered with so many bytes.
-func voiceOfGroup(down int) uint8 {
+// voiceOfGroup is the same for one MAIL, RCPT any number of times, and DATA, all answered with so many bytes. The client has said up bytes at most: what
+// is answered has to have room there, else any number of bytes in a dozen or so would be the words of somebody.
+func voiceOfGroup(down int, up int64) uint8 {
 	for i := 1; i < len(voices); i++ {
 		v := &voices[i]
-		if k := down - v.mail - v.data; k >= v.rcpt && k%v.rcpt == 0 {
+		if k := down - v.mail - v.data; k >= v.rcpt && k%v.rcpt == 0 && mailLeast+int64(k/v.rcpt)*plainRcpt <= up {
 			return uint8(i)
 		}
 	}
@@ -95,6 +96,15 @@ func (v *voice) accepts(n, slack int, chunks bool) bool {
 		return n >= v.chunkedLeast && n-slack <= v.chunkMost
 	}
 	return n >= v.finalLeast && n-slack <= v.finalMost && (slack > 0 || (n-v.finalLeast)%v.step == 0)
+}
+
+// proves reports whether n bytes are a final reply with which v takes a message, and which few other things it says are as long as.
+func (v *voice) proves(n int, chunks bool) bool {
+	spread := v.finalMost - v.finalLeast
+	if chunks && v.chunkMost > 0 {
+		spread = v.chunkMost - v.chunkedLeast
+	}
+	return spread <= 2*vague && v.accepts(n, 0, chunks) && !v.isEnvelope(n)
 }
 
 // takesLeave reports whether n bytes are a final reply that takes a message, and one to QUIT behind it.
