@@ -191,3 +191,30 @@ func TestOfficesThatCloseMakeNoCard(t *testing.T) {
 		return "no card"
 	})
 }
+
+// Two lines that make up prints by the thousand, each of them shared by the two, push out each other's prints: twelve offices whose program has been known for weeks are no cluster
+// when they use it again.
+func TestMadeUpPrintsPushOutTheirLike(t *testing.T) {
+	t.Parallel()
+	v := &village{c: New(usual), now: start}
+	v.c.key = 1
+	v.serve(newProgram, 399, 1)
+	for range 26 {
+		v.pass(days)
+		v.serve(newServer, 0, 12)
+	}
+	v.pass(4 * time.Hour)
+	for i := range maxShared + 100 {
+		for _, line := range []int{390, 391} {
+			v.c.See(Sighting{JA4: fmt.Sprintf("t13d%06d_000000000000_000000000000", i), Subscriber: home(line), Network: network(i % 50)}, v.now)
+		}
+	}
+	if v.c.Stats().Forgotten == 0 {
+		t.Fatal("there was room for all of it")
+	}
+	v.pass(14 * time.Hour)
+	v.serve(newServer, 0, 12)
+	if len(v.changes) > 0 {
+		t.Errorf("a card: %s", v.changes[0].Card.Why)
+	}
+}

@@ -85,12 +85,9 @@ func (c *Clusters) share(p *print) {
 	p.place, p.shared = c.shared.PushFront(p), true
 }
 
-// forget makes room for one: who was used longest ago and has no card that runs.
+// forget makes room for one.
 func (c *Clusters) forget(l *list.List) {
-	e := l.Back()
-	for e.Prev() != nil && e.Value.(*print).card.runs() {
-		e = e.Prev()
-	}
+	e := leastMissed(l)
 	p := e.Value.(*print)
 	for len(p.members) > 0 {
 		c.leave(p.members[0])
@@ -102,6 +99,27 @@ func (c *Clusters) forget(l *list.List) {
 	delete(c.prints, p.ja4)
 	delete(c.dirty, p)
 }
+
+// leastMissed is the print of the fewest subscribers, of those the one that was used longest ago, that has no card which runs: two lines that make up
+// prints push out each other's and not what many use.
+func leastMissed(l *list.List) *list.Element {
+	least := l.Back()
+	for e := least; e != nil; e = e.Prev() {
+		p, q := e.Value.(*print), least.Value.(*print)
+		switch {
+		case p.card.runs():
+		case q.card.runs() || p.lines < q.lines:
+			least = e
+		}
+		if n := least.Value.(*print); !n.card.runs() && n.lines <= fewestShared {
+			break
+		}
+	}
+	return least
+}
+
+// fewestShared is how many subscribers a print has at least that several have.
+const fewestShared = 2
 
 // member is the page of a subscriber that came to a print; nil if it had it before. Who comes again gets a new one.
 func (c *Clusters) member(p *print, subscriber string, comes, known bool, now time.Time) *member {
