@@ -22,12 +22,12 @@ PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmt
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring
 IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools e2fsprogs busybox qemu-user-static
-QEMU_PACKAGES = qemu-system-x86 ovmf dnsmasq-base
+QEMU_PACKAGES = $(if $(filter arm64,$(ARCH)),qemu-system-arm qemu-efi-aarch64,qemu-system-x86 ovmf) dnsmasq-base mtools dosfstools e2fsprogs
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-foreign test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test ipk image-lock clean
+.PHONY: help setup generate build cross test test-foreign test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test image-update-test ipk image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -104,11 +104,18 @@ image: ## the flashable image, out/mailweir-ARCH.img and .img.gz; ARCH=arm64: fo
 	GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir-$(ARCH) ./appliance/cmd/mailweir
 	$(MAKE_IMAGE) -out out/mailweir-$(ARCH).img $(if $(SECRET),-update out/mailweir-$(ARCH).mwu -secret $(SECRET))
 
-image-test: image ## is the image the same when built again, and does it govern when QEMU starts it? About ten minutes
+image-test: image ## is the image the same when built again, and does it govern when QEMU starts it? About a quarter of an hour; ARCH=arm64: that one
 	@sh .ci/packages $(QEMU_PACKAGES)
 	$(MAKE_IMAGE) -out out/again.img
 	cmp out/again.img out/mailweir-$(ARCH).img && rm out/again.img out/again.img.gz
-	$(GO) test -v -count=1 -timeout 60m -tags qemu ./image/imagetest -args -image $(CURDIR)/out/mailweir-$(ARCH).img
+	$(GO) test -v -count=1 -timeout 60m -tags qemu $(if $(filter arm64,$(ARCH)),-run TestARM64,-skip '$(UPDATE_TESTS)|TestARM64') ./image/imagetest -args -image $(CURDIR)/out/mailweir-$(ARCH).img
+
+UPDATE_TESTS = TestUpdates|TestAPowerCut
+image-update-test: image ## do updates come, go back, and outlive power cuts? In QEMU, about an hour; SEED=N: the power cuts of an earlier run
+	@sh .ci/packages $(QEMU_PACKAGES)
+	GOOS=linux GOARCH=amd64 $(GO) build -tags faulty -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir-faulty ./appliance/cmd/mailweir
+	$(GO) test -v -count=1 -timeout 180m -tags qemu -run '$(UPDATE_TESTS)' ./image/imagetest -args -seed $(or $(SEED),0) \
+		-init $(CURDIR)/bin/mailweir-$(ARCH) -faulty $(CURDIR)/bin/mailweir-faulty -lock $(CURDIR)/image/packages.lock
 
 ipk: cross ## packages for OpenWrt routers, out/mailweir_VERSION_ARCH.ipk
 	$(GO) run ./image/cmd/mkipk -bin bin -out out -built $$(git log -1 --format=%ct)

@@ -29,11 +29,12 @@ import (
 type site struct {
 	client, server, operator *space
 	cables                   []*os.File
+	board                    board
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{client: newSpace(t), server: newSpace(t), operator: newSpace(t)}
+	s := &site{client: newSpace(t), server: newSpace(t), operator: newSpace(t), board: pc}
 	s.cables = []*os.File{
 		s.operator.tap(t, "manage", "10.77.0.1/24"), s.client.tap(t, "inside", "10.99.0.1/24"), s.server.tap(t, "outside", "10.99.0.2/24"),
 	}
@@ -48,7 +49,20 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-var admin = regexp.MustCompile(`web admin at https://([0-9.]+):8443/(?:; setup code (\S+))?`)
+var admin = regexp.MustCompile(`web admin at https://([0-9.]+):8443/; setup code (\S+)`)
+
+// firstVisit makes the first user, with the setup code of the console, and returns what they log in with.
+func (s *site) firstVisit(t *testing.T, m *machine) (*visitor, url.Values) {
+	t.Helper()
+	m.waitFor(t, 0, "; setup code ")
+	found := admin.FindStringSubmatch(m.said())
+	v := s.visitor(t, found[1])
+	login := url.Values{"name": {"anna"}, "password": {"four words are easier"}, "again": {"four words are easier"}, "code": {found[2]}}
+	if to, err := v.form("/setup", login); err != nil || to != "/wizard" {
+		t.Fatalf("the first visit leads to %q, %v", to, err)
+	}
+	return v, login
+}
 
 // visitor is a browser of the operator's, at the management port.
 type visitor struct {
@@ -71,7 +85,7 @@ func (s *site) visitor(t *testing.T, address string) *visitor {
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &visitor{http.Client{Timeout: 30 * time.Second, Transport: transport, Jar: jar, CheckRedirect: stay}, "https://" + address + ":8443"}
+	return &visitor{http.Client{Timeout: 2 * time.Minute, Transport: transport, Jar: jar, CheckRedirect: stay}, "https://" + address + ":8443"}
 }
 
 // form sends one, and returns where it leads to.
@@ -113,12 +127,26 @@ func (v *visitor) api(method, path string, body, answer any) error {
 	return json.Unmarshal(text, answer)
 }
 
+// mode changes the mode in the configuration from observe to this one.
+func (v *visitor) mode(t *testing.T, to string) {
+	t.Helper()
+	var is struct{ Text, Revision string }
+	var done any
+	if err := v.api("GET", "config", nil, &is); err != nil {
+		t.Error(err)
+	}
+	is.Text = strings.Replace(is.Text, "mode: observe", "mode: "+to, 1)
+	if err := v.api("PUT", "config", map[string]string{"config": is.Text, "revision": is.Revision}, &done); err != nil {
+		t.Error(err)
+	}
+}
+
 // governs starts the box and says when mail passed and when it was judged first, in a mode that nobody sets meanwhile.
-func (s *site) governs(t *testing.T, disk, mode string, firmware ...string) *machine {
+func (s *site) governs(t *testing.T, drive, mode string, firmware ...string) *machine {
 	t.Helper()
 	const server = "10.99.0.2:25"
 	return twice(t, func() (*machine, error) {
-		m := powerOn(t, disk, firmware, s.cables...)
+		m := powerOn(t, s.board, drive, firmware, s.cables...)
 		var passed time.Duration
 		send := func() {
 			if s.client.session(server, 2*time.Second) == nil && passed == 0 {
@@ -151,12 +179,7 @@ func TestAFreshImageGovernsByItself(t *testing.T) {
 	if strings.Contains(m.said(), "level=ERROR") {
 		t.Errorf("errors on the console:\n%s", m.said())
 	}
-	found := admin.FindStringSubmatch(m.said())
-	first := s.visitor(t, found[1])
-	login := url.Values{"name": {"anna"}, "password": {"four words are easier"}, "again": {"four words are easier"}, "code": {found[2]}}
-	if to, err := first.form("/setup", login); err != nil || to != "/wizard" {
-		t.Errorf("the first visit leads to %q, %v", to, err)
-	}
+	first, login := s.firstVisit(t, m)
 	var status struct {
 		Mode     string
 		Ready    bool
@@ -177,15 +200,7 @@ func TestAFreshImageGovernsByItself(t *testing.T) {
 	}
 
 	// What the operator changes is in force at once, and kept.
-	var is struct{ Text, Revision string }
-	var done any
-	if err := first.api("GET", "config", nil, &is); err != nil {
-		t.Error(err)
-	}
-	is.Text = strings.Replace(is.Text, "mode: observe", "mode: enforce", 1)
-	if err := first.api("PUT", "config", map[string]string{"config": is.Text, "revision": is.Revision}, &done); err != nil {
-		t.Error(err)
-	}
+	first.mode(t, "enforce")
 	if err := m.await("governing, mode enforce", nil); err != nil {
 		t.Error(err)
 	}
@@ -195,9 +210,7 @@ func TestAFreshImageGovernsByItself(t *testing.T) {
 	if strings.Contains(m.said(), "first start") || strings.Contains(m.said(), "NOTHING IS KEPT") || strings.Contains(m.said(), "setup code") {
 		t.Errorf("the second start was not one; the console said:\n%s", m.said())
 	}
-	if to, err := s.visitor(t, found[1]).form("/login", login); err != nil || to == "/login" {
-		t.Errorf("the user of the first start comes to %q, %v: what was on the data partition is gone", to, err)
-	}
+	first.comes(t, login)
 }
 
 func dial(address string) error {

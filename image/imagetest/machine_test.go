@@ -8,27 +8,51 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-var image = flag.String("image", "", "image file for amd64, as make image makes it")
+var image = flag.String("image", "", "image file, as make image makes it")
 
-// bootTime bounds one start. The emulation has one slow processor, and shares it.
-const bootTime = 10 * time.Minute
+// board is a kind of machine that QEMU plays.
+type board struct {
+	program string
+	args    []string
+}
 
-// disk is a copy of the image on a disk of 1 GiB.
+var (
+	// Process emulation (TCG) of QEMU 7.2 gets cmpxchg16b wrong now and then, which the kernel's allocator uses; so the processor has none, and there is one.
+	pc  = board{"qemu-system-x86_64", []string{"-cpu", "qemu64,-cx16", "-smp", "1", "-m", "256"}}
+	arm = board{"qemu-system-aarch64", []string{"-M", "virt", "-cpu", "cortex-a53", "-m", "512"}} // with 256 MB UEFI has no room to put the kernel
+)
+
+// bootTime bounds one start, and patience what a box that governs does. The emulation has one slow processor, and shares it.
+const (
+	bootTime = 30 * time.Minute
+	patience = 15 * time.Minute
+)
+
+// disk is a copy of the image of make image on a disk of 1 GiB, as QEMU's option -drive wants it.
 func disk(t *testing.T) string {
 	t.Helper()
 	if *image == "" {
 		t.Fatal("-args -image FILE is needed; make image-test does it")
 	}
+	return "format=raw,cache=unsafe,file=" + flash(t, *image)
+}
+
+// flash copies an image to a disk of 1 GiB.
+func flash(t *testing.T, image string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.img")
-	if out, err := exec.Command("cp", "--sparse=always", *image, path).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "--sparse=always", image, path).CombinedOutput(); err != nil {
 		t.Fatalf("copy the image: %v: %s", err, out)
 	}
 	if err := os.Truncate(path, 1<<30); err != nil {
@@ -42,22 +66,31 @@ type machine struct {
 	cmd    *exec.Cmd
 	since  time.Time // power-on
 	serial string    // file with what the serial console said
+	line   net.Conn  // the serial line
 	gone   chan struct{}
 }
 
-// powerOn starts a machine with 256 MB. Process emulation (TCG) of QEMU 7.2 gets cmpxchg16b wrong now and then, which the kernel's allocator
-// uses; so the processor has none, and there is one.
-func powerOn(t *testing.T, disk string, firmware []string, cables ...*os.File) *machine {
+// powerOn starts a machine.
+func powerOn(t *testing.T, b board, drive string, firmware []string, cables ...*os.File) *machine {
 	t.Helper()
-	m := &machine{serial: filepath.Join(t.TempDir(), "serial"), gone: make(chan struct{})}
-	args := append([]string{
-		"-accel", "tcg", "-cpu", "qemu64,-cx16", "-smp", "1", "-m", "256", "-display", "none", "-monitor", "none", "-serial", "file:" + m.serial, "-no-reboot",
-		"-drive", "file=" + disk + ",format=raw,if=none,id=disk,cache=unsafe", "-device", "virtio-blk-pci,drive=disk", "-device", "i6300esb",
-	}, firmware...)
+	dir := t.TempDir()
+	m := &machine{serial: filepath.Join(dir, "serial"), gone: make(chan struct{})}
+	line, err := net.Listen("unix", filepath.Join(dir, "line"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer line.Close()
+	args := slices.Concat(b.args, []string{
+		// The machine's clock counts what its processor does, at 4 ns an instruction, and runs on by itself only while that has nothing to do: how much of the
+		// host's processor the emulation gets is nothing that the machine could notice by timers that are late.
+		"-accel", "tcg", "-icount", "shift=2", "-display", "none", "-monitor", "none", "-no-reboot",
+		"-chardev", "socket,id=line,path=" + line.Addr().String(), "-serial", "chardev:line",
+		"-drive", drive + ",if=none,id=disk", "-device", "virtio-blk-pci,drive=disk", "-device", "i6300esb",
+	}, firmware)
 	for n := range cables {
 		args = append(args, "-netdev", fmt.Sprintf("tap,id=n%d,fd=%d", n, 3+n), "-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,mac=52:54:00:00:00:0%d,romfile=", n, n+1))
 	}
-	m.cmd = exec.Command("qemu-system-x86_64", args...)
+	m.cmd = exec.Command(b.program, args...)
 	m.cmd.ExtraFiles = cables
 	var said bytes.Buffer
 	m.cmd.Stderr = &said
@@ -73,6 +106,19 @@ func powerOn(t *testing.T, disk string, firmware []string, cables ...*os.File) *
 		close(m.gone)
 	}()
 	t.Cleanup(m.cut)
+	line.(*net.UnixListener).SetDeadline(time.Now().Add(time.Minute))
+	if m.line, err = line.Accept(); err != nil {
+		t.Fatalf("QEMU does not come to its serial line: %v", err)
+	}
+	log, err := os.Create(m.serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer log.Close()
+		defer m.line.Close()
+		io.Copy(log, m.line) // until the machine is off
+	}()
 	return m
 }
 
