@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/mailweir/mailweir/appliance/durable"
 )
 
 // boxID is the name that this box has in its records: made once and kept in a
@@ -28,7 +30,7 @@ func boxID(dir string) (string, error) {
 		return "", fmt.Errorf("make the box's id: %w", err)
 	}
 	id := "box-" + hex.EncodeToString(random[:])
-	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+	if err := durable.Replace(path, []byte(id+"\n")); err != nil {
 		return "", fmt.Errorf("keep the box's id: %w", err)
 	}
 	return id, nil
