@@ -9,7 +9,7 @@
 //   - RELP: the collector acknowledges each record, and the position follows. Nothing is lost that the spool still has; what was sent and not
 //     acknowledged when a connection ended, at most Window records, comes twice, with the same event.
 //   - TCP and TLS: the protocol acknowledges nothing, and what a collector's kernel acknowledges its program need not have read. But one that ends a
-//     connection after we ended our side of it has read everything. So we end each after maxUnproven bytes or proveAfter, and when we stop, and
+//     connection after we ended our side of it, and does not reset it, has read everything (a proxy in between has, and nobody else). So we end each after maxUnproven bytes or proveAfter, and when we stop, and
 //     go on with the next when the collector has ended it, too. What it has not proven so is sent once more where a connection broke, or a process died;
 //     an Again event says which (after a process that died as far as it was saved, which is once a second). What a collector had
 //     read and not stored when it died is gone, unseen. Of one that never ends connections nothing is known: maxUnproven bytes

@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/appliance/spool"
+	"github.com/mailweir/mailweir/appliance/syslog/rsyslogtest"
 )
 
 // receiveBuffer gives a connection a receive buffer of its own, beyond the bound that the system sets for others.
@@ -23,6 +25,24 @@ func receiveBuffer(t *testing.T, conn net.Conn, bytes int) {
 	if err := raw.Control(func(fd uintptr) { inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) }); err != nil || inner != nil {
 		t.Fatalf("SO_RCVBUFFORCE (it needs root): %v, %v", err, inner)
 	}
+}
+
+// ended reports whether the other side of a connection has said that it sends no more.
+func ended(t *testing.T, conn net.Conn) (yes bool) {
+	t.Helper()
+	const closeWait = 8 // TCP_CLOSE_WAIT, net/tcp_states.h
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Error(err)
+		return true
+	}
+	var info *unix.TCPInfo
+	var inner error
+	if err := raw.Control(func(fd uintptr) { info, inner = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil || inner != nil {
+		t.Errorf("TCP_INFO: %v, %v", err, inner)
+		return true
+	}
+	return info.State == closeWait
 }
 
 // A collector whose program hangs, while its kernel goes on taking records, and is then killed: whatever its receive buffer takes is sent again, and nothing is missing.
@@ -148,4 +168,58 @@ func TestACollectorThatNeverEndsConnections(t *testing.T) {
 	if e := again[len(again)-1]; e.Count > 256<<10/200 {
 		t.Errorf("more than may be came again: %+v", e)
 	}
+}
+
+// A collector that resets each connection that was ended here, as one with SO_LINGER 0 does, proves nothing, and is not asked for ever: it gets everything.
+func TestACollectorThatResetsWhatIsEndedGetsEverything(t *testing.T) {
+	t.Parallel()
+	got := newCollected()
+	addr, _ := listenTCP(t, "127.0.0.1:0", func(_ int, conn net.Conn) {
+		if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+			t.Error(err)
+		}
+		frames(t, conn, got)
+	})
+	src := newSourceIn(t, spool.Options{Limit: 2 << 20}) // so that a connection is ended after 256 KiB
+	_, _, stop := src.start(t, Config{Targets: targets("tcp://" + addr), MinPause: time.Millisecond, MaxPause: 5 * time.Millisecond})
+	const n = 2000
+	src.some(n)
+	got.wait(t, "all", all(1, n))
+	stop()
+}
+
+// A collector that ends TLS in order and the connection with it, before it has read what its kernel has: the reset behind its close_notify says so, and nothing is missing.
+func TestCloseNotifyProvesNothing(t *testing.T) {
+	t.Parallel()
+	certs, err := rsyslogtest.MakeCerts(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(certs.Server, certs.ServerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := newCollected()
+	addr, _ := listenTCP(t, "127.0.0.1:0", func(i int, conn net.Conn) {
+		c := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}})
+		if i == 0 {
+			receiveBuffer(t, conn, 1<<20)
+			frames(t, io.LimitReader(c, 20<<10), got)
+			for deadline := time.Now().Add(10 * time.Second); !ended(t, conn); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Error("the connection is not ended")
+					break
+				}
+			}
+		} else {
+			frames(t, c, got)
+		}
+		c.Close()
+	})
+	src := newSourceIn(t, spool.Options{Limit: 2 << 20}) // so that a connection is ended after 256 KiB
+	_, _, stop := src.start(t, Config{Targets: []Target{{URL: "tls://" + addr, CAFile: certs.CA}}, MinPause: time.Millisecond, MaxPause: 5 * time.Millisecond})
+	const n = 2000
+	src.some(n)
+	got.wait(t, "all", all(1, n))
+	stop()
 }

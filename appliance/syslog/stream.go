@@ -160,6 +160,11 @@ func newStream(w *wire, most uint64, never bool) *stream {
 		var b [512]byte
 		for {
 			if _, s.err = w.conn.Read(b[:]); s.err != nil {
+				if _, secure := w.conn.(*tls.Conn); secure && errors.Is(s.err, io.EOF) { // close_notify may stand in front of a reset, which says that something was not read
+					if _, s.err = io.Copy(io.Discard, w.tcp); s.err == nil {
+						s.err = io.EOF
+					}
+				}
 				return
 			}
 		}

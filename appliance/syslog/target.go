@@ -342,14 +342,14 @@ func (t *target) prove(hard context.Context, s sender, last uint64) error {
 		t.fine()
 		return errProven
 	}
+	if hard.Err() == nil {
+		t.unended++
+		t.never = t.unended >= maxUnended
+	}
 	select {
 	case <-s.broken():
 		return s.why()
 	default:
-	}
-	if hard.Err() == nil {
-		t.unended++
-		t.never = t.unended >= maxUnended
 	}
 	return errUnproven
 }
