@@ -38,9 +38,8 @@ func (v *village) serve(ja4 string, first, offices int) {
 
 const days = 24 * time.Hour
 
-// Twelve offices have a print that nobody else has. They close for some days, and all come back within an hour.
-func TestOfficesThatComeBack(t *testing.T) {
-	t.Parallel()
+// knownVillage is one in which the servers of twelve offices have been known for 26 days.
+func knownVillage() *village {
 	v := &village{c: New(usual), now: start}
 	v.c.key = 1
 	v.serve(newProgram, 399, 1)
@@ -48,6 +47,13 @@ func TestOfficesThatComeBack(t *testing.T) {
 		v.pass(days)
 		v.serve(newServer, 0, 12)
 	}
+	return v
+}
+
+// Twelve offices have a print that nobody else has. They close for some days, and all come back within an hour.
+func TestOfficesThatComeBack(t *testing.T) {
+	t.Parallel()
+	v := knownVillage()
 	if len(v.changes) > 0 {
 		t.Fatalf("before they close: %+v", v.changes)
 	}
@@ -196,13 +202,7 @@ func TestOfficesThatCloseMakeNoCard(t *testing.T) {
 // when they use it again.
 func TestMadeUpPrintsPushOutTheirLike(t *testing.T) {
 	t.Parallel()
-	v := &village{c: New(usual), now: start}
-	v.c.key = 1
-	v.serve(newProgram, 399, 1)
-	for range 26 {
-		v.pass(days)
-		v.serve(newServer, 0, 12)
-	}
+	v := knownVillage()
 	v.pass(4 * time.Hour)
 	for i := range maxShared + 100 {
 		for _, line := range []int{390, 391} {

@@ -85,6 +85,16 @@ func (b *box) running() (end func()) {
 	}
 }
 
+// hangs waits until it is noticed that the disk does not answer.
+func (b *box) hangs() {
+	b.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); b.spool.Stat().Hangs == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatal("it is not noticed")
+		}
+	}
+}
+
 // atOnce fails where one of these takes as long as somebody who waits for a disk that hangs.
 func atOnce(t *testing.T, all map[string]func()) {
 	t.Helper()
@@ -144,11 +154,7 @@ func hungDisk(t *testing.T, o Options, told *hangsTold, begin, end func()) {
 		}
 	}
 	atOnce(t, asked())
-	for deadline := time.Now().Add(20 * time.Second); b.spool.Stat().Hangs == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it is not noticed")
-		}
-	}
+	b.hangs()
 	if st := b.spool.Stat(); st.Fault == nil || st.Faults != 1 {
 		t.Errorf("%+v", st)
 	}
@@ -207,11 +213,7 @@ func TestMemoryIsBoundedWhileTheDiskHangs(t *testing.T) {
 		b.spool.Sync()
 		h.begin()
 		b.say(records.KindHealth, 20)
-		for deadline := time.Now().Add(20 * time.Second); b.spool.Stat().Hangs == 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("it is not noticed")
-			}
-		}
+		b.hangs()
 		first := b.chain.Seq()
 		b.say(records.KindSession, MemoryRecords)
 		b.say(records.KindAudit, 100)
@@ -255,11 +257,7 @@ func TestAHangThatEndsWithAnError(t *testing.T) {
 	b.spool.Sync()
 	h.begin()
 	b.say(records.KindAudit, 10)
-	for deadline := time.Now().Add(20 * time.Second); b.spool.Stat().Hangs == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it is not noticed")
-		}
-	}
+	b.hangs()
 	b.say(records.KindAudit, 10)
 	d.mu.Lock()
 	d.sync = os.ErrDeadlineExceeded
