@@ -68,20 +68,24 @@ func TestEstimatesChangeNoCut(t *testing.T) {
 		other.Budgets[0].Limit, other.Budgets[0].Burst = rapid.IntRange(30, 90).Draw(rt, "limit"), rapid.IntRange(1, 6).Draw(rt, "burst")
 		p.Plans = append(p.Plans, other)
 		all, sure := New(p, t0), New(p, t0)
-		now, plan := t0, "p"
+		var disks [2][]Saved // what a restart finds: also who did not change since the last
+		now, plan, under := t0, "p", "p" // under: what the last attempt put the subscriber under, as sessions always do first
 		for i := range rapid.IntRange(20, 200).Draw(rt, "steps") {
 			now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 20 * time.Second, time.Minute, 5 * time.Minute, time.Hour}).Draw(rt, "pause"))
 			switch rapid.IntRange(0, 19).Draw(rt, "what") {
 			case 0, 1, 2, 3:
 				n := rapid.IntRange(1, 4).Draw(rt, "messages")
-				all.Spend("s", plan, Messages, n, now)
-				sure.Spend("s", plan, Messages, n, now)
+				all.Spend("s", under, Messages, n, now)
+				sure.Spend("s", under, Messages, n, now)
 			case 4, 5, 6:
-				all.SpendEstimated("s", plan, rapid.IntRange(1, 4).Draw(rt, "messages inside TLS"), now)
+				all.SpendEstimated("s", under, rapid.IntRange(1, 4).Draw(rt, "messages inside TLS"), now)
 			case 7:
-				for _, g := range []**Governor{&all, &sure} {
+				for i, g := range []**Governor{&all, &sure} {
+					if changed := saveAll(*g, now); len(changed) > 0 { // there is one subscriber
+						disks[i] = changed
+					}
 					next := New(p, now)
-					bring(next, saveAll(*g, now), (*g).State(now, now), now, now)
+					bring(next, disks[i], (*g).State(now, now), now, now)
 					*g = next
 				}
 			case 8:
@@ -93,6 +97,7 @@ func TestEstimatesChangeNoCut(t *testing.T) {
 				all.Tick(now)
 				sure.Tick(now)
 			default:
+				under = plan
 				a := Attempt{Subscriber: "s", Plan: plan}
 				x, y := all.Open(a, now), sure.Open(a, now)
 				for g, d := range map[*Governor]Decision{all: x, sure: y} {
