@@ -17,7 +17,7 @@ export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium strace gcc libc6-dev $(IMAGE_TEST_PACKAGES)
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl socat swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium strace gcc libc6-dev $(IMAGE_TEST_PACKAGES)
 
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring

@@ -53,6 +53,7 @@ const (
 // Options says what to run.
 type Options struct {
 	ConfigFile, DataDir string
+	RunDirs             []string // in memory (tmpfs), the first that is counts, for what the death of the process must not lose while the disk hangs; nil: none
 	Version             string
 	Log                 *slog.Logger
 	Reload              <-chan os.Signal // each value: read the configuration again
@@ -280,7 +281,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	if a.box, err = boxID(a.opt.DataDir); err != nil {
 		return err
 	}
-	if a.chain, err = records.OpenChain(filepath.Join(a.opt.DataDir, "records.state"), a.box); err != nil {
+	if a.chain, err = records.OpenMirrored(filepath.Join(a.opt.DataDir, "records.state"), a.mirrorPath(), a.box); err != nil {
 		return err
 	}
 	policy := cfg.Policy()

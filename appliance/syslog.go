@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,9 +75,8 @@ func (a *Appliance) spoolClock() *wallClock {
 
 // spoolLost tells of records that left the spool before every collector had them, with their numbers.
 func (a *Appliance) spoolLost(l spool.Loss) {
-	for _, piece := range l.Numbers.Pieces() {
-		a.health.tell(records.HealthFacts{What: "record_loss", Target: "spool", Count: piece.Count(), FirstSeq: piece.First(), LastSeq: piece.Last(), Seqs: piece.String(),
-			Detail: l.Why + "; not sent to " + strings.Join(l.Readers, " ")})
+	for _, f := range l.Facts() {
+		a.health.tell(f)
 	}
 }
 

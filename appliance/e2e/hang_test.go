@@ -11,6 +11,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/frozentest"
 	"github.com/mailweir/mailweir/appliance/lab"
+	"github.com/mailweir/mailweir/appliance/records"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -123,5 +124,90 @@ func TestMailAndRecordsGoOnWhileTheDiskHangs(t *testing.T) {
 	}
 	if len(seen) != last {
 		t.Errorf("%d of %d numbers came", len(seen), last)
+	}
+}
+
+// The process is killed while the disk under it hangs: the collector has records by then of which the disk knows nothing. The next one goes on with the number after the last of them, and says
+// what did not reach the spool; no number comes twice with another event, and the chain at the collector is whole.
+func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
+	disk := frozentest.New(t, 256)
+	l, ctx := startLab(t)
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
+	tcp := collectTCP(t, l)
+	b := newBox(t, ctx, l, config("enforce", `  - name: big
+    highest_stage: defer
+    budgets:
+      - {of: sessions, limit: 1000, per: 24h}
+`)+"queue: {fast_lane: off}\nsyslog: {targets: [{url: \"tcp://127.0.0.1:5515\"}]}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s\n", home.IPv4))
+	b.data = filepath.Join(disk.Dir, "data")
+	b.start()
+	t.Cleanup(disk.Thaw)
+	sends := func(n int) {
+		t.Helper()
+		for _, s := range home.Send(ctx, lab.Traffic{To: mx.Address(false), From: "a@home.test", Rcpt: "b@mx.test", Sessions: n}) {
+			if s.Result != lab.Sent {
+				t.Errorf("a session: %v", s.Result)
+			}
+		}
+	}
+	sessions := func() int { return tcp.count("SESSION", `subscriber="home"`) }
+	sends(3)
+	await(t, 20*time.Second, "the first sessions at the collector", func() bool { return sessions() == 3 })
+	await(t, 20*time.Second, "the disk to have everything", func() bool { return b.status().Spool.Unwritten == 0 })
+	disk.Freeze()
+	await(t, 30*time.Second, "the hang to be noticed", func() bool { sends(1); return b.status().Spool.Hangs > 0 })
+	sends(5)
+	await(t, 20*time.Second, "sessions from memory at the collector", func() bool { return sessions() >= 9 })
+	last := func() (seq uint64) {
+		for _, line := range tcp.all() {
+			if m := seqOf.FindStringSubmatch(line); m != nil {
+				var n uint64
+				fmt.Sscan(m[1], &n)
+				seq = max(seq, n)
+			}
+		}
+		return seq
+	}
+	had := last()
+	cmd := b.cmd
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Thaw() // until then the kernel does not end a process that waits for the disk
+	<-b.done
+	b.cmd = nil
+	b.start()
+	sends(2)
+	await(t, 30*time.Second, "what the next one says, and its sessions", func() bool {
+		return tcp.has("HEALTH", `what="chain_restart"`) && last() > had+2 && tcp.count("SESSION", `subscriber="home"`) >= 11
+	})
+	b.stop()
+	events, prev := map[string]string{}, map[uint64]string{}
+	for _, line := range tcp.all() {
+		m := seqOf.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		event := param(line, "event")
+		if was, known := events[m[1]]; known && was != event {
+			t.Errorf("number %s came with event %s and with %s", m[1], was, event)
+		}
+		events[m[1]] = event
+		var seq uint64
+		fmt.Sscan(m[1], &seq)
+		rec, err := records.ParseLine([]byte(line))
+		if err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		prev[seq+1] = rec.Hash()
+		if before, known := prev[seq]; known && before != rec.Value("prev") {
+			t.Errorf("record %d is not linked to the one before", seq)
+		}
+	}
+	for seq := uint64(1); seq <= had; seq++ {
+		if events[fmt.Sprint(seq)] == "" {
+			t.Errorf("number %d is missing at the collector, which had %d before the death", seq, had)
+		}
 	}
 }

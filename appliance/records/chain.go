@@ -78,8 +78,8 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 // Chain numbers records and links each to the one before. It is safe for concurrent use.
 //
 // Number and hash are written to the state file, with one pwrite for the records of one moment, without waiting for the disk:
-// before anybody is given one of them, that survives kill -9 exactly; unless the disk does not answer for stateHangs or takes nothing: then records are made all the same,
-// and numbers may occur twice after a crash. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
+// before anybody is given one of them, that survives kill -9 exactly, with a mirror in memory (Mirrored) also where the disk does not answer or takes nothing; without one records
+// are made all the same then, and numbers may occur twice after a crash. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
 // then the spool knows better (Resume), since a record is on the disk there before a collector gets it, and without a collector the journal. Without either
 // numbers occur twice then, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
 type Chain struct {
@@ -87,7 +87,8 @@ type Chain struct {
 	boot  string
 	found Past
 
-	kept *stateKeeper
+	kept       *stateKeeper
+	mirrorPath string // "": no mirror
 
 	mu    sync.Mutex // held over each write, as long as a disk may take that does not hang; guards the two below
 	first func([]Record)
@@ -109,48 +110,74 @@ const (
 )
 
 // OpenChain opens or makes the state file at path. box is the id of the box, as every record carries it.
-func OpenChain(path, box string) (*Chain, error) {
+func OpenChain(path, box string) (*Chain, error) { return OpenMirrored(path, "", box) }
+
+// OpenMirrored is OpenChain with a second state file, which is to lie in memory (tmpfs): it knows the last number also where the disk did not take it before the process died. It counts within
+// one boot, where it knows more than the file at path, and goes with a clean stop. mirror "": none.
+func OpenMirrored(path, mirror, box string) (*Chain, error) {
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it every unclean stop counts as a power cut
-	return openChain(path, box, strings.TrimSpace(string(boot)))
+	return openChain(path, mirror, box, strings.TrimSpace(string(boot)))
 }
 
-func openChain(path, box, boot string) (*Chain, error) {
-	c := &Chain{box: box, boot: boot, found: Past{How: FoundNothing}}
+func openChain(path, mirror, box, boot string) (*Chain, error) {
+	c := &Chain{box: box, boot: boot, mirrorPath: mirror, found: Past{How: FoundNothing}}
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return nil, fmt.Errorf("read the state of the record chain: %w", err)
 	default:
-		seq, prev, how, then, ok := parseState(string(data))
+		st, ok := parseState(string(data))
 		switch {
 		case !ok:
 			c.found.How = FoundDamaged
 			if err := os.Rename(path, path+".damaged-"+time.Now().UTC().Format("20060102T150405Z")); err != nil {
 				return nil, fmt.Errorf("put the damaged state of the record chain aside: %w", err)
 			}
-		case how == stateClean:
+		case st.how == stateClean:
 			c.found.How = FoundClosed
-		case boot != "" && then == boot:
+		case boot != "" && st.boot == boot:
 			c.found.How = FoundKilled
 		default:
 			c.found.How = FoundPowerCut
 		}
 		if ok {
-			c.seq, c.prev, c.found.Last = seq, prev, seq
+			c.seq, c.prev, c.found.Last = st.seq, st.prev, st.seq
 		}
 	}
+	c.recall()
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the state of the record chain: %w", err)
 	}
 	c.kept = &stateKeeper{file: file, hangs: stateHangs}
+	if mirror != "" {
+		if f, err := os.OpenFile(mirror, os.O_RDWR|os.O_CREATE, 0o600); err == nil { // without it the disk is waited for
+			c.kept.mirror = f
+		}
+	}
 	c.done, c.head = c.seq, c.prev
 	if err := c.save(c.seq, stateOpen); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("write the state of the record chain: %w", err)
+		return nil, errors.Join(fmt.Errorf("write the state of the record chain: %w", err), c.kept.file.Close())
 	}
 	return c, nil
+}
+
+// recall takes what only the mirror knows.
+func (c *Chain) recall() {
+	if c.mirrorPath == "" || c.boot == "" {
+		return
+	}
+	data, err := os.ReadFile(c.mirrorPath)
+	if err != nil {
+		return // there was a clean stop, or another boot
+	}
+	if st, ok := parseState(string(data)); ok && st.boot == c.boot && st.seq > c.seq {
+		c.seq, c.prev, c.found.Last, c.found.Resumed = st.seq, st.prev, st.seq, true
+		if c.found.How != FoundDamaged {
+			c.found.How = FoundKilled
+		}
+	}
 }
 
 // Found says what the chain found when it was opened.
@@ -288,6 +315,9 @@ func (c *Chain) Close() error {
 	defer c.mu.Unlock()
 	_ = c.save(c.Seq(), stateClean) // which close tells of, when it is written
 	err := c.kept.close()
+	if err == nil && c.kept.mirror != nil {
+		err = os.Remove(c.mirrorPath)
+	}
 	if err != nil {
 		return fmt.Errorf("close the record chain: %w", err)
 	}
@@ -324,28 +354,34 @@ func ReadState(path string) (seq uint64, hash string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	seq, hash, _, _, ok := parseState(string(data))
+	st, ok := parseState(string(data))
 	if !ok {
 		return 0, "", fmt.Errorf("%s: not the state of a record chain", path)
 	}
-	return seq, hash, nil
+	return st.seq, st.prev, nil
 }
 
-func parseState(s string) (seq uint64, prev, how, boot string, ok bool) {
+// state is what a state file says.
+type state struct {
+	seq             uint64
+	prev, how, boot string
+}
+
+func parseState(s string) (st state, ok bool) {
 	f := strings.Fields(s)
 	if len(s) != stateSize || len(f) != 6 || f[0] != stateMagic {
-		return 0, "", "", "", false
+		return state{}, false
 	}
 	body := strings.Join(f[:5], " ") + " "
 	if fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) != f[5] {
-		return 0, "", "", "", false
+		return state{}, false
 	}
 	seq, err := strconv.ParseUint(f[1], 10, 64)
 	if hash, herr := hex.DecodeString(f[2]); err != nil || (f[2] == "-") != (seq == 0) || seq > 0 && (herr != nil || len(hash) != 32) {
-		return 0, "", "", "", false
+		return state{}, false
 	}
-	if seq > 0 {
-		prev = f[2]
+	if st = (state{seq: seq, how: f[3], boot: f[4]}); seq > 0 {
+		st.prev = f[2]
 	}
-	return seq, prev, f[3], f[4], true
+	return st, true
 }

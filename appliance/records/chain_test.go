@@ -51,7 +51,7 @@ func TestChainGoesOnAfterEveryKindOfStop(t *testing.T) {
 		{"after a clean stop and a reboot", "boot-3", FoundClosed, false},
 		{"where boots cannot be told apart", "", FoundPowerCut, true},
 	} {
-		c, err := openChain(path, "box-1", step.boot)
+		c, err := openChain(path, "", "box-1", step.boot)
 		if err != nil {
 			t.Fatalf("%s: %v", step.why, err)
 		}
@@ -330,7 +330,7 @@ func TestWhatARestartSaysIsTrue(t *testing.T) {
 		{why: "a clean stop", boot: "1"},
 		{why: "a power cut", boot: "2", says: []string{"the machine stopped", "the last number on the disk is 9", "may occur twice", "not sent to a collector yet are missing there"}},
 	} {
-		c, err := openChain(path, "box-1", step.boot)
+		c, err := openChain(path, "", "box-1", step.boot)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,8 +8,10 @@ import (
 	"time"
 )
 
-// stateHangs is how long the disk may take for the state before it is said to hang.
-const stateHangs = 5 * time.Second
+const (
+	stateHangs    = 5 * time.Second        // how long the disk may take for the state before it is said to hang
+	statePatience = 100 * time.Millisecond // and how long it is waited for while the mirror has the state
+)
 
 // stateFile is the part of an os.File that the chain needs.
 type stateFile interface {
@@ -21,8 +23,9 @@ type stateFile interface {
 // stateKeeper writes a chain's state, in one goroutine at a time, which ends when there is nothing to write; close waits for it. One that hangs keeps nobody longer than hangs:
 // of the states that come meanwhile the newest is written when the disk answers.
 type stateKeeper struct {
-	file  stateFile
-	hangs time.Duration
+	file   stateFile
+	mirror stateFile // in memory, and never waited for; nil: none
+	hangs  time.Duration
 
 	mu     sync.Mutex // never held over the disk; guards all below
 	next   [stateSize]byte
@@ -35,6 +38,12 @@ type stateKeeper struct {
 
 // keep writes a state. It has one caller at a time.
 func (k *stateKeeper) keep(state [stateSize]byte) error {
+	patience := k.hangs
+	if k.mirror != nil {
+		if _, err := k.mirror.WriteAt(state[:], 0); err == nil {
+			patience = min(patience, statePatience)
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.next, k.due = state, true
@@ -45,11 +54,11 @@ func (k *stateKeeper) keep(state [stateSize]byte) error {
 	busy := k.busy
 	go k.write()
 	k.mu.Unlock()
-	hung := time.NewTimer(k.hangs)
-	defer hung.Stop()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
 	case <-busy:
-	case <-hung.C:
+	case <-late.C:
 	}
 	k.mu.Lock()
 	return k.trouble()
@@ -96,5 +105,8 @@ func (k *stateKeeper) close() error {
 		<-busy
 	}
 	_, err := k.status()
+	if k.mirror != nil {
+		err = errors.Join(err, k.mirror.Close())
+	}
 	return errors.Join(err, k.file.Sync(), k.file.Close())
 }

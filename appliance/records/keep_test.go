@@ -1,6 +1,10 @@
 package records
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -63,4 +67,88 @@ func TestRecordsAreMadeWhileTheDiskHangs(t *testing.T) {
 		t.Errorf("%+v, %v", c.Found(), err)
 	}
 	linked(t, append(made, c.Append(samples()["audit"], at)))
+}
+
+// What a disk that hangs did not take of the state is known to the mirror after kill -9: the chain goes on with the next number, linked to the last record. Nobody waits for that disk.
+func TestTheMirrorKnowsWhatTheDiskDidNotTake(t *testing.T) {
+	t.Parallel()
+	for _, damaged := range []bool{false, true} {
+		path, mirror := t.TempDir()+"/records.state", t.TempDir()+"/mirror"
+		c, err := OpenMirrored(path, mirror, "box-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := []Record{c.Append(samples()["audit"], at)}
+		disk := &hungState{stateFile: c.kept.file, let: make(chan struct{})}
+		t.Cleanup(func() { close(disk.let) })
+		c.kept.file, c.kept.hangs = disk, time.Hour
+		for range 50 {
+			made = append(made, c.Append(samples()["audit"], at))
+		}
+		want := FoundKilled
+		if damaged {
+			if err := os.WriteFile(path, make([]byte, stateSize), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			want = FoundDamaged
+		}
+		again, err := OpenMirrored(path, mirror, "box-1") // kill -9: nothing was closed
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := again.Found(); p.How != want || p.Last != 51 || again.Seq() != 51 {
+			t.Errorf("found %+v, the last is %d", p, again.Seq())
+		}
+		linked(t, append(made, again.Append(samples()["audit"], at)))
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(mirror); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after a clean stop the mirror is left: %v", err)
+		}
+	}
+}
+
+// A mirror of another boot, one that is damaged or knows less than the disk, and one that cannot be written count for nothing.
+func TestAMirrorThatCountsForNothing(t *testing.T) {
+	t.Parallel()
+	state := func(boot string, n int) []byte {
+		dir := t.TempDir()
+		c, err := openChain(dir+"/a", dir+"/b", "box-1", boot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			c.Append(samples()["audit"], at)
+		}
+		data, err := os.ReadFile(dir + "/b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	damaged := state("boot-1", 9)
+	damaged[20] ^= 1
+	for why, data := range map[string][]byte{"of another boot": state("boot-2", 9), "damaged": damaged, "empty": {}, "older": state("boot-1", 3), "nowhere": nil} {
+		dir := t.TempDir()
+		path, mirror := dir+"/records.state", dir+"/mirror"
+		if err := os.WriteFile(path, state("boot-1", 5), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if data == nil {
+			mirror = filepath.Join(dir, "none", "mirror")
+		} else if err := os.WriteFile(mirror, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := openChain(path, mirror, "box-1", "boot-1")
+		if err != nil {
+			t.Fatalf("%s: %v", why, err)
+		}
+		if r := c.Append(samples()["audit"], at); r.Seq != 6 {
+			t.Errorf("%s: the next number is %d", why, r.Seq)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("%s: %v", why, err)
+		}
+	}
 }

@@ -68,6 +68,20 @@ func (r Ranges) Without(others Ranges) (left Ranges) {
 	return left
 }
 
+// With is what is among r or among others, which are in ascending order, too.
+func (r Ranges) With(others Ranges) (all Ranges) {
+	r = r.Without(others)
+	for len(r) > 0 || len(others) > 0 {
+		next := &r
+		if len(r) == 0 || len(others) > 0 && others[0] < r[0] {
+			next = &others
+		}
+		all.AddRange((*next)[0], (*next)[1])
+		*next = (*next)[2:]
+	}
+	return all
+}
+
 // maxWords is how long the String of a piece is at most, so that it fits into a parameter of a record.
 const maxWords = 1000
 

@@ -3,6 +3,8 @@ package records
 import (
 	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // Numbers survive being written into records, in pieces that fit into a parameter each.
@@ -29,4 +31,36 @@ func TestRangesFitIntoRecordsAndComeBack(t *testing.T) {
 	if got := all.Above(2e15 + 5); !slices.Equal(got, Ranges{2e15 + 6, 3e15}) {
 		t.Errorf("%v", got)
 	}
+}
+
+// Whatever two sets hold, With is one and the other, and Without one and not the other, in ascending order.
+func TestRangesAsSets(t *testing.T) {
+	t.Parallel()
+	draw := func(rt *rapid.T, name string) (r Ranges, in [40]bool) {
+		for i := range in {
+			if in[i] = rapid.Bool().Draw(rt, name); in[i] {
+				r.Add(uint64(i))
+			}
+		}
+		return r, in
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		a, inA := draw(rt, "a")
+		b, inB := draw(rt, "b")
+		var both, left Ranges
+		for i := range inA {
+			if inA[i] || inB[i] {
+				both.Add(uint64(i))
+			}
+			if inA[i] && !inB[i] {
+				left.Add(uint64(i))
+			}
+		}
+		if got := a.With(b); !slices.Equal(got, both) {
+			rt.Errorf("%v with %v: %v", a, b, got)
+		}
+		if got := a.Without(b); got.String() != left.String() {
+			rt.Errorf("%v without %v: %v", a, b, got)
+		}
+	})
 }

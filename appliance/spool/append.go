@@ -5,12 +5,14 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
 
-// Append keeps records, in the order of seq. It waits for the kernel to take them and not for the disk, unless room has to be made; and for that as long as a disk may take
-// that does not hang. While there is no reader nothing is kept.
+// Append keeps records, in the order of seq. It waits for the kernel to take them and not for the disk, unless room has to be made. A disk that is slow it waits for no longer than
+// patience, and only while memory for records is half full as long as one may take that does not hang. While there is no reader nothing is kept.
 func (s *Spool) Append(rs []records.Record) {
 	if len(rs) == 0 {
 		return
@@ -33,10 +35,16 @@ func (s *Spool) Append(rs []records.Record) {
 	s.tail[len(s.tail)-1].hash = s.lastHash
 	for s.due() {
 		if s.gives == nil {
-			s.gives = make(chan struct{})
+			s.gives, s.givesSince = make(chan struct{}), time.Now()
 			go s.give(s.gives)
 		}
-		s.awaits(s.gives)
+		most := s.opt.Hangs / 8
+		if len(s.tail)-s.unwrittenFrom() <= MemoryRecords/2 {
+			if most = min(most, s.opt.patience-time.Since(s.givesSince)); most <= 0 {
+				break
+			}
+		}
+		s.awaits(s.gives, most)
 	}
 	s.bound()
 	s.unlock()
@@ -60,7 +68,7 @@ func (s *Spool) give(done chan struct{}) {
 	many := len(s.tail) > unsyncedMax && s.fault == nil
 	s.mu.Unlock()
 	if many {
-		s.Sync()
+		s.sync()
 	}
 	s.mu.Lock()
 	s.gives = nil
@@ -106,10 +114,7 @@ func (s *Spool) write() {
 func (s *Spool) unwritten() (items []Item, size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	from := len(s.tail)
-	for from > 0 && s.tail[from-1].Seq > s.written {
-		from--
-	}
+	from := s.unwrittenFrom()
 	to := from
 	for most := s.segmentSize(); to < len(s.tail) && size < most; to++ {
 		size += int64(len(s.tail[to].Line)) + lineOverhead
@@ -120,6 +125,11 @@ func (s *Spool) unwritten() (items []Item, size int64) {
 	}
 	s.given = s.tail[to-1].Seq
 	return slices.Clone(s.tail[from:to]), size
+}
+
+// unwrittenFrom is the index in tail of the first that the disk has not got; mu is held.
+func (s *Spool) unwrittenFrom() int {
+	return sort.Search(len(s.tail), func(i int) bool { return s.tail[i].Seq > s.written })
 }
 
 // writeSome writes some of what waits; disk is held.
@@ -224,17 +234,23 @@ func (s *Spool) healed() {
 	if s.fault != nil && s.recovers && s.written == s.last {
 		s.opt.Log.Info("the spool can be written again", "dir", s.opt.Dir)
 		s.fault = nil
+		s.tellDropped()
 		s.told = append(s.told, func() { s.opt.OnFault(nil) })
 	}
 }
 
 // bound drops from memory what the disk did not take, when that is too much: as in a full spool SESSION records first, decisions last, and of each the oldest. What the disk
-// took and has not synced yet stays, since it may have to be written again, and so does what it is being given. mu is held.
+// took and has not synced yet stays, since it may have to be written again, and so does what it is being given. It tells of the first ones at once, and of what goes after them
+// not more often than once in tellEvery: each time is a record, which has no room, either. mu is held.
 func (s *Spool) bound() {
-	over := len(s.tail) - MemoryRecords
-	if over <= 0 || !s.out() {
-		return
+	if over := len(s.tail) - MemoryRecords; over > 0 && s.out() {
+		s.drops(over)
 	}
+	s.tellDroppedAgain()
+}
+
+// drops drops so many from memory; mu is held.
+func (s *Spool) drops(over int) {
 	drop := make(map[uint64]bool, over)
 	var gone records.Ranges
 	for of := range class(classes) {
@@ -250,5 +266,23 @@ func (s *Spool) bound() {
 		}
 		return drop[it.Seq]
 	})
-	s.lose(gone, Unwritable)
+	if l, lost := s.loss(gone, Unwritable); lost {
+		s.lost[l.Why] += l.Numbers.Count()
+		s.dropped.add(l)
+	}
+}
+
+// tellDroppedAgain is tellDropped, but not too often; mu is held.
+func (s *Spool) tellDroppedAgain() {
+	if s.opt.Now().Sub(s.toldDropped).Abs() >= tellEvery {
+		s.tellDropped()
+	}
+}
+
+// tellDropped tells of what bound dropped and nobody was told of yet; mu is held.
+func (s *Spool) tellDropped() {
+	if l := s.dropped; len(l.Numbers) > 0 {
+		s.dropped, s.toldDropped = Loss{}, s.opt.Now()
+		s.told = append(s.told, func() { s.opt.OnLoss(l) })
+	}
 }

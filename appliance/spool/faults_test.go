@@ -100,6 +100,7 @@ func TestMemoryIsBoundedWhileTheDiskTakesNothing(t *testing.T) {
 	d.write = syscall.EIO
 	b.say(records.KindAudit, MemoryRecords+100)
 	same(t, "the newest", b.read(), numbers(101, MemoryRecords+100))
+	b.tellsDropped()
 	var lost uint64
 	for _, l := range b.losses {
 		if lost += l.Numbers.Count(); l.Why != Unwritable {

@@ -17,9 +17,9 @@ func (b *box) stateLosses() {
 	losses := b.losses
 	b.losses = nil
 	for _, l := range losses {
-		for _, piece := range l.Numbers.Pieces() {
-			r := b.chain.Append(records.Health(records.HealthFacts{Time: b.at, What: "record_loss", Target: "spool", Count: piece.Count(), FirstSeq: piece.First(), LastSeq: piece.Last(),
-				Seqs: piece.String(), Detail: l.Why + "; not sent to " + strings.Join(l.Readers, " ")}), b.at)
+		for _, f := range l.Facts() {
+			f.Time = b.at
+			r := b.chain.Append(records.Health(f), b.at)
 			b.made[r.Seq] = r
 		}
 	}

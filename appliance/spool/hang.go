@@ -72,6 +72,7 @@ func (s *Spool) look() {
 	case !hung && !s.hung.IsZero():
 		took := now.Sub(s.hung)
 		s.hung = time.Time{}
+		s.tellDropped()
 		s.opt.Log.Info("the spool's disk answers again", "dir", s.opt.Dir, "after", took)
 		s.told = append(s.told, func() { s.opt.OnHang(took, true) })
 		s.notify()
@@ -98,14 +99,14 @@ func (s *Spool) within(f func()) {
 	}()
 	s.mu.Lock()
 	defer s.unlock()
-	for s.awaits(done) {
+	for s.awaits(done, s.opt.Hangs/8) {
 	}
 }
 
-// awaits waits for something that waits for the disk; false when it is done, or the disk hangs. mu is held, and let go of in between.
-func (s *Spool) awaits(done <-chan struct{}) bool {
+// awaits waits for something that waits for the disk, not longer than so long; false when it is done, or the disk hangs. mu is held, and let go of in between.
+func (s *Spool) awaits(done <-chan struct{}, most time.Duration) bool {
 	s.unlock()
-	again := time.NewTimer(s.opt.Hangs / 8)
+	again := time.NewTimer(most)
 	defer again.Stop()
 	select {
 	case <-done:

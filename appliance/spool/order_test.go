@@ -27,6 +27,14 @@ func (b *box) lost() (seqs []uint64, whys []string) {
 	return seqs, whys
 }
 
+// tellsDropped has the time pass after which what memory has no room for is told again.
+func (b *box) tellsDropped() {
+	b.at = b.at.Add(tellEvery)
+	b.spool.mu.Lock()
+	b.spool.tellDroppedAgain()
+	b.spool.unlock()
+}
+
 // While the disk takes nothing and the memory is full, sessions go first, the oldest of them, and what is said of health last: as in a full spool. What is kept reaches the disk in the end.
 func TestMemoryThatIsFullLosesSessionsFirst(t *testing.T) {
 	t.Parallel()
@@ -37,15 +45,18 @@ func TestMemoryThatIsFullLosesSessionsFirst(t *testing.T) {
 	b.say(records.KindAudit, 100)
 	b.say(records.KindSession, MemoryRecords-200)
 	b.say(records.KindHealth, 50)
+	b.tellsDropped()
 	lost, _ := b.lost()
 	same(t, "the oldest sessions", lost, numbers(201, 250))
 	b.say(records.KindHealth, MemoryRecords-100-50+10) // now without a session, and more than there is room for
+	b.tellsDropped()
 	lost, whys := b.lost()
 	same(t, "all sessions, all audits, ten of health", lost, slices.Concat(numbers(1, 10), numbers(101, MemoryRecords)))
 	if len(whys) != 1 || whys[0] != Unwritable {
 		t.Errorf("said %v", whys)
 	}
 	b.say(records.KindSession, 1) // for which there is no room at all
+	b.tellsDropped()
 	lost, _ = b.lost()
 	if last := b.chain.Seq(); lost[len(lost)-1] != last {
 		t.Errorf("the last one said is %d, want %d", lost[len(lost)-1], last)

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -19,23 +20,45 @@ import (
 
 const (
 	owedPrefix = "forgotten-"
-	owedMagic  = "mailweir-forgotten-1"
+	owedMagic  = "mailweir-forgotten-2"
+	noNumbers  = "-"
 )
 
 // owed is what a reader that was forgotten had not got.
 type owed struct {
-	path     string
-	name     string // of the reader
-	from, to uint64
-	said     uint64 // the record that says so; 0: none has yet
+	path string
+	name string // of the reader
+	lost records.Ranges
+	may  records.Ranges // what it may not have got: see Loss.Doubt
+	said uint64         // the record that says so; 0: none has yet
+}
+
+func (o *owed) loss() Loss {
+	return Loss{Why: Forgotten, Numbers: o.lost, Doubt: o.may, Readers: []string{o.name}}
+}
+
+// String is what the file has of it.
+func (o *owed) String() string {
+	words := func(r records.Ranges) string { return cmp.Or(r.String(), noNumbers) }
+	return fmt.Sprintf("%s %s %s %s", owedMagic, words(o.lost), words(o.may), o.name)
+}
+
+// parse reads what String wrote.
+func (o *owed) parse(text string) bool {
+	f := strings.Fields(text)
+	if len(f) != 4 || f[0] != owedMagic {
+		return false
+	}
+	o.lost, o.may, o.name = records.ParseRanges(f[1]), records.ParseRanges(f[2]), f[3]
+	return len(o.lost)+len(o.may) > 0
 }
 
 // owe writes down what a reader that is forgotten has not got; disk is held.
-func (s *Spool) owe(name string, from, to uint64) {
-	o := owed{path: filepath.Join(s.opt.Dir, owedPrefix+strings.TrimPrefix(filepath.Base(positionPath(s.opt.Dir, name)), positionPrefix)), name: name, from: from, to: to}
-	content := fmt.Sprintf("%s %d %d %s", owedMagic, from, to, name)
+func (s *Spool) owe(o owed) {
+	o.path = filepath.Join(s.opt.Dir, owedPrefix+strings.TrimPrefix(filepath.Base(positionPath(s.opt.Dir, o.name)), positionPrefix))
+	content := o.String()
 	if err := durable.Replace(o.path, fmt.Appendf(nil, "%08x %s\n", crc32.Checksum([]byte(content), castagnoli), content)); err != nil {
-		s.opt.Log.Error("write down what a collector that is not configured any more has not got", "target", name, "first", from, "last", to, "err", err)
+		s.opt.Log.Error("write down what a collector that is not configured any more has not got", "target", o.name, "numbers", o.lost.String(), "doubt", o.may.String(), "err", err)
 		return // it is told all the same
 	}
 	s.mu.Lock()
@@ -50,19 +73,13 @@ func (s *Spool) owedBefore() {
 		o := owed{path: path}
 		data, err := os.ReadFile(path)
 		line, sound := summed([]byte(strings.TrimSuffix(string(data), "\n")))
-		if sound {
-			var magic string
-			if n, _ := fmt.Sscanf(string(line), "%s %d %d %s", &magic, &o.from, &o.to, &o.name); n != 4 || magic != owedMagic || o.from == 0 || o.from > o.to {
-				sound = false
-			}
-		}
-		if err != nil || !sound {
+		if err != nil || !sound || !o.parse(string(line)) {
 			s.opt.Log.Error("what a collector that is not configured any more has not got cannot be read", "file", path, "err", err)
 			s.sweep(path)
 			continue
 		}
 		s.owed = append(s.owed, o)
-		s.tell(Loss{Why: Forgotten, Numbers: records.Ranges{o.from, o.to}, Readers: []string{o.name}})
+		s.tell(o.loss())
 	}
 }
 
@@ -71,9 +88,10 @@ func (s *Spool) heard(r *records.Record) {
 	if len(s.owed) == 0 || r.Kind != records.KindHealth {
 		return
 	}
-	lost := records.Lost(r.Value)
+	lost, may, detail := records.Lost(r.Value), records.ParseRanges(r.Value("doubt")), r.Value("detail")
 	for i := range s.owed {
-		if o := &s.owed[i]; o.said == 0 && lost.Covers(o.from, o.to) && strings.Contains(r.Value("detail"), Forgotten) && slices.Contains(strings.Fields(r.Value("detail")), o.name) {
+		o := &s.owed[i]
+		if o.said == 0 && len(o.lost.Without(lost)) == 0 && len(o.may.Without(may)) == 0 && strings.Contains(detail, Forgotten) && slices.Contains(strings.Fields(detail), o.name) {
 			o.said = r.Seq
 		}
 	}

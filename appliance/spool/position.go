@@ -236,16 +236,23 @@ func (s *Spool) forget(name string, p *position) error {
 // owes tells of what a reader that is gone has not got, and writes it down first; disk is held.
 func (s *Spool) owes(name string, p *position) {
 	s.mu.Lock()
-	from, to := max(p.seq+1, p.arrived+1, s.oldest()), s.last // what is not there was told when it went
-	owes := p.begun && from <= to
+	sent := min(max(p.seq, p.arrived), s.last)
+	from := max(sent+1, s.oldest()) // what is not there was told when it went
+	o := owed{name: name}
+	if p.begun && from <= s.last {
+		o.lost = records.Ranges{from, s.last}
+	}
+	if p.begun && p.taken < sent {
+		o.may = records.Ranges{p.taken + 1, sent}
+	}
 	s.mu.Unlock()
-	if !owes {
+	if len(o.lost)+len(o.may) == 0 {
 		return
 	}
-	s.owe(name, from, to)
+	s.owe(o)
 	s.mu.Lock()
 	defer s.unlock()
-	s.tell(Loss{Why: Forgotten, Numbers: records.Ranges{from, to}, Readers: []string{name}})
+	s.tell(o.loss())
 }
 
 // acknowledged is up to where every reader has everything; mu is held.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/durable"
@@ -25,29 +26,63 @@ const (
 type Loss struct {
 	Why     string         // Full, Expired, Forgotten, Unwanted, Unwritable or Missing
 	Numbers records.Ranges // of the records
+	Doubt   records.Ranges // Forgotten: those before, which the collector's program may not have taken though they arrived: see Reader.Taken
 	Readers []string       // who has not got all of them
 }
 
 // lose tells of records that went, as far as somebody had not got them; mu is held.
 func (s *Spool) lose(gone records.Ranges, why string) {
-	if len(gone) == 0 {
+	l, lost := s.loss(gone, why)
+	if !lost {
 		return
 	}
-	gone = gone.Above(s.acknowledged())
-	if len(gone) == 0 {
-		return
+	if s.looks {
+		s.said = append(s.said, l.Numbers)
 	}
-	l := Loss{Why: why, Numbers: gone}
+	s.tell(l)
+}
+
+// loss is that of records that went, as far as somebody had not got them; mu is held.
+func (s *Spool) loss(gone records.Ranges, why string) (l Loss, lost bool) {
+	if len(gone) == 0 {
+		return Loss{}, false
+	}
+	if gone = gone.Above(s.acknowledged()); len(gone) == 0 {
+		return Loss{}, false
+	}
+	l = Loss{Why: why, Numbers: gone}
 	for name, p := range s.positions {
 		if len(gone.Above(p.seq)) > 0 {
 			l.Readers = append(l.Readers, name)
 		}
 	}
 	slices.Sort(l.Readers)
-	if s.looks {
-		s.said = append(s.said, l.Numbers)
+	return l, true
+}
+
+// Facts are the loss as HEALTH records, without their time.
+func (l Loss) Facts() (all []records.HealthFacts) {
+	f := records.HealthFacts{What: "record_loss", Target: "spool", Doubt: l.Doubt.String(), Detail: l.Why}
+	if f.Doubt != "" {
+		f.Detail += "; of " + f.Doubt + " some may be missing there, since it had not shown that it had read them"
 	}
-	s.tell(l)
+	if f.Detail += "; "; len(l.Numbers) > 0 {
+		f.Detail += "not sent to "
+	}
+	f.Detail += strings.Join(l.Readers, " ")
+	for _, piece := range l.Numbers.Pieces() {
+		if len(piece) > 0 {
+			f.Count, f.FirstSeq, f.LastSeq, f.Seqs = piece.Count(), piece.First(), piece.Last(), piece.String()
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// add makes one of two losses for the same reason, of which the second has the later numbers or those between.
+func (l *Loss) add(m Loss) {
+	l.Why, l.Numbers = m.Why, l.Numbers.With(m.Numbers)
+	l.Readers = slices.Compact(slices.Sorted(slices.Values(append(l.Readers, m.Readers...))))
 }
 
 // went is lose for who does not hold mu.
@@ -73,7 +108,7 @@ const spare = 16 << 10
 func (s *Spool) fit(need int64) {
 	for tries := 0; s.makeRoom(need) && tries < segmentsAtAll; tries++ {
 		s.unlockDisk() // only what is on the disk can be dropped from it
-		s.Sync()
+		s.sync()
 		s.lockDisk()
 	}
 }

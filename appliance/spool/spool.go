@@ -62,8 +62,9 @@ type Options struct {
 	OnDamage  func(error)                         // a file could not be read when the spool was opened, and was set aside. Must not block, nor call back
 	OnRemoved func(Aside, string)                 // a file that was set aside went, and why; or why it cannot go. Must not block, nor call back
 
-	create  func(path string) (file, error) // tests put a disk with faults here
-	syncDir func(dir string) error          // and here
+	create   func(path string) (file, error) // tests put a disk with faults here
+	syncDir  func(dir string) error          // and here
+	patience time.Duration                   // of Append with a disk that is slow; 100 ms
 }
 
 // file is the part of an os.File that a segment needs while it is written.
@@ -84,6 +85,8 @@ const (
 	unsyncedMax   = 4 * MemoryRecords // of which the disk has not said yet that it has them, while it answers: more have it asked at once
 	saveEvery     = time.Second       // positions
 	expireEvery   = time.Minute
+	patience      = 100 * time.Millisecond
+	tellEvery     = 10 * time.Second // of what memory has no room for
 )
 
 // MemoryRecords is how many records wait in memory while the disk takes nothing, about 10 MB.
@@ -99,37 +102,40 @@ type Spool struct {
 	disk    sync.Mutex // held by who changes files, however long that takes; taken before mu. What files there are, and what is known of each, changes under both: see segment
 	holder  *wait      // who holds disk
 
-	mu        sync.Mutex // never held over the disk; guards all below
-	facility  int
-	segments  []*segment // in the order of their numbers; the last is the one that is written to. Changed under disk, too
-	positions map[string]*position
-	leaving   map[string]*position // that were forgotten while somebody used them
-	aside     []Aside              // the oldest first. Changed under disk, too
-	owed      []owed               // losses that were told, and of which no record has said so yet. Changed under disk, too, but for owed.said
-	found     uint64               // the last number that was there when the spool was opened
-	looks     bool                 // what was there then is not looked through yet, see stateGaps; what was told meanwhile is in said
-	said      []records.Ranges
-	open      int           // readers that are read from
-	last      uint64        // the last record
-	lastHash  string        // and its hash, "" where it is not known
-	durable   uint64        // records up to here are on the disk
-	written   uint64        // up to here they were given to it
-	given     uint64        // and up to here they are being given to it
-	tail      []Item        // those after durable
-	gives     chan struct{} // closed when who gives the disk what it has not got is done; nil: nobody does
-	unsaved   error         // why the disk does not take the positions; nil while it does
-	unsynced  bool          // the last fsync of positions failed
-	fault     error         // why the disk takes nothing; nil while it does
-	recovers  bool          // it took something since
-	retryAt   time.Time
-	waits     map[*wait]bool
-	hung      time.Time     // since when the disk has not answered; zero: it does
-	stuck     bool          // and it is not only that it cannot be read
-	waited    bool          // there were readers in the life before this one
-	changed   chan struct{} // closed when durable moves, and when the disk fails or hangs
-	faults    uint64
-	lost      map[string]uint64
-	told      []func() // callbacks that are due once mu is free
+	mu          sync.Mutex // never held over the disk; guards all below
+	facility    int
+	segments    []*segment // in the order of their numbers; the last is the one that is written to. Changed under disk, too
+	positions   map[string]*position
+	leaving     map[string]*position // that were forgotten while somebody used them
+	aside       []Aside              // the oldest first. Changed under disk, too
+	owed        []owed               // losses that were told, and of which no record has said so yet. Changed under disk, too, but for owed.said
+	found       uint64               // the last number that was there when the spool was opened
+	looks       bool                 // what was there then is not looked through yet, see stateGaps; what was told meanwhile is in said
+	said        []records.Ranges
+	open        int           // readers that are read from
+	last        uint64        // the last record
+	lastHash    string        // and its hash, "" where it is not known
+	durable     uint64        // records up to here are on the disk
+	written     uint64        // up to here they were given to it
+	given       uint64        // and up to here they are being given to it
+	tail        []Item        // those after durable
+	gives       chan struct{} // closed when who gives the disk what it has not got is done; nil: nobody does
+	givesSince  time.Time
+	dropped     Loss // what memory had no room for and nobody was told of yet
+	toldDropped time.Time
+	unsaved     error // why the disk does not take the positions; nil while it does
+	unsynced    bool  // the last fsync of positions failed
+	fault       error // why the disk takes nothing; nil while it does
+	recovers    bool  // it took something since
+	retryAt     time.Time
+	waits       map[*wait]bool
+	hung        time.Time     // since when the disk has not answered; zero: it does
+	stuck       bool          // and it is not only that it cannot be read
+	waited      bool          // there were readers in the life before this one
+	changed     chan struct{} // closed when durable moves, and when the disk fails or hangs
+	faults      uint64
+	lost        map[string]uint64
+	told        []func() // callbacks that are due once mu is free
 
 	telling sync.Mutex // held over those, so that they come in their order
 }
@@ -190,6 +196,9 @@ func Open(o Options) (*Spool, error) {
 	}
 	if o.Hangs == 0 {
 		o.Hangs = hangs
+	}
+	if o.patience == 0 {
+		o.patience = patience
 	}
 	if o.OnUnsaved == nil {
 		o.OnUnsaved = func(error) {}

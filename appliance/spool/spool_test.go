@@ -53,6 +53,9 @@ func (b *box) open(o Options) {
 	if o.Now == nil {
 		o.Now = func() time.Time { return b.at }
 	}
+	if o.patience == 0 { // who has appended finds it given to the disk, however busy the machine is
+		o.patience = time.Hour
+	}
 	o.OnLoss = func(l Loss) { b.losses = append(b.losses, l) }
 	o.OnUnsaved = func(err error) { b.unsaved = append(b.unsaved, err) }
 	o.OnDamage = func(err error) { b.damage = append(b.damage, err) }

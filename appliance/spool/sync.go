@@ -51,7 +51,7 @@ func (s *Spool) Run(ctx context.Context) error {
 	}
 }
 
-// watch looks whether the disk hangs, until ctx ends: what waits for it does not.
+// watch looks whether the disk hangs, and tells of what memory had no room for, until ctx ends: what waits for the disk does not.
 func (s *Spool) watch(ctx context.Context) {
 	t := time.NewTicker(s.opt.Hangs / 2)
 	defer t.Stop()
@@ -63,6 +63,7 @@ func (s *Spool) watch(ctx context.Context) {
 		}
 		s.mu.Lock()
 		s.look()
+		s.tellDroppedAgain()
 		s.unlock()
 	}
 }
@@ -110,6 +111,17 @@ func (s *Spool) retry() {
 
 // Sync puts everything that was appended on the disk, or notes why that is not possible.
 func (s *Spool) Sync() {
+	s.mu.Lock()
+	gives := s.gives
+	s.mu.Unlock()
+	if gives != nil {
+		<-gives
+	}
+	s.sync()
+}
+
+// sync is Sync of what the disk was given.
+func (s *Spool) sync() {
 	s.syncing.Lock()
 	defer s.syncing.Unlock()
 	s.lockDisk()

@@ -32,7 +32,9 @@ func (t *target) dial(ctx context.Context) (sender, error) {
 	if t.scheme == "relp" || t.scheme == "relps" {
 		return newRELP(w)
 	}
-	return newStream(w, min(maxUnproven, uint64(t.cfg.Spool.Limit()/spoolShares)), t.never), nil
+	s := newStream(w, min(maxUnproven, uint64(t.cfg.Spool.Limit()/spoolShares)), t.never)
+	s.idle = t.restless.idle
+	return s, nil
 }
 
 // secure reads the certificates, anew for each connection, so that renewed ones are taken.

@@ -78,11 +78,9 @@ func TestWhatAHungCollectorsKernelHadIsSentAgain(t *testing.T) {
 			src := newSourceIn(t, spool.Options{Limit: row.limit})
 			x, events, stop := src.start(t, Config{Targets: targets("tcp://" + addr)})
 			last := uint64(0)
-			for still := 0; still < 100; time.Sleep(10 * time.Millisecond) { // until nothing more is sent
+			for moved := time.Now(); time.Since(moved) < time.Second; time.Sleep(10 * time.Millisecond) { // until nothing more is sent
 				if s := x.Status()[0].Sent; s > last || s == 0 {
-					still, last = 0, s
-				} else {
-					still++
+					moved, last = time.Now(), s
 				}
 				if row.limit > 4<<20 || src.spool.Stat().Bytes < row.limit/2 {
 					src.some(50)

@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -54,5 +55,31 @@ func TestTheBacklogOfACollectorThatIsNotConfiguredAnyMoreIsStated(t *testing.T) 
 		if all, _ := filepath.Glob(filepath.Join(src.dir, "position-*")); len(all) != 1 {
 			t.Errorf("%s: %v", why, all)
 		}
+	}
+}
+
+// A collector that acknowledges what it has stored leaves nothing in doubt when it is taken out of the configuration.
+func TestNothingIsInDoubtOfACollectorThatAcknowledges(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var losses []spool.Loss
+	src := newSourceIn(t, spool.Options{Limit: 64 << 20, OnLoss: func(l spool.Loss) {
+		mu.Lock()
+		defer mu.Unlock()
+		losses = append(losses, l)
+	}})
+	got := newCollected()
+	addr, _ := listenTCP(t, "127.0.0.1:0", func(_ int, conn net.Conn) { refusing(t, conn, got, 0) })
+	_, _, stop := src.start(t, Config{Targets: targets("relp://" + addr)})
+	src.some(60)
+	got.wait(t, "all", all(1, 60))
+	stop()
+	if err := src.spool.Only(nil); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(losses) > 0 {
+		t.Errorf("told %+v", losses)
 	}
 }

@@ -132,16 +132,18 @@ func (w *wire) endWrite() error {
 type stream struct {
 	*wire
 	buf     []byte
-	most    uint64    // bytes that may be unproven
-	never   bool      // the collector does not end connections that are ended here: what it has read cannot be known, and most before what its kernel acknowledged is sent again
-	sent    uint64    // bytes of frames
-	full    bool      // no more may be sent: see due
-	first   time.Time // when the first was sent
-	batches []batch   // what was written, as far as it is sent again
-	last    uint64    // the last record that was written
-	seq     uint64    // the last that is acknowledged
-	sure    uint64    // the last that is not sent again
-	taken   uint64    // the last that the collector's program has read for certain
+	most    uint64        // bytes that may be unproven
+	idle    time.Duration // how long nothing may be sent with what was sent unproven: see restless; 0: as long as it likes
+	quiet   time.Time     // since when nothing was sent
+	never   bool          // the collector does not end connections that are ended here: what it has read cannot be known, and most before what its kernel acknowledged is sent again
+	sent    uint64        // bytes of frames
+	full    bool          // no more may be sent: see due
+	first   time.Time     // when the first was sent
+	batches []batch       // what was written, as far as it is sent again
+	last    uint64        // the last record that was written
+	seq     uint64        // the last that is acknowledged
+	sure    uint64        // the last that is not sent again
+	taken   uint64        // the last that the collector's program has read for certain
 	asked   time.Time
 	err     error         // why gone was closed
 	gone    chan struct{} // closed by the listening goroutine, which ends with the connection
@@ -154,7 +156,7 @@ type batch struct {
 }
 
 func newStream(w *wire, most uint64, never bool) *stream {
-	s := &stream{wire: w, most: most, never: never, gone: make(chan struct{})}
+	s := &stream{wire: w, most: most, never: never, quiet: time.Now(), gone: make(chan struct{})}
 	go func() { // a collector says nothing; what ends this is its end of the connection, or ours
 		defer close(s.gone)
 		var b [512]byte
@@ -205,15 +207,15 @@ func (s *stream) send(items []spool.Item) (int, error) {
 		}
 		return 0, err
 	}
-	s.sent += uint64(len(s.buf))
+	s.sent, s.quiet = s.sent+uint64(len(s.buf)), time.Now()
 	s.last = items[n-1].Seq
 	s.batches = append(s.batches, batch{s.last, s.written})
 	return n, nil
 }
 
-// due is when as much has been sent, or as long, as may be unproven.
+// due is when as much has been sent, or as long, as may be unproven, or when the collector would soon end the connection itself.
 func (s *stream) due() bool {
-	return !s.never && (s.full || s.sent > 0 && time.Since(s.first) >= proveAfter)
+	return !s.never && (s.full || s.sent > 0 && (time.Since(s.first) >= proveAfter || s.idle > 0 && time.Since(s.quiet) >= s.idle))
 }
 
 func (s *stream) news() <-chan struct{} { return nil }

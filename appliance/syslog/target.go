@@ -36,7 +36,7 @@ type sender interface {
 var (
 	errEnded    = errors.New("the collector ended the connection")
 	errUnproven = errors.New("it does not end a connection that was ended here, so that nothing says whether it has read what went over it")
-	errProven   = errors.New("it has read all that went over the connection") // which is no trouble
+	errOver     = errors.New("the connection is over") // which is no trouble
 )
 
 // refusedError is what a collector that acknowledges says to a record that it does not want.
@@ -79,6 +79,7 @@ type target struct {
 	refusals int          // how often in a row
 	unended  int          // connections in a row that the collector did not end
 	never    bool         // the next is not ended here: see stream.never
+	restless restless
 
 	mu     sync.Mutex // guards all below
 	status Status     // without Behind
@@ -148,10 +149,10 @@ func (t *target) run(ctx context.Context) {
 	})()
 
 	pause := t.cfg.MinPause
-	for {
+	for t.wanted(ctx) {
 		began := time.Now()
 		err := t.connection(ctx, hard)
-		if errors.Is(err, errProven) {
+		if errors.Is(err, errOver) {
 			pause = t.cfg.MinPause
 			continue
 		}
@@ -176,6 +177,28 @@ func (t *target) run(ctx context.Context) {
 	t.mu.Lock()
 	t.status.Up = false
 	t.mu.Unlock()
+}
+
+// wanted waits until there is something to send, where the collector ends connections over which nothing comes and was there when it last was asked; false when ctx has ended and there is nothing.
+func (t *target) wanted(ctx context.Context) bool {
+	for t.restless.idle > 0 && !t.isDown() {
+		more := t.reader.Changed()
+		if t.cfg.Spool.Behind(t.reader.Position()) > 0 {
+			break
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return t.cfg.Spool.Behind(t.reader.Position()) > 0
+		}
+	}
+	return true
+}
+
+func (t *target) isDown() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.down
 }
 
 // connection serves one connection from dialling to its end. nil means that ctx has ended and everything is sent.
@@ -207,7 +230,10 @@ func (t *target) connection(ctx, hard context.Context) error {
 	if never { // a collector that hung is asked again, on the next connection
 		t.never, t.unended = false, maxUnended-1
 	}
-	t.broke = t.broke || err != nil && !errors.Is(err, errProven)
+	if st, is := s.(*stream); is && errors.Is(err, errEnded) && t.restless.ended(time.Since(st.quiet)) {
+		err = errOver
+	}
+	t.broke = t.broke || err != nil && !errors.Is(err, errOver)
 	if refusal, ok := errors.AsType[*refusedError](err); ok {
 		t.leaveOut(refusal)
 	}
@@ -330,7 +356,7 @@ func (t *target) serve(ctx, hard context.Context, s sender) error {
 	}
 }
 
-// prove ends a connection over which last was sent last, and has the collector prove that it has read all: errProven. One that does not for maxUnended connections in a row is not asked to
+// prove ends a connection over which last was sent last, and has the collector prove that it has read all: errOver. One that does not for maxUnended connections in a row is not asked to
 // any more, since it would get the same records for ever.
 func (t *target) prove(hard context.Context, s sender, last uint64) error {
 	wait, cancel := context.WithTimeout(hard, t.cfg.Prove)
@@ -340,7 +366,7 @@ func (t *target) prove(hard context.Context, s sender, last uint64) error {
 	if s.safe() >= last {
 		t.unended = 0
 		t.fine()
-		return errProven
+		return errOver
 	}
 	if hard.Err() == nil {
 		t.unended++
@@ -385,10 +411,13 @@ func (t *target) read() error {
 // note keeps Status and the position in step with the connection.
 func (t *target) note(sent int, s sender) {
 	acked := s.acked()
-	t.reader.Ack(s.safe())
+	safe := s.safe()
+	t.reader.Ack(safe)
 	if st, is := s.(*stream); is {
 		t.reader.Arrived(acked)
 		t.reader.Taken(st.taken)
+	} else {
+		t.reader.Taken(safe) // as far as its protocol can tell
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

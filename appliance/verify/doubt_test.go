@@ -44,6 +44,19 @@ func TestAGapWithinAStatedDoubtIsExplained(t *testing.T) {
 	}
 }
 
+// Nothing but records_again and record_loss can say that a collector may miss something.
+func TestOnlySomeRecordsMayStateADoubt(t *testing.T) {
+	t.Parallel()
+	for what, may := range map[string]bool{"records_again": true, "record_loss": true, "spool": false, "collector_down": false} {
+		w := newWorld(t)
+		w.say(records.Health(records.HealthFacts{What: what, Target: "spool", Doubt: "11-30"}))
+		text := w.check(w.log(without(w.lines, 12, 20))).Findings[0].Text
+		if explained := strings.Contains(text, "may be ("+what+" spool, doubt)"); explained != may {
+			t.Errorf("%s: %s", what, text)
+		}
+	}
+}
+
 // Digits that no record has behind the milliseconds of a log's timestamp are found; zeroes are only another form of it.
 func TestAddedDigitsOfATimeAreFound(t *testing.T) {
 	t.Parallel()

@@ -197,9 +197,9 @@ func (l *logs) quotes(where string, line []byte, from, stamp int) {
 func (l *logs) add(where string, rec *records.Line, torn bool) {
 	l.found++
 	it := item(where, rec)
-	if rec.Kind() == records.KindHealth && rec.Value("what") == "records_again" { // which is of a collector's log, and of nothing on the box
-		if it.doubt = records.ParseRanges(rec.Value("doubt")); len(it.doubt) > 0 {
-			it.LostWhy = "records_again " + rec.Value("target")
+	if what := rec.Value("what"); rec.Kind() == records.KindHealth && (what == "records_again" || what == "record_loss") { // which is of a collector's log, and of nothing on the box
+		if it.doubt = records.ParseRanges(rec.Value("doubt")); len(it.doubt) > 0 && it.LostWhy == "" {
+			it.LostWhy = what + " " + rec.Value("target")
 		}
 	}
 	switch {

@@ -15,6 +15,9 @@ import (
 	"github.com/mailweir/mailweir/appliance/lab"
 )
 
+// runDirs are in memory on Linux machines: the first as a rule (systemd's file-hierarchy(7)), the second also in most containers (shm_overview(7)).
+var runDirs = []string{"/run/mailweir", "/dev/shm/mailweir"}
+
 func runCommand(ctx context.Context, c *invocation) error {
 	file := c.flags.String("config", "", "configuration file (required)")
 	data := c.flags.String("data", "", "data directory, made if it is not there (required)")
@@ -37,6 +40,7 @@ func runCommand(ctx context.Context, c *invocation) error {
 	err := appliance.Run(ctx, appliance.Options{
 		ConfigFile: *file,
 		DataDir:    *data,
+		RunDirs:    runDirs,
 		Version:    version,
 		Log:        slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
 		Reload:     reload,
