@@ -71,7 +71,7 @@ func stormBox(dir string) error {
 	chain.Spooled(s.Kept())
 	w := records.NewWriter(chain, 16384, time.Now)
 	x, err := New(Config{Spool: s, Targets: []Target{{URL: os.Args[1], CAFile: os.Args[2], CertFile: os.Args[3], KeyFile: os.Args[4]}},
-		OnEvent: func(e Event) { w.Say(e.Health()) }, MinPause: 50 * time.Millisecond, MaxPause: time.Second})
+		OnEvent: func(e Event) { w.Say(e.Health()) }, MinPause: 50 * time.Millisecond, MaxPause: time.Second, Drain: time.Minute}) // so that what is missing is lost, and not left in the spool of a machine that is busy
 	if err != nil {
 		return err
 	}
