@@ -11,6 +11,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/sheet"
 )
 
 // ExportedRecord is a line of `mailweir export --format json`.
@@ -21,15 +22,6 @@ type ExportedRecord struct {
 	Text   string            `json:"text"`
 	Held   []string          `json:"held,omitempty"` // cases that keep it beyond its time
 	Params map[string]string `json:"params"`
-}
-
-// Columns of an export as CSV, beside number, time and kind in front and text and held at the end.
-var exportColumns = map[records.Kind][]string{
-	records.KindSession: strings.Fields("subscriber plan binding src sport dst dport start end dur_ms bytes_up bytes_down starttls tls tls_version ja4 ja3 sni " +
-		"handshake alert handshake_bytes messages messages_lo messages_hi recipients rejected end_reason mode policy event"),
-	records.KindDecision: strings.Fields("subscriber plan binding src sport dst dport action acted stage reason budget window limit burst value ratio wait_ms until case " +
-		"exemption retry answer mode policy event"),
-	records.KindStage: strings.Fields("subscriber plan from to reason budget window limit burst value ratio until case mode policy event"),
 }
 
 // ExportJSON writes the records that q wants, the oldest first, an object a line. It gives how many.
@@ -52,7 +44,7 @@ func ExportJSON(w io.Writer, r *journal.Reader, q journal.Query) (n int, err err
 func ExportCSV(w io.Writer, r *journal.Reader, q journal.Query) (n int, err error) {
 	var columns []string
 	if len(q.Kinds) == 1 {
-		columns = exportColumns[q.Kinds[0]]
+		columns = sheet.Columns(string(q.Kinds[0]))
 	}
 	names := slices.Concat([]string{"seq", "time", "kind"}, columns)
 	if columns == nil {
@@ -74,10 +66,10 @@ func ExportCSV(w io.Writer, r *journal.Reader, q journal.Query) (n int, err erro
 			row = append(row, strings.Join(all, " "))
 		}
 		for _, name := range columns {
-			row = append(row, records.Cell(it.Record.Value(name)))
+			row = append(row, sheet.Cell(it.Record.Value(name)))
 		}
 		n++
-		return out.Write(append(row, records.Cell(it.Record.Text), strings.Join(it.Held, " ")))
+		return out.Write(append(row, sheet.Cell(it.Record.Text), strings.Join(it.Held, " ")))
 	})
 	out.Flush()
 	return n, errors.Join(err, out.Error())

@@ -37,9 +37,10 @@ func outward(path string) bool {
 func forbidden(importer, path string) string {
 	own := within(path, module)
 	durable := path == module+"/appliance/durable" // a leaf, for those who write files
+	sheet := path == module+"/appliance/sheet"     // another, for those who export records
 	switch {
-	case importer == module+"/appliance/durable" && !standard(path):
-		return "durable is a leaf: the standard library and nothing else"
+	case (importer == module+"/appliance/durable" || importer == module+"/appliance/sheet") && !standard(path):
+		return "durable and sheet are leaves: the standard library and nothing else"
 	case importer == module+"/governor" && (!standard(path) || outward(path)):
 		return "governor is pure: standard library without os, net, log and database"
 	case importer == module+"/governor/subscriber" && (outward(path) || !standard(path) && path != "github.com/gaissmai/bart"):
@@ -48,7 +49,7 @@ func forbidden(importer, path string) string {
 		return "governor/store knows the governor, durable and nothing else of ours"
 	case ours(importer, "nfq") && own && !ours(path, "nfq"):
 		return "nfq knows packets and sessions, nothing right of the session event"
-	case ours(importer, "web-admin") && (ours(path, "nfq") || ours(path, "appliance") && !durable):
+	case ours(importer, "web-admin") && (ours(path, "nfq") || ours(path, "appliance") && !durable && !sheet):
 		return "webadmin declares what it needs; imports point down"
 	case ours(importer, "image") && own && !ours(path, "image"):
 		return "image builds images and knows nothing of ours"
@@ -111,6 +112,7 @@ func TestTheRulesForbidWhatTheyShould(t *testing.T) {
 		{"governor/store", module + "/appliance", true}, {"governor/store", module + "/appliance/durable", false}, {"web-admin/users", module + "/appliance/durable", false},
 		{"governor", module + "/appliance/durable", true}, {"governor/subscriber", module + "/appliance/durable", true}, {"appliance/durable", module + "/governor", true},
 		{"appliance/durable", "golang.org/x/sys/unix", true}, {"appliance/durable", "os", false}, {"nfq", module + "/appliance/durable", true},
+		{"web-admin", module + "/appliance/sheet", false}, {"appliance/sheet", module + "/appliance/records", true}, {"governor/store", module + "/appliance/sheet", true},
 		{"nfq", module + "/nfq/session", false}, {"nfq", module + "/governor", true}, {"nfq/session", module + "/appliance", true},
 		{"web-admin", module + "/governor", false}, {"web-admin", module + "/nfq/session", true}, {"web-admin", module + "/appliance/records", true},
 		{"appliance", module + "/nfq", false}, {"appliance", "github.com/spf13/viper", true}, {"appliance/config", "github.com/spf13/viper", false},

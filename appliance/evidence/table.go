@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/sheet"
 )
 
 // columns of sessions.csv, by the names of the records' parameters.
@@ -30,7 +31,7 @@ func newTable(to io.Writer) *table {
 func (t *table) add(r *records.Record) error {
 	t.row[0] = strconv.FormatUint(r.Seq, 10)
 	for i, name := range columns[1:] {
-		t.row[1+i] = records.Cell(r.Value(name))
+		t.row[1+i] = sheet.Cell(r.Value(name))
 	}
 	return t.w.Write(t.row)
 }

@@ -1,4 +1,4 @@
-package records
+package sheet
 
 import "testing"
 
