@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +32,7 @@ type offering struct {
 	with       int // sessions with the offer, in a row or before those without; not above offersUsual
 	without    int // the last sessions, without it
 	gone       bool
+	since      time.Time // that it is gone
 	prev, next *offering
 }
 
@@ -43,7 +46,7 @@ func (e *encryption) saw(server netip.AddrPort, f session.Facts, now time.Time) 
 	if f.Offer == session.OfferUnknown || f.Unknown {
 		return
 	}
-	if gone, changed := e.note(server, f.Offer == session.IsOffered); changed {
+	if gone, changed := e.note(server, f.Offer == session.IsOffered, now); changed {
 		detail := "STARTTLS is not offered any more: the server has changed, or somebody on the way takes it out"
 		if !gone {
 			detail = "STARTTLS is offered again"
@@ -53,7 +56,7 @@ func (e *encryption) saw(server netip.AddrPort, f session.Facts, now time.Time) 
 }
 
 // note reports whether the offer of server is gone, and whether that has changed.
-func (e *encryption) note(server netip.AddrPort, offered bool) (gone, changed bool) {
+func (e *encryption) note(server netip.AddrPort, offered bool, now time.Time) (gone, changed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	o := e.servers[server]
@@ -84,8 +87,32 @@ func (e *encryption) note(server netip.AddrPort, offered bool) (gone, changed bo
 	if o.without++; o.with < offersUsual || o.gone || o.without < offersUsual {
 		return o.gone, false
 	}
-	o.gone = true
+	o.gone, o.since = true, now
 	return true, true
+}
+
+// goneOffer is a server that does not offer STARTTLS any more.
+type goneOffer struct {
+	server netip.AddrPort
+	since  time.Time
+}
+
+// compare is the order of goneOffers: the last one first.
+func (g goneOffer) compare(h goneOffer) int {
+	return cmp.Or(h.since.Compare(g.since), g.server.Compare(h.server))
+}
+
+// goneOffers are those that are remembered.
+func (e *encryption) goneOffers() (all []goneOffer) {
+	e.mu.Lock()
+	for _, o := range e.servers {
+		if o.gone {
+			all = append(all, goneOffer{o.server, o.since})
+		}
+	}
+	e.mu.Unlock()
+	slices.SortFunc(all, goneOffer.compare)
+	return all
 }
 
 // put makes o the youngest.

@@ -63,8 +63,8 @@ func TestServersRememberedAreBounded(t *testing.T) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 25)
 	}
 	for i := range 3 * encryptionMost {
-		e.note(server(i), true)
-		e.note(server(0), true)
+		e.note(server(i), true, opened)
+		e.note(server(0), true, opened)
 	}
 	if len(e.servers) != encryptionMost || e.servers[server(0)] == nil || e.servers[server(3*encryptionMost-1)] == nil || e.servers[server(encryptionMost)] != nil {
 		t.Errorf("%d servers", len(e.servers))

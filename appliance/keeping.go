@@ -138,45 +138,6 @@ func damageFacts(d journal.Damage) records.HealthFacts {
 	return records.HealthFacts{What: "journal", Target: "damage", Detail: d.String()}
 }
 
-// journalAtOnce bounds what is read of the journal for one page.
-const journalAtOnce = 16 << 20
-
-// olderRecords are those that only the journal has.
-type olderRecords struct {
-	records []records.Record
-	below   uint64 // where to go on; 0: that was all
-	err     error
-}
-
-// older looks for what q wants among the records that are not in memory any more: below a number, if it is not 0.
-func (a *Appliance) older(q webadmin.RecordQuery, below uint64, limit int) (o olderRecords) {
-	oldest := a.recent.Oldest()
-	if a.journal == nil || oldest > 0 && oldest <= q.After+1 {
-		return o
-	}
-	if below == 0 || oldest > 0 && oldest < below {
-		below = oldest
-	}
-	if limit == 0 { // there may be more
-		o.below = below
-		return o
-	}
-	r, err := journal.Read(journal.Dir(a.opt.DataDir))
-	if err != nil {
-		return olderRecords{err: err}
-	}
-	want := journal.Query{Subscriber: q.Subscriber, From: q.From, To: q.To, Above: q.After, Below: below}
-	if q.Kind != "" {
-		want.Kinds = []records.Kind{records.Kind(q.Kind)}
-	}
-	items, below, err := r.Newest(want, limit, journalAtOnce)
-	for i := range items {
-		o.records = append(o.records, items[i].Record)
-	}
-	o.below, o.err = below, err
-	return o
-}
-
 // journalView is the journal as status tells it.
 func (a *Appliance) journalView() webadmin.Journal {
 	st := a.journal.Status()

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 
-	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/governor"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -19,6 +17,7 @@ type source struct {
 	packing   sync.Mutex // one pack of evidence at a time
 	trying    sync.Mutex // one what-if at a time
 	searching sync.Mutex // one search at a time: however many ask, the packet path has room
+	reading   slot       // one reads the journal at a time, for the same reason
 }
 
 var _ webadmin.Source = (*source)(nil)
@@ -149,43 +148,4 @@ func letOthers(step int) {
 	if step&255 == 0 {
 		runtime.Gosched()
 	}
-}
-
-// Records lists records, newest first: from memory, and older ones from the journal. The cursor is the lowest number
-// of the page before.
-func (s *source) Records(q webadmin.RecordQuery) ([]webadmin.Record, string) {
-	below, err := strconv.ParseUint(q.Cursor, 10, 64)
-	if err != nil {
-		below = 0
-	}
-	limit := cmp.Or(q.Limit, 100)
-	found := s.a.recent.Select(limit+1, func(r *records.Record) bool {
-		return (below == 0 || r.Seq < below) && r.Seq > q.After &&
-			(q.Kind == "" || string(r.Kind) == q.Kind) &&
-			(q.Subscriber == "" || r.Value("subscriber") == q.Subscriber) &&
-			(q.From.IsZero() || !r.Time.Before(q.From)) && (q.To.IsZero() || r.Time.Before(q.To))
-	})
-	next := ""
-	if len(found) > limit {
-		found = found[:limit]
-		next = strconv.FormatUint(found[limit-1].Seq, 10)
-	} else if older := s.a.older(q, below, limit-len(found)); older.err != nil {
-		s.a.log.Error("read the journal", "err", older.err) // what is in memory is told all the same
-	} else {
-		found = append(found, older.records...)
-		if older.below > 0 {
-			next = strconv.FormatUint(older.below, 10)
-		}
-	}
-	items := make([]webadmin.Record, len(found))
-	for i, r := range found {
-		items[i] = webadmin.Record{
-			Seq: r.Seq, At: webadmin.At(r.Time), Kind: string(r.Kind), Subscriber: r.Value("subscriber"), Text: r.Text,
-			Line: string(r.AppendLine(nil, facility(s.a.cfg.Load()))),
-		}
-		for _, p := range r.Params() {
-			items[i].Params = append(items[i].Params, webadmin.Param{Name: p.Name, Value: p.Value})
-		}
-	}
-	return items, next
 }

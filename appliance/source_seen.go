@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,23 +69,38 @@ func (s *source) Clusters(p webadmin.Page) ([]webadmin.Cluster, string) {
 	all, next := pageOf(s.a.observer.prints.Cards(), p, clusters.Card.Compare, clusterCursor, clusterPlace)
 	out := make([]webadmin.Cluster, len(all))
 	for i, c := range all {
-		out[i] = webadmin.Cluster{
-			ID: c.ID, JA4: c.JA4, JA3: c.JA3, Shuffles: c.Shuffles, LooksLike: string(c.Looks), Began: webadmin.At(c.Began), Last: webadmin.At(c.Last),
-			Ended: webadmin.At(c.Ended), EndReason: c.Reason, Count: c.Subscribers, Sessions: c.Sessions, MessagesLo: c.Messages, Networks: c.Networks,
-			Bits: c.Bits, Why: c.Why, MayBeWrong: c.MayBeWrong,
-		}
-		for _, w := range c.Weights {
-			out[i].Weights = append(out[i].Weights, webadmin.ClusterWeight{Name: w.Name, Bits: w.Bits, Text: w.Words})
-		}
-		for _, m := range c.Members {
-			sub, _ := s.a.who.Table().ByID(m.Subscriber)
-			out[i].Members = append(out[i].Members, webadmin.ClusterMember{
-				Subscriber: m.Subscriber, Name: sub.Name, First: webadmin.At(m.First), Last: webadmin.At(m.Last), Sessions: m.Sessions,
-				MessagesLo: m.Messages, Networks: m.Networks, Former: m.Former,
-			})
-		}
+		out[i] = s.cluster(c)
 	}
 	return out, next
+}
+
+// Cluster is one of them.
+func (s *source) Cluster(id string) (webadmin.Cluster, bool) {
+	for _, c := range s.a.observer.prints.Cards() {
+		if c.ID == id {
+			return s.cluster(c), true
+		}
+	}
+	return webadmin.Cluster{}, false
+}
+
+func (s *source) cluster(c clusters.Card) webadmin.Cluster {
+	v := webadmin.Cluster{
+		ID: c.ID, JA4: c.JA4, JA3: c.JA3, Shuffles: c.Shuffles, LooksLike: string(c.Looks), Began: webadmin.At(c.Began), Last: webadmin.At(c.Last),
+		Ended: webadmin.At(c.Ended), EndReason: c.Reason, Count: c.Subscribers, Sessions: c.Sessions, MessagesLo: c.Messages, Networks: c.Networks,
+		Bits: c.Bits, Why: c.Why, MayBeWrong: c.MayBeWrong,
+	}
+	for _, w := range c.Weights {
+		v.Weights = append(v.Weights, webadmin.ClusterWeight{Name: w.Name, Bits: w.Bits, Text: w.Words})
+	}
+	for _, m := range c.Members {
+		sub, _ := s.a.who.Table().ByID(m.Subscriber)
+		v.Members = append(v.Members, webadmin.ClusterMember{
+			Subscriber: m.Subscriber, Name: sub.Name, First: webadmin.At(m.First), Last: webadmin.At(m.Last), Sessions: m.Sessions,
+			MessagesLo: m.Messages, Networks: m.Networks, Former: m.Former,
+		})
+	}
+	return v
 }
 
 func (o *observer) view() webadmin.Clusters {
@@ -122,7 +138,7 @@ var windowOf = map[time.Duration]destinations.Window{
 func (s *source) Destinations(window time.Duration, p webadmin.Page) webadmin.Destinations {
 	o := s.a.observer
 	v := o.dests.Top(windowOf[window], o.now())
-	d := webadmin.Destinations{Window: webadmin.Seconds(window), From: webadmin.At(v.From), To: webadmin.At(v.To), Sessions: v.Sessions, Error: v.Error}
+	d := webadmin.Destinations{Window: webadmin.Seconds(window), From: webadmin.At(v.From), To: webadmin.At(v.To), Sessions: v.Sessions, Error: v.Error, Owners: webadmin.At(o.names.Built())}
 	var some []destinations.Network
 	some, d.Next = pageOf(v.Networks, p, destinations.Network.Compare, networkCursor, networkPlace)
 	for _, n := range some {
@@ -132,6 +148,31 @@ func (s *source) Destinations(window time.Duration, p webadmin.Page) webadmin.De
 		})
 	}
 	return d
+}
+
+// goneCursor names the place of an offer that is gone; gonePlace reads it.
+func goneCursor(g goneOffer) string { return fmt.Sprintf("%d-%s", g.since.UnixNano(), g.server) }
+
+func gonePlace(cursor string) (g goneOffer, ok bool) {
+	since, server, _ := strings.Cut(cursor, "-")
+	nanos, err := strconv.ParseInt(since, 10, 64)
+	if err != nil {
+		return g, false
+	}
+	g.since = time.Unix(0, nanos)
+	g.server, err = netip.ParseAddrPort(server)
+	return g, err == nil
+}
+
+// OffersGone are the servers that offered STARTTLS and do not any more.
+func (s *source) OffersGone(p webadmin.Page) (items []webadmin.OfferGone, next string) {
+	some, next := pageOf(s.a.judge.crypt.goneOffers(), p, goneOffer.compare, goneCursor, gonePlace)
+	for _, g := range some {
+		network := s.a.judge.rules.Load().destination(g.server.Addr())
+		owner := s.a.observer.names.Of(g.server.Addr())
+		items = append(items, webadmin.OfferGone{Server: g.server.String(), Network: network.String(), AS: owner.AS, Owner: owner.Name, Since: webadmin.At(g.since)})
+	}
+	return items, next
 }
 
 var stepOf = map[time.Duration]share.Step{time.Minute: share.Minute, time.Hour: share.Hour, 24 * time.Hour: share.Day}
@@ -161,7 +202,8 @@ func (o *observer) problems() (found []webadmin.Problem) {
 		found = append(found, webadmin.Problem{
 			What:    fmt.Sprintf("Cluster %s: one rare TLS client on %d subscribers since %s.", k.ID, k.Subscribers, k.Began.UTC().Format("2006-01-02 15:04 UTC")),
 			Meaning: "Probably one botnet. Nothing is done because of it; each subscriber is judged by its budgets as always.",
-			Do:      "GET /api/v1/clusters has who they are, why, and why it may be wrong. If you know the program, put " + k.JA4 + " into clusters.known_good.",
+			Do:      "Its page has who they are, why, and why it may be wrong. If you know the program, say so there (clusters.known_good: " + k.JA4 + ").",
+			Link:    "/clusters/" + k.ID,
 		})
 	}
 	if err := o.names.Err(); err != nil {

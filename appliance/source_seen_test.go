@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/clusters"
 	"github.com/mailweir/mailweir/appliance/destinations"
+	"github.com/mailweir/mailweir/nfq/session"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -62,5 +63,50 @@ func TestClustersByPages(t *testing.T) {
 	}
 	if n, ok := networkPlace(networkCursor(destinations.Network{Sessions: 7, Error: 2, Prefix: netip.MustParsePrefix("2001:db8::/48")})); !ok || n.Sessions != 7 || n.Error != 2 || n.Prefix != netip.MustParsePrefix("2001:db8::/48") {
 		t.Errorf("%+v", n)
+	}
+}
+
+// TestServersWhoseOfferIsGoneAreListed: while it is gone, the last one first, page by page, with the network that sessions are counted under.
+func TestServersWhoseOfferIsGoneAreListed(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := d.api()
+	saw := func(server string, offer session.Offer, times int) {
+		for range times {
+			d.judge.crypt.saw(netip.MustParseAddrPort(server), session.Facts{Offer: offer}, d.time())
+		}
+		d.pass(time.Minute)
+	}
+	servers := []string{"192.0.2.25:25", "[2001:db8:1:2::25]:25", "198.51.100.7:587"}
+	for _, one := range servers {
+		saw(one, session.IsOffered, 3)
+	}
+	if items, next := s.OffersGone(webadmin.Page{}); len(items) != 0 || next != "" {
+		t.Errorf("%+v, %q", items, next)
+	}
+	for _, one := range servers {
+		saw(one, session.NotOffered, 3)
+	}
+	var got []string
+	for p := (webadmin.Page{Limit: 1}); ; {
+		items, next := s.OffersGone(p)
+		for _, one := range items {
+			got = append(got, one.Server+" "+one.Network)
+		}
+		if p.Cursor = next; next == "" {
+			break
+		}
+	}
+	if want := []string{"198.51.100.7:587 198.51.100.0/24", "[2001:db8:1:2::25]:25 2001:db8:1::/48", "192.0.2.25:25 192.0.2.0/24"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	saw(servers[1], session.IsOffered, 1)
+	if items, _ := s.OffersGone(webadmin.Page{}); len(items) != 2 {
+		t.Errorf("after one is back: %+v", items)
+	}
+	for _, odd := range []string{"x", "-", "1-nowhere"} {
+		if _, ok := gonePlace(odd); ok {
+			t.Errorf("%q is a place", odd)
+		}
 	}
 }

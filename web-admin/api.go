@@ -50,9 +50,11 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/lookup", operating, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
 			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
 		{"GET", apiRoot + "/unmapped", viewing, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},
+		{"GET", apiRoot + "/clusters/{id}", viewing, (*Server).apiCluster, &operation{summary: "One cluster; to have its client known as good, put its JA4 into clusters.known_good (PUT /config)", answer: Cluster{}}},
 		{"GET", apiRoot + "/clusters", viewing, (*Server).apiClusters, &operation{summary: "The same rare TLS client on many subscribers; those that go on first", query: paged, answer: list[Cluster]{}}},
 		{"GET", apiRoot + "/destinations", viewing, (*Server).apiDestinations, &operation{summary: "The networks contacted most in the last 5 minutes, hour or day, with the bound of the error",
 			query: append([]string{"window"}, paged...), answer: Destinations{}}},
+		{"GET", apiRoot + "/destinations/starttls-gone", viewing, (*Server).apiOffersGone, &operation{summary: "Mail servers that offered STARTTLS and do not any more, the last one first; of the 4096 servers seen last", query: paged, answer: list[OfferGone]{}}},
 		{"GET", apiRoot + "/share", viewing, (*Server).apiShare, &operation{summary: "Sessions and bytes in clear, with STARTTLS and with TLS from the start, by the minute, hour or day; by default the last 60",
 			query: append([]string{"step", "from", "to"}, paged...), answer: list[SharePoint]{}}},
 		{"GET", apiRoot + "/bindings", operating, (*Server).apiBindings, &operation{summary: "Who holds which prefix by word of the API, which goes before every other source",
@@ -64,11 +66,9 @@ func apiRoutes() []route {
 		{"POST", apiRoot + "/notices/test", operating, (*Server).apiTestNotices, &operation{summary: "Send a test notice to every target now, and tell what each said", answer: list[NoticeResult]{}}},
 		{"GET", apiRoot + "/plans", viewing, (*Server).apiPlans, &operation{summary: "The plans of the configuration", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/presets", viewing, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
-		{"GET", apiRoot + "/records", viewing, (*Server).apiRecords, &operation{summary: "Records, newest first; a page may be empty and have a next one",
-			query: append([]string{"kind", "subscriber", "from", "to"}, paged...), answer: list[Record]{}}},
 		{"GET", apiRoot + "/events", viewing, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
 		{"GET", apiRoot + "/openapi.json", viewing, (*Server).apiOpenAPI, &operation{summary: "This document"}},
-	}, slices.Concat(userRoutes(), accountRoutes(), configRoutes())...)
+	}, slices.Concat(recordRoutes(), userRoutes(), accountRoutes(), configRoutes())...)
 }
 
 // list is one page of a list; Next is the cursor of the following page, empty on the last one.
@@ -108,17 +108,6 @@ func (s *Server) apiSubscriber(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, s.complete(sub, s.see(r).Status(), s.opt.Now()))
-}
-
-func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {
-	in := input{q: r.URL.Query()}
-	q := RecordQuery{Kind: in.kind("kind"), Subscriber: in.text("subscriber"), From: in.time("from"), To: in.time("to"),
-		Limit: in.limit(), Cursor: in.cursor()}
-	if in.refused(w) {
-		return
-	}
-	items, next := s.see(r).Records(q)
-	writeJSON(w, http.StatusOK, list[Record]{orEmpty(items), next})
 }
 
 // whole is a status with lists instead of nulls.

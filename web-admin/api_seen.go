@@ -14,10 +14,34 @@ func (s *Server) apiClusters(w http.ResponseWriter, r *http.Request) {
 	}
 	items, next := s.see(r).Clusters(p)
 	for i := range items {
-		c := &items[i]
-		c.JA3, c.Weights, c.MayBeWrong, c.Members = orEmpty(c.JA3), orEmpty(c.Weights), orEmpty(c.MayBeWrong), orEmpty(c.Members)
+		items[i] = items[i].whole()
 	}
 	writeJSON(w, http.StatusOK, list[Cluster]{orEmpty(items), next})
+}
+
+// whole is a cluster with lists instead of nulls.
+func (c Cluster) whole() Cluster {
+	c.JA3, c.Weights, c.MayBeWrong, c.Members = orEmpty(c.JA3), orEmpty(c.Weights), orEmpty(c.MayBeWrong), orEmpty(c.Members)
+	return c
+}
+
+func (s *Server) apiCluster(w http.ResponseWriter, r *http.Request) {
+	c, ok := s.see(r).Cluster(r.PathValue("id"))
+	if !ok {
+		problem(w, http.StatusNotFound, "No such cluster", "None has this id, or it ended so long ago that the box has forgotten it. CLUSTER records tell of it.")
+		return
+	}
+	writeJSON(w, http.StatusOK, c.whole())
+}
+
+func (s *Server) apiOffersGone(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	p := Page{Limit: in.limit(), Cursor: in.cursor()}
+	if in.refused(w) {
+		return
+	}
+	items, next := s.see(r).OffersGone(p)
+	writeJSON(w, http.StatusOK, list[OfferGone]{orEmpty(items), next})
 }
 
 func (s *Server) apiDestinations(w http.ResponseWriter, r *http.Request) {

@@ -43,10 +43,11 @@ func TestClustersOverTheAPI(t *testing.T) {
 func TestDestinationsOverTheAPI(t *testing.T) {
 	t.Parallel()
 	box := busyBox()
+	box.dests = Destinations{Sessions: 7, Items: []Destination{{Network: "192.0.2.0/24"}, {Network: "198.51.100.0/24"}}}
 	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
-	for query, want := range map[string]string{"": "1h0m0s 100", "?window=5m": "5m0s 100", "?window=24h&limit=7": "24h0m0s 7", "?limit=3&cursor=9-0-192.0.2.0%2F24": "1h0m0s 39-0-192.0.2.0/24"} {
+	for query, want := range map[string]string{"": "1h0m0s 100", "?window=5m": "5m0s 100", "?window=24h&limit=7": "24h0m0s 7", "?limit=1&cursor=1": "1h0m0s 11"} {
 		d := read[map[string]any](t, s, "/api/v1/destinations"+query)
-		if d["items"] == nil || d["from"] == nil || d["sessions"] != 7.0 || d["next"] != "9-0-192.0.2.0/24" || d["error"] == nil {
+		if d["items"] == nil || d["from"] == nil || d["sessions"] != 7.0 || d["error"] == nil {
 			t.Errorf("%s: %+v", query, d)
 		}
 		box.mu.Lock()

@@ -220,7 +220,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		t.Errorf("%d operations described, %d routes", described, len(apiRoutes()))
 	}
 	cookie := enter(t, s) // the account has an answer for people only
-	example := strings.NewReplacer("cases/{id}", "cases/K7Q2X", "{id}", "S-1044", "/lookup", "/lookup?address=100.64.3.7")
+	example := strings.NewReplacer("cases/{id}", "cases/K7Q2X", "clusters/{id}", "clusters/K7", "records/{id}", "records/182400", "{id}", "S-1044", "/lookup", "/lookup?address=100.64.3.7")
 	for _, rt := range apiRoutes() {
 		op, ok := doc.Paths[rt.path][strings.ToLower(rt.method)]
 		if !ok || op.Summary == "" {

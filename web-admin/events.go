@@ -2,6 +2,7 @@ package webadmin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -27,14 +28,16 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 	st := stream{src: src, w: w, ctl: http.NewResponseController(w)}
 	if last, err := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
 		st.seq = last
-	} else if newest, _ := src.Records(RecordQuery{Limit: 1}); len(newest) > 0 {
-		st.seq = newest[0].Seq
+	} else if newest, err := src.Records(r.Context(), RecordQuery{Limit: 1}); err != nil {
+		return // the caller has gone
+	} else if len(newest.Items) > 0 {
+		st.seq = newest.Items[0].Seq
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	tick := time.NewTicker(eventEvery)
 	defer tick.Stop()
 	for {
-		if st.send() != nil {
+		if st.send(r.Context()) != nil {
 			return // the caller has gone
 		}
 		select {
@@ -72,7 +75,7 @@ type stream struct {
 }
 
 // send writes one second's events.
-func (st *stream) send() error {
+func (st *stream) send(ctx context.Context) error {
 	src := st.src
 	var out bytes.Buffer
 	status := whole(src.Status())
@@ -84,7 +87,10 @@ func (st *stream) send() error {
 		st.health = health
 		fmt.Fprintf(&out, "event: health\ndata: %s\n\n", health)
 	}
-	missed := st.missed()
+	missed, err := st.missed(ctx)
+	if err != nil {
+		return err
+	}
 	for i := len(missed) - 1; i >= 0; i-- { // oldest first
 		data, err := json.Marshal(missed[i])
 		if err != nil {
@@ -107,16 +113,18 @@ func (st *stream) send() error {
 }
 
 // missed is every STAGE record after the last one sent that the box still remembers, newest first, however many pages that takes.
-func (st *stream) missed() []Record {
+func (st *stream) missed(ctx context.Context) (all []Record, err error) {
 	q := RecordQuery{Kind: "STAGE", After: st.seq, Limit: maxLimit}
-	all, next := st.src.Records(q)
-	for next != "" {
-		var page []Record
-		q.Cursor = next
-		page, next = st.src.Records(q)
-		all = append(all, page...)
+	for {
+		page, err := st.src.Records(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return all, nil
+		}
 	}
-	return all
 }
 
 const writeFrom = 64 << 10 // bytes of events that are written without waiting for the rest

@@ -121,16 +121,55 @@ func busyBox() *fakeBox {
 	f.sources[0].Stage = "defer"
 	f.sources[1].Clients, f.sources[1].Crowd = 9, "9 TLS fingerprints, 5 of them more than once within the last hour"
 	f.sources = append(f.sources, Unmapped{Address: "2001:db8:77:1::/64", Subscriber: "2001:db8:77::/56", Stage: "observe", First: ago(9 * time.Minute), Last: ago(9 * time.Minute), Sessions: 1, Destinations: 1})
+	f.addSeen()
 	f.addRecords()
 	return f
+}
+
+// fakeHash is the hash of a record of the fake box.
+func fakeHash(seq uint64) string { return fmt.Sprintf("%064x", seq*2654435761) }
+
+// addSeen adds what all sessions together tell.
+func (f *fakeBox) addSeen() {
+	f.status.Clusters = Clusters{Botnets: 1, Learnt: Seconds(20 * 24 * time.Hour), Prints: 412}
+	botnet := Cluster{ID: "K7", JA4: "t13d121000_4d4a3b5e6f70_0123456789ab", JA3: []string{"e7d705a3286e19ea42f587b344ee6865"}, LooksLike: "botnet", Began: ago(26 * time.Hour), Last: ago(2 * time.Minute),
+		Count: 25, Sessions: 1_412, MessagesLo: 9_120, Networks: 380, Bits: 31.4, Why: "Probably one botnet: 23 subscribers came to the same TLS client within 6h, and 2 of 1,181 others use it; to 380 networks.",
+		Weights:    []ClusterWeight{{"rarity", 18.6, "2 of 1,181 other subscribers use it"}, {"coincidence", 9.2, "they came to it within 6 hours"}, {"spread", 4.9, "to 380 networks, hardly two to the same"}, {"familiar", -1.3, "9 % of the networks are known from before"}},
+		MayBeWrong: []string{"A print tells of a TLS library and how it is set up, not of a program: different programs may have the same.", "If it is a program you know, put its JA4 into clusters.known_good."}}
+	for i := range 23 {
+		sub := f.subs[i]
+		botnet.Members = append(botnet.Members, ClusterMember{Subscriber: sub.ID, Name: sub.Name, First: ago(time.Duration(26*60-i*13) * time.Minute), Last: ago(time.Duration(2+i*3) * time.Minute), Sessions: 40 + i*3, MessagesLo: 200 + i, Networks: 12 + i, Former: i%4 == 0})
+	}
+	update := Cluster{ID: "K2", JA4: "t13d311200_e8f1e7e78f70_d41ae481755e", LooksLike: "software_update", Began: ago(9 * 24 * time.Hour), Last: ago(8 * 24 * time.Hour), Ended: ago(8 * 24 * time.Hour), EndReason: "known_good",
+		Count: 31, Sessions: 88, Bits: 14.2, Why: "Probably the update of a program: 31 subscribers came to the same TLS client within 24h.", Members: slices.Clone(botnet.Members[:3])}
+	f.cluster = []Cluster{botnet, update}
+	f.dests = Destinations{Sessions: 7_231, Error: 14, Owners: ago(15 * 24 * time.Hour)}
+	for i, owner := range []string{"Example Mail International", "Cloud Mail Protection GmbH & Co. KG", "Hosting Lindgren AB", "", "Universitätsrechenzentrum", "Postal Savings Online"} {
+		n := uint64(2_412 / (i + 1))
+		d := Destination{Network: fmt.Sprintf("203.0.%d.0/24", 113+i), Owner: owner, AS: uint64(64496+i) * uint64(btoi(owner != "")), Sessions: n, Bytes: n * 18_211}
+		if i > 2 {
+			d.Error = uint64(2 * i)
+		}
+		f.dests.Items = append(f.dests.Items, d)
+	}
+	f.dests.Items = append(f.dests.Items, Destination{Network: "2001:db8:ffff::/48", Sessions: 212, Error: 14, Bytes: 1_212_004})
+	f.gone = []OfferGone{{Server: "203.0.114.25:25", Network: "203.0.114.0/24", AS: 64497, Owner: "Cloud Mail Protection GmbH & Co. KG", Since: ago(3 * time.Hour)}, {Server: "[2001:db8:ffff::19]:25", Network: "2001:db8:ffff::/48", Since: ago(30 * time.Hour)}}
+	for i := range 8 {
+		sub := &f.subs[i]
+		sub.Budgets = append(sub.Budgets, Budget{Of: "destinations", Window: Seconds(time.Hour), Limit: 5, Burst: 5, Value: 41 - i*5, Ratio: float64(41-i*5) / 50, RefillsAt: At(noon.Add(time.Hour))})
+	}
 }
 
 func (f *fakeBox) addRecords() {
 	seq := uint64(182_400)
 	record := func(kind, sub string, since time.Duration, params ...string) {
-		r := Record{Seq: seq, At: ago(since), Kind: kind, Subscriber: sub}
-		line := fmt.Sprintf(`<165>1 %s edge-1 mailweir 812 %s [mailweir@32473 seq="%d" prev="9f86d081884c7d65" box="edge-1"`, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), kind, seq)
-		r.Params = append(r.Params, Param{"seq", fmt.Sprint(seq)}, Param{"prev", "9f86d081884c7d65"}, Param{"box", "edge-1"}, Param{"mode", "enforce"})
+		r := Record{Seq: seq, At: ago(since), Kind: kind, Severity: map[string]string{"SESSION": "info", "HEALTH": "warning"}[kind], Subscriber: sub, Hash: fakeHash(seq)}
+		if r.Severity == "" {
+			r.Severity = "notice"
+		}
+		event := fmt.Sprintf("01930000-0000-7000-8000-%012x", seq)
+		line := fmt.Sprintf(`<165>1 %s edge-1 mailweir 812 %s [mailweir@32473 seq="%d" prev="%s" box="edge-1" event="%s"`, r.At.UTC().Format("2006-01-02T15:04:05.000Z"), kind, seq, fakeHash(seq-1), event)
+		r.Params = append(r.Params, Param{"seq", fmt.Sprint(seq)}, Param{"prev", fakeHash(seq - 1)}, Param{"box", "edge-1"}, Param{"event", event}, Param{"mode", "enforce"})
 		for i := 0; i < len(params); i += 2 {
 			r.Params = append(r.Params, Param{params[i], params[i+1]})
 			line += fmt.Sprintf(` %s="%s"`, params[i], params[i+1])
@@ -149,7 +188,7 @@ func (f *fakeBox) addRecords() {
 	record("DECISION", "S-1102", 14*time.Second, "subscriber", "S-1102", "action", "defer", "acted", "1", "stage", "defer", "reason", "sessions 9/5 at once, 20 per 1h (180%)", "wait_ms", "182000", "case", "K7Q4M")
 	record("SESSION", "S-2004", 21*time.Second, "subscriber", "S-2004", "src", "2001:db8:2004::25", "dst", "2001:db8:ffff::19", "dport", "25", "dur_ms", "812", "bytes_up", "2311", "bytes_down", "1022", "tls", "none", "messages", "1", "recipients", "2", "end_reason", "fin")
 	record("STAGE", "S-1102", 40*time.Second, "subscriber", "S-1102", "from", "pace", "to", "defer", "reason", "sessions 6/5 at once, 20 per 1h (120%)", "case", "K7Q4M")
-	record("HEALTH", "", 252*time.Second, "event", "collector_down", "url", "tcp://syslog-2.isp.example:6514", "error", "connection refused")
+	record("HEALTH", "", 252*time.Second, "what", "collector_down", "target", "tcp://syslog-2.isp.example:6514", "detail", "connection refused")
 	record("AUDIT", "", 20*time.Minute, "who", "admin 192.0.2.7", "what", "login")
 	for i := range 70 {
 		record("SESSION", fmt.Sprintf("S-20%02d", i%60), time.Duration(21+i)*time.Minute, "src", fmt.Sprintf("100.64.20.%d", i%60), "dst", "203.0.113.25", "dur_ms", "900", "bytes_up", "2000", "bytes_down", "900", "tls", "none", "messages", "1", "end_reason", "fin")
@@ -196,18 +235,20 @@ func largeBox() *fakeBox {
 func troubledBox() *fakeBox {
 	f := busyBox()
 	f.status.Ready = false
+	f.fault = "read records-00000412.seg: input/output error, and 3 more"
+	f.status.Problems = []Problem{{What: "Cluster K7: one rare TLS client on 25 subscribers since 2026-11-17 10:04 UTC.", Meaning: "Probably one botnet. Nothing is done because of it.", Do: "Its page has who they are.", Link: "/clusters/K7"}}
 	f.status.Clock.Synced = false
 	f.status.Store = Store{Why: "write budgets-0003.log: no space left on device"}
 	f.status.Syslog[0].Up, f.status.Syslog[0].Since, f.status.Syslog[0].LastError = false, ago(40*time.Second), "network is unreachable"
 	f.status.Syslog[1].Dropped = 18_204
 	f.status.Lanes.Fast = FastLane{Why: "the kernel has no BPF ring buffer"}
-	f.status.Problems = []Problem{{What: "There is no interface enp3s0f1np1.", Meaning: "Mail that comes another way passes unjudged.", Do: "Put the right names into network.subscriber_interfaces and upstream_interfaces, or wait for it to come up."},
-		{What: "The configuration waits for a restart: network.counted_ports, admin.listen.", Meaning: "Until then these are as they were; everything else is in force.", Do: "Restart mailweir; on the page of settings there is a button."}}
+	f.status.Problems = append(f.status.Problems, []Problem{{What: "There is no interface enp3s0f1np1.", Meaning: "Mail that comes another way passes unjudged.", Do: "Put the right names into network.subscriber_interfaces and upstream_interfaces, or wait for it to come up."},
+		{What: "The configuration waits for a restart: network.counted_ports, admin.listen.", Meaning: "Until then these are as they were; everything else is in force.", Do: "Restart mailweir; on the page of settings there is a button."}}...)
 	return f
 }
 
 // quietBox is a box in observe mode that has just started.
 func quietBox() *fakeBox {
 	return &fakeBox{status: Status{Version: "0.1.0", Box: "edge-1", Mode: "observe", Since: ago(40 * time.Second), Ready: true, Uptime: Seconds(40 * time.Second),
-		Ports: []int{25}, Store: Store{OK: true}}}
+		Ports: []int{25}, Store: Store{OK: true}, Clusters: Clusters{Learning: true, Learnt: Seconds(40 * time.Second)}}}
 }

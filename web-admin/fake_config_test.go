@@ -19,6 +19,7 @@ const fakeConfig = `{"mode": "observe",
  "syslog": {"targets": [{"url": "udp://192.0.2.1:514", "ca_file": ""}, {"url": "tcp://syslog-2.isp.example:6514", "ca_file": ""}]},
  "notices": {"webhooks": [{"name": "desk", "url": "https://desk.isp.example/hook", "of": ["stages", "clusters"]}],
   "mail": {"smarthost": "", "tls": "starttls", "user": "", "password_file": "", "from": "", "to": [], "of": ["stages", "clusters", "health"]}},
+ "clusters": {"known_good": []},
  "admin": {"listen": ":8443"}}`
 
 func (f *fakeBox) text() string {

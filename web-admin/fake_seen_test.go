@@ -12,11 +12,31 @@ func (f *fakeBox) Clusters(p Page) ([]Cluster, string) {
 	return pageOf(slices.Clone(f.cluster), p.Cursor, p.Limit)
 }
 
+func (f *fakeBox) Cluster(id string) (Cluster, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.cluster {
+		if c.ID == id {
+			return c, true
+		}
+	}
+	return Cluster{}, false
+}
+
 func (f *fakeBox) Destinations(window time.Duration, p Page) Destinations {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, fmt.Sprint("destinations ", window, " ", p.Limit, p.Cursor))
-	return Destinations{Next: "9-0-192.0.2.0/24", Window: Seconds(window), From: At(noon.Add(-window)), To: At(noon), Sessions: 7}
+	d := f.dests
+	d.Window, d.From, d.To = Seconds(window), At(noon.Add(-window)), At(noon)
+	d.Items, d.Next = pageOf(slices.Clone(d.Items), p.Cursor, p.Limit)
+	return d
+}
+
+func (f *fakeBox) OffersGone(p Page) ([]OfferGone, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return pageOf(slices.Clone(f.gone), p.Cursor, p.Limit)
 }
 
 // Share has a point for each step, of which every third has no session.

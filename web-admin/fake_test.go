@@ -31,6 +31,9 @@ type fakeBox struct {
 	sources []Unmapped
 	failing error // of everything that changes something
 	cluster []Cluster
+	dests   Destinations // of every window; its items by pages
+	gone    []OfferGone
+	fault   string   // of Records
 	asked   []string // of Destinations and Share
 	broken  error    // of Share
 	config  string   // JSON; empty: fakeConfig
@@ -121,17 +124,25 @@ func (f *fakeBox) Subscriber(id string) (Subscriber, bool) {
 	return Subscriber{}, false
 }
 
-func (f *fakeBox) Records(q RecordQuery) ([]Record, string) {
+func (f *fakeBox) Records(ctx context.Context, q RecordQuery) (page RecordPage, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []Record
 	for _, r := range f.records {
-		if (q.Kind == "" || r.Kind == q.Kind) && (q.Subscriber == "" || r.Subscriber == q.Subscriber) && r.Seq > q.After &&
-			(q.From.IsZero() || !r.At.Before(q.From)) && (q.To.IsZero() || r.At.Before(q.To)) {
+		says := strings.ToLower(r.Text)
+		for _, p := range r.Params {
+			says += "\n" + strings.ToLower(p.Value)
+		}
+		if (q.Kind == "" || r.Kind == q.Kind) && (q.Subscriber == "" || r.Subscriber == q.Subscriber) && r.Seq > q.After && (q.Below == 0 || r.Seq < q.Below) &&
+			(q.From.IsZero() || !r.At.Before(q.From)) && (q.To.IsZero() || r.At.Before(q.To)) && (q.Seq == 0 || r.Seq == q.Seq) && (q.Case == "" || r.value("case") == q.Case) &&
+			(q.Event == "" || r.value("event") == q.Event) && (q.Severity == "" || slices.Index(severityNames, r.Severity) <= slices.Index(severityNames, q.Severity)) &&
+			strings.Contains(says, strings.ToLower(q.Text)) {
 			all = append(all, r)
 		}
 	}
-	return pageOf(all, q.Cursor, q.Limit)
+	page.Items, page.Next = pageOf(all, q.Cursor, q.Limit)
+	page.Fault = f.fault
+	return page, ctx.Err()
 }
 
 // change does something to a line and writes down who did it.

@@ -108,13 +108,25 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		{"case-open", busy, "cases/K7Q2X"},
 		{"case-ended", busy, "cases/k7a1b"},
 		{"records", busy, "records"},
-		{"not-found", busy, "destinations"},
+		{"records-searched", busy, "records?kind=SESSION&q=203.0.113&severity=info&from=yesterday+00:00&to=12:04"},
+		{"records-wrong", busy, "records?from=soon&to=later"},
+		{"records-none", busy, "records?q=nothing-of-this"},
+		{"record-session", busy, "records/182400"},
+		{"record-decision", busy, "records/182399"},
+		{"destinations", busy, "destinations"},
+		{"destinations-day", busy, "destinations?window=24h"},
+		{"clusters", busy, "clusters"},
+		{"cluster", busy, "clusters/K7"},
+		{"cluster-known", busy, "clusters/K2"},
+		{"not-found", busy, "nowhere"},
 		{"overview-observe", observe, ""},
 		{"subscriber-observe", observe, "subscribers/S-1102"},
 		{"overview-empty", quiet, ""},
 		{"subscribers-empty", quiet, "subscribers"},
 		{"unmapped-empty", quiet, "unmapped"},
 		{"records-empty", quiet, "records"},
+		{"destinations-empty", quiet, "destinations"},
+		{"clusters-empty", quiet, "clusters"},
 		{"overview-large", many, ""},
 		{"subscribers-large", many, "subscribers"},
 		{"subscribers-large-found", many, "subscribers?q=Long+Road+123"},
@@ -124,6 +136,7 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		{"records-large", many, "records"},
 		{"overview-troubled", troubled, ""},
 		{"subscribers-troubled", troubled, "subscribers"},
+		{"records-troubled", troubled, "records"},
 		{"overview-restarting", restarting, ""},
 	}
 	var last *Server
@@ -249,6 +262,15 @@ func TestHostileNamesAreInert(t *testing.T) {
 		box.records = append(box.records, Record{Seq: uint64(100 - i), Kind: "SESSION", Subscriber: n, Line: n, Params: []Param{{"src", n}, {"sni", n}, {n, n}}},
 			Record{Seq: uint64(50 - i), Kind: n, Subscriber: n, Line: n, Params: []Param{{n, n}}})
 	}
+	box.cluster, box.gone, box.dests, box.fault = nil, nil, Destinations{Sessions: 9, Error: 2}, nasty[0]
+	for _, n := range nasty {
+		box.cluster = append(box.cluster, Cluster{ID: n, JA4: n, JA3: nasty, LooksLike: n, EndReason: n, Ended: At(noon), Why: n, MayBeWrong: nasty, Weights: []ClusterWeight{{Name: n, Text: n}}, Members: []ClusterMember{{Subscriber: n, Name: n}}})
+		box.gone = append(box.gone, OfferGone{Server: n, Network: n, Owner: n})
+		box.dests.Items = append(box.dests.Items, Destination{Network: n, Owner: n, AS: 64496, Sessions: 3, Error: 1})
+	}
+	for i := range box.subs {
+		box.subs[i].Budgets = append(box.subs[i].Budgets, Budget{Of: "destinations", Limit: 1, Value: 2})
+	}
 	box.status.Box, box.status.Version, box.status.Lanes.Fast.Why = nasty[0], nasty[1], nasty[8]
 	box.status.Syslog = []Syslog{{URL: nasty[0], LastError: nasty[1]}, {URL: nasty[7], LastError: nasty[5]}}
 	box.status.Problems = []Problem{{What: nasty[0], Meaning: nasty[1], Do: nasty[7]}}
@@ -258,10 +280,12 @@ func TestHostileNamesAreInert(t *testing.T) {
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil {
 		t.Fatal(err)
 	}
-	paths := []string{"", "subscribers", "records", "subscribers?q=%3Cscript%3Edocument.title%3D'owned'%3C%2Fscript%3E", "login?next=javascript:alert(1)", "nothing%3Cscript%3E"}
-	for _, n := range nasty[:7] {
-		paths = append(paths, strings.TrimPrefix(subscriberLink(n), "/"))
+	paths := []string{"", "subscribers", "records", "subscribers?q=%3Cscript%3Edocument.title%3D'owned'%3C%2Fscript%3E", "login?next=javascript:alert(1)", "nothing%3Cscript%3E",
+		"destinations", "clusters", "records?q=%22%3E%3Cscript%3Edocument.title%3D'owned'%3C%2Fscript%3E&subscriber=%3Cimg+src%3Dx%3E&from=%22%3E%3Cimg+src%3Dx%3E"}
+	for i, n := range nasty[:7] {
+		paths = append(paths, strings.TrimPrefix(subscriberLink(n), "/"), strings.TrimPrefix(clusterLink(n), "/"), fmt.Sprintf("records/%d", 100-i), fmt.Sprintf("records/%d", 50-i))
 	}
+	paths = append(paths, fmt.Sprintf("records/%d", 100-7)) // 64 KiB of one word
 	for _, p := range paths {
 		if err := chromedp.Do(ctx, chromedp.Navigate(s.URL()+p)); err != nil {
 			t.Fatalf("%s: %v", p, err)
@@ -277,7 +301,7 @@ func TestHostileNamesAreInert(t *testing.T) {
 		}
 	}
 	for _, m := range said() {
-		if !strings.Contains(m, "404") {
+		if !strings.Contains(m, "404") && !strings.Contains(m, "400") { // what is not there and what is wrong is asked for on purpose
 			t.Errorf("the browser complains: %s", m)
 		}
 	}

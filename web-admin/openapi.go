@@ -88,6 +88,10 @@ func querySchema(name string) object {
 		return object{"type": "string", "enum": windows, "default": "1h"}
 	case "step":
 		return object{"type": "string", "enum": stepsOfShare, "default": "1h"}
+	case "kind":
+		return object{"type": "string", "enum": recordKinds}
+	case "severity":
+		return object{"type": "string", "enum": severityNames}
 	case "stage":
 		return object{"type": "array", "items": object{"type": "string", "enum": stages}}
 	}

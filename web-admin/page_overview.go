@@ -3,6 +3,7 @@ package webadmin
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/mailweir/mailweir/web-admin/users"
@@ -24,6 +25,8 @@ type overviewView struct {
 	Lines    []lineView
 	More     string // how many more lines need a look; empty when all are shown
 	Lanes    lanesView
+	Networks []destinationRow // contacted most in the last 5 minutes
+	Owners   bool             // somebody is named
 	Syslog   []syslogView
 	Spool    string
 	Setup    string // what the wizard still asks; empty: nothing
@@ -37,6 +40,7 @@ type nowRow struct {
 type problemView struct {
 	What, Meaning, Do string
 	Since             moment
+	Link              string // where it is looked at; empty: nowhere
 }
 
 type lanesView struct {
@@ -68,6 +72,8 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 	if left := s.stepsLeft(); len(left) > 0 && actorOf(r).role.May(users.Admin) {
 		v.Setup = count(len(left), "step is", "steps are") + " left"
 	}
+	v.Networks = destinationRows(s.see(r).Destinations(5*time.Minute, Page{Limit: shownContacted}))
+	v.Owners = slices.ContainsFunc(v.Networks, func(row destinationRow) bool { return row.Owner != "" })
 	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, v)
 }
 
@@ -87,7 +93,7 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		v.Now = append(v.Now, nowRow{n.stage, number(n.count), text, "/subscribers?stage=" + n.stage, n.count > 0})
 	}
 	for _, p := range problemsOf(st) {
-		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time)})
+		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time), p.Link})
 	}
 	for _, sub := range lines {
 		if sub.Exemption == nil { // somebody has looked already

@@ -1,27 +1,38 @@
 package webadmin
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-const recordsPerPage = 50
+const (
+	recordsPerPage = 100
+	maxWayBack     = 40 // pages that a page of records leads back to, one by one
+)
 
 // recordKinds are the kinds that the box writes, in the order of the filter.
 var recordKinds = []string{"SESSION", "DECISION", "STAGE", "AUDIT", "CONFIG", "HEALTH", "CLUSTER", "SHARE"}
 
+// severityNames are the severities of records, the worst first (RFC 5424).
+var severityNames = []string{"error", "warning", "notice", "info"}
+
 // recordsView answers: what did the box say, and when?
 type recordsView struct {
-	Kind, Subscriber string
-	Kinds            []kindTab
-	Records          []recordView
-	Next             string
-	First            bool
-	Filtered         bool
+	Ask            recordsAsk
+	Wrong          []formError
+	Kinds          []kindTab
+	Severities     []choice
+	Records        []recordView
+	Next, Previous string // links; empty: there is none
+	First          bool
+	Filtered       bool
+	Back           moment // there is more, and it was looked for back to here
+	Fault          string
+	CSV, JSON      string // what was asked for, as a file; empty: nothing is there
 }
 
 type kindTab struct {
@@ -29,46 +40,25 @@ type kindTab struct {
 	Here       bool
 }
 
-// recordView is a record as a row that explains itself, with all its parameters behind it.
-type recordView struct {
-	Seq, Kind        string
-	At               moment
-	Subscriber, Link string
-	What             string
-	Stage            string // whose tone the row's shape takes; empty: none
-	Params           []Param
-	Line             string
+// choice is one of a list.
+type choice struct {
+	Value, Text string
+	Chosen      bool
 }
 
-func (s *Server) recordsPage(w http.ResponseWriter, r *http.Request) {
-	in := input{q: r.URL.Query()}
-	q := RecordQuery{Kind: in.kind("kind"), Subscriber: in.text("subscriber"), Limit: recordsPerPage, Cursor: in.cursor()}
-	if len(in.errors) > 0 {
-		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of records.")
-		return
-	}
-	items, next := s.see(r).Records(q)
-	z := zone{s.opt.Now(), s.opt.Location}
-	v := recordsView{Kind: inert(q.Kind), Subscriber: q.Subscriber, First: q.Cursor == "", Filtered: q.Kind != "" || q.Subscriber != ""}
-	for _, rec := range items {
-		v.Records = append(v.Records, recordOf(rec, z))
-	}
-	if next != "" {
-		v.Next = recordsLink(q.Kind, q.Subscriber, next)
-	}
-	v.Kinds = []kindTab{{"all", recordsLink("", q.Subscriber, ""), q.Kind == ""}}
-	for _, k := range recordKinds {
-		v.Kinds = append(v.Kinds, kindTab{k, recordsLink(k, q.Subscriber, ""), q.Kind == k})
-	}
-	s.render(w, r, http.StatusOK, "records", frame{Title: "Records", Here: "/records", Live: v.First}, v)
-}
+// recordsAsk is what somebody looks for, as typed.
+type recordsAsk struct{ Q, Kind, Severity, Subscriber, From, To string }
 
-func recordsLink(kind, subscriber, cursor string) string {
+// link is the page of records of this question.
+func (a recordsAsk) link(more url.Values) string {
 	q := url.Values{}
-	for name, value := range map[string]string{"kind": kind, "subscriber": subscriber, "cursor": cursor} {
+	for name, value := range map[string]string{"q": a.Q, "kind": a.Kind, "severity": a.Severity, "subscriber": a.Subscriber, "from": a.From, "to": a.To} {
 		if value != "" {
 			q.Set(name, value)
 		}
+	}
+	for name, values := range more {
+		q[name] = values
 	}
 	if len(q) == 0 {
 		return "/records"
@@ -76,150 +66,141 @@ func recordsLink(kind, subscriber, cursor string) string {
 	return "/records?" + q.Encode()
 }
 
-func recordOf(rec Record, z zone) recordView {
-	p := map[string]string{}
-	v := recordView{Seq: number(rec.Seq), Kind: inert(rec.Kind), At: z.second(rec.At.Time), Subscriber: inert(rec.Subscriber), Line: rec.Line}
-	for _, param := range rec.Params {
-		p[param.Name] = inert(param.Value)
-		v.Params = append(v.Params, Param{inert(param.Name), inert(param.Value)})
-	}
-	if rec.Subscriber != "" {
-		v.Link = subscriberLink(rec.Subscriber)
-	}
-	v.Line = visible(rec.Line)
-	switch rec.Kind {
-	case "SESSION":
-		v.What = sessionLine(p)
-	case "DECISION":
-		v.What, v.Stage = decisionLine(p), p["action"]
-	case "STAGE":
-		v.What, v.Stage = stageLine(p), p["to"]
-	case "AUDIT":
-		v.What = auditLine(inert(rec.Text), p)
-	default:
-		v.What = inert(rec.Text)
-	}
-	if v.What == "" {
-		v.What = restLine(rec.Params)
-	}
-	return v
+// recordsLink is the page of the records of a kind, of a subscriber, or both.
+func recordsLink(kind, subscriber string) string {
+	return recordsAsk{Kind: kind, Subscriber: subscriber}.link(nil)
 }
 
-// visible is inert without its bound on length: a record's line is shown whole.
-func visible(s string) string {
-	var b strings.Builder
-	for len(s) > 0 {
-		n := min(len(s), longestText)
-		for n < len(s) && s[n]&0xc0 == 0x80 { // not in the middle of a character
-			n++
+// recordsAsked reads what a page was asked for. Times are as people write them, unlike the API's.
+func (s *Server) recordsAsked(in *input) (a recordsAsk, q RecordQuery) {
+	a = recordsAsk{Q: in.text("q"), Kind: in.kind("kind"), Severity: in.severity("severity"), Subscriber: in.text("subscriber"), From: in.text("from"), To: in.text("to")}
+	q = RecordQuery{Kind: a.Kind, Severity: a.Severity, Subscriber: a.Subscriber, Limit: recordsPerPage, Cursor: in.cursor()}
+	q.seek(a.Q)
+	for _, one := range []struct {
+		field, text string
+		at          *time.Time
+	}{{"from", a.From, &q.From}, {"to", a.To, &q.To}} {
+		if one.text == "" {
+			continue
 		}
-		b.WriteString(inert(s[:n]))
-		s = s[n:]
-	}
-	return b.String()
-}
-
-// joined puts the parts that there are into one line.
-func joined(parts ...string) string {
-	var out []string
-	for _, p := range parts {
-		if p != "" {
-			out = append(out, p)
+		at, err := ParsePast(one.text, s.opt.Now(), s.opt.Location)
+		if err != nil {
+			in.wrong(one.field, err.Error())
 		}
+		*one.at = at
 	}
-	return strings.Join(out, " · ")
+	if !q.From.IsZero() && !q.To.IsZero() && !q.From.Before(q.To) {
+		in.wrong("to", "a time after “from”")
+	}
+	return a, q
 }
 
-// sessionLine is one session: from whom to whom, how it was protected, what went through, how it ended.
-func sessionLine(p map[string]string) string {
-	tls := "in clear"
-	switch {
-	case p["tls"] == "starttls" || p["tls"] == "implicit":
-		if tls = p["tls_version"]; tls == "" {
-			tls = "TLS"
-		}
-		if p["handshake"] != "complete" && p["handshake"] != "" {
-			tls += " handshake " + p["handshake"]
-		}
-	case p["starttls"] == "refused":
-		tls = "STARTTLS refused, in clear"
+// seek reads what is typed into the field of a search: a number is that of a record, a UUID that of an event, and all else a text; what stands in double quotes
+// is a text whatever it looks like.
+func (q *RecordQuery) seek(text string) {
+	if inside, ok := strings.CutPrefix(text, `"`); ok {
+		q.Text = strings.TrimSuffix(inside, `"`)
+		return
 	}
-	messages := ""
-	if n, err := strconv.Atoi(p["messages"]); err == nil && n > 0 {
-		messages = count(n, "message", "messages")
+	number := strings.ReplaceAll(strings.TrimPrefix(text, "#"), ",", "") // as pages show it
+	if seq, err := strconv.ParseUint(number, 10, 63); err == nil && seq > 0 {
+		q.Seq = seq
+		return
 	}
-	bytes := ""
-	up, err1 := strconv.ParseInt(p["bytes_up"], 10, 64)
-	down, err2 := strconv.ParseInt(p["bytes_down"], 10, 64)
-	if err1 == nil && err2 == nil {
-		bytes = size(up + down)
+	if isUUID(text) {
+		q.Event = strings.ToLower(text)
+		return
 	}
-	took := ""
-	if ms, err := strconv.ParseInt(p["dur_ms"], 10, 64); err == nil {
-		took = span(time.Duration(ms) * time.Millisecond)
-	}
-	end := ""
-	if p["end_reason"] != "" {
-		end = "ended by " + p["end_reason"]
-	}
-	way := ""
-	if p["src"] != "" || p["dst"] != "" {
-		way = p["src"] + " → " + p["dst"]
-	}
-	return joined(way, tls, messages, bytes, took, end)
+	q.Text = text
 }
 
-func decisionLine(p map[string]string) string {
-	action := past[p["action"]]
-	if action == "" {
-		action = p["action"]
+// isUUID tells whether text has the form of RFC 9562 section 4.
+func isUUID(text string) bool {
+	if len(text) != 36 {
+		return false
 	}
-	if p["acted"] == "0" && stageRank(p["action"]) >= stageRank("pace") {
-		action = "would be " + action
-	}
-	wait := ""
-	if ms, err := strconv.ParseInt(p["wait_ms"], 10, 64); err == nil && ms > 0 {
-		wait = waitText(p["action"], time.Duration(ms)*time.Millisecond)
-	}
-	note := ""
-	switch {
-	case p["exemption"] != "":
-		note = "exempt: " + p["exemption"]
-	case p["retry"] == "1":
-		note = "a retry"
-	}
-	return joined(action, p["reason"], wait, note, caseText(p["case"]))
-}
-
-// auditLine is what a person did, and what that changed.
-func auditLine(text string, p map[string]string) string {
-	change := p["after"]
-	if p["before"] != "" {
-		change = p["before"] + " → " + p["after"]
-	}
-	return joined(text, change)
-}
-
-func stageLine(p map[string]string) string {
-	return joined(fmt.Sprintf("%s → %s", p["from"], p["to"]), p["reason"], caseText(p["case"]))
-}
-
-func caseText(c string) string {
-	if c == "" {
-		return ""
-	}
-	return "case " + c
-}
-
-// common parameters stand in every record and explain nothing about one.
-var common = map[string]bool{"seq": true, "prev": true, "box": true, "event": true, "mode": true, "policy": true}
-
-func restLine(params []Param) string {
-	var parts []string
-	for _, p := range params {
-		if !common[p.Name] {
-			parts = append(parts, inert(p.Name)+" "+inert(p.Value))
+	for i, c := range strings.ToLower(text) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdef", c) {
+			return false
 		}
 	}
-	return strings.Join(parts, " · ")
+	return true
 }
+
+// recordsLabels are the fields of the form by their names.
+var recordsLabels = map[string]string{"q": "Search", "severity": "Severity", "subscriber": "Subscriber", "from": "From", "to": "Until", "kind": "Kind", "cursor": "Page"}
+
+func (s *Server) recordsPage(w http.ResponseWriter, r *http.Request) {
+	in := input{q: r.URL.Query()}
+	ask, q := s.recordsAsked(&in)
+	v := recordsView{Ask: ask, First: q.Cursor == "", Filtered: ask != recordsAsk{}}
+	for _, e := range in.errors {
+		if e.Field == "kind" || e.Field == "severity" || e.Field == "cursor" { // which nobody types
+			s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of records.")
+			return
+		}
+		v.Wrong = append(v.Wrong, formError{e.Field, recordsLabels[e.Field], e.Message})
+	}
+	status := http.StatusBadRequest
+	if len(v.Wrong) == 0 {
+		page, err := s.see(r).Records(r.Context(), q)
+		if err != nil {
+			return // nobody waits any more
+		}
+		status = http.StatusOK
+		s.showFound(&v, page, q, r.URL.Query()["back"])
+	}
+	all := ask
+	all.Kind = ""
+	v.Kinds = []kindTab{{"all", all.link(nil), ask.Kind == ""}}
+	for _, k := range recordKinds {
+		one := ask
+		one.Kind = k
+		v.Kinds = append(v.Kinds, kindTab{k, one.link(nil), ask.Kind == k})
+	}
+	v.Severities = []choice{{"", "any", ask.Severity == ""}}
+	for i, name := range severityNames {
+		text := name + " and worse"
+		if i == 0 {
+			text = name
+		}
+		v.Severities = append(v.Severities, choice{name, text, ask.Severity == name})
+	}
+	// A search is not made anew each second.
+	s.render(w, r, status, "records", frame{Title: "Records", Here: "/records", Live: v.First && !v.Filtered}, v)
+}
+
+// showFound puts a page of records on v, with the ways to the following one and to those before it, which way has the cursors of.
+func (s *Server) showFound(v *recordsView, page RecordPage, q RecordQuery, way []string) {
+	z := zone{s.opt.Now(), s.opt.Location}
+	for _, rec := range page.Items {
+		v.Records = append(v.Records, recordOf(rec, z))
+	}
+	v.Fault = inert(page.Fault)
+	if length := len(strings.Join(way, "")); len(way) > maxWayBack || length > maxCursor {
+		way = nil
+	}
+	if page.Next != "" {
+		on := append(slices.Clone(way), q.Cursor)
+		v.Next = v.Ask.link(url.Values{"cursor": {page.Next}, "back": on[max(0, len(on)-maxWayBack):]})
+		v.Back = z.clock(page.Back.Time)
+	}
+	if len(way) > 0 {
+		before := way[len(way)-1]
+		more := url.Values{}
+		if before != "" {
+			more.Set("cursor", before)
+		}
+		if len(way) > 1 {
+			more["back"] = way[:len(way)-1]
+		}
+		v.Previous = v.Ask.link(more)
+	}
+	if len(v.Records) > 0 || page.Next != "" {
+		v.CSV, v.JSON = exportLink("csv", v.Ask.Q, q), exportLink("json", v.Ask.Q, q)
+	}
+}
+
+// Newest is the first page of this question.
+func (a recordsAsk) Newest() string { return a.link(nil) }

@@ -78,15 +78,18 @@ func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f 
 	}
 	z := zone{s.opt.Now(), s.opt.Location}
 	st := s.see(r).Status()
-	records, _ := s.see(r).Records(RecordQuery{Subscriber: sub.ID, Limit: recordsOfSubscriber})
-	v := subscriberOf(s.complete(sub, st, z.now), st, records, s.see(r).Plans(), f, z)
+	records, err := s.see(r).Records(r.Context(), RecordQuery{Subscriber: sub.ID, Limit: recordsOfSubscriber})
+	if err != nil {
+		return // nobody waits any more
+	}
+	v := subscriberOf(s.complete(sub, st, z.now), st, records.Items, s.see(r).Plans(), f, z)
 	// A form that came back is not asked for again each second: its address takes no GET.
 	s.render(w, r, status, "subscriber", frame{Title: v.Name, Here: "/subscribers", Live: status == http.StatusOK}, v)
 }
 
 func subscriberOf(sub Subscriber, st Status, records []Record, plans []Plan, f form, z zone) subscriberView {
 	v := subscriberView{lineView: lineOf(sub, z), Enforce: st.Mode == "enforce", Held: stageRank(sub.Stage) >= stageRank("pace"),
-		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID, ""), DecisionsLink: recordsLink("DECISION", sub.ID, ""),
+		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID), DecisionsLink: recordsLink("DECISION", sub.ID),
 		ByHand: sub.PlanSource == "operator", ListPlan: inert(sub.ListPlan), Form: f}
 	if sub.Case != "" {
 		v.CaseLink = caseLink(sub.Case)

@@ -141,7 +141,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 
 // packed are the pages that go over the wire packed: long ones, and those that a browser asks for each second. None of them holds a secret of ours
 // beside what the address says, which the length of what was packed could tell to who sees it on the way (BREACH).
-var packed = map[string]bool{"overview": true, "subscribers": true, "subscriber": true, "records": true, "unmapped": true}
+var packed = map[string]bool{"overview": true, "subscribers": true, "subscriber": true, "records": true, "record": true, "unmapped": true, "destinations": true, "clusters": true, "cluster": true}
 
 // packers are kept: each has more memory than a page.
 var packers = sync.Pool{New: func() any {

@@ -38,7 +38,13 @@ operator  POST   /subscribers/{id}/plan
 viewer    GET    /unmapped
 operator  GET    /lookup
 viewer    GET    /cases/{id}
+viewer    GET    /destinations
+viewer    GET    /clusters
+viewer    GET    /clusters/{id}
+admin     POST   /clusters/{id}/known-good
+admin     POST   /clusters/{id}/known-good/end
 viewer    GET    /records
+viewer    GET    /records/{id}
 operator  POST   /syslog/test
 viewer    GET    /api/v1/status
 viewer    GET    /api/v1/subscribers
@@ -56,7 +62,9 @@ operator  GET    /api/v1/cases/{id}/evidence.zip
 operator  GET    /api/v1/lookup
 viewer    GET    /api/v1/unmapped
 viewer    GET    /api/v1/clusters
+viewer    GET    /api/v1/clusters/{id}
 viewer    GET    /api/v1/destinations
+viewer    GET    /api/v1/destinations/starttls-gone
 viewer    GET    /api/v1/share
 operator  GET    /api/v1/bindings
 operator  PUT    /api/v1/bindings
@@ -66,6 +74,9 @@ operator  POST   /api/v1/notices/test
 viewer    GET    /api/v1/plans
 viewer    GET    /api/v1/presets
 viewer    GET    /api/v1/records
+viewer    GET    /api/v1/records/{id}
+viewer    GET    /api/v1/records.csv
+viewer    GET    /api/v1/records.json
 viewer    GET    /api/v1/events
 viewer    GET    /api/v1/openapi.json
 admin     GET    /api/v1/users

@@ -10,7 +10,7 @@ import (
 // Source is where every number on a page and in the API comes from; package appliance implements it.
 //
 // All methods may be called from many goroutines at once and return copies that the web admin may keep. Those that only read must not
-// block on disk or network: they are called about once a second for each open page. [Operator] and [Binder] may wait for a save.
+// block on disk or network, but for Records: they are called about once a second for each open page. [Operator] and [Binder] may wait for a save.
 type Source interface {
 	Reader
 	Operator
@@ -40,8 +40,9 @@ type Reader interface {
 	Subscriber(id string) (Subscriber, bool)
 	// Case is what happened under a case number, open or ended, as long as the box remembers it.
 	Case(id string) (Case, bool)
-	// Records lists the last records, newest first.
-	Records(q RecordQuery) (items []Record, next string)
+	// Records lists records, newest first. It may read the disk, some megabytes at most, and waits no longer than some seconds for it.
+	// The error is that of ctx, which ends it.
+	Records(ctx context.Context, q RecordQuery) (RecordPage, error)
 	// Plans are those of the configuration, in its order.
 	Plans() []Plan
 	// Presets are the ready-made plans that a configuration can name.
@@ -83,8 +84,12 @@ type Observer interface {
 	// Clusters are those that go on, the largest first, and then those that ended, the last one first. As with
 	// [Source.Subscribers], the cursor names a place in that order.
 	Clusters(p Page) (items []Cluster, next string)
+	// Cluster is one of them.
+	Cluster(id string) (Cluster, bool)
 	// Destinations are the most contacted networks of the last 5 minutes, hour or day, a page of them.
 	Destinations(window time.Duration, p Page) Destinations
+	// OffersGone are the servers that offered STARTTLS and do not any more, the last one first.
+	OffersGone(p Page) (items []OfferGone, next string)
 	// Share lists the points of a query, oldest first; next is where the following page begins, zero on the last one.
 	Share(q ShareQuery) (points []SharePoint, next time.Time, err error)
 }

@@ -34,7 +34,10 @@ func toVisit() map[string][]string {
 		"/subscribers/{id}":      {subscriberLink("S-1044"), subscriberLink("S-0871"), subscriberLink("S-1102"), subscriberLink("100.64.77.15/32"), subscriberLink("S-2001")},
 		"/lookup":                {"/lookup", "/lookup?address=100.64.3.7&at=yesterday+03:12", "/lookup?address=100.64.250.1", "/lookup?address=Elm&at=soon"},
 		"/cases/{id}":            {"/cases/K7Q2X", "/cases/K7A1B"},
-		"/records":               {"/records", "/records?kind=AUDIT", "/records?subscriber=nobody"},
+		"/records":               {"/records", "/records?kind=AUDIT", "/records?subscriber=nobody", "/records?q=mx.example&severity=info&from=yesterday+00:00", "/records?from=soon"},
+		"/records/{id}":          {"/records/182400", "/records/182325"},
+		"/destinations":          {"/destinations", "/destinations?window=24h"},
+		"/clusters/{id}":         {"/clusters/K7", "/clusters/K2"},
 		"/plans/{name}":          {"/plans/residential"},
 		"/settings/users/{name}": {"/settings/users/olga", "/settings/users/" + boss},
 	}
@@ -92,7 +95,7 @@ func tourOf(t *testing.T, box *fakeBox) (stops []stop) {
 				continue
 			}
 			status := int64(http.StatusOK)
-			if strings.Contains(path, "at=soon") {
+			if strings.Contains(path, "=soon") {
 				status = http.StatusBadRequest
 			}
 			switch {

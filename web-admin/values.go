@@ -39,6 +39,9 @@ type values struct {
 		} `json:"webhooks"`
 		Mail mailValues `json:"mail"`
 	} `json:"notices"`
+	Clusters struct {
+		KnownGood []string `json:"known_good"`
+	} `json:"clusters"`
 	Admin struct {
 		Listen string `json:"listen"`
 	} `json:"admin"`

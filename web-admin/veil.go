@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -186,11 +187,7 @@ func (v *veil) Clusters(p Page) ([]Cluster, string) {
 	items, next := v.src.Clusters(p)
 	masked := slices.Clone(items)
 	for i := range masked {
-		masked[i].Members = slices.Clone(masked[i].Members)
-		for j := range masked[i].Members {
-			m := &masked[i].Members[j]
-			m.Subscriber, m.Name = v.ids.hide(m.Subscriber), v.ids.name(m.Subscriber)
-		}
+		masked[i] = v.cluster(masked[i])
 	}
 	return masked, next
 }
@@ -201,26 +198,74 @@ func (v *veil) Destinations(window time.Duration, p Page) Destinations {
 
 func (v *veil) Share(q ShareQuery) ([]SharePoint, time.Time, error) { return v.src.Share(q) }
 
-func (v *veil) Records(q RecordQuery) ([]Record, string) {
+// Cluster is one of Clusters, masked as they are.
+func (v *veil) Cluster(id string) (Cluster, bool) {
+	c, ok := v.src.Cluster(id)
+	return v.cluster(c), ok
+}
+
+func (v *veil) cluster(c Cluster) Cluster {
+	c.Members = slices.Clone(c.Members)
+	for i := range c.Members {
+		m := &c.Members[i]
+		m.Subscriber, m.Name = v.ids.hide(m.Subscriber), v.ids.name(m.Subscriber)
+	}
+	return c
+}
+
+// OffersGone masks the servers as records do; their networks are those of Destinations.
+func (v *veil) OffersGone(p Page) ([]OfferGone, string) {
+	cursor, ok := v.ids.open(p.Cursor)
+	if p.Cursor != "" && !ok {
+		return nil, ""
+	}
+	p.Cursor = cursor
+	items, next := v.src.OffersGone(p)
+	masked := slices.Clone(items)
+	for i := range masked {
+		server, _ := netip.ParseAddrPort(masked[i].Server) // of what is none nothing is shown
+		masked[i].Server = maskAddress(server.Addr().String())
+	}
+	return masked, v.cursor(next)
+}
+
+// Records are masked one by one. A text finds case numbers and pseudonyms only, as on the list of subscribers.
+func (v *veil) Records(ctx context.Context, q RecordQuery) (RecordPage, error) {
 	if q.Subscriber != "" {
 		id, ok := v.ids.open(q.Subscriber)
 		if !ok {
-			return nil, ""
+			return RecordPage{}, nil
 		}
 		q.Subscriber = id
 	}
-	items, next := v.src.Records(q)
-	masked := make([]Record, len(items))
-	for i, r := range items {
+	if q.Text != "" {
+		switch id, ok := v.ids.seek(q.Text); {
+		case !ok:
+			q.Case = caseNumber(q.Text)
+		case q.Subscriber != "" && q.Subscriber != id:
+			return RecordPage{}, nil
+		default:
+			q.Subscriber = id
+		}
+		q.Text = ""
+	}
+	page, err := v.src.Records(ctx, q)
+	masked := make([]Record, len(page.Items))
+	for i, r := range page.Items {
 		masked[i] = v.record(r)
 	}
-	return masked, next
+	page.Items = masked
+	if page.Fault != "" {
+		page.Fault = hidden
+	}
+	return page, err
 }
 
-// open parameters of records are numbers, times, and words that the box itself chooses from a list.
-var openParams = wordSet(`seq prev box event mode policy plan sport dport start end dur_ms bytes_up bytes_down starttls tls tls_version ja3 ja4
+// open parameters of records are numbers, times, and words that the box itself chooses from a list. The event's id is not among them: it is what keeps anybody from trying
+// names and addresses against the hash of a record, which the one behind it carries.
+var openParams = wordSet(`seq prev box mode policy plan sport dport start end dur_ms bytes_up bytes_down starttls tls tls_version ja3 ja4
 	handshake alert handshake_bytes messages messages_lo messages_hi recipients rejected end_reason action acted stage from to reason budget
-	window limit burst value ratio wait_ms until case retry what count first_seq last_seq`)
+	window limit burst value ratio wait_ms until case retry what count first_seq last_seq cluster looks_like networks sessions subscribers bits weights`)
 
 func wordSet(text string) map[string]bool {
 	set := map[string]bool{}
@@ -231,7 +276,7 @@ func wordSet(text string) map[string]bool {
 }
 
 func (v *veil) record(r Record) Record {
-	m := Record{Seq: r.Seq, At: r.At, Kind: r.Kind}
+	m := Record{Seq: r.Seq, At: r.At, Kind: r.Kind, Severity: r.Severity, Hash: r.Hash}
 	if r.Subscriber != "" {
 		m.Subscriber = v.ids.hide(r.Subscriber)
 	}

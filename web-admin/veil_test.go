@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"context"
 	"encoding/json"
 	"net/netip"
 	"net/url"
@@ -32,6 +33,8 @@ func namedBox() (*fakeBox, []string) {
 	}
 	box.sources = []Unmapped{{Address: "198.51.100.77", Subscriber: "198.51.100.77/32", Crowd: who, First: At(noon), Last: At(noon)}}
 	box.cluster = []Cluster{{ID: "C1", Members: []ClusterMember{{Subscriber: "S-1044", Name: who}}}}
+	box.gone = append(box.gone, OfferGone{Server: "198.51.100.77:25", Network: "198.51.100.0/24", Since: At(noon)})
+	box.fault = who
 	for i, kind := range recordKinds {
 		params := []Param{{"seq", "1"}, {"subscriber", "S-1044"}, {"src", "198.51.100.77"}, {"dst", "2001:db8:77::9"}, {"binding", "198.51.100.77/32"}, {"sni", who}, {"who", who}, {"from", who},
 			{"to", who}, {"what", "release"}, {"object", "S-1044"}, {"before", who}, {"after", who}, {"detail", who}, {"exemption", who}, {"file", who}, {"target", who}, {"something_new", who}, {"reason", who}}
@@ -54,7 +57,8 @@ func TestAViewerSeesNobodysNameOrAddress(t *testing.T) {
 	cookie := enterAs(t, s, "vera", users.Viewer)
 	open := enter(t, s)
 	hidden := s.veil.ids.hide("S-1044")
-	paths := []string{"/subscribers?q=" + hidden, "/records?subscriber=" + hidden, "/nothing", "/api/v1/nothing", "/subscribers?stage=cut", "/subscribers?exempt=1"}
+	paths := []string{"/subscribers?q=" + hidden, "/records?subscriber=" + hidden, "/nothing", "/api/v1/nothing", "/subscribers?stage=cut", "/subscribers?exempt=1", "/records/1003", "/api/v1/records/1003", "/api/v1/records?q=" + hidden, "/clusters/C1", "/api/v1/clusters/C1",
+		"/api/v1/records.csv?kind=SESSION", "/api/v1/records.csv?kind=STAGE", "/api/v1/records.json?subscriber=" + hidden}
 	for _, rt := range routes() {
 		if rt.method == "GET" && (rt.access == viewing || rt.access == metricsOnly) && !strings.HasSuffix(rt.path, "/events") {
 			path := strings.NewReplacer("{$}", "", "/cases/{id}", "/cases/K7Q2X", "{id}", hidden).Replace(rt.path)
@@ -98,7 +102,7 @@ func TestAViewerSeesNobodysNameOrAddress(t *testing.T) {
 	}
 	// The same pages have it all for whoever may see it, or the test looks for what is not there.
 	all := ""
-	for _, path := range []string{"/", "/subscribers", "/subscribers/S-1044", "/records", "/unmapped", "/api/v1/status", "/api/v1/records", "/api/v1/clusters", "/api/v1/subscribers"} {
+	for _, path := range []string{"/", "/subscribers", "/subscribers/S-1044", "/records", "/records/1003", "/destinations", "/clusters/C1", "/api/v1/records.csv", "/unmapped", "/api/v1/status", "/api/v1/records", "/api/v1/clusters", "/api/v1/subscribers"} {
 		all += body(t, get(t, s, path, "Cookie", open))
 	}
 	for _, secret := range secrets {
@@ -181,7 +185,7 @@ Case.Decisions.Action Case.Decisions.Stage Case.Decisions.Before Case.Decisions.
 Unmapped.Stage
 Cluster.ID Cluster.JA4 Cluster.JA3 Cluster.LooksLike Cluster.EndReason Cluster.Weights.Name Cluster.Weights.Text Cluster.Why Cluster.MayBeWrong
 Destinations.Items.Network Destinations.Items.Owner Destinations.Next
-Record.Kind Record.Params.Name`
+Record.Kind Record.Severity Record.Hash Record.Params.Name OfferGone.Network OfferGone.Owner`
 
 // fullBox answers with views of which every text is somebody's name.
 type fullBox struct{ *fakeBox }
@@ -216,12 +220,16 @@ func fill(v reflect.Value) {
 	}
 }
 
-func (fullBox) Status() Status                                    { return full[Status]() }
-func (fullBox) Subscribers(Query) ([]Subscriber, string)          { return full[[]Subscriber](), whose }
-func (fullBox) Case(string) (Case, bool)                          { return full[Case](), true }
-func (fullBox) Unmapped(Page) ([]Unmapped, string)                { return full[[]Unmapped](), whose }
-func (fullBox) Clusters(Page) ([]Cluster, string)                 { return full[[]Cluster](), "" }
-func (fullBox) Records(RecordQuery) ([]Record, string)            { return full[[]Record](), "" }
+func (fullBox) Status() Status                           { return full[Status]() }
+func (fullBox) Subscribers(Query) ([]Subscriber, string) { return full[[]Subscriber](), whose }
+func (fullBox) Case(string) (Case, bool)                 { return full[Case](), true }
+func (fullBox) Unmapped(Page) ([]Unmapped, string)       { return full[[]Unmapped](), whose }
+func (fullBox) Clusters(Page) ([]Cluster, string)        { return full[[]Cluster](), "" }
+func (fullBox) Cluster(string) (Cluster, bool)           { return full[Cluster](), true }
+func (fullBox) OffersGone(Page) ([]OfferGone, string)    { return full[[]OfferGone](), whose }
+func (fullBox) Records(context.Context, RecordQuery) (RecordPage, error) {
+	return full[RecordPage](), nil
+}
 func (fullBox) Destinations(time.Duration, Page) (d Destinations) { return full[Destinations]() }
 
 // leaks are the places in v that hold the name.
@@ -254,9 +262,16 @@ func TestTheVeilHidesEveryTextThatIsNotKnown(t *testing.T) {
 	sources, after := v.Unmapped(Page{})
 	c, _ := v.Case("")
 	clusters, _ := v.Clusters(Page{})
-	records, _ := v.Records(RecordQuery{})
+	page, err := v.Records(t.Context(), RecordQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := page.Items
+	one, _ := v.Cluster("")
+	clusters = append(clusters, one)
+	gone, more := v.OffersGone(Page{})
 	var found []string
-	for name, view := range map[string]any{"Status": v.Status(), "Subscriber": subs, "Case": c, "Unmapped": sources, "Cluster": clusters, "Record": records, "Destinations": v.Destinations(0, Page{}), "cursors": next + after,
+	for name, view := range map[string]any{"Status": v.Status(), "Subscriber": subs, "Case": c, "Unmapped": sources, "Cluster": clusters, "Record": records, "RecordPage": page.Fault, "OfferGone": gone, "Destinations": v.Destinations(0, Page{}), "cursors": next + after + more,
 		"holds": v.Holds(), "lookup": v.Lookup(netip.Addr{}, noon)} {
 		found = append(found, leaks(reflect.ValueOf(view), name)...)
 	}

@@ -211,6 +211,7 @@ type Problem struct {
 	Meaning string `json:"meaning"` // what it means for mail: "Mail is not affected."
 	Do      string `json:"do"`      // what to do about it
 	Since   Time   `json:"since"`
+	Link    string `json:"link,omitempty"` // the page of the web admin where it is looked at
 }
 
 // Traffic is the last hour in equal steps, oldest first; the last point may be incomplete.
@@ -234,11 +235,13 @@ type TrafficPoint struct {
 type Record struct {
 	Seq        uint64  `json:"seq"`
 	At         Time    `json:"time"`
-	Kind       string  `json:"kind"` // SESSION, DECISION, STAGE, AUDIT, CONFIG, HEALTH, …
+	Kind       string  `json:"kind"`     // SESSION, DECISION, STAGE, AUDIT, CONFIG, HEALTH, …
+	Severity   string  `json:"severity"` // error, warning, notice, info
 	Subscriber string  `json:"subscriber"`
 	Text       string  `json:"text"` // one line for people; may be empty
 	Params     []Param `json:"-"`
 	Line       string  `json:"line"` // the whole RFC 5424 line
+	Hash       string  `json:"hash"` // that the record after it has as prev
 }
 
 // Param is one parameter of a record. Params keep the record's order.
@@ -284,9 +287,24 @@ type Query struct {
 // RecordQuery selects records. The zero RecordQuery is the newest page of all.
 type RecordQuery struct {
 	Kind       string
+	Severity   string // this one or worse; empty: any
 	Subscriber string
+	Case       string    // that a record names
+	Text       string    // part of a parameter that not all records have, or of the text, without regard to the case of ASCII letters
+	Event      string    // the whole id
+	Seq        uint64    // this number only; 0: any
 	From, To   time.Time // zero: no bound; From is included, To is not
 	After      uint64    // only records with a greater seq
+	Below      uint64    // only records with a smaller seq; 0: any
 	Limit      int       // 1..1000
 	Cursor     string
+}
+
+// RecordPage is a page of records, the newest first: GET /api/v1/records. It may be empty and have a next one: then as much was
+// looked at as is for one answer.
+type RecordPage struct {
+	Items []Record `json:"items"`
+	Next  string   `json:"next"`             // the cursor of the following page; empty: that was all
+	Back  Time     `json:"searched_back_to"` // where there is a next page: everything that is younger was looked at; null: not known
+	Fault string   `json:"fault"`            // why there may be records that were not found; empty: there are none
 }

@@ -69,10 +69,20 @@ type Destinations struct {
 	Window   Seconds       `json:"window_s"`
 	From     Time          `json:"from"`
 	To       Time          `json:"to"`
-	Sessions uint64        `json:"sessions"` // to all networks, exactly
-	Error    uint64        `json:"error"`    // a network that is not listed had at most so many
-	Items    []Destination `json:"items"`    // most contacted first
-	Next     string        `json:"next"`     // the cursor of the following page; the window goes on, so who moves may come twice or not at all
+	Sessions uint64        `json:"sessions"`  // to all networks, exactly
+	Error    uint64        `json:"error"`     // a network that is not listed had at most so many
+	Items    []Destination `json:"items"`     // most contacted first
+	Next     string        `json:"next"`      // the cursor of the following page; the window goes on, so who moves may come twice or not at all
+	Owners   Time          `json:"owners_of"` // when the database was made that names the owners; null: there is none
+}
+
+// OfferGone is a mail server that offered STARTTLS and does not any more: GET /api/v1/destinations/starttls-gone.
+type OfferGone struct {
+	Server  string `json:"server"` // address and port
+	Network string `json:"network"`
+	AS      uint64 `json:"as"`    // of the owner; 0: not known
+	Owner   string `json:"owner"` // empty: not known
+	Since   Time   `json:"since"` // the third session in a row without the offer
 }
 
 // SharePoint is a minute, an hour or a day of UTC: GET /api/v1/share. Those without a session are left out.

@@ -45,7 +45,7 @@ func heavyBox() *fakeBox {
 			params = append(params, Param{name, value})
 			line += fmt.Sprintf(" %s=%q", name, value)
 		}
-		box.records = append(box.records, Record{Seq: uint64(190_000 - i), At: ago(time.Duration(i) * time.Second), Kind: "SESSION", Subscriber: id, Params: append(params, Param{"subscriber", id}), Line: line + "]"})
+		box.records = append(box.records, Record{Seq: uint64(182_400 - i), At: ago(time.Duration(i) * time.Second), Kind: "SESSION", Subscriber: id, Params: append(params, Param{"subscriber", id}), Line: line + "]"})
 	}
 	return box
 }

@@ -81,7 +81,7 @@ func TestATourStartsNoProgram(t *testing.T) {
 			}
 		}
 	}
-	for _, page := range []string{"/subscribers", "/subscribers/home", "/records", "/plans", "/plans/free", "/wizard/syslog", "/settings/targets", "/settings/users", "/settings/backup", "/account"} {
+	for _, page := range []string{"/subscribers", "/subscribers/home", "/records", "/records/1", "/api/v1/records.csv", "/destinations", "/clusters", "/plans", "/plans/free", "/wizard/syslog", "/settings/targets", "/settings/users", "/settings/backup", "/account"} {
 		if !seen[page] {
 			t.Errorf("no link leads to %s", page)
 		}

@@ -236,14 +236,14 @@ func TestQueries(t *testing.T) {
 	q := Query{Subscriber: "S-1"}
 	var seqs []uint64
 	for range 100 {
-		page, below, err := r.Newest(q, 7, 1) // a file at a time
-		if err != nil || len(page) > 7 {
-			t.Fatal(len(page), err)
+		f, err := r.Newest(t.Context(), q, 7, 1) // a file at a time
+		if err != nil || len(f.Items) > 7 || len(f.Bad) > 0 || f.Back.IsZero() != (f.Below == 0) {
+			t.Fatalf("%+v, %v", f, err)
 		}
-		for _, it := range page {
+		for _, it := range f.Items {
 			seqs = append(seqs, it.Record.Seq)
 		}
-		if q.Below = below; below == 0 {
+		if q.Below = f.Below; f.Below == 0 {
 			break
 		}
 	}

@@ -223,6 +223,7 @@ func (r *Reader) play(first int, d *decoders) error {
 // Beside is Each, with several files read at once. begin is called for each of them, in their order: what it gives first is called for what is wanted of
 // that file, beside those of others, and what it gives then, if there was no error, when all of it was given, again in their order.
 func (r *Reader) Beside(q Query, begin func() (give func(*Item) error, end func())) error {
+	q.sharpen()
 	type reading struct {
 		s    *segment
 		last bool

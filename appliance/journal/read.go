@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -50,24 +49,49 @@ type Item struct {
 type Query struct {
 	Kinds      []records.Kind
 	Subscriber string
-	Case       string    // the case that a record names, or that holds it
+	Case       string           // the case that a record names, or that holds it
+	Severity   records.Severity // this one or worse; 0: any
+	Event      string
+	Text       string    // that a parameter or the text for people has in it: see records.NewNeedle
 	From, To   time.Time // To is not included
 	Above      uint64    // numbers above it
 	Below      uint64    // numbers below it; 0: all
+
+	needle *records.Needle // what a row must have in it; nil: not made yet
+}
+
+// sharpen makes what rows are looked through for. It is called once, before rows are looked at.
+func (q *Query) sharpen() {
+	n := records.NewNeedle(q.Text, records.Param{Name: "subscriber", Value: q.Subscriber}, records.Param{Name: "event", Value: q.Event})
+	q.needle = &n
 }
 
 // may tells whether a row may be wanted, by what is in front of it.
 func (q *Query) may(r *row) bool {
 	switch {
 	case q.Below > 0 && r.seq >= q.Below, r.seq <= q.Above,
-		!q.From.IsZero() && r.ms < q.From.UnixMilli(), !q.To.IsZero() && r.ms >= ceilMilli(q.To):
+		!q.From.IsZero() && r.ms < ceilMilli(q.From), !q.To.IsZero() && r.ms >= ceilMilli(q.To):
+		return false
+	case q.Severity > 0 && r.severity > q.Severity: // the worse the lower, as in RFC 5424
 		return false
 	case len(q.Kinds) > 0 && !slices.ContainsFunc(q.Kinds, func(k records.Kind) bool {
 		return bytes.HasPrefix(r.canonical, append([]byte(k), ' '))
 	}):
 		return false
 	}
-	return q.Subscriber == "" || bytes.Contains(r.canonical, []byte(` subscriber="`))
+	return q.needle.In(r.canonical, r.text)
+}
+
+// Filter is the query for records that are in memory; what a case holds without naming it, it does not know.
+func (q Query) Filter() func(*records.Record) bool {
+	q.sharpen()
+	return func(r *records.Record) bool {
+		line := row{seq: r.Seq, ms: r.Time.UnixMilli(), severity: r.Severity, canonical: r.Canonical()}
+		if q.Text != "" {
+			line.text = []byte(r.Text)
+		}
+		return q.may(&line) && q.wants(r, nil)
+	}
 }
 
 // ceilMilli is t in Unix milliseconds, rounded up: records have whole ones.
@@ -84,12 +108,13 @@ func (q *Query) wants(r *records.Record, held []string) bool {
 
 // bare tells whether stubs and damage are wanted, too.
 func (q *Query) bare() bool {
-	return len(q.Kinds) == 0 && q.Subscriber == "" && q.Case == "" && q.From.IsZero() && q.To.IsZero() && q.Above == 0 && q.Below == 0
+	return len(q.Kinds) == 0 && q.Subscriber == "" && q.Case == "" && q.Severity == 0 && q.Event == "" && q.Text == "" && q.From.IsZero() && q.To.IsZero() && q.Above == 0 && q.Below == 0
 }
 
 // Each gives what q wants, the oldest first; with the zero Query also stubs and damage, so that it is the whole chain. It
 // ends with the first error of give, or of reading.
 func (r *Reader) Each(q Query, give func(*Item) error) error {
+	q.sharpen()
 	return r.files(recordsFamily, func(s *segment, last bool) error {
 		if q.passes(s) {
 			return nil
@@ -209,48 +234,6 @@ func (r *Reader) Holes(give func(from, to time.Time) error) (newest time.Time, e
 		return err
 	})
 	return newest, err
-}
-
-// Newest gives at most limit of what q wants, the newest first, and reads no more than so many bytes, but one file at least.
-// below is where to go on, as Query.Below; 0: that was all.
-func (r *Reader) Newest(q Query, limit int, bytes int64) (found []Item, below uint64, err error) {
-	var all []*segment
-	if err := r.files(recordsFamily, func(s *segment, last bool) error {
-		all = append(all, s)
-		return nil
-	}); err != nil {
-		return nil, 0, err
-	}
-	read := int64(0)
-	for i, s := range slices.Backward(all) {
-		if q.Below > 0 && s.sum.FirstSeq >= q.Below {
-			continue
-		}
-		if len(found) == limit || read > 0 && read+s.size > bytes {
-			return found, q.Below, nil
-		}
-		read += s.size
-		var here []Item
-		if err := r.file(s, i == len(all)-1, &q, func(it *Item) error {
-			here = append(here, *it)
-			return nil
-		}); err != nil {
-			return nil, 0, err
-		}
-		slices.Reverse(here)
-		if room := limit - len(found); len(here) > room {
-			here = here[:room]
-			return append(found, here...), here[room-1].Record.Seq, nil
-		}
-		found = append(found, here...)
-		if first := s.sum.FirstSeq; first > 0 && (q.Below == 0 || first < q.Below) {
-			q.Below = first
-		} else { // one that is not complete yet, and all above: who goes on is no further by it
-			read -= s.size
-		}
-		runtime.Gosched() // others have something to do, too
-	}
-	return found, 0, nil
 }
 
 // Dir is where the journal of a data directory is.
