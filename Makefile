@@ -17,12 +17,12 @@ export CGO_ENABLED = 0
 
 # What the tests and the lab take from Debian. Postfix and Exim are not here: the
 # lab unpacks them for itself and never installs them.
-PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl socat swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium strace gcc libc6-dev $(IMAGE_TEST_PACKAGES)
+PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl socat swaks msmtp curl prometheus python3 libnet-ssleay-perl freeradius-utils dnsmasq-base chrony kea-dhcp4-server kea-dhcp6-server rsyslog rsyslog-gnutls rsyslog-relp tshark chromium strace gcc libc6-dev $(IMAGE_TEST_PACKAGES)
 
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring
 IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools e2fsprogs busybox qemu-user-static
-QEMU_PACKAGES = $(if $(filter arm64,$(ARCH)),qemu-system-arm qemu-efi-aarch64,qemu-system-x86 ovmf) dnsmasq-base mtools dosfstools e2fsprogs
+QEMU_PACKAGES = $(if $(filter arm64,$(ARCH)),qemu-system-arm qemu-efi-aarch64,qemu-system-x86 ovmf) dnsmasq-base chrony mtools dosfstools e2fsprogs
 
 # What builds the fast lane's eBPF program, of which the result is committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
