@@ -12,6 +12,8 @@ package config
 import (
 	"net/netip"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"time"
 )
 
@@ -25,8 +27,9 @@ const (
 	Closed   = "closed"   // network.on_failure
 	Fast     = "fast"     // queue.reader
 	Portable = "portable" // queue.reader
-	Auto     = "auto"     // queue.fast_lane
-	Off      = "off"      // queue.fast_lane
+	Auto     = "auto"     // queue.fast_lane, management.ipv6
+	Off      = "off"      // queue.fast_lane, management.ipv4, management.ipv6
+	DHCP     = "dhcp"     // management.ipv4
 )
 
 // Config is a whole configuration, defaults filled in. It is not changed after Load, so it may be shared.
@@ -46,6 +49,8 @@ type Config struct {
 	Admin        Admin        `mapstructure:"admin"`
 	Journal      Journal      `mapstructure:"journal"`
 	Retention    Retention    `mapstructure:"retention"`
+	Management   Management   `mapstructure:"management"`
+	NTP          NTP          `mapstructure:"ntp"`
 	Fleet        Fleet        `mapstructure:"fleet"`
 
 	path     string
@@ -237,6 +242,40 @@ type Retention struct {
 	Sessions time.Duration `mapstructure:"sessions" range:"1h..3660d"`
 	Records  time.Duration `mapstructure:"records" range:"1h..3660d"`
 	Series   time.Duration `mapstructure:"series" range:"1h..3660d"`
+}
+
+// Management is the image's management port; another Linux has its own way to give addresses.
+type Management struct {
+	VLAN        uint16   `mapstructure:"vlan" range:"0..4094"` // 0: untagged
+	IPv4        string   `mapstructure:"ipv4"`                 // dhcp, off, or ADDRESS/BITS
+	IPv4Gateway string   `mapstructure:"ipv4_gateway"`
+	IPv6        string   `mapstructure:"ipv6"` // auto, off, or ADDRESS/BITS
+	IPv6Gateway string   `mapstructure:"ipv6_gateway"`
+	DNS         []string `mapstructure:"dns"` // none: those that DHCP names
+}
+
+// Static4 is the address and the length of its prefix, when there is a static one.
+func (m Management) Static4() (netip.Prefix, bool) {
+	p, err := netip.ParsePrefix(m.IPv4)
+	return p, err == nil
+}
+
+// Static6 is Static4 for IPv6.
+func (m Management) Static6() (netip.Prefix, bool) {
+	p, err := netip.ParsePrefix(m.IPv6)
+	return p, err == nil
+}
+
+// Equal tells whether both say the same.
+func (m Management) Equal(o Management) bool {
+	dns := slices.Equal(m.DNS, o.DNS)
+	m.DNS, o.DNS = nil, nil
+	return dns && reflect.DeepEqual(m, o)
+}
+
+// NTP is whom the image asks for the time; on another Linux that is the machine's own business.
+type NTP struct {
+	Servers []string `mapstructure:"servers"` // HOST or HOST:PORT; none: those that DHCP names
 }
 
 // Fleet is how boxes share budgets; off while NATSURL is empty.

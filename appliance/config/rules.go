@@ -40,6 +40,8 @@ func (r *rules) check() {
 	r.notices()
 	r.evidence()
 	r.admin()
+	r.management()
+	r.ntp()
 	r.fleet()
 }
 
