@@ -68,7 +68,7 @@ func TestEstimatesChangeNoCut(t *testing.T) {
 		other.Budgets[0].Limit, other.Budgets[0].Burst = rapid.IntRange(30, 90).Draw(rt, "limit"), rapid.IntRange(1, 6).Draw(rt, "burst")
 		p.Plans = append(p.Plans, other)
 		all, sure := New(p, t0), New(p, t0)
-		var disks [2][]Saved // what a restart finds: also who did not change since the last
+		var disks [2][]Saved             // what a restart finds: also who did not change since the last
 		now, plan, under := t0, "p", "p" // under: what the last attempt put the subscriber under, as sessions always do first
 		for i := range rapid.IntRange(20, 200).Draw(rt, "steps") {
 			now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 20 * time.Second, time.Minute, 5 * time.Minute, time.Hour}).Draw(rt, "pause"))
