@@ -1,10 +1,13 @@
 package webadmin
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/mailweir/mailweir/web-admin/users"
@@ -77,7 +80,16 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	do("backup", open("/settings/backup"), see("#file"))
 	look("settings-backup")
 	do("restarted", click("#waiting button"), see(`main a[href="/login"]`))
+	stay := func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Call(ctx, page.StopLoading, cdp.Empty{})
+		return chromedp.Void{}, err
+	}
+	do("the page stays", stay) // it goes on to the login after some seconds, and looking takes longer
+	at := evaluate[string](t, ctx, "location.pathname")
 	look("restarting")
+	if later := evaluate[string](t, ctx, "location.pathname"); later != at {
+		t.Errorf("while %s was looked at it went on to %s", at, later)
+	}
 	for _, m := range said() {
 		if !strings.Contains(m, "400") { // what is wrong is sent on purpose
 			t.Errorf("the browser complains: %s", m)
