@@ -25,6 +25,7 @@ import (
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/journal"
+	"github.com/mailweir/mailweir/appliance/netconf"
 	"github.com/mailweir/mailweir/appliance/notices"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/responder"
@@ -60,6 +61,8 @@ type Options struct {
 	Ready               func()           // called once, when packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
 	Executable          string           // of mailweir, for what-ifs; "": this one
+	ClockFile           string           // what the image's keeper of the clock says of it; "": there is none
+	Management          netconf.Dir      // where the state of the image's management port is; "": there is none
 	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is
 }
 
@@ -111,6 +114,7 @@ type Appliance struct {
 
 	since         atomic.Pointer[time.Time] // of the mode
 	clock         wallClock
+	clockWatch    clockWatch               // only tick uses it
 	listRefused   atomic.Pointer[string]   // why the list on disk is not in force; nil: it is
 	waiting       atomic.Pointer[[]string] // keys of the configuration that wait for a restart; nil: none
 	again         chan struct{}            // of one: somebody wants a restart

@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/appliance/ntp"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -44,14 +45,15 @@ func interfacesHere() (all []webadmin.Interface) {
 	return all
 }
 
-// clockHere asks the kernel whether something disciplines its clock (adjtimex(2)).
-func clockHere() webadmin.Clock {
+// clockHere asks the kernel whether something disciplines its clock (adjtimex(2)), and whoever does that in the image how.
+func (a *Appliance) clockHere() webadmin.Clock {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
 		return webadmin.Clock{}
 	}
-	return webadmin.Clock{Known: true, Synced: state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0}
+	kept, err := ntp.Load(a.opt.ClockFile)
+	return clockOf(state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0, kept, err)
 }
 
 // errAgain ends a life of the box for another one.

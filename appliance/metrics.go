@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -137,6 +138,8 @@ var (
 	mShare          = desc("sessions_ended_total", "Sessions that ended since the start, by how they were encrypted.", "tls")
 	mShareBytes     = desc("sessions_ended_bytes_total", "Bytes of them, both ways.", "tls")
 	mSightingsLost  = desc("sightings_lost_total", "Sessions that are in no cluster, destination or encrypted share, since too many ended at once.")
+	mClockSynced    = desc("clock_synchronised", "1 while somebody keeps the clock right; server: who, where the box itself asks.", "server")
+	mClockOffset    = desc("clock_offset_seconds", "How far the clock was off when the box last asked a server; only in the image.")
 	mStoreOK        = desc("store_ok", "1 while everything that is to be saved can be.")
 	mStoreWritten   = desc("store_written_bytes_total", "Bytes the store wrote since the start.")
 )
@@ -316,6 +319,12 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(mShareBytes, float64(all.Bytes[k]), word)
 	}
 	counter(mSightingsLost, float64(a.observer.seen.missed()+a.observer.series.Lost()))
+	if c := a.clockHere(); c.Known {
+		gauge(mClockSynced, truth(c.Synced), c.Server)
+		if c.Server != "" {
+			gauge(mClockOffset, time.Duration(c.Offset).Seconds())
+		}
+	}
 	ok, _ := a.saved()
 	gauge(mStoreOK, truth(ok))
 	counter(mStoreWritten, float64(a.store.WrittenBytes())+float64(a.observer.series.Written()))

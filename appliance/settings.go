@@ -387,7 +387,7 @@ func (s *source) SetSubscribers(csv []byte, who string) (webadmin.ListOutcome, e
 
 // Platform is what this machine has.
 func (s *source) Platform() webadmin.Platform {
-	p := webadmin.Platform{Interfaces: interfacesHere(), Clock: clockHere()}
+	p := webadmin.Platform{Interfaces: interfacesHere(), Clock: s.a.clockHere()}
 	for i := range p.Interfaces {
 		slices.SortFunc(p.Interfaces[i].Addresses, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	}

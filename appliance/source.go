@@ -49,7 +49,7 @@ func (s *source) Status() webadmin.Status {
 		Exempt:   a.gov.Exemptions(),
 		Clusters: a.observer.view(),
 		Bridge:   a.bridgeView(q),
-		Clock:    clockHere(),
+		Clock:    a.clockHere(),
 		Problems: a.problems(),
 	}
 	st.Lanes.Fast.Next, st.Lanes.Fast.Waiting = a.census.take(a)

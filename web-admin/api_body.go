@@ -129,6 +129,39 @@ func (b *jsonBody) yes(name string) bool {
 	return false
 }
 
+// number is a whole number that must be there.
+func (b *jsonBody) number(name string) int {
+	b.asked = append(b.asked, name)
+	var v *int
+	if raw, there := b.members[name]; !there {
+		b.wrong(name, "is missing")
+	} else if err := json.Unmarshal(raw, &v); err != nil || v == nil {
+		b.wrong(name, "must be a whole number")
+	} else {
+		return *v
+	}
+	return 0
+}
+
+// texts is a list of strings that must be there.
+func (b *jsonBody) texts(name string) []string {
+	b.asked = append(b.asked, name)
+	var v *[]string
+	if raw, there := b.members[name]; !there {
+		b.wrong(name, "is missing")
+		return nil
+	} else if err := json.Unmarshal(raw, &v); err != nil || v == nil {
+		b.wrong(name, "must be a list of strings")
+		return nil
+	}
+	for _, s := range *v {
+		if message := unfit(s); message != "" {
+			b.wrong(name, message)
+		}
+	}
+	return *v
+}
+
 // unfit says why s cannot go into records and onto pages; empty: it can.
 func unfit(s string) string {
 	switch {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // fakeConfig is what the fake box is configured to; the real one is looked at in package appliance.
@@ -193,4 +194,42 @@ func (f *fakeBox) Restart(who string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.by = append(f.by, who+" restart")
+}
+
+func (f *fakeBox) Network() *Network {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.foreign {
+		return nil
+	}
+	n := &Network{Settings: NetworkSettings{IPv4: "dhcp", IPv6: "auto"}, Addresses: []string{"192.0.2.50/24", "2001:db8::50/64"}}
+	if f.tried != nil {
+		n.Trial = &NetworkTrial{Settings: *f.tried, Left: Seconds(40 * time.Second)}
+	}
+	return n
+}
+
+func (f *fakeBox) TryNetwork(n NetworkSettings, who string) (NetworkTrial, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.failing != nil:
+		return NetworkTrial{}, f.failing
+	case n.IPv4 == "nonsense":
+		return NetworkTrial{}, WrongConfig{{Key: "management.ipv4", Message: `"nonsense" is neither dhcp nor off nor an address`}}
+	}
+	f.tried = &n
+	f.by = append(f.by, fmt.Sprintf("%s tries %+v", who, n))
+	return NetworkTrial{Settings: n, Token: "ABCDEFGHIJKLMNOPQRSTUVWXYZ", Left: Seconds(time.Minute)}, nil
+}
+
+func (f *fakeBox) ConfirmNetwork(token string, at netip.Addr, who string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tried == nil || token != "ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+		return Refused{"token", "this change is over"}
+	}
+	f.tried = nil
+	f.by = append(f.by, fmt.Sprintf("%s keeps it, at %v", who, at))
+	return nil
 }

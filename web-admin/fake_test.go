@@ -39,6 +39,8 @@ type fakeBox struct {
 	config  string   // JSON; empty: fakeConfig
 	report  string   // of WhatIf, where a configuration is fine
 	waiting []string // for a restart
+	foreign bool     // its addresses are not its own to give
+	tried   *NetworkSettings
 }
 
 func (f *fakeBox) Status() Status {

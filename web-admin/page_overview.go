@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailweir/mailweir/web-admin/users"
@@ -29,6 +30,7 @@ type overviewView struct {
 	Owners   bool             // somebody is named
 	Syslog   []syslogView
 	Spool    string
+	Clock    string // who keeps it; empty: not known, or a problem says so
 	Setup    string // what the wizard still asks; empty: nothing
 }
 
@@ -75,6 +77,28 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 	v.Networks = destinationRows(s.see(r).Destinations(5*time.Minute, Page{Limit: shownContacted}))
 	v.Owners = slices.ContainsFunc(v.Networks, func(row destinationRow) bool { return row.Owner != "" })
 	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, v)
+}
+
+// words say who keeps the clock; empty where nobody does, which is a problem of its own.
+func (c Clock) words(z zone) string {
+	switch {
+	case !c.Known || !c.Synced:
+		return ""
+	case c.Server == "":
+		return "synchronised"
+	}
+	return fmt.Sprintf("set by %s, asked %s, was off by %s", inert(c.Server), z.second(c.Heard.Time).Text, offset(time.Duration(c.Offset)))
+}
+
+// offset writes how far a clock is off.
+func offset(d time.Duration) string {
+	switch d = d.Abs(); {
+	case d < time.Millisecond:
+		return "less than 1\u00a0ms"
+	case d < time.Minute:
+		return strings.Replace(d.Round(time.Millisecond).String(), "ms", "\u00a0ms", 1)
+	}
+	return span(d)
 }
 
 func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overviewView {
@@ -141,6 +165,6 @@ func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overview
 		}
 		v.Syslog = append(v.Syslog, row)
 	}
-	v.Spool = st.Spool.words()
+	v.Spool, v.Clock = st.Spool.words(), st.Clock.words(z)
 	return v
 }

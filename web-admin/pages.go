@@ -31,6 +31,7 @@ type frame struct {
 	User     string
 	Operates bool // role operator and above: what acts is shown
 	Manages  bool // role admin
+	Network  bool // who manages sees the network settings: they are the box's to give
 	Search   string
 	Mode     modeView
 	Health   healthView
@@ -45,6 +46,12 @@ type modeView struct {
 	Enforce bool
 	Since   moment
 	Line    string // "would have acted on 14 of 2,314 decisions · acted on 0"
+}
+
+// tabsView is the row of tabs on the pages of settings; what the machine lacks is not among them.
+type tabsView struct {
+	Here    string
+	Network bool
 }
 
 // healthView is the light at the top.
@@ -64,6 +71,7 @@ func parsePages(assets map[string]asset) (map[string]*template.Template, error) 
 			return "/static/" + name + "?v=" + a.version, nil
 		},
 		"shape": shape,
+		"tabs":  func(here string, network bool) tabsView { return tabsView{here, network} },
 		"past":  func(stage string) string { return past[stage] },
 	}
 	names, err := files.ReadDir("templates/pages")
@@ -113,6 +121,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 		f.User, f.Operates, f.Manages = a.name, a.role.May(users.Operator), a.role.May(users.Admin)
 		st := s.seeAs(a.role).Status()
 		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
+		f.Network = f.Manages && s.opt.Source.Network() != nil
 		f.Box, f.Version = inert(st.Box), inert(st.Version)
 	}
 	var out bytes.Buffer

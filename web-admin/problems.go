@@ -42,7 +42,14 @@ func problemsOf(st Status) []Problem {
 		add(Time{}, "Budgets cannot be saved", meaning, do)
 	}
 	if st.Clock.Known && !st.Clock.Synced {
-		add(Time{}, "The clock is not synchronised", "Mail is not affected; times in records may be wrong.", "Check the time service of this machine.")
+		do := "Check the time service of this machine."
+		if st.Clock.Kept {
+			do = "Name an NTP server in ntp.servers, or have your DHCP server name one (option 42), and let the box reach its UDP port 123."
+			if st.Clock.Why != "" {
+				do += " Last: " + inert(st.Clock.Why) + "."
+			}
+		}
+		add(Time{}, "The clock is not synchronised", "Mail is not affected; times in records may be wrong.", do)
 	}
 	added := slices.SortedFunc(slices.Values(st.Problems), func(a, b Problem) int {
 		return cmp.Or(a.Since.Compare(b.Since.Time), cmp.Compare(a.What, b.What))

@@ -110,6 +110,13 @@ admin     POST   /settings/webhooks
 admin     POST   /settings/webhooks/remove
 admin     POST   /settings/mail
 admin     POST   /settings/notices/test
+admin     GET    /settings/network
+admin     POST   /settings/network
+everybody GET    /network/{token}
+everybody POST   /network/{token}
+admin     GET    /api/v1/network
+admin     POST   /api/v1/network
+admin     POST   /api/v1/network/confirm
 admin     GET    /settings/backup
 admin     POST   /settings/backup
 admin     POST   /settings/restore

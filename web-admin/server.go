@@ -19,6 +19,9 @@ import (
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
+// UsersFile is beside the other data; without it nobody has been here yet.
+const UsersFile = "users.json"
+
 const (
 	drainFor       = 2 * time.Second
 	maxConnections = 512
@@ -93,7 +96,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	var damaged error
-	if s.users, damaged, err = users.Open(filepath.Join(o.DataDir, "users.json"), o.Now); err != nil {
+	if s.users, damaged, err = users.Open(filepath.Join(o.DataDir, UsersFile), o.Now); err != nil {
 		return nil, err
 	}
 	if damaged != nil {

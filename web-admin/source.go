@@ -23,6 +23,7 @@ type Source interface {
 	Lister
 	Backer
 	Host
+	Networker
 }
 
 // Reader is the part of [Source] that only tells: what viewers see of it, [veil] makes.

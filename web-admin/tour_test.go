@@ -38,6 +38,7 @@ func toVisit() map[string][]string {
 		"/records/{id}":          {"/records/182400", "/records/182325"},
 		"/destinations":          {"/destinations", "/destinations?window=24h"},
 		"/clusters/{id}":         {"/clusters/K7", "/clusters/K2"},
+		"/network/{token}":       {"/network/ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
 		"/plans/{name}":          {"/plans/residential"},
 		"/settings/users/{name}": {"/settings/users/olga", "/settings/users/" + boss},
 	}

@@ -176,7 +176,7 @@ func TestPseudonymsLeadBackAndSayNothing(t *testing.T) {
 const openWords = `
 Status.Version Status.Box Status.Mode Status.Lanes.Queue.Form Status.Lanes.Queue.Reader Status.Lanes.Fast.Why Status.Lanes.Fast.How Status.Lanes.Fast.Tracked
 Status.Lanes.Fast.ShortCut.Why Status.Lanes.Fast.Waiting.Reason Status.Lanes.Fast.Waiting.Why Status.Bridge.Name Status.Bridge.Why Status.Bridge.Changed Status.Bridge.Tracked
-Status.Notices.Kind Status.Syslog.URL Status.Head.Hash
+Status.Notices.Kind Status.Syslog.URL Status.Head.Hash Status.Clock.Server Status.Clock.Why
 Subscriber.Plan Subscriber.PlanSource Subscriber.ListPlan Subscriber.Stage Subscriber.Reason Subscriber.Case Subscriber.Budgets.Of Subscriber.Bindings.Source
 Subscriber.Lane.Reason Subscriber.Lane.Why
 Subscriber.Decisions.Action Subscriber.Decisions.Stage Subscriber.Decisions.Before Subscriber.Decisions.Of Subscriber.Decisions.Reason Subscriber.Decisions.Case

@@ -193,9 +193,14 @@ func (t Syslog) untried() bool {
 
 // Clock says whether the wall clock can be trusted. Known is false when nobody told us, and then nothing is claimed on the pages.
 type Clock struct {
-	Known  bool    `json:"known"`
-	Synced bool    `json:"synced"`
-	Offset Seconds `json:"offset_s"`
+	Known   bool    `json:"known"`
+	Synced  bool    `json:"synced"`
+	Kept    bool    `json:"kept"`              // by the box itself, as in the image; otherwise by another program or nobody
+	Offset  Seconds `json:"offset_s"`          // when a server was heard last; only where Kept
+	Server  string  `json:"server,omitempty"`  // that was believed last
+	Stratum int     `json:"stratum,omitempty"` // of the server
+	Heard   Time    `json:"heard_at"`
+	Why     string  `json:"why,omitempty"` // what was wrong when the servers were asked last
 }
 
 // Store is the database of budgets and stages.

@@ -179,10 +179,12 @@ type timeForm struct {
 	Now           moment
 	Zone          string
 	Known, Synced bool
+	Kept          bool   // by the box itself
+	Server, Why   string // whom it asks, and what is wrong with that
 }
 
 func (s *Server) showTime(v *wizardView, _ Configuration, _ values) {
 	now := s.opt.Now()
 	clock := s.opt.Source.Platform().Clock
-	v.Time = &timeForm{zone{now, s.opt.Location}.second(now), now.In(s.opt.Location).Format("MST, UTC-07:00"), clock.Known, clock.Synced}
+	v.Time = &timeForm{zone{now, s.opt.Location}.second(now), now.In(s.opt.Location).Format("MST, UTC-07:00"), clock.Known, clock.Synced, clock.Kept, inert(clock.Server), inert(clock.Why)}
 }

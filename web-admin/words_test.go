@@ -178,6 +178,7 @@ func TestProblemsStandStill(t *testing.T) {
 		{"not judging", func(s *Status) { s.Ready = false }, "No packets are being judged"},
 		{"the store", func(s *Status) { s.Store = Store{Why: "no space left on device"} }, "Budgets cannot be saved"},
 		{"the clock", func(s *Status) { s.Clock = Clock{Known: true} }, "The clock is not synchronised"},
+		{"the clock that the box keeps itself", func(s *Status) { s.Clock = Clock{Known: true, Kept: true, Why: "no server answered"} }, "ntp.servers, or have your DHCP server name one (option 42), and let the box reach its UDP port 123. Last: no server answered."},
 		{"records lost", func(s *Status) { s.Syslog[1].Dropped = 12 }, "12 lost to this collector"},
 		{"lost packets stay in the lanes' line", func(s *Status) { s.Lanes.Queue.Dropped = 12 }, ""},
 		{"a collector that was never tried is not down", func(s *Status) {
@@ -273,5 +274,24 @@ func TestWhatNextSessionsMeet(t *testing.T) {
 		if got := nextSession(want); got != lane {
 			t.Errorf("%+v: %q, want %q", want, got, lane)
 		}
+	}
+}
+
+func TestWhoKeepsTheClockIsSaid(t *testing.T) {
+	t.Parallel()
+	z := zone{noon, time.UTC}
+	for want, c := range map[string]Clock{
+		"":             {},
+		"synchronised": {Known: true, Synced: true},
+		"set by ntp.isp.example, asked " + z.second(noon).Text + ", was off by less than 1\u00a0ms": {Known: true, Synced: true, Kept: true, Server: "ntp.isp.example", Heard: At(noon), Offset: Seconds(-200 * time.Microsecond)},
+		"set by 192.0.2.1, asked " + z.second(noon).Text + ", was off by 12\u00a0ms":                {Known: true, Synced: true, Kept: true, Server: "192.0.2.1", Heard: At(noon), Offset: Seconds(12 * time.Millisecond)},
+		"set by 192.0.2.2, asked " + z.second(noon).Text + ", was off by 3\u00a0h":                  {Known: true, Synced: true, Kept: true, Server: "192.0.2.2", Heard: At(noon), Offset: Seconds(3 * time.Hour)},
+	} {
+		if got := c.words(z); got != want {
+			t.Errorf("%+v: %q, want %q", c, got, want)
+		}
+	}
+	if got := (Clock{Known: true, Kept: true, Server: "192.0.2.1"}).words(z); got != "" {
+		t.Errorf("a clock that nobody keeps any more: %q", got)
 	}
 }

@@ -1,6 +1,6 @@
 // Package boot is process 1 of the image: the mailweir binary itself. It mounts, loads the kernel's modules, arms the watchdog, bridges the ports so that
 // mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
-// and the DHCP client of the management port. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
+// the keeper of the management port's addresses, and that of the clock. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
 // on the console, and the next step is tried. If governing fails again and again the box goes into safe mode: the bridge stays, nothing is queued.
 package boot
 
@@ -34,7 +34,7 @@ const (
 	ownConfig  = dataDir + "/mailweir.yaml"
 	runDir     = "/run/mailweir"
 	inMemory   = runDir + "/mailweir.yaml" // where the other cannot be written
-	netCommand = "image-net"               // first argument of the DHCP client
+	netCommand = "image-net"               // first argument of who keeps the management port's addresses; then come the port and the configuration
 
 	governChild = "govern"
 )
@@ -42,8 +42,11 @@ const (
 // Reexec returns at once in an ordinary process. As process 1 of the image, or as one of its children that is no command of
 // mailweir, it does the work of that and does not return.
 func Reexec() {
-	if len(os.Args) == 3 && os.Args[1] == netCommand {
-		os.Exit(manage(os.Args[2]))
+	if len(os.Args) == 4 && os.Args[1] == netCommand {
+		os.Exit(manage(os.Args[2], os.Args[3]))
+	}
+	if len(os.Args) == 3 && os.Args[1] == timeCommand {
+		os.Exit(keepTime(os.Args[2]))
 	}
 	if len(os.Args) == 2 && os.Args[1] == stickCommand {
 		os.Exit(sticks())
@@ -187,7 +190,8 @@ func (b *box) supervise(m *modules, onTrial bool) {
 		s.add(&child{name: "console " + name, argv: []string{menuCommand, name}})
 	}
 	if b.ports.management != "" {
-		s.add(&child{name: "net", argv: []string{netCommand, b.ports.management}})
+		s.add(&child{name: "net", argv: []string{netCommand, b.ports.management, config}})
+		s.add(&child{name: "time", argv: []string{timeCommand, config}})
 	}
 	crashing := false
 	if !safe && !onTrial { // a trial has a count of its own

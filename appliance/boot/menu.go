@@ -270,7 +270,7 @@ func thisBox(out *os.File) menuBox {
 			c.Stdout, c.Stderr = out, out
 			return c.Run()
 		},
-		address: func() string { return readString(addressFile) },
+		address: managementAddress,
 		code: func() string {
 			ctx, cancel := context.WithTimeout(context.Background(), checkTime)
 			defer cancel()

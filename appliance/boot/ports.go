@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -137,16 +136,6 @@ func bridgePorts(names ...string) error {
 		errs = append(errs, fmt.Errorf("%s: %w", bridgeName, err))
 	}
 	return errors.Join(errs...)
-}
-
-// carrier waits until the link is there, at most that long: a switch takes its time.
-func carrier(name string, most time.Duration) bool {
-	for deadline := time.Now().Add(most); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if readString("/sys/class/net/"+name+"/carrier") == "1" {
-			return true
-		}
-	}
-	return false
 }
 
 // Links are the ports that have a link now.

@@ -53,7 +53,7 @@ func (t *teller) run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if s, err := t.ask(ctx); err == nil {
-			t.tell(s, readString(addressFile))
+			t.tell(s, managementAddress())
 		}
 		select {
 		case <-tick.C:

@@ -62,8 +62,8 @@ func (p *Port) Run(ctx context.Context) error {
 			p.apply(ctx, want)
 			applied = true
 		}
+		p.give() // before the report: who reads of another address finds no server of ours any more
 		p.report(trial)
-		p.give()
 		select {
 		case <-ctx.Done():
 			return nil

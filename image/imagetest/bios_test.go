@@ -32,7 +32,8 @@ type site struct {
 	board                    board
 }
 
-func newSite(t *testing.T) *site {
+// newSite makes one; options are more of dnsmasq's.
+func newSite(t *testing.T, options ...string) *site {
 	t.Helper()
 	s := &site{client: newSpace(t), server: newSpace(t), operator: newSpace(t), board: pc}
 	s.cables = []*os.File{
@@ -40,8 +41,8 @@ func newSite(t *testing.T) *site {
 	}
 	s.server.serveMail(t)
 	leases := filepath.Join(t.TempDir(), "leases")
-	cmd := exec.Command("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=manage", "--bind-interfaces",
-		"--dhcp-range=10.77.0.50,10.77.0.50,1h", "--no-ping", "--dhcp-leasefile="+leases, "--pid-file=")
+	cmd := exec.Command("dnsmasq", append([]string{"--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=manage", "--bind-interfaces",
+		"--dhcp-range=10.77.0.50,10.77.0.50,1h", "--no-ping", "--dhcp-leasefile=" + leases, "--pid-file="}, options...)...)
 	if err := s.operator.do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}

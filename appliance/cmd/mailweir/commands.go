@@ -95,13 +95,28 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(w, "update\t%s, %s\n", plain(last.String()), clock(webadmin.At(last.Time)))
 	}
 	fmt.Fprintf(w, "store\t%s, %d bytes written today\n", store, s.Store.WrittenToday)
-	if s.Clock.Known && !s.Clock.Synced {
-		fmt.Fprintf(w, "clock\tNOT synchronised: times in records may be wrong\n")
+	if s.Clock.Known {
+		fmt.Fprintf(w, "clock\t%s\n", clockLine(s.Clock))
 	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(w, "problem\t%s %s %s\n", p.What, p.Meaning, p.Do)
 	}
 	return w.Flush()
+}
+
+// clockLine says who keeps the clock, in a line.
+func clockLine(c webadmin.Clock) string {
+	text := "synchronised"
+	if !c.Synced {
+		text = "NOT synchronised: times in records may be wrong"
+	}
+	if c.Server != "" {
+		text += fmt.Sprintf("; %s (stratum %d) was heard %s, off by %v", plain(c.Server), c.Stratum, clock(c.Heard), time.Duration(c.Offset).Round(time.Microsecond))
+	}
+	if c.Why != "" {
+		text += "; " + plain(c.Why)
+	}
+	return text
 }
 
 // spoolLine says how full the spool is, in a line.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/mailweir/mailweir/appliance"
+	"github.com/mailweir/mailweir/appliance/boot"
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/lab"
 )
@@ -44,6 +45,8 @@ func runCommand(ctx context.Context, c *invocation) error {
 		Version:    version,
 		Log:        slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
 		Reload:     reload,
+		ClockFile:  boot.ClockFile,
+		Management: boot.ManagementDir,
 		Ready:      func() { fmt.Fprintln(c.stderr, "mailweir: ready") },
 	})
 	if ps, bad := errors.AsType[config.Problems](err); bad {

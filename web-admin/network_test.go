@@ -1,0 +1,110 @@
+package webadmin
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestAnotherAddressIsTriedAndKept(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	cookie := enter(t, s)
+	if page := body(t, get(t, s, "/settings/network", "Cookie", cookie)); !strings.Contains(page, "192.0.2.50/24") || !strings.Contains(page, `<option value="dhcp" selected>`) {
+		t.Errorf("the settings of now are not there: %s", page)
+	}
+	form := url.Values{"vlan": {"7"}, "ipv4": {"static"}, "address4": {"192.0.2.10/24"}, "route4": {"192.0.2.1"}, "ipv6": {"static"}, "address6": {"2001:db8::10/64"}, "route6": {""}, "dns": {"192.0.2.53, 192.0.2.54"}}
+	a := send(t, s, cookie, "/settings/network", form)
+	page := body(t, a)
+	const path = "/network/ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	if a.StatusCode != http.StatusOK || !strings.Contains(page, `href="https://192.0.2.10:`) || !strings.Contains(page, `href="https://[2001:db8::10]:`) || !strings.Contains(page, path) {
+		t.Errorf("%s: nothing says where to go: %s", a.Status, page)
+	}
+	if did := box.done(); did != "admin 127.0.0.1 tries {VLAN:7 IPv4:192.0.2.10/24 IPv4Gateway:192.0.2.1 IPv6:2001:db8::10/64 IPv6Gateway: DNS:[192.0.2.53 192.0.2.54]}" {
+		t.Error(did)
+	}
+	if page := body(t, get(t, s, "/settings/network", "Cookie", cookie)); !strings.Contains(page, `id="trial"`) {
+		t.Error("nothing says that a trial goes on")
+	}
+	// Nobody is logged in at the new address: the link is enough, and only this one.
+	if a := send(t, s, "", "/network/ZYX", nil); a.StatusCode != http.StatusConflict || !strings.Contains(body(t, a), "this change is over") {
+		t.Errorf("another token: %s", a.Status)
+	}
+	if a := get(t, s, path); a.StatusCode != http.StatusOK || !strings.Contains(body(t, a), `action="`+path+`"`) || box.done() != "" {
+		t.Errorf("the page to confirm: %s", a.Status)
+	}
+	if a := send(t, s, "", path, nil); a.StatusCode != http.StatusOK || !strings.Contains(body(t, a), `id="kept"`) {
+		t.Errorf("confirmed: %s", a.Status)
+	}
+	if did := box.done(); did != "127.0.0.1 keeps it, at 127.0.0.1" {
+		t.Error(did)
+	}
+	if a := send(t, s, "", path, nil); a.StatusCode != http.StatusConflict {
+		t.Errorf("twice: %s", a.Status)
+	}
+}
+
+func TestAWrongAddressIsShownWhereItWasTyped(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	cookie := enter(t, s)
+	for why, row := range map[string]struct {
+		form  url.Values
+		field string
+	}{
+		"what the rules refuse": {url.Values{"vlan": {"0"}, "ipv4": {"static"}, "address4": {"nonsense"}, "ipv6": {"auto"}}, "address4"},
+		"no number":             {url.Values{"vlan": {"seven"}, "ipv4": {"dhcp"}, "ipv6": {"auto"}}, "vlan"},
+	} {
+		a := send(t, s, cookie, "/settings/network", row.form)
+		page := body(t, a)
+		if a.StatusCode != http.StatusBadRequest || !strings.Contains(page, `href="#`+row.field+`"`) || !strings.Contains(page, `value="`+row.form.Get(row.field)+`"`) || box.done() != "" {
+			t.Errorf("%s: %s %s", why, a.Status, page)
+		}
+	}
+}
+
+func TestTheNetworkByAPI(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
+	const settings = `{"vlan":0,"ipv4":"192.0.2.10/24","ipv4_gateway":"","ipv6":"off","ipv6_gateway":"","dns":[]}`
+	a := ask(t, s, "POST", "/api/v1/network", settings, bearer...)
+	if text := body(t, a); a.StatusCode != 200 || !strings.Contains(text, `"left_s":60`) || !strings.Contains(text, `"token":"ABC`) {
+		t.Errorf("%s %s", a.Status, text)
+	}
+	if text := body(t, get(t, s, "/api/v1/network", bearer...)); !strings.Contains(text, `"left_s":40`) || strings.Contains(text, `"token"`) || !strings.Contains(text, `"addresses":["192.0.2.50/24"`) {
+		t.Errorf("%s", text)
+	}
+	if a := ask(t, s, "POST", "/api/v1/network", strings.Replace(settings, "[]", `"192.0.2.53"`, 1), bearer...); a.StatusCode != 400 || !strings.Contains(body(t, a), "must be a list of strings") {
+		t.Errorf("a list that is none: %s", a.Status)
+	}
+	if a := ask(t, s, "POST", "/api/v1/network/confirm", `{"token":"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}`, bearer...); a.StatusCode != 200 || !strings.Contains(body(t, a), `"trial":null`) {
+		t.Errorf("confirmed: %s", a.Status)
+	}
+	if a := ask(t, s, "POST", "/api/v1/network/confirm", `{"token":"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}`, bearer...); a.StatusCode != 400 {
+		t.Errorf("twice: %s", a.Status)
+	}
+}
+
+func TestWhereAddressesAreNotOursNothingOfThemIsShown(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	box.foreign = true
+	s := startServer(t, Options{Source: box})
+	cookie := enter(t, s)
+	if strings.Contains(body(t, get(t, s, "/settings/backup", "Cookie", cookie)), "/settings/network") {
+		t.Error("there is a tab")
+	}
+	for _, path := range []string{"/settings/network", "/api/v1/network"} {
+		if a := get(t, s, path, "Cookie", cookie); a.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s", path, a.Status)
+		}
+	}
+	if a := send(t, s, cookie, "/settings/network", url.Values{"ipv4": {"off"}}); a.StatusCode != http.StatusNotFound || box.done() != "" {
+		t.Errorf("%s", a.Status)
+	}
+}

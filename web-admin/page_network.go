@@ -1,0 +1,165 @@
+package webadmin
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// networkView answers: how is this box reached, and how will it be?
+type networkView struct {
+	Errors    []formError
+	Addresses []string // that the port has now
+	Why       string
+	Left      string // of a trial that goes on; empty: none does
+	Form      addressForm
+}
+
+// addressForm is what was typed.
+type addressForm struct {
+	VLAN             string
+	IPv4, IPv6       string // dhcp, auto, static, off
+	Address4, Route4 string
+	Address6, Route6 string
+	DNS              string
+}
+
+var networkFields = keyLabels{{"management.vlan", "vlan", "VLAN"}, {"management.ipv4_gateway", "route4", "IPv4 router"}, {"management.ipv4", "address4", "IPv4 address"},
+	{"management.ipv6_gateway", "route6", "IPv6 router"}, {"management.ipv6", "address6", "IPv6 address"}, {"management.dns", "dns", "Name servers"}, {"admin.listen", "address4", "Address"}}
+
+// formOf is a form that says what n says.
+func formOf(n NetworkSettings) addressForm {
+	f := addressForm{VLAN: strconv.Itoa(n.VLAN), IPv4: n.IPv4, Route4: n.IPv4Gateway, IPv6: n.IPv6, Route6: n.IPv6Gateway, DNS: strings.Join(n.DNS, ", ")}
+	if _, err := netip.ParsePrefix(n.IPv4); err == nil {
+		f.IPv4, f.Address4 = "static", n.IPv4
+	}
+	if _, err := netip.ParsePrefix(n.IPv6); err == nil {
+		f.IPv6, f.Address6 = "static", n.IPv6
+	}
+	return f
+}
+
+// settings are what a form says; what is wrong with it the configuration's rules find.
+func (f addressForm) settings() (n NetworkSettings, wrong []formError) {
+	n = NetworkSettings{IPv4: f.IPv4, IPv6: f.IPv6, DNS: orEmpty(strings.FieldsFunc(f.DNS, func(r rune) bool { return r == ',' || r == ' ' || r == ';' }))}
+	if f.IPv4 == "static" {
+		n.IPv4, n.IPv4Gateway = f.Address4, f.Route4
+	}
+	if f.IPv6 == "static" {
+		n.IPv6, n.IPv6Gateway = f.Address6, f.Route6
+	}
+	var err error
+	if n.VLAN, err = strconv.Atoi(f.VLAN); err != nil {
+		wrong = append(wrong, formError{"vlan", "VLAN", "write a number: 0 is untagged"})
+	}
+	return n, wrong
+}
+
+// network is the management port, or the answer that there is none to set.
+func (s *Server) network(w http.ResponseWriter, r *http.Request) (*Network, bool) {
+	n := s.opt.Source.Network()
+	if n == nil {
+		s.refuse(w, r, http.StatusNotFound, "This machine's addresses are not set here", "The box gives addresses only where mailweir's own image runs; here the machine's own network settings do.")
+	}
+	return n, n != nil
+}
+
+func (s *Server) networkPage(w http.ResponseWriter, r *http.Request) {
+	if n, ok := s.network(w, r); ok {
+		s.showAddresses(w, r, http.StatusOK, *n, networkView{Form: formOf(n.Settings)})
+	}
+}
+
+func (s *Server) showAddresses(w http.ResponseWriter, r *http.Request, status int, n Network, v networkView) {
+	for _, a := range n.Addresses {
+		v.Addresses = append(v.Addresses, inert(a))
+	}
+	v.Why = inert(n.Why)
+	if n.Trial != nil {
+		v.Left = span(time.Duration(n.Trial.Left))
+	}
+	s.render(w, r, status, "network", frame{Title: "Network", Here: "/settings"}, v)
+}
+
+// triedView answers: what do I do now?
+type triedView struct {
+	Links []string // where the box will be
+	Path  string   // below an address that nobody knows yet
+	Left  string
+}
+
+// tryNetwork begins a trial, and says where to confirm it.
+func (s *Server) tryNetwork(w http.ResponseWriter, r *http.Request) {
+	n, ok := s.network(w, r)
+	if !ok {
+		return
+	}
+	get := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
+	f := addressForm{VLAN: get("vlan"), IPv4: get("ipv4"), IPv6: get("ipv6"), Address4: get("address4"), Route4: get("route4"), Address6: get("address6"), Route6: get("route6"), DNS: get("dns")}
+	wanted, wrong := f.settings()
+	var t NetworkTrial
+	if len(wrong) == 0 {
+		var err error
+		if t, err = s.opt.Source.TryNetwork(wanted, actorOf(r).who); err != nil {
+			if wrong, ok = whatWasWrong(err, networkFields); !ok {
+				s.broken(w, r, err, "Nothing was changed")
+				return
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		s.showAddresses(w, r, http.StatusBadRequest, *n, networkView{Errors: wrong, Form: f})
+		return
+	}
+	s.render(w, r, http.StatusOK, "tried", frame{Title: "Confirm the new address", Here: "/settings"}, s.triedOf(t))
+}
+
+func (s *Server) triedOf(t NetworkTrial) triedView {
+	v := triedView{Path: confirmPath(t.Token), Left: span(time.Duration(t.Left))}
+	port := strconv.Itoa(s.tcp.Addr().(*net.TCPAddr).Port) // the one that this page came from
+	for _, a := range []string{t.Settings.IPv4, t.Settings.IPv6} {
+		if p, err := netip.ParsePrefix(a); err == nil {
+			v.Links = append(v.Links, "https://"+net.JoinHostPort(p.Addr().String(), port)+v.Path)
+		}
+	}
+	return v
+}
+
+// confirmPath is where a trial is confirmed. A login does not help there: a browser's session stays with the old address.
+func confirmPath(token string) string { return "/network/" + token }
+
+// confirmView answers: shall the box stay at this address?
+type confirmView struct {
+	Path  string
+	Done  bool
+	Wrong string
+}
+
+func (s *Server) confirmPage(w http.ResponseWriter, r *http.Request) {
+	s.render(w, r, http.StatusOK, "confirm", frame{Title: "Keep this address?"}, confirmView{Path: confirmPath(r.PathValue("token"))})
+}
+
+// confirmNetwork keeps a trial, for whoever has its token: that was on the page which the admin who began it got.
+func (s *Server) confirmNetwork(w http.ResponseWriter, r *http.Request) {
+	v, status := confirmView{Path: confirmPath(r.PathValue("token")), Done: true}, http.StatusOK
+	err := s.opt.Source.ConfirmNetwork(r.PathValue("token"), reached(r), peer(r).String())
+	if wrong, known := whatWasWrong(err, nil); known && len(wrong) > 0 {
+		v.Done, v.Wrong, status = false, wrong[0].Message, http.StatusConflict
+	} else if err != nil {
+		s.broken(w, r, err, "The address was not kept")
+		return
+	}
+	s.render(w, r, status, "confirm", frame{Title: "Keep this address?"}, v)
+}
+
+// reached is the address of the box that a request came to; the zero address: it came by the socket.
+func reached(r *http.Request) netip.Addr {
+	to, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return to.AddrPort().Addr().Unmap().WithZone("")
+}
