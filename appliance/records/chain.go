@@ -51,7 +51,7 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 	case FoundPowerCut:
 		f.Detail = fmt.Sprintf("the machine stopped without warning; the last number on the disk is %d and the chain goes on from it", p.Last)
 		if spool {
-			f.Detail += "; what happened in the second before may be missing"
+			f.Detail += "; what happened in the second before may be missing, and if the disk had not taken records before that, all of those: collectors may have some of them from memory, and the same numbers with others"
 		} else if p.Resumed {
 			f.Detail += "; what happened in the ten seconds before may be missing"
 		} else {
@@ -78,9 +78,9 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 // Chain numbers records and links each to the one before. It is safe for concurrent use.
 //
 // Number and hash are written to the state file, with one pwrite for the records of one moment, without waiting for the disk:
-// before anybody is given one of them, that survives kill -9 exactly, with a mirror in memory (Mirrored) also where the disk does not answer or takes nothing; without one records
+// before anybody is given one of them, that survives kill -9 exactly, with a mirror in memory (OpenMirrored) also where the disk does not answer or takes nothing; without one records
 // are made all the same then, and numbers may occur twice after a crash. After a power cut the file may be as old as the kernel's write-back makes it, about 30 s;
-// then the spool knows better (Resume), since a record is on the disk there before a collector gets it, and without a collector the journal. Without either
+// then the spool knows better (Resume), since a record is on the disk there before a collector gets it (while the disk takes none collectors get them from memory: then numbers occur twice after a power cut), and without a collector the journal. Without either
 // numbers occur twice then, with other events, and the HEALTH record of Found says so. Nothing is synced per record, to spare the flash.
 type Chain struct {
 	box   string

@@ -59,7 +59,7 @@ func (s *Spool) due() bool {
 	return s.written < s.last && !s.stuck && (s.fault == nil || !s.opt.Now().Before(s.retryAt))
 }
 
-// give has the disk take what waits. There is one such goroutine at a time; it ends when all is given, or with the first fault, and Close waits for it.
+// give has the disk take what waits now. There is one such goroutine at a time; it ends when that is given, or with the first fault, and Close waits for it.
 func (s *Spool) give(done chan struct{}) {
 	s.lockDisk()
 	s.write()
@@ -91,19 +91,26 @@ func (s *Spool) unlock() {
 	}
 }
 
-// write gives the disk what it has not got yet; disk is held, and let go of where room is to be made.
+// write gives the disk what it has not got yet, but for what comes while it does: on a slow disk that would have no end. disk is held, and let go of where room is to be made.
 func (s *Spool) write() {
+	s.mu.Lock()
+	upTo := s.last
+	s.mu.Unlock()
 	for {
 		_, size := s.unwritten()
 		if size == 0 {
 			return
 		}
 		s.fit(size)
-		if err := s.writeSome(); err != nil {
-			s.mu.Lock()
+		err := s.writeSome()
+		s.mu.Lock()
+		if err != nil {
 			s.given = 0
 			s.failed(err)
-			s.unlock()
+		}
+		ends := err != nil || s.written >= upTo
+		s.unlock()
+		if ends {
 			return
 		}
 		s.goesOn(s.holder)

@@ -120,47 +120,58 @@ func TestWhatAForgottenCollectorMayNotHaveReadIsTold(t *testing.T) {
 	}{
 		{5, 12, 3, "13-20", "4-12"}, {20, 20, 15, "", "16-20"}, {8, 0, 2, "9-20", "3-8"}, {20, 20, 20, "", ""}, {7, 7, 7, "8-20", ""},
 	} {
-		b := newBox(t, Options{})
-		dir := b.spool.opt.Dir
-		b.reader.Seek(0)
-		b.say(records.KindAudit, 20)
-		b.spool.Sync()
-		b.reader.Ack(row.ack)
-		b.reader.Arrived(row.arrived)
-		b.reader.Taken(row.taken)
-		b.reader.Close()
-		if err := b.spool.Only(nil); err != nil {
-			t.Fatal(err)
-		}
-		for _, life := range []string{"this life", "the next"} {
-			if row.lost+row.doubt == "" {
-				if len(b.losses) > 0 {
-					t.Errorf("%+v: told %+v", row, b.losses)
+		for _, before := range []bool{false, true} { // forgotten at once, or while the box was off
+			b := newBox(t, Options{})
+			dir := b.spool.opt.Dir
+			b.reader.Seek(0)
+			b.say(records.KindAudit, 20)
+			b.spool.Sync()
+			b.reader.Ack(row.ack)
+			b.reader.Arrived(row.arrived)
+			b.reader.Taken(row.taken)
+			b.reader.Close()
+			if before {
+				if err := b.spool.Close(); err != nil {
+					t.Fatal(err)
 				}
-			} else if len(b.losses) != 1 || b.losses[0].Numbers.String() != row.lost || b.losses[0].Doubt.String() != row.doubt || !slices.Equal(b.losses[0].Readers, []string{url}) {
-				t.Errorf("%s, %+v: told %+v", life, row, b.losses)
+				var err error
+				if b.spool, err = Open(Options{Dir: dir, After: b.chain.Seq(), OnLoss: func(l Loss) { b.losses = append(b.losses, l) }}); err != nil {
+					t.Fatal(err)
+				}
 			}
-			b.losses = nil
-			var err error
-			if b.spool, err = Open(Options{Dir: dir, After: b.chain.Seq(), OnLoss: func(l Loss) { b.losses = append(b.losses, l) }}); err != nil {
+			if err := b.spool.Only(nil); err != nil {
 				t.Fatal(err)
 			}
-		}
-		if row.doubt == "" {
-			continue
-		}
-		b.chain.Before(b.spool.Append)
-		told := slices.Clone(b.losses)
-		for i := range b.losses {
-			b.losses[i].Doubt = nil
-		}
-		for _, said := range []bool{false, true} { // without what is in doubt nothing is said
-			b.stateLosses()
-			b.spool.settle()
-			if left := b.owedFiles(); len(left) > 0 == said {
-				t.Errorf("%+v: said %v, and %v is left", row, said, left)
+			for _, life := range []string{"this life", "the next"} {
+				if row.lost+row.doubt == "" {
+					if len(b.losses) > 0 {
+						t.Errorf("%+v: told %+v", row, b.losses)
+					}
+				} else if len(b.losses) != 1 || b.losses[0].Numbers.String() != row.lost || b.losses[0].Doubt.String() != row.doubt || !slices.Equal(b.losses[0].Readers, []string{url}) {
+					t.Errorf("%s, %+v: told %+v", life, row, b.losses)
+				}
+				b.losses = nil
+				var err error
+				if b.spool, err = Open(Options{Dir: dir, After: b.chain.Seq(), OnLoss: func(l Loss) { b.losses = append(b.losses, l) }}); err != nil {
+					t.Fatal(err)
+				}
 			}
-			b.losses = told
+			if row.doubt == "" {
+				continue
+			}
+			b.chain.Before(b.spool.Append)
+			told := slices.Clone(b.losses)
+			for i := range b.losses {
+				b.losses[i].Doubt = nil
+			}
+			for _, said := range []bool{false, true} { // without what is in doubt nothing is said
+				b.stateLosses()
+				b.spool.settle()
+				if left := b.owedFiles(); len(left) > 0 == said {
+					t.Errorf("%+v: said %v, and %v is left", row, said, left)
+				}
+				b.losses = told
+			}
 		}
 	}
 }

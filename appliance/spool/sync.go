@@ -25,7 +25,7 @@ func (s *Spool) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			s.Sync()
+			s.flush(true)
 			s.save(false)
 			return nil
 		case <-ticks.C:
@@ -109,14 +109,25 @@ func (s *Spool) retry() {
 	s.Sync()
 }
 
-// Sync puts everything that was appended on the disk, or notes why that is not possible.
-func (s *Spool) Sync() {
+// Sync puts everything that was appended before on the disk, or notes why that is not possible. A disk that failed is not asked again before its time.
+func (s *Spool) Sync() { s.flush(false) }
+
+// flush is Sync; at the end of all a disk that failed is asked once more.
+func (s *Spool) flush(last bool) {
 	s.mu.Lock()
 	gives := s.gives
 	s.mu.Unlock()
 	if gives != nil {
 		<-gives
 	}
+	s.lockDisk()
+	s.mu.Lock()
+	due := s.written < s.last && (last || s.fault == nil || !s.opt.Now().Before(s.retryAt))
+	s.mu.Unlock()
+	if due {
+		s.write()
+	}
+	s.unlockDisk()
 	s.sync()
 }
 
@@ -216,7 +227,7 @@ func (s *Spool) distrust() {
 
 // Close is called when nobody appends or reads any more, and after Run.
 func (s *Spool) Close() error {
-	s.Sync()
+	s.flush(true)
 	s.save(true)
 	s.lockDisk()
 	defer s.unlockDisk()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // dial connects to the collector.
@@ -33,7 +34,7 @@ func (t *target) dial(ctx context.Context) (sender, error) {
 		return newRELP(w)
 	}
 	s := newStream(w, min(maxUnproven, uint64(t.cfg.Spool.Limit()/spoolShares)), t.never)
-	s.idle = t.restless.idle
+	s.idle = t.restless.idle(time.Now())
 	return s, nil
 }
 

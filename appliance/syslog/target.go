@@ -181,7 +181,7 @@ func (t *target) run(ctx context.Context) {
 
 // wanted waits until there is something to send, where the collector ends connections over which nothing comes and was there when it last was asked; false when ctx has ended and there is nothing.
 func (t *target) wanted(ctx context.Context) bool {
-	for t.restless.idle > 0 && !t.isDown() {
+	for t.restless.idle(time.Now()) > 0 && !t.isDown() {
 		more := t.reader.Changed()
 		if t.cfg.Spool.Behind(t.reader.Position()) > 0 {
 			break
@@ -230,7 +230,7 @@ func (t *target) connection(ctx, hard context.Context) error {
 	if never { // a collector that hung is asked again, on the next connection
 		t.never, t.unended = false, maxUnended-1
 	}
-	if st, is := s.(*stream); is && errors.Is(err, errEnded) && t.restless.ended(time.Since(st.quiet)) {
+	if st, is := s.(*stream); is && errors.Is(err, errEnded) && t.restless.ended(time.Since(st.quiet), time.Now()) {
 		err = errOver
 	}
 	t.broke = t.broke || err != nil && !errors.Is(err, errOver)
