@@ -40,7 +40,7 @@ func TestAHabitOfEndingQuietConnections(t *testing.T) {
 			now = now.Add(q)
 			habit = r.ended(q, now)
 		}
-		if got := r.idle(now.Add(habitLasts - s)); got != row.idle || habit != row.habit {
+		if got := r.idle(now.Add(habitLasts - 10*s)); got != row.idle || habit != row.habit {
 			t.Errorf("%s: %v, %v", row.why, got, habit)
 		}
 		if got := r.idle(now.Add(habitLasts + 300*s)); got != 0 {
