@@ -28,6 +28,16 @@ var zeros = []Case{
 	{Kind: Attempts, Messages: 30, AtOnce: 3, Lines: []string{"MAIL FROM:<>", "RCPT TO:<you{30-60}@>", "RSET"}},
 	{Kind: Attempts, Messages: 5, AtOnce: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<refused{4-8}@>", "BDAT 900 LAST", "RSET"}},
 	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<refused{4-8}@>", "BDAT 3000", "BDAT 900 LAST", "RSET"}},
+
+	// RSET, NOOP and a DATA that is refused are as long as a DATA that is taken, and what comes behind them as a short content.
+	{Kind: Attempts, Messages: 20, Lines: []string{"AUTH PLAIN {100-110}", "RSET"}},
+	{Kind: Attempts, Messages: 10, Lines: []string{"AUTH PLAIN {150-160}", "RSET"}},
+	{Kind: Attempts, Messages: 20, Lines: []string{"MAIL FROM:<{110-120}@client.example> SIZE=12345 BODY=8BITMIME", "RCPT TO:<you{10-14}@>", "RCPT TO:<refused{10-14}@>", "RSET"}},
+	{Kind: Attempts, Messages: 10, Lines: []string{"MAIL FROM:<{190-200}@client.example> SIZE=12345", "RCPT TO:<refused{10-14}@>", "DATA"}},
+	{Kind: Attempts, Messages: 8, Lines: []string{"MAIL FROM:<{10-14}@client.example>", "RCPT TO:<you{10-14}@>", "NOOP", "VRFY {100-120}"}},
+	{Kind: Attempts, Messages: 8, Lines: []string{"MAIL FROM:<{10-14}@client.example>", "RCPT TO:<you{10-14}@>", "RSET", "AUTH PLAIN {150-160}"}},
+	{Kind: Attempts, Messages: 8, Lines: []string{"XFORWARD NAME={60-70} ADDR=192.0.2.1 PROTO=ESMTP HELO={40-50}", "MAIL FROM:<{10-14}@client.example>", "RCPT TO:<you{10-14}@>", "RSET"}},
+	{Kind: Attempts, Messages: 10, AtOnce: 6, Lines: []string{"MAIL FROM:<{4-8}@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<refused{4-8}@>", "RCPT TO:<you{4-8}@>", "RCPT TO:<refused{4-8}@>", "RSET"}},
 }
 
 // oauth is an attempt to log in with a token as large providers have them.

@@ -80,12 +80,13 @@ func (m *mover) burstOf(w *words, voice uint8, cost int32) {
 			owed = 1
 		}
 		least, most := c.least, c.most
-		if voice == 0 {
-			least = 0 // nobody's words are as certain as those that we know
+		certain := voice != 0 && !voices[voice].vague(!data) // nobody's words are as certain as those that we know, nor are all of those
+		if !certain {
+			least = 0
 		}
 		if c.even > 0 {
 			most += (c.even + owed + 1) / 2
-			if voice != 0 {
+			if certain {
 				least += (c.even + owed) / 2
 			}
 		}
@@ -119,7 +120,7 @@ func (w *words) ends(n int, data bool) []stand {
 	return anyEnd
 }
 
-// bursts adds the guesses that from least to most messages were taken.
+// bursts adds the guesses that from least to most messages were taken, least in words that are known, else 0.
 func (m *mover) bursts(least, most int, cost int32, how habits, ends ...stand) {
 	g := *m.from
 	if how != 0 {
@@ -129,7 +130,7 @@ func (m *mover) bursts(least, most int, cost int32, how habits, ends ...stand) {
 		return
 	}
 	g.habits |= bursting | enveloped
-	if g.voice != 0 && least > 0 {
+	if least > 0 {
 		g.habits |= proved
 	}
 	g.messages += int32(least)

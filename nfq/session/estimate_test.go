@@ -97,7 +97,7 @@ func TestEstimateOfMadeUpSessions(t *testing.T) {
 		total.narrow += all.narrow
 		total.sessions += all.sessions
 	}
-	if total.inside*100 < total.sessions*98 || total.narrow*1000 < total.sessions*580 {
+	if total.inside*100 < total.sessions*98 || total.narrow*1000 < total.sessions*470 {
 		t.Errorf("of %d sessions %d were estimated rightly, %d narrowly", total.sessions, total.inside, total.narrow)
 	}
 }

@@ -156,9 +156,6 @@ func (m *mover) envelopes(g group, ended, mail bool, cost int32) {
 	if k := m.rcpts(d); k >= 1 {
 		cost := m.fits(d, k)
 		next, c := m.lengths(d, k, mail, theData)
-		if mail && m.says354(d, k) {
-			next.habits |= proved
-		}
 		if v := m.voice(&next, mail, k); v != 0 {
 			next.voice = v
 			c -= m.known(&next)
@@ -173,13 +170,6 @@ func (m *mover) envelopes(g group, ended, mail bool, cost int32) {
 	}
 	m.chunkGroup(g, mail)
 	m.from = was
-}
-
-// says354 reports whether a flight with an envelope up to DATA has a record for each reply, and the last one more to say than OK: nothing
-// that does not lead to a message is answered so.
-func (m *mover) says354(g group, k int64) bool {
-	f := &m.flight
-	return int64(f.records) == g.replies+k && f.end >= f.first+leastMore && !m.odd()
 }
 
 // voice is whose words the replies to an envelope up to DATA are.

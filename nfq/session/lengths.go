@@ -15,6 +15,7 @@ const (
 	leastChunk    = 200 // with its content, as a rule
 	askedMost     = 64  // of a command such as VRFY, with an address
 	plainRcpt     = 30  // with an address as most are
+	surelyContent = 500 // and more: seldom a command
 	leastMore     = 12  // that 354 has beyond an answer to MAIL, if it is to be known by that
 )
 

@@ -281,7 +281,7 @@ func (m *mover) envelope() {
 		if v := g.voiceTo(m.flight.down); v != 0 {
 			g.voice = v
 		}
-		if !m.odd() || g.voice != 0 {
+		if g.voice != 0 {
 			g.habits |= proved
 		}
 		cost := m.reply(&g.data, dataReply) - m.known(&g)
@@ -383,10 +383,26 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 		taken += 6
 	}
 	g.messages++
-	if v := &voices[g.voice]; g.voice != 0 && reply > 0 && m.flight.slack == 0 && v.proves(reply, how == usedChunks) {
+	v := &voices[g.voice]
+	switch {
+	case g.voice == 0 && how == usedData && m.wanted():
+		g.habits |= proved
+	case how == usedChunks && g.mail.last == 0: // the answers to an envelope together and one behind them are as long as so in the words of many
+	case g.voice != 0 && reply > 0 && m.flight.slack == 0 && v.proves(reply, how == usedChunks):
 		g.habits |= proved
 	}
 	m.put(g, at, sum(cost, taken))
+}
+
+// wanted reports whether what the client said was a message's content, in words that nobody knows: the server had more to say before than OK, as to RSET and
+// NOOP, and it is longer than most of what is said behind a DATA that was refused.
+func (m *mover) wanted() bool {
+	g := m.from
+	ok := int(g.mail.last)
+	if ok == 0 {
+		ok = int(g.group.last) / 2 // of MAIL and RCPT, at least
+	}
+	return !m.odd() && ok != 0 && int(g.data.last) >= ok+leastMore && m.most >= surelyContent
 }
 
 // final is what it costs that a final reply of so many bytes takes the message, that it refuses it, and what

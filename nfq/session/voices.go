@@ -100,11 +100,15 @@ func (v *voice) accepts(n, slack int, chunks bool) bool {
 
 // proves reports whether n bytes are a final reply with which v takes a message, and which few other things it says are as long as.
 func (v *voice) proves(n int, chunks bool) bool {
-	spread := v.finalMost - v.finalLeast
+	return !v.vague(chunks) && v.accepts(n, 0, chunks) && !v.isEnvelope(n)
+}
+
+// vague reports whether what v says when it takes a message has so many lengths that refusals are as long.
+func (v *voice) vague(chunks bool) bool {
 	if chunks && v.chunkMost > 0 {
-		spread = v.chunkMost - v.chunkedLeast
+		return v.chunkMost-v.chunkedLeast > 2*vague
 	}
-	return spread <= 2*vague && v.accepts(n, 0, chunks) && !v.isEnvelope(n)
+	return v.finalMost-v.finalLeast > 2*vague
 }
 
 // takesLeave reports whether n bytes are a final reply that takes a message, and one to QUIT behind it.

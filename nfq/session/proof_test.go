@@ -1,0 +1,128 @@
+package session
+
+import "testing"
+
+// What is in words that nobody knows proves a message only where the sizes of the client's commands fit, 354 was longer than OK, and the content was long.
+func TestWhatProvesAMessageInWordsThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		why                   string
+		data, more, up, reply int
+		habits                habits
+		want                  bool
+	}{
+		{"354 and a long content", 50, 0, 900, 40, stepwise, true},
+		{"as long as OK: RSET or NOOP", 26, 0, 900, 40, stepwise, false},
+		{"a short content: a token or an address", 50, 0, 300, 40, stepwise, false},
+		{"sizes that say nothing", 50, 0, 900, 40, stepwise | irregular, false},
+	} {
+		g := guess{at: atData, habits: row.habits, mail: kind{last: 20}, rcpt: kind{last: 24}, data: kind{last: uint16(row.data)}}
+		m := mover{framing: framing{add: 17}, from: &g}
+		m.measure(&flight{up: int64(row.up), records: 1, down: row.reply, first: row.reply, end: row.reply})
+		m.message(atTaken, usedData, row.reply, 0)
+		got, found := false, false
+		for _, to := range m.to.guesses[:m.to.n] {
+			if to.messages == 1 {
+				found = true
+				got = to.habits&proved != 0
+			}
+		}
+		if !found || got != row.want {
+			t.Errorf("%s: taken %v, proved %v, want %v", row.why, found, got, row.want)
+		}
+	}
+}
+
+// A DATA alone proves nothing before its content, but in words that are known.
+func TestADATAAloneProvesInKnownWords(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		why              string
+		mail, rcpt, data int
+		want             bool
+	}{
+		{"OpenSMTPD", 14, 51, 50, true},
+		{"nobody", 20, 24, 50, false},
+	} {
+		for _, h := range []habits{stepwise, stepwise | irregular} {
+			g := guess{at: atRcpt, habits: h, mail: kind{last: uint16(row.mail)}, rcpt: kind{last: uint16(row.rcpt)}}
+			m := mover{framing: framing{add: 17}, from: &g}
+			m.measure(&flight{up: recordHeader + 17 + fourLetters, records: 1, down: row.data, first: row.data, end: row.data})
+			m.envelope()
+			found := false
+			for _, to := range m.to.guesses[:m.to.n] {
+				if to.at != atData || to.data.last == 0 {
+					continue
+				}
+				found = true
+				if got := to.habits&proved != 0; got != row.want {
+					t.Errorf("%s, habits %b: proved %v, want %v", row.why, h, got, row.want)
+				}
+			}
+			if !found {
+				t.Errorf("%s: no guess that 354 was said", row.why)
+			}
+		}
+	}
+}
+
+// A burst proves a message in the words of a server that is known alone, and not where its refusals are as long as what it says to a message.
+func TestWhatProvesABurst(t *testing.T) {
+	t.Parallel()
+	exchange := uint8(len(voices) - 1)
+	for _, row := range []struct {
+		why   string
+		voice uint8
+		final int
+		want  bool
+	}{
+		{"Postfix", postfix, 40, true},
+		{"nobody", 0, 40, false},
+		{"Exchange", exchange, 150, false},
+	} {
+		v := voices[row.voice]
+		if row.voice == 0 {
+			v = voice{mail: 20, rcpt: 24, data: 50}
+		}
+		g := guess{at: atIdle, voice: row.voice, mail: kind{last: uint16(v.mail)}, rcpt: kind{last: uint16(v.rcpt)}, data: kind{last: uint16(v.data)}, final: kind{last: uint16(row.final)}}
+		f := flight{up: 9000}
+		for range 10 {
+			for _, n := range []int{v.mail, v.rcpt, v.data, row.final} {
+				f.records++
+				f.down += n
+				f.tally.add(n)
+			}
+		}
+		f.first, f.end = v.mail, row.final
+		m := mover{framing: framing{add: 17}, from: &g}
+		m.measure(&f)
+		w, ok := g.words()
+		if !ok {
+			t.Fatalf("%s: the words are not known", row.why)
+		}
+		m.burstOf(&w, row.voice, 0)
+		found := false
+		for _, to := range m.to.guesses[:m.to.n] {
+			found = true
+			if got := to.habits&proved != 0 || to.messages > 0; got != row.want {
+				t.Errorf("%s: %d messages, proved %v, want %v", row.why, to.messages, to.habits&proved != 0, row.want)
+			}
+		}
+		if !found {
+			t.Errorf("%s: no guess", row.why)
+		}
+	}
+}
+
+// Address probes that are answered in one record each, in words that nobody knows, prove nothing, although two of them are as long as what Exim says to an
+// envelope, and to a message by BDAT.
+func TestProbesInOneRecordProveNothing(t *testing.T) {
+	t.Parallel()
+	var r Recording
+	if err := r.parse("17 +44:68 +301:95 +311:105 +319:105 +326:95 +313:95 +316:105 +312:95 +313:95 +326:105 +313:95 +28:26 hung-up"); err != nil {
+		t.Fatal(err)
+	}
+	if lo, hi := r.estimate(); lo > 0 {
+		t.Errorf("%d..%d messages", lo, hi)
+	}
+}
