@@ -232,12 +232,16 @@ func (in *input) stages(name string) []string {
 
 // kind reads the name of a kind of records, in capitals or not.
 func (in *input) kind(name string) string {
-	kind := strings.ToUpper(in.text(name))
-	if kind != "" && !slices.Contains(recordKinds, kind) {
-		in.wrong(name, "one of "+strings.Join(recordKinds, ", "))
+	return in.oneOf(name, strings.ToUpper(in.text(name)), recordKinds)
+}
+
+// oneOf is a word that may be missing, or must be one of some.
+func (in *input) oneOf(name, word string, all []string) string {
+	if word != "" && !slices.Contains(all, word) {
+		in.wrong(name, "one of "+strings.Join(all, ", "))
 		return ""
 	}
-	return kind
+	return word
 }
 
 // refused answers 400 when something was wrong.

@@ -45,12 +45,7 @@ func (in *input) recordQuery() RecordQuery {
 
 // severity reads the name of a severity.
 func (in *input) severity(name string) string {
-	severity := strings.ToLower(in.text(name))
-	if severity != "" && !slices.Contains(severityNames, severity) {
-		in.wrong(name, "one of "+strings.Join(severityNames, ", "))
-		return ""
-	}
-	return severity
+	return in.oneOf(name, strings.ToLower(in.text(name)), severityNames)
 }
 
 func (s *Server) apiRecords(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,18 @@ import (
 	"testing"
 )
 
+// rounds says some lines again and again, each after the answer to the one before.
+func rounds(n int, lines func(k *talker) []string) func(k *talker) {
+	return func(k *talker) {
+		for range n {
+			for _, line := range lines(k) {
+				k.ask(line + "\r\n")
+			}
+			k.flush()
+		}
+	}
+}
+
 // emptySessions are what clients do inside TLS without sending a message.
 func emptySessions() map[string]func(k *talker) {
 	one := func(lines ...string) func(k *talker) {
@@ -115,64 +127,27 @@ func emptySessions() map[string]func(k *talker) {
 				k.flush()
 			}
 		},
-		"AUTH PLAIN fails, RSET": func(k *talker) {
-			for range 20 {
-				k.ask("AUTH PLAIN " + token(100+k.rng.IntN(11)) + "\r\n")
-				k.ask("RSET\r\n")
-				k.flush()
-			}
-		},
-		"AUTH PLAIN fails, RSET, longer tokens": func(k *talker) {
-			for range 10 {
-				k.ask("AUTH PLAIN " + token(150+k.rng.IntN(11)) + "\r\n")
-				k.ask("RSET\r\n")
-				k.flush()
-			}
-		},
-		"addresses are asked about, long senders": func(k *talker) {
-			for range 20 {
-				k.ask("MAIL FROM:<" + k.word(50, 60) + "." + k.word(50, 60) + "@client.example> SIZE=12345 BODY=8BITMIME\r\n")
-				k.ask("RCPT TO:<" + k.address() + ">\r\n")
-				k.ask("RCPT TO:<no." + k.address() + ">\r\n")
-				k.ask("RSET\r\n")
-				k.flush()
-			}
-		},
-		"nobody is there, DATA is refused, long senders": func(k *talker) {
-			for range 10 {
-				k.ask("MAIL FROM:<" + k.word(190, 200) + "@client.example> SIZE=12345\r\n")
-				k.ask("RCPT TO:<no." + k.address() + ">\r\n")
-				k.ask("DATA\r\n")
-				k.flush()
-			}
-		},
-		"an envelope, NOOP, a long VRFY": func(k *talker) {
-			for range 8 {
-				k.ask("MAIL FROM:<" + k.address() + ">\r\n")
-				k.ask("RCPT TO:<" + k.address() + ">\r\n")
-				k.ask("NOOP\r\n")
-				k.ask("VRFY " + k.word(100, 120) + "\r\n")
-				k.flush()
-			}
-		},
-		"an envelope, RSET, AUTH PLAIN fails": func(k *talker) {
-			for range 8 {
-				k.ask("MAIL FROM:<" + k.address() + ">\r\n")
-				k.ask("RCPT TO:<" + k.address() + ">\r\n")
-				k.ask("RSET\r\n")
-				k.ask("AUTH PLAIN " + token(150+k.rng.IntN(11)) + "\r\n")
-				k.flush()
-			}
-		},
-		"XFORWARD, an envelope, RSET": func(k *talker) {
-			for range 8 {
-				k.ask("XFORWARD NAME=" + k.word(60, 70) + " ADDR=192.0.2.1 PROTO=ESMTP HELO=" + k.word(40, 50) + "\r\n")
-				k.ask("MAIL FROM:<" + k.address() + ">\r\n")
-				k.ask("RCPT TO:<" + k.address() + ">\r\n")
-				k.ask("RSET\r\n")
-				k.flush()
-			}
-		},
+		"AUTH PLAIN fails, RSET": rounds(20, func(k *talker) []string {
+			return []string{"AUTH PLAIN " + token(100+k.rng.IntN(11)), "RSET"}
+		}),
+		"AUTH PLAIN fails, RSET, longer tokens": rounds(10, func(k *talker) []string {
+			return []string{"AUTH PLAIN " + token(150+k.rng.IntN(11)), "RSET"}
+		}),
+		"addresses are asked about, long senders": rounds(20, func(k *talker) []string {
+			return []string{"MAIL FROM:<" + k.word(50, 60) + "." + k.word(50, 60) + "@client.example> SIZE=12345 BODY=8BITMIME", "RCPT TO:<" + k.address() + ">", "RCPT TO:<no." + k.address() + ">", "RSET"}
+		}),
+		"nobody is there, DATA is refused, long senders": rounds(10, func(k *talker) []string {
+			return []string{"MAIL FROM:<" + k.word(190, 200) + "@client.example> SIZE=12345", "RCPT TO:<no." + k.address() + ">", "DATA"}
+		}),
+		"an envelope, NOOP, a long VRFY": rounds(8, func(k *talker) []string {
+			return []string{"MAIL FROM:<" + k.address() + ">", "RCPT TO:<" + k.address() + ">", "NOOP", "VRFY " + k.word(100, 120)}
+		}),
+		"an envelope, RSET, AUTH PLAIN fails": rounds(8, func(k *talker) []string {
+			return []string{"MAIL FROM:<" + k.address() + ">", "RCPT TO:<" + k.address() + ">", "RSET", "AUTH PLAIN " + token(150+k.rng.IntN(11))}
+		}),
+		"XFORWARD, an envelope, RSET": rounds(8, func(k *talker) []string {
+			return []string{"XFORWARD NAME=" + k.word(60, 70) + " ADDR=192.0.2.1 PROTO=ESMTP HELO=" + k.word(40, 50), "MAIL FROM:<" + k.address() + ">", "RCPT TO:<" + k.address() + ">", "RSET"}
+		}),
 		"addresses are asked about, four at once": func(k *talker) {
 			for range 1 + k.rng.IntN(10) {
 				k.ask("MAIL FROM:<" + k.address() + ">\r\n")
