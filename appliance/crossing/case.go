@@ -14,6 +14,7 @@ type Case struct {
 	Sizes      []int    `json:"sizes,omitempty"`      // if there are any, in turns
 	Refused    int      `json:"refused,omitempty"`    // so many recipients more, which the server refuses
 	Unwanted   int      `json:"unwanted,omitempty"`   // the server refuses each so many-th message after its content
+	Why        string   `json:"why,omitempty"`        // what it says then; "" is its own words
 	Reset      bool     `json:"reset,omitempty"`      // RSET after each message
 	Broken     bool     `json:"broken,omitempty"`     // each message is begun once more before, and given up by RSET
 	Login      bool     `json:"login,omitempty"`      // AUTH first

@@ -63,7 +63,14 @@ var known = []Case{
 }
 
 // refusing are the cases in which the server refuses messages after their content.
-var refusing = []Case{{Kind: NotWanted}, {Kind: Mail, Messages: 4, Unwanted: 2}}
+var refusing = []Case{
+	{Kind: NotWanted}, {Kind: Mail, Messages: 4, Unwanted: 2},
+
+	// A refusal that is as long as a Postfix's acceptance and what it says to QUIT or RSET behind it.
+	{Kind: NotWanted, Messages: 10, Why: "The content of this message is not wanted."},
+	{Kind: NotWanted, Messages: 10, Reset: true, Why: "Our content filter refused this message."},
+	{Kind: Mail, Messages: 6, Unwanted: 2, Why: "Our content filter refused this message."},
+}
 
 // bursting are clients that do not wait: whole messages one behind the other, by BDAT and by DATA.
 var bursting = []Case{

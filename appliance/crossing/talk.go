@@ -3,6 +3,7 @@ package crossing
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -266,7 +267,7 @@ func compose(c Case, i int, to string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: <me@client.example>\r\nTo: <you0@%s>\r\nMessage-ID: <%d.%p@client.example>\r\nSubject: crossing\r\n", to, i, &b)
 	if c.unwanted(i) {
-		b.WriteString("X-Refuse: yes\r\n")
+		fmt.Fprintf(&b, "X-Refuse: %s\r\n", cmp.Or(c.Why, "yes"))
 	}
 	b.WriteString("\r\n")
 	line := strings.Repeat("mailweir crossing ", 4) + "\r\n"

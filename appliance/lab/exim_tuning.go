@@ -58,6 +58,8 @@ func eximVersion(o ServerOptions) string {
 }
 
 const eximRefuses = `data:
+  deny condition = ${if match{$h_X-Refuse:}{ }}
+       message = $h_X-Refuse:
   deny condition = ${if def:h_X-Refuse:}
   accept
 

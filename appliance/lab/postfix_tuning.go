@@ -39,7 +39,7 @@ func tunedCF(o ServerOptions, routes []Route) [][2]string {
 	}
 	if o.Refuses {
 		add("smtpd_recipient_restrictions", "check_recipient_access regexp:{{/^refused/ REJECT}}")
-		add("header_checks", "regexp:{{/^X-Refuse:/ REJECT}}")
+		add("header_checks", "regexp:{{/^X-Refuse: (.* .*)/ REJECT $$1}, {/^X-Refuse:/ REJECT}}")
 		add("smtpd_hard_error_limit", "1000") // who is refused a hundred times is heard to the end
 	}
 	return set

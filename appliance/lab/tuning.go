@@ -31,7 +31,7 @@ type Tuning struct {
 	// Login, if it has a name, may be used with AUTH inside TLS. Anybody may go on without.
 	Login Login
 	// Refuses: it answers 550 to recipients whose name begins with "refused", and after the content of a message with
-	// the header field X-Refuse. OpenSMTPD does the first only: it looks at no content.
+	// the header field X-Refuse: with the words in it, if there is more than one. OpenSMTPD does the first only: it looks at no content.
 	Refuses bool
 }
 

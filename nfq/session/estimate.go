@@ -7,7 +7,7 @@ import (
 
 // estimate counts messages inside TLS. It follows, at the same time, the most plausible ways in which
 // the flights seen so far can be an SMTP dialogue, each with its number of accepted
-// messages; moves.go says what they are and what speaks against each. What is much less
+// messages; moves.go and content.go say what they are and what speaks against each. What is much less
 // plausible than the best is given up, and lo and hi are the fewest and the most messages
 // of those that remain.
 type estimate struct {

@@ -96,18 +96,29 @@ func (m *mover) groups(b beginning) {
 		c := contents(m.most)
 		v := &voices[m.from.voice]
 		if m.flight.down >= 2*usualReply && (m.from.voice == 0 || v.takesLeave(m.flight.down, m.flight.slack)) {
-			m.message(atQuit, usedData, m.finalOf(quitSpan), sum(c, 2, m.fits(after.and(quitSpan), 0)))
-			m.message(atIdle, usedData, m.finalOf(rsetSpan), sum(c, 5, m.fits(after.and(rsetSpan), 0)))
+			reset := int32(5)
+			if m.from.voice != 0 && m.from.habits&stepwise != 0 {
+				reset = unasked
+			}
+			m.message(atQuit, usedData, m.finalOf(quitSpan, v.quitLeast, v.quitMost), sum(c, 2, m.fits(after.and(quitSpan), 0)))
+			m.message(atIdle, usedData, m.finalOf(rsetSpan, v.reset, v.reset), sum(c, reset, m.fits(after.and(rsetSpan), 0)))
 		}
 		m.envelopes(after, true, true, sum(c, 5))
 		m.envelopes(after.and(rsetSpan), true, true, sum(c, 6))
 	}
 }
 
-// finalOf is how long the final reply in front of one more reply is, 0 if that is not to be known.
-func (m *mover) finalOf(behind span) int {
+// unasked is what it costs that a client that has waited for each answer says RSET without.
+const unasked = 12
+
+// finalOf is how long the final reply in front of one more reply is, 0 if that is not to be known. In the words of a server that is known
+// the other has from least to most bytes.
+func (m *mover) finalOf(behind span, least, most int) int {
 	if m.flight.records == 2 {
 		return m.flight.first
+	}
+	if m.from.voice != 0 && least == most && m.flight.slack == 0 {
+		return max(m.flight.down-most, 0)
 	}
 	if f := int(m.from.final.last); f != 0 && m.flight.down > f && m.flight.down-f <= int(behind.downMost) {
 		return f

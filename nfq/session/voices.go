@@ -8,6 +8,7 @@ type voice struct {
 	chunkedLeast, chunkMost int  // the final reply after BDAT
 	partLeast, partMost     int  // to a BDAT that is not the last
 	quitLeast, quitMost     int  // to QUIT
+	reset                   int  // to RSET
 	step                    int  // the final reply has finalLeast bytes, or so many more, or twice so many more ...
 	same                    bool // the final reply is of one length in a session
 }
@@ -17,16 +18,16 @@ var voices = [...]voice{
 	{},
 	// "250 2.1.0 Ok", "250 2.1.5 Ok", "354 End data with <CR><LF>.<CR><LF>", "250 2.0.0 Ok: queued as 4XYZ",
 	// "250 2.0.0 Ok: 1234 bytes queued as 4XYZ", "250 2.0.0 Ok: 1234 bytes"
-	{mail: 14, rcpt: 14, data: 37, finalLeast: 34, finalMost: 43, chunkedLeast: 42, chunkMost: 58, partLeast: 23, partMost: 32, quitLeast: 15, quitMost: 15, step: 1, same: true}, // Postfix
+	{mail: 14, rcpt: 14, data: 37, finalLeast: 34, finalMost: 43, chunkedLeast: 42, chunkMost: 58, partLeast: 23, partMost: 32, quitLeast: 15, quitMost: 15, reset: 14, step: 1, same: true}, // Postfix
 	// "250 OK", "250 Accepted", `354 Enter message, ending with "." on a line by itself`,
 	// "250 OK id=1r8Xyz-000abc-1A" (since 4.97 with seven more); after BDAT behind "250- 123 byte chunk, total 123"
-	{mail: 8, rcpt: 14, data: 56, finalLeast: 28, finalMost: 35, chunkedLeast: 56, chunkMost: 88, partLeast: 27, partMost: 35, quitLeast: 26, quitMost: 60, step: 7, same: true}, // Exim
+	{mail: 8, rcpt: 14, data: 56, finalLeast: 28, finalMost: 35, chunkedLeast: 56, chunkMost: 88, partLeast: 27, partMost: 35, quitLeast: 26, quitMost: 60, reset: 14, step: 7, same: true}, // Exim
 	// "250 2.0.0 Ok", "250 2.1.5 Destination address valid: Recipient ok", `354 Enter mail, end with "." on a line by itself`,
 	// "250 2.0.0 c7b8ab4a Message accepted for delivery"
-	{mail: 14, rcpt: 51, data: 50, finalLeast: 50, finalMost: 50, quitLeast: 15, quitMost: 15, step: 1, same: true}, // OpenSMTPD
+	{mail: 14, rcpt: 51, data: 50, finalLeast: 50, finalMost: 50, quitLeast: 15, quitMost: 15, reset: 23, step: 1, same: true}, // OpenSMTPD
 	// "250 2.1.0 Sender OK", "250 2.1.5 Recipient OK", "354 Start mail input; end with <CRLF>.<CRLF>",
 	// "250 2.6.0 <id@host> [InternalId=..., Hostname=...] 1234 bytes in 0.1, 12.3 KB/sec Queued mail for delivery"
-	{mail: 21, rcpt: 24, data: 46, finalLeast: 100, finalMost: 400, chunkedLeast: 100, chunkMost: 400, quitLeast: 48, quitMost: 48, step: 1}, // Exchange
+	{mail: 21, rcpt: 24, data: 46, finalLeast: 100, finalMost: 400, chunkedLeast: 100, chunkMost: 400, quitLeast: 48, quitMost: 48, reset: 21, step: 1}, // Exchange
 }
 
 // envelopeMost is how many bytes a client says in front of a chunk, as a rule.
