@@ -67,24 +67,25 @@ func (w *Writer) Lost() uint64 {
 func (w *Writer) Waiting() int { return len(w.queue) }
 
 const (
-	// restFor is how long the writer looks away after it has written: what happens meanwhile is written in one go, and
+	// gatherFor is how long the writer waits behind the first entry for more: what happens meanwhile is written in one go, and
 	// the packet path wakes nobody for it.
-	restFor = 5 * time.Millisecond
+	gatherFor = 20 * time.Millisecond
 	// atOnce bounds that.
 	atOnce = 256
 )
 
 // Run makes records until ctx ends, then of everything still in the queue, and returns nil.
 func (w *Writer) Run(ctx context.Context) error {
-	rest := time.NewTimer(0)
-	defer rest.Stop()
+	gather := time.NewTimer(gatherFor)
+	defer gather.Stop()
 	for {
 		select {
-		case <-rest.C:
-		case <-ctx.Done():
-		}
-		select {
 		case e := <-w.queue:
+			gather.Reset(gatherFor)
+			select {
+			case <-gather.C:
+			case <-ctx.Done():
+			}
 			w.some(e)
 		case <-ctx.Done():
 			for len(w.queue) > 0 {
@@ -93,7 +94,6 @@ func (w *Writer) Run(ctx context.Context) error {
 			w.tellLoss()
 			return nil
 		}
-		rest.Reset(restFor)
 	}
 }
 

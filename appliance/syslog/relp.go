@@ -166,13 +166,20 @@ func (r *relp) listen() {
 			err = r.note(a)
 		}
 		r.err = err
+		ahead := len(r.waiting)
 		r.mu.Unlock()
+		if err == nil && r.in.Buffered() > 0 {
+			continue
+		}
 		select {
 		case r.moved <- struct{}{}:
 		default:
 		}
 		if err != nil {
 			return
+		}
+		if ahead > 0 && ahead < Window/2 { // else somebody may wait for room in it
+			time.Sleep(restFor)
 		}
 	}
 }
