@@ -58,6 +58,8 @@ var paramMeans = map[string]string{
 	"target":          "which collector, queue or file",
 	"first_seq":       "first record that is missing there",
 	"last_seq":        "last record that is missing there",
+	"collectors":      "who misses them",
+	"twice_after":     "numbers behind it may stand for two records",
 	"cluster":         "the cluster’s id, as on its page",
 	"looks_like":      "botnet, or software_update",
 	"bits":            "what speaks for one botnet, all in all",

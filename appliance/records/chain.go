@@ -49,6 +49,7 @@ func (p Past) Health(now time.Time) (Entry, bool) {
 			f.Detail += ", but records that were numbered and not sent to a collector yet are missing there"
 		}
 	case FoundPowerCut:
+		f.TwiceAfter = p.Last
 		f.Detail = fmt.Sprintf("the machine stopped without warning; the last number on the disk is %d and the chain goes on from it", p.Last)
 		if spool {
 			f.Detail += "; what happened in the second before may be missing, and if the disk had not taken records before that, all of those: collectors may have some of them from memory, and the same numbers with others"

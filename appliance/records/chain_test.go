@@ -390,3 +390,18 @@ func TestTheHeadIsTheLastRecord(t *testing.T) {
 		t.Errorf("resumed: %d %s", seq, hash)
 	}
 }
+
+// After a power cut numbers may come twice, which the record of it says in a form that can be read; after the death of the process alone none does.
+func TestAPowerCutSaysWhichNumbersMayComeTwice(t *testing.T) {
+	t.Parallel()
+	for how, after := range map[Found]string{FoundPowerCut: "7", FoundKilled: ""} {
+		c, err := OpenChain(filepath.Join(t.TempDir(), "records.state"), "box-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, told := Past{How: how, Last: 7, Spooled: 7}.Health(at)
+		if r := c.Append(e, at); !told || r.Value("what") != "chain_restart" || r.Value("twice_after") != after {
+			t.Errorf("%v: %v, %s", how, told, r.AppendLine(nil, 20))
+		}
+	}
+}

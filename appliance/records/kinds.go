@@ -241,6 +241,8 @@ type HealthFacts struct {
 	FirstSeq, LastSeq uint64
 	Seqs              string        // which of them, as 3-7,9; empty: all of them, or not known
 	Doubt             string        // which may be missing at Target at most, beside those: nobody knows
+	TwiceAfter        uint64        // numbers behind it may have been given before, to other records; 0: none was
+	Collectors        string        // who misses them, where Target does not name him: URLs with a blank between
 	Took              time.Duration // how long it lasted; 0 is left out
 	Detail            string
 }
@@ -260,7 +262,7 @@ func Health(f HealthFacts) Entry {
 		p = p.add("first_seq", strconv.FormatUint(f.FirstSeq, 10)).add("last_seq", strconv.FormatUint(f.LastSeq, 10))
 		text += fmt.Sprintf(", seq %d to %d", f.FirstSeq, f.LastSeq)
 	}
-	p = p.add("seqs", f.Seqs).add("doubt", f.Doubt).counted("dur_ms", f.Took.Milliseconds())
+	p = p.add("seqs", f.Seqs).add("doubt", f.Doubt).add("collectors", f.Collectors).counted("twice_after", int64(f.TwiceAfter)).counted("dur_ms", f.Took.Milliseconds())
 	p = p.add("detail", f.Detail)
 	if f.Detail != "" {
 		text += ": " + f.Detail

@@ -62,14 +62,14 @@ func (s *Spool) loss(gone records.Ranges, why string) (l Loss, lost bool) {
 
 // Facts are the loss as HEALTH records, without their time.
 func (l Loss) Facts() (all []records.HealthFacts) {
-	f := records.HealthFacts{What: "record_loss", Target: "spool", Doubt: l.Doubt.String(), Detail: l.Why}
+	f := records.HealthFacts{What: "record_loss", Target: "spool", Doubt: l.Doubt.String(), Collectors: strings.Join(l.Readers, " "), Detail: l.Why}
 	if f.Doubt != "" {
 		f.Detail += "; of " + f.Doubt + " some may be missing there, since it had not shown that it had read them"
 	}
 	if f.Detail += "; "; len(l.Numbers) > 0 {
 		f.Detail += "not sent to "
 	}
-	f.Detail += strings.Join(l.Readers, " ")
+	f.Detail += f.Collectors
 	for _, piece := range l.Numbers.Pieces() {
 		if len(piece) > 0 {
 			f.Count, f.FirstSeq, f.LastSeq, f.Seqs = piece.Count(), piece.First(), piece.Last(), piece.String()

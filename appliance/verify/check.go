@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,9 @@ type Item struct {
 	Damage, Unread string         // why nothing could be read here, of a record or of something that nobody knows; then all above but Where is empty
 	Lost           records.Ranges // numbers that a HEALTH record says are missing, and LostWhy what it says and where
 	LostWhy        string
+	LostOf         []string // the collectors that miss them, as the record names them; nil: it names none
+
+	twiceAfter uint64 // numbers behind it may have been given to other records before this one, as it says itself; 0: it says nothing
 
 	doubt records.Ranges // numbers of which a HEALTH record says that the collector it names may be missing some
 
@@ -48,6 +52,10 @@ type Checker struct {
 	boxes  map[string]*chain
 	order  int
 	none   bool // the box says that it has no journal
+
+	log       bool            // what is read is a collector's
+	collector string          // whose, as the box calls it; "": that is not known
+	others    map[string]bool // collectors whose losses were taken for a reason though it is not known whose log it is
 }
 
 type chain struct {
@@ -62,6 +70,7 @@ type chain struct {
 	waiting    map[uint64]waiting // records whose predecessor had not come, by its number
 	broken     map[uint64]broken  // links that do not fit, by the number of the record that carries prev
 	stated     []stated
+	twice      []twice
 	torn       map[uint64]place // records of which so far only the beginning has come
 	textless   map[uint64]place // records of which the text was left out
 	texts      int              // and how many have theirs
@@ -103,7 +112,16 @@ type stated struct {
 	lost records.Ranges
 	by   uint64
 	what string
-	may  bool // it is in doubt
+	may  bool     // it is in doubt
+	of   []string // as Item.LostOf
+}
+
+// twice is a record that says that numbers behind one may have been given before.
+type twice struct{ by, after uint64 }
+
+// concerns tells whether the log of a collector may lack them; "": it is not known whose log it is.
+func (s *stated) concerns(collector string) bool {
+	return collector == "" || len(s.of) == 0 || slices.Contains(s.of, collector)
 }
 
 // words are who says so.
@@ -152,10 +170,13 @@ func (c *Checker) Add(it Item) {
 		b.leaps(c, &it, 0)
 	}
 	if len(it.Lost) > 0 {
-		b.stated = append(b.stated, stated{it.Lost, it.First, it.LostWhy, false})
+		b.stated = append(b.stated, stated{it.Lost, it.First, it.LostWhy, false, it.LostOf})
 	}
 	if len(it.doubt) > 0 {
-		b.stated = append(b.stated, stated{it.doubt, it.First, it.LostWhy, true})
+		b.stated = append(b.stated, stated{it.doubt, it.First, it.LostWhy, true, it.LostOf})
+	}
+	if it.twiceAfter > 0 {
+		b.twice = append(b.twice, twice{it.First, it.twiceAfter})
 	}
 	if e, known := b.entries[it.Last]; known && it.Last <= b.max {
 		switch {
@@ -347,7 +368,7 @@ func (c *Checker) Report() Report {
 		c.report.Boxes = append(c.report.Boxes, Box{b.box, b.first, b.max})
 		for _, g := range b.gaps {
 			if g.from = max(g.from, b.had+1); g.from <= g.to {
-				c.find(b.missing(g))
+				c.find(b.missing(c, g))
 			}
 		}
 		for seq, l := range b.broken {
@@ -360,10 +381,28 @@ func (c *Checker) Report() Report {
 				Text: fmt.Sprintf("the text of record %d is cut off, and it does not come again", seq)})
 		}
 		b.withoutText(c)
+		for i := range c.report.Findings {
+			b.again(&c.report.Findings[i])
+		}
+	}
+	if len(c.others) > 0 {
+		c.Note("whose log this is is not known: what is said of %s explains a gap only where the log is his (--collector URL)", strings.Join(slices.Sorted(maps.Keys(c.others)), ", "))
 	}
 	slices.SortFunc(c.report.Boxes, func(a, b Box) int { return strings.Compare(a.Box, b.Box) })
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int { return a.order - b.order })
 	return c.report
+}
+
+// again says in a finding of a number that stands for two records why that may be.
+func (b *chain) again(f *Finding) {
+	if f.Kind != Conflict || f.Box != b.box {
+		return
+	}
+	for _, t := range b.twice {
+		if words := fmt.Sprintf("record %d says that numbers behind %d may have been given before (chain_restart): the machine stopped without warning", t.by, t.after); t.after < f.First && f.cause == "" {
+			f.Text, f.cause = f.Text+"; "+words, words
+		}
+	}
 }
 
 // withoutText tells of records without their text: of each, or at once where not one has its own, as with a collector that keeps none.
@@ -384,7 +423,7 @@ func (b *chain) withoutText(c *Checker) {
 }
 
 // missing tells of a gap.
-func (b *chain) missing(g gap) Finding {
+func (b *chain) missing(c *Checker, g gap) Finding {
 	f := Finding{Kind: Gap, Where: g.after, Box: b.box, First: g.from, Last: g.to, order: g.order}
 	f.Text = fmt.Sprintf("records %d to %d are missing", g.from, g.to)
 	if g.from == g.to {
@@ -393,9 +432,16 @@ func (b *chain) missing(g gap) Finding {
 	if g.before != "" {
 		f.Text += ", behind " + g.before
 	}
-	by, cause := b.statedBy(g.from, g.to)
-	if f.cause = cause; by != "" {
+	by, cause, of := b.statedBy(g.from, g.to, c.collector)
+	f.cause = cause
+	switch {
+	case by != "":
 		f.Text += "; " + by
+		c.unsure(of)
+	case c.collector != "":
+		if by, _, _ = b.statedBy(g.from, g.to, ""); by != "" {
+			f.Text += fmt.Sprintf("; nothing says so of %s; of others, %s", c.collector, by)
+		}
 	}
 	for seq, where := range b.quoted {
 		if g.from <= seq && seq <= g.to {
@@ -424,19 +470,36 @@ func (b *chain) changed(seq uint64, l broken) (Finding, bool) {
 	return f, true
 }
 
-// statedBy says which records tell that all these numbers are missing, or may be, and the last of them why; "" if they are not all told.
-func (b *chain) statedBy(from, to uint64) (words, why string) {
+// unsure notes that losses of some collectors were taken for a reason, where it is not known whose log it is.
+func (c *Checker) unsure(of []string) {
+	if !c.log || c.collector != "" {
+		return
+	}
+	if c.others == nil {
+		c.others = map[string]bool{}
+	}
+	for _, name := range of {
+		c.others[name] = true
+	}
+}
+
+// statedBy says which records tell that all these numbers are missing, or may be, where a collector's log lacks them, the last of them why, and of which collectors they tell it; "" if
+// they are not all told.
+func (b *chain) statedBy(from, to uint64, collector string) (words, why string, of []string) {
 	var by []string
 	for next := from; ; {
 		found := false
 		for _, s := range b.stated {
+			if !s.concerns(collector) {
+				continue
+			}
 			for i := 0; i+1 < len(s.lost) && !found; i += 2 {
 				if s.lost[i] <= next && next <= s.lost[i+1] {
 					if word := s.words(); !slices.Contains(by, word) {
-						by = append(by, word)
+						by, of = append(by, word), append(of, s.of...)
 					}
 					if s.lost[i+1] >= to {
-						return strings.Join(by, ", "), s.what
+						return strings.Join(by, ", "), s.what, of
 					}
 					next, found = s.lost[i+1]+1, true
 				}
@@ -446,7 +509,7 @@ func (b *chain) statedBy(from, to uint64) (words, why string) {
 			}
 		}
 		if !found {
-			return "", ""
+			return "", "", nil
 		}
 	}
 }

@@ -56,7 +56,7 @@ func journalChain(dir, box string, ends []end) (c *Checker, last end, err error)
 				i.Text = TextChanged
 			}
 			if rec.Kind == records.KindHealth && rec.Value("target") == ofJournal { // what spool and collectors lost it has all the same
-				i.Lost, i.LostWhy = lost(rec.Value)
+				i.Lost, i.LostWhy = records.Lost(rec.Value), lossWords(rec.Value)
 			}
 			c.Add(i)
 		}

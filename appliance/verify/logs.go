@@ -8,6 +8,8 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/mailweir/mailweir/appliance/records"
 )
@@ -17,6 +19,7 @@ type Options struct {
 	Prefix      int    // words that the collector writes before each line, by its own template
 	WithoutText bool   // the collector keeps no texts: they are not asked for
 	Heads       []Head // what boxes say of their last records, against which a log's end is held
+	Collector   string // whose the log is, as syslog.targets of the box names him: what others lost explains no gap then; "": not known
 
 	WithoutCollector bool // the box has no collector configured: nothing is asked of a spool without positions
 }
@@ -29,6 +32,7 @@ func Logs(paths []string, o Options) (Report, error) { return logsAnd(paths, nil
 // logsAnd is Logs, with what beside the files was not looked at.
 func logsAnd(paths []string, skipped []Item, o Options) (Report, error) {
 	l := logs{Options: o, Checker: NewChecker(), behind: map[int]int{}}
+	l.log, l.collector = true, o.Collector
 	l.take = l.Add
 	var files []*content
 	for _, path := range paths {
@@ -198,9 +202,7 @@ func (l *logs) add(where string, rec *records.Line, torn bool) {
 	l.found++
 	it := item(where, rec)
 	if what := rec.Value("what"); rec.Kind() == records.KindHealth && (what == "records_again" || what == "record_loss") { // which is of a collector's log, and of nothing on the box
-		if it.doubt = records.ParseRanges(rec.Value("doubt")); len(it.doubt) > 0 && it.LostWhy == "" {
-			it.LostWhy = what + " " + rec.Value("target")
-		}
+		it.doubt = records.ParseRanges(rec.Value("doubt"))
 	}
 	switch {
 	case torn:
@@ -220,7 +222,8 @@ func item(where string, l *records.Line) Item {
 		it.Text = TextChanged
 	}
 	if l.Kind() == records.KindHealth && l.Value("target") != ofJournal { // what the journal never got collectors have all the same
-		it.Lost, it.LostWhy = lost(l.Value)
+		it.Lost, it.LostWhy, it.LostOf = records.Lost(l.Value), lossWords(l.Value), lostOf(l.Value)
+		it.twiceAfter, _ = strconv.ParseUint(l.Value("twice_after"), 10, 64) // 0 where it says nothing
 	}
 	return it
 }
@@ -228,16 +231,28 @@ func item(where string, l *records.Line) Item {
 // ofJournal is the target of a record_loss that says what the journal does not have.
 const ofJournal = "journal"
 
-// lost are the numbers that a HEALTH record says are missing, and the words for it.
-func lost(value func(string) string) (lost records.Ranges, why string) {
-	if lost = records.Lost(value); len(lost) == 0 {
-		return nil, ""
-	}
-	why = value("what")
+// lossWords are the words for what a HEALTH record says is missing, or may be.
+func lossWords(value func(string) string) string {
+	why := value("what")
 	if target := value("target"); target != "" {
 		why += " " + target
 	}
-	return lost, why
+	if of := value("collectors"); of != "" {
+		why += " of " + of
+	}
+	return why
+}
+
+// lostOf are the collectors that a HEALTH record says miss something: its target, where that is one, or those that it names beside it. nil: it names none, or not all had room.
+func lostOf(value func(string) string) []string {
+	of := value("collectors")
+	if target := value("target"); strings.Contains(target, "://") {
+		of = target
+	}
+	if strings.HasSuffix(of, "...") {
+		return nil
+	}
+	return strings.Fields(of)
 }
 
 // heads holds the end of a chain against what its box says was its last record.

@@ -55,7 +55,7 @@ func (f *content) add(it Item) {
 // smaller is an item without what is not needed of it.
 func (f *content) smaller(it *Item) (s small, fits bool) {
 	box := slices.Index(f.boxes, it.Box)
-	if it.First == 0 || it.First != it.Last || it.Anchor || len(it.Lost) > 0 || box < 0 || uint64(box) > math.MaxUint32 {
+	if it.First == 0 || it.First != it.Last || it.Anchor || len(it.Lost)+len(it.doubt) > 0 || it.twiceAfter > 0 || box < 0 || uint64(box) > math.MaxUint32 {
 		return s, false
 	}
 	s = small{seq: it.First, box: uint32(box), text: it.Text, hasPrev: it.Prev != ""}

@@ -82,7 +82,7 @@ var commands = []command{
 	{"export", "{sessions|decisions|stages|records|series} [--format csv|json] [--from T] [--to T] [--subscriber ID] [--case NUMBER] [--data DIR]", "what the journal holds, for a spreadsheet or a program", exportCommand},
 	{"hold", "[NUMBER {--reason R | --end}] [--data DIR] [--json]", "keep what belongs to a case beyond its time; or end that; or list what is held", holdCommand},
 	{"users", usersUsage + " [--data DIR] [--json]", "who may log in at the web admin, and as what; setup-code: for the first visit", usersCommand},
-	{"records", "verify [FILE|DIR…] [--head [BOX:]SEQ:HASH] [--prefix WORDS] [--without-text] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
+	{"records", "verify [FILE|DIR…] [--head [BOX:]SEQ:HASH] [--collector URL] [--prefix WORDS] [--without-text] [--data DIR] [--json]", "check number and chain of a collector's log, a spool, a journal; needs no root", recordsCommand},
 	{"backup", "{FILE|-} [--passphrase-file {F|-}] [--data DIR]", "one file of the configuration and what it names, secrets too, as the web admin makes it", backupCommand},
 	{"restore", "{FILE|-} [--dry-run] [--passphrase-file {F|-}] [--data DIR] [--json]", "put a backup back, all of it or nothing; or say what that would change", restoreCommand},
 	{"update", "{FILE|-} [--dry-run] [--json]", "put an update into the slot that does not run; it goes on trial at the next start", updateCommand},

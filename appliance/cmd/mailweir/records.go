@@ -22,6 +22,7 @@ func recordsCommand(_ context.Context, c *invocation) error {
 	c.flags.IntVar(&o.Prefix, "prefix", 0, "`words` that the collector's template writes before each record")
 	c.flags.BoolVar(&o.WithoutText, "without-text", false, "the collector keeps no texts for people: do not ask for them")
 	c.flags.BoolVar(&o.WithoutCollector, "without-collector", false, "the box has no collector configured: ask for nothing in a spool that none has a position in")
+	c.flags.StringVar(&o.Collector, "collector", "", "whose log it is, the `URL` that syslog.targets of the box has: what other collectors lost explains no gap then")
 	c.flags.Func("head", "the last record as its box says it in `mailweir status`, [BOX:]SEQ:HASH, so that a log whose end is missing is noticed; once for each box", func(s string) error {
 		h, err := parseHead(s)
 		o.Heads = append(o.Heads, h)
@@ -35,6 +36,8 @@ func recordsCommand(_ context.Context, c *invocation) error {
 		return usagef("records needs a word: mailweir records verify [FILE|DIR…]")
 	case o.Prefix < 0:
 		return usagef("--prefix is %d, and cannot be less than 0", o.Prefix)
+	case o.Collector != "" && !strings.Contains(o.Collector, "://"):
+		return usagef("--collector %q: a URL as syslog.targets of the box has it, such as relp://192.0.2.1", o.Collector)
 	}
 	paths := rest[1:]
 	if len(paths) == 0 {
