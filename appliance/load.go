@@ -27,18 +27,19 @@ func LoadConfig(path string) (*config.Config, *subscriber.Table, error) {
 // paths in it are then relative to where we are.
 const standardInput = "-"
 
-// configsOf loads the configurations that are named, and tells loaded of each.
-func configsOf(files []string, loaded func(*config.Config, *subscriber.Table), use func(*config.Config, *subscriber.Table) error) error {
+// configsOf loads the configurations that are named, each with its list as list finds that.
+func configsOf(files []string, list func(*config.Config) (*subscriber.Table, error), use func(*config.Config, *subscriber.Table) error) error {
 	for _, file := range files {
 		if file == "" {
 			continue
 		}
-		cfg, table, err := LoadConfig(file)
+		cfg, err := readConfig(file)
 		if err != nil {
 			return err
 		}
-		if loaded != nil {
-			loaded(cfg, table)
+		table, err := list(cfg)
+		if err != nil {
+			return err
 		}
 		if err := use(cfg, table); err != nil {
 			return err
@@ -50,16 +51,7 @@ func configsOf(files []string, loaded func(*config.Config, *subscriber.Table), u
 // loadConfig is LoadConfig, with the state that the subscribers file had before it
 // was read: one that changes meanwhile is seen to have changed.
 func loadConfig(path string) (cfg *config.Config, table *subscriber.Table, seen string, err error) {
-	if path == standardInput {
-		data, err := io.ReadAll(io.LimitReader(os.Stdin, config.MaxSize+1))
-		if err != nil {
-			return nil, nil, "", fmt.Errorf("read the standard input: %w", err)
-		}
-		cfg, err = config.Parse("standard input", data)
-		if err != nil {
-			return nil, nil, "", err
-		}
-	} else if cfg, err = config.Load(path); err != nil {
+	if cfg, err = readConfig(path); err != nil {
 		return nil, nil, "", err
 	}
 	seen = fileState(cfg.SubscribersPath())
@@ -67,6 +59,18 @@ func loadConfig(path string) (cfg *config.Config, table *subscriber.Table, seen 
 		return nil, nil, "", err
 	}
 	return cfg, table, seen, nil
+}
+
+// readConfig reads a configuration alone.
+func readConfig(path string) (*config.Config, error) {
+	if path != standardInput {
+		return config.Load(path)
+	}
+	data, err := io.ReadAll(io.LimitReader(os.Stdin, config.MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the standard input: %w", err)
+	}
+	return config.Parse("standard input", data)
 }
 
 // list is the subscribers file as it is read beside something else.
@@ -98,7 +102,7 @@ func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
 	if file == "" {
 		return &subscriber.Table{}, nil
 	}
-	table, err := parseList(file, func(plan string) bool { return slices.Contains(cfg.PlanNames(), plan) })
+	table, err := parseList(file, plansOf(cfg))
 	if _, bad := errors.AsType[config.Problems](err); err == nil || bad {
 		return table, err
 	}
@@ -106,6 +110,10 @@ func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
 		return &subscriber.Table{}, nil
 	}
 	return nil, config.Problems{{File: cfg.Path(), Key: "identity.subscribers_file", Message: err.Error()}}
+}
+
+func plansOf(cfg *config.Config) func(plan string) bool {
+	return func(plan string) bool { return slices.Contains(cfg.PlanNames(), plan) }
 }
 
 // parseList reads a list of subscribers; the error is a config.Problems where it could be opened.

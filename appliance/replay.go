@@ -42,7 +42,10 @@ type ReplayReport struct {
 // can know.
 func Replay(ctx context.Context, opt ReplayOptions) (*ReplayReport, error) {
 	var runs []*rehearsal
-	if err := configsOf([]string{opt.ConfigFile, opt.Against}, opt.Loaded, func(cfg *config.Config, table *subscriber.Table) error {
+	if err := configsOf([]string{opt.ConfigFile, opt.Against}, loadSubscribers, func(cfg *config.Config, table *subscriber.Table) error {
+		if opt.Loaded != nil {
+			opt.Loaded(cfg, table)
+		}
 		r, err := rehearse(cfg, table, opt.Log)
 		runs = append(runs, r)
 		return err

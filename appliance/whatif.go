@@ -2,11 +2,6 @@ package appliance
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,6 +24,8 @@ type WhatIfOptions struct {
 
 	// Loaded is told of each configuration before anything is read; nil: nobody is.
 	Loaded func(*config.Config, *subscriber.Table)
+	// Unlisted is told of each list that cannot be read and is not needed (see ListRecorded), and why; nil: nobody is.
+	Unlisted func(file string, why error)
 }
 
 // WhatIfReport is what came of it.
@@ -58,21 +55,31 @@ type WhatIfRun struct {
 	ReplayRun
 	Policy  string // its hash, as records have it; "": as it was
 	InForce bool   // it is that of the running box, whatever its configuration file says by now
+	List    string // where its list of subscribers is from: ListInForce or ListRecorded; "": the file
 	Guessed uint64 // sessions that were denied then and are not now: what they would have done nobody knows
 }
 
 // WhatIf has the governor decide again what a journal says it was told, under other policies. Nothing is written, and no
 // network is used. Each policy is tried by a goroutine of its own, while others decode what comes next.
 func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
+	lists := lists{byList: opt.ListPlans, unlisted: opt.Unlisted}
+	var err error
+	if lists.inForce, err = readInForce(opt.InForce); err != nil {
+		return nil, err
+	}
 	var runs []*trial
-	if err := configsOf([]string{opt.ConfigFile, opt.Against}, opt.Loaded, func(cfg *config.Config, table *subscriber.Table) error {
+	if err := configsOf([]string{opt.ConfigFile, opt.Against}, lists.of, func(cfg *config.Config, table *subscriber.Table) error {
+		if opt.Loaded != nil {
+			opt.Loaded(cfg, table)
+		}
 		runs = append(runs, tryConfig(cfg, table, opt.ListPlans))
+		runs[len(runs)-1].list = lists.from
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	if opt.InForce != "" {
-		r, err := tryInForce(opt.InForce, opt.ListPlans)
+	if lists.inForce != nil {
+		r, err := tryInForce(&lists)
 		if err != nil {
 			return nil, err
 		}
@@ -201,6 +208,7 @@ type trial struct {
 	file, mode string
 	policy     string // its hash; "": those that were in force
 	inForce    bool
+	list       string // as WhatIfRun.List
 	player     *governor.Player
 	tally      *tally
 	sum        ReplayDecisions
@@ -260,40 +268,6 @@ func tryPolicy(policy governor.Policy, table *subscriber.Table, unmapped string,
 	return r
 }
 
-// InForce is what a running box goes by, which its configuration file need not say any more, or not yet.
-type InForce struct {
-	Policy   governor.Policy `json:"policy"`
-	Unmapped string          `json:"unmapped_plan"`
-	List     string          `json:"list"` // the path of the list of subscribers; "": there is none
-}
-
-// tryInForce tries the policy of a running box, as a file has it.
-func tryInForce(file string, byList bool) (*trial, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("what is in force: %w", err)
-	}
-	var f InForce
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, fmt.Errorf("what is in force: %s: %w", file, err)
-	}
-	table := &subscriber.Table{}
-	if f.List != "" {
-		plans := func(name string) bool {
-			return slices.ContainsFunc(f.Policy.Plans, func(p governor.Plan) bool { return p.Name == name })
-		}
-		if table, err = parseList(f.List, plans); errors.Is(err, fs.ErrNotExist) {
-			table, err = &subscriber.Table{}, nil // as it is for the box: see LoadConfig
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	r := tryPolicy(f.Policy, table, f.Unmapped, byList)
-	r.inForce = true
-	return r, nil
-}
-
 // decision counts what was decided, as the judge of the running box does.
 func (r *trial) decision(d governor.Decision) {
 	if r.noted != nil {
@@ -347,7 +321,7 @@ func (r *trial) restart(at time.Time) {
 }
 
 func (r *trial) finish() WhatIfRun {
-	run := WhatIfRun{Policy: r.policy, InForce: r.inForce, Guessed: r.player.Guessed, ReplayRun: ReplayRun{ConfigFile: r.file, Mode: r.mode, Decisions: r.sum, Acted: r.acted, Unlisted: len(r.tally.unlisted)}}
+	run := WhatIfRun{Policy: r.policy, InForce: r.inForce, List: r.list, Guessed: r.player.Guessed, ReplayRun: ReplayRun{ConfigFile: r.file, Mode: r.mode, Decisions: r.sum, Acted: r.acted, Unlisted: len(r.tally.unlisted)}}
 	if g := r.player.Governor(); g != nil {
 		run.Uncounted = g.Stats().Untracked
 	}

@@ -77,9 +77,9 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	if err != nil {
 		return nil, fmt.Errorf("start a what-if: %w", err)
 	}
-	defer inForce.Close()
+	defer closeAll(inForce)
 	cmd := exec.CommandContext(ctx, cmp.Or(a.opt.Executable, exe), "replay", "--journal", dir, "--config", "-", "--in-force", "/proc/self/fd/3", "--since", strconv.Itoa(days)+"d", "--json")
-	cmd.ExtraFiles = []*os.File{inForce} // its number 3
+	cmd.ExtraFiles = inForce
 	var answer, said limited
 	answer.most, said.most = whatIfAnswer, 4<<10
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(file), bytes.NewReader(candidate), &answer, &said
@@ -99,24 +99,6 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 		return nil, webadmin.Refused{Field: "days", Message: "the answer is too long; take fewer days"}
 	}
 	return json.RawMessage(bytes.TrimSpace(answer.Bytes())), nil
-}
-
-// inForce is a file in memory that has what the box goes by now, as [InForce].
-func (a *Appliance) inForce() (*os.File, error) {
-	cfg := a.cfg.Load()
-	data, err := json.Marshal(InForce{Policy: a.gov.Policy(), Unmapped: cfg.Identity.UnmappedPlan, List: cfg.SubscribersPath()})
-	if err != nil {
-		return nil, err
-	}
-	fd, err := unix.MemfdCreate("in-force", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), "in-force")
-	if _, err := f.Write(data); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // endedEarly logs what a what-if said when it failed, which may quote what it read, and gives whoever asked for it a reason that does not.

@@ -148,10 +148,12 @@ func TestACandidateReadsNoFilesOut(t *testing.T) {
 		}
 	}
 
-	// The box's own list has an error since it was read, which the log quotes.
-	d.write("subscribers.csv", "top-secret,x\n1,2\n")
-	var refused webadmin.Refused
-	if err := try(candidate("subscribers.csv")); !errors.As(err, &refused) || refused.Field != "config" {
+	// The box's own list names a plan that the candidate lacks, which the log quotes.
+	d.write("subscribers.csv", "subscriber,plan,prefixes\ntop-secret,small,100.64.0.1\n")
+	d.looks()
+	lacking := []byte(strings.ReplaceAll(string(candidate("subscribers.csv")), "name: small", "name: tiny"))
+	refused := webadmin.Refused{}
+	if err := try(lacking); !errors.As(err, &refused) || refused.Field != "config" {
 		t.Errorf("%v", err)
 	}
 	if !strings.Contains(d.log.String(), "top-secret") {
@@ -167,5 +169,84 @@ func TestACandidateReadsNoFilesOut(t *testing.T) {
 		if err := try(candidate("subscribers.csv")); err == nil || errors.As(err, &refused) != (how != "") || refused.Field != how {
 			t.Errorf("%s: %v", script, err)
 		}
+	}
+}
+
+// While the list on the disk is not the one in force, a what-if goes by that which the box has, and says so.
+func TestAWhatIfGoesByTheListInForce(t *testing.T) {
+	t.Parallel()
+	d := newTrying(t)
+	d.sends("100.64.0.1", 40)
+	d.journaled()
+	s := &source{a: d.Appliance}
+	with := func(limit int, burst string) string {
+		return strings.NewReplacer("burst: 5", "burst: "+burst, "name: small", "name: fresh").Replace(fmt.Sprintf(ladderPlans, limit))
+	}
+	fresh := strings.ReplaceAll(homeList, ",small,", ",fresh,")
+	d.write("mailweir.yaml", with(10_000, "1000"))
+	d.write("subscribers.csv", fresh)
+	if err := errors.Join(d.reload(), d.reload()); err != nil { // after the second one the old plan is not in force any more
+		t.Fatal(err)
+	}
+	try := func(why, list string) {
+		t.Helper()
+		answer, err := s.WhatIf(t.Context(), []byte(with(5, "1")), 7, "me")
+		if err != nil {
+			t.Errorf("%s: %v\n%s", why, err, d.log)
+			return
+		}
+		var v WhatIfView
+		if err := json.Unmarshal(answer, &v); err != nil {
+			t.Fatalf("%s: %v: %s", why, err, answer)
+		}
+		// The plan that he had is in neither, so that the list says which one he is under.
+		if v.Config.List != list || v.Against == nil || v.Against.List != list || len(v.Subscribers) != 1 || v.Subscribers[0].Plan != "fresh" || v.Subscribers[0].Against.Plan != "fresh" {
+			t.Errorf("%s: %s", why, answer)
+		}
+	}
+	try("it is the file's", "")
+	for why, text := range map[string]string{
+		"a list with an error":      "nonsense\n",
+		"an empty one":              "subscriber,plan,prefixes\n",
+		"one that was not read yet": "subscriber,plan,prefixes\nhome,strangers,100.64.0.1\n",
+	} {
+		d.write("subscribers.csv", text)
+		try(why, ListInForce)
+	}
+	if err := os.Remove(filepath.Join(d.dir, "subscribers.csv")); err != nil {
+		t.Fatal(err)
+	}
+	try("it is gone", ListInForce)
+	d.write("subscribers.csv", fresh)
+	d.looks()
+	try("it is put right", "")
+}
+
+// A list that cannot be read is not needed where plans are as the journal has them, and whoever tries is told.
+func TestAListThatCannotBeReadIsNotNeeded(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
+	d.sends("100.64.0.1", 40)
+	was := d.whatIf(WhatIfOptions{ConfigFile: filepath.Join(d.dir, "mailweir.yaml")})
+	d.write("subscribers.csv", "nonsense\n")
+	opt := WhatIfOptions{ConfigFile: filepath.Join(d.dir, "mailweir.yaml")}
+	told := ""
+	opt.Unlisted = func(file string, why error) { told += fmt.Sprint(file, ": ", why) }
+	now := d.whatIf(opt)
+	if was.Run.List != "" || now.Run.List != ListRecorded || now.Run.Decisions != was.Run.Decisions || now.Run.Decisions.Cut == 0 {
+		t.Errorf("%+v\n%+v", was.Run, now.Run)
+	}
+	if !strings.Contains(told, "subscribers.csv") || !strings.Contains(told, "nonsense") {
+		t.Errorf("it says %q", told)
+	}
+	opt.Journal, opt.ListPlans = filepath.Join(d.dir, "data", "journal"), true
+	if _, err := WhatIf(t.Context(), opt); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("plans of the list: %v", err)
+	}
+	// One that only lacks a plan is the configuration's fault.
+	d.write("subscribers.csv", strings.ReplaceAll(homeList, "small", "golden"))
+	opt.ListPlans = false
+	if _, err := WhatIf(t.Context(), opt); err == nil || !strings.Contains(err.Error(), "golden") {
+		t.Errorf("a plan that is not there: %v", err)
 	}
 }

@@ -47,6 +47,7 @@ type ReproducedView struct {
 type WhatIfRunView struct {
 	File      string          `json:"file,omitempty"`
 	InForce   bool            `json:"in_force,omitempty"` // it is what the running box goes by, whatever its file says
+	List      string          `json:"list,omitempty"`     // where its list of subscribers is from, if not from the file: ListInForce, ListRecorded
 	Policy    string          `json:"policy,omitempty"`   // its hash, as records have it
 	Mode      string          `json:"mode"`
 	Decisions ReplayDecisions `json:"decisions"`
@@ -108,7 +109,7 @@ func (r *WhatIfReport) View() WhatIfView {
 }
 
 func (r *WhatIfRun) view() WhatIfRunView {
-	v := WhatIfRunView{InForce: r.InForce, Policy: r.Policy, Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}}
+	v := WhatIfRunView{InForce: r.InForce, List: r.List, Policy: r.Policy, Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}}
 	if r.ConfigFile != "" {
 		v.File = filepath.Base(r.ConfigFile)
 	}

@@ -25,6 +25,7 @@ type whatIfView struct {
 	Hit, Freed string // in words
 	Other      string // who is at another stage than before, below deferral
 	Guessed    string
+	List       string // why it does not go by the list in the file
 	Rows       []whatIfRow
 }
 
@@ -34,6 +35,9 @@ type whatIfLine struct{ ID, Link, Plan, Was, Is, Why string }
 type whatIfRow struct{ What, Was, Is string }
 
 const shownWhatIfLines = 30
+
+// listInForce is the word of a what-if that goes by the list which the box has in memory, and not by the file.
+const listInForce = "in_force"
 
 // whatIfReport is what a page needs of the answer to a what-if.
 type whatIfReport struct {
@@ -46,7 +50,8 @@ type whatIfReport struct {
 }
 
 type whatIfRun struct {
-	Guessed   int64 `json:"guessed"`
+	List      string `json:"list"`
+	Guessed   int64  `json:"guessed"`
 	Decisions struct {
 		Passed, Paced, Deferred, Cut int64
 	} `json:"decisions"`
@@ -107,6 +112,13 @@ func (s *Server) whatIfOf(report whatIfReport) *whatIfView {
 	}
 	if report.Config.Guessed > 0 {
 		v.Guessed = count(report.Config.Guessed, "session was refused then and would not have been", "sessions were refused then and would not have been")
+	}
+	switch report.Config.List {
+	case "":
+	case listInForce:
+		v.List = "The list of subscribers in the file is not the one in force (it has an error, or was not read yet); this goes by the one in force"
+	default:
+		v.List = "The list of subscribers cannot be read; plans are those that the journal has"
 	}
 	hit, freed, other := 0, 0, 0
 	deferRank := stageRank("defer")

@@ -153,6 +153,14 @@ func TestPagesChangeTheKeysThatWereChanged(t *testing.T) {
 			t.Errorf("%s: saved unseen (%s)", c.why, a.Status)
 		}
 	}
+	for list, says := range map[string]string{"in_force": "this goes by the one in force", "recorded": "plans are those that the journal has", "": "Would have been deferred"} {
+		box.report = strings.Replace(triedReport, `"config": {`, `"config": {"list": "`+list+`", `, 1)
+		page := body(t, send(t, s, cookie, "/plans/residential", with(plan, "do", "try", "limit-0", "30")))
+		if !strings.Contains(page, says) || strings.Contains(page, "The list of subscribers") != (list != "") {
+			t.Errorf("a what-if by the list %q does not say %q", list, says)
+		}
+	}
+	box.report = ""
 	page := body(t, send(t, s, cookie, "/plans/residential", with(plan, "do", "try", "limit-0", "30", "cut_at", "400")))
 	_, seen, ok := strings.Cut(page, `name="seen" value="`)
 	if seen, _, _ = strings.Cut(seen, `"`); !ok {

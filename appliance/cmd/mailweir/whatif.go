@@ -40,6 +40,12 @@ func whatIf(ctx context.Context, c *invocation, opt appliance.WhatIfOptions, asJ
 			fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 		}
 	}
+	opt.Unlisted = func(file string, why error) {
+		if all, ok := errors.AsType[config.Problems](why); ok {
+			why = all.Few(appliance.LoggedProblems)
+		}
+		fmt.Fprintf(c.stderr, "mailweir: warning: the list of subscribers %s cannot be used, and plans are those of the journal (--plans list needs it): %s\n", plain(file), oneLine(why))
+	}
 	report, err := appliance.WhatIf(ctx, opt)
 	if _, bad := errors.AsType[config.Problems](err); bad {
 		return problems(c, err)
@@ -124,6 +130,12 @@ func count(n int, one, more string) string {
 
 func whatIfLines(w io.Writer, r *appliance.WhatIfRun) {
 	runLines(w, &r.ReplayRun)
+	switch r.List {
+	case appliance.ListInForce:
+		fmt.Fprintf(w, "\tits list of subscribers is the one in force, which the box has in memory: the file is another one by now, or has an error\n")
+	case appliance.ListRecorded:
+		fmt.Fprintf(w, "\tits list of subscribers cannot be read: who had a plan that is not here is under that of who is in no list\n")
+	}
 	if r.Guessed > 0 {
 		fmt.Fprintf(w, "\t%d sessions were denied then and would not have been: what they would have sent nobody knows\n", r.Guessed)
 	}
