@@ -38,6 +38,11 @@ var zeros = []Case{
 	{Kind: Attempts, Messages: 8, Lines: []string{"MAIL FROM:<{10-14}@client.example>", "RCPT TO:<you{10-14}@>", "RSET", "AUTH PLAIN {150-160}"}},
 	{Kind: Attempts, Messages: 8, Lines: []string{"XFORWARD NAME={60-70} ADDR=192.0.2.1 PROTO=ESMTP HELO={40-50}", "MAIL FROM:<{10-14}@client.example>", "RCPT TO:<you{10-14}@>", "RSET"}},
 	{Kind: Attempts, Messages: 10, AtOnce: 6, Lines: []string{"MAIL FROM:<{4-8}@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<refused{4-8}@>", "RCPT TO:<you{4-8}@>", "RCPT TO:<refused{4-8}@>", "RSET"}},
+
+	// A refused recipient with long parameters, and an AUTH that comes too late, are answered as long as a message by BDAT is.
+	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<ab@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{90-120}@client.example", "RSET"}},
+	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {100-120}", "RSET"}},
+	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {600-700}", "AUTH PLAIN {1600-1700}", "RSET"}},
 }
 
 // oauth is an attempt to log in with a token as large providers have them.

@@ -87,8 +87,8 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 	switch {
 	case g.voice == 0 && how == usedData && m.wanted():
 		g.habits |= proved
-	case how == usedChunks && g.mail.last == 0: // the answers to an envelope together and one behind them are as long as so in the words of many
-	case g.voice != 0 && reply > 0 && m.flight.slack == 0 && v.proves(reply, how == usedChunks):
+	case how == usedChunks: // refusals are as long: see goesOn
+	case g.voice != 0 && reply > 0 && m.flight.slack == 0 && v.proves(reply, false):
 		g.habits |= proved
 	}
 	m.put(g, at, sum(cost, taken))

@@ -191,6 +191,9 @@ func (m *mover) idle() {
 			next.cost += 8
 		}
 		next.habits |= plain
+		if m.goesOn() {
+			next.habits |= proved
+		}
 	}
 	next.at, next.grudge = atIdle, 0
 	if m.from.habits&enveloped == 0 {
@@ -205,6 +208,13 @@ func (m *mover) idle() {
 	m.mail(0)
 	m.groups(withMail)
 	m.from = was
+}
+
+// goesOn reports whether the flight is MAIL and its answer in words that are known, behind a message by BDAT: if that was a refusal, or no message at all, the
+// envelope would be open still, and MAIL refused. Where the answers to the envelope came together they are as long as so in the words of many.
+func (m *mover) goesOn() bool {
+	g, v := m.from, &voices[m.from.voice]
+	return g.voice != 0 && g.habits&usedChunks != 0 && g.mail.last != 0 && m.most >= mailLeast && m.flight.records == 1 && m.flight.slack == 0 && m.flight.down == v.mail && v.proves(int(g.final.last), true)
 }
 
 // afterwards is QUIT or RSET without an envelope. A client that was refused says RSET, as a rule; one that was not

@@ -126,3 +126,38 @@ func TestProbesInOneRecordProveNothing(t *testing.T) {
 		t.Errorf("%d..%d messages", lo, hi)
 	}
 }
+
+// An answer that is as long as one to BDAT LAST, behind an accepted RCPT, is a message only where the client goes on with MAIL: a refused RCPT with long parameters or an AUTH that comes
+// too late is answered so, too, and then RSET has to follow.
+func TestWhatLooksLikeBDATProvesAMessageWhereTheClientGoesOn(t *testing.T) {
+	t.Parallel()
+	const add = recordHeader + 17
+	n := 0
+	for i := 1; i < len(voices); i++ {
+		v := &voices[i]
+		for reply := v.chunkedLeast; reply <= v.chunkMost && reply > 0; reply++ {
+			for _, up := range []int64{60, 120, 150, 300, 700, 1700} {
+				for _, rounds := range []int{1, 2, 3, 5, 10} {
+					for _, resets := range []bool{true, false} {
+						flights := []flown{{add + 22, []int{140}}}
+						for range rounds {
+							flights = append(flights, flown{add + 40, []int{v.mail}}, flown{add + 35, []int{v.rcpt}}, flown{add + up, []int{reply}})
+							if resets {
+								flights = append(flights, flown{add + fourLetters, []int{v.reset}})
+							}
+						}
+						flights = append(flights, flown{add + fourLetters, []int{v.quitLeast}})
+						lo, hi := hear(false, flights...)
+						if n++; resets && lo > 0 {
+							t.Errorf("voice %d, %d bytes answered with %d, RSET, %d times: %d..%d", i, up, reply, rounds, lo, hi)
+						}
+						if sure := up >= 700 && !v.isEnvelope(reply) && !v.vague(true) && rounds > 2; !resets && sure && (lo < rounds-1 || hi < rounds) {
+							t.Errorf("voice %d, %d messages of %d bytes, answered with %d: %d..%d", i, rounds, up, reply, lo, hi)
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d sessions", n)
+}
