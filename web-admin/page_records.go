@@ -28,6 +28,8 @@ type recordsView struct {
 	Severities     []choice
 	Records        []recordView
 	Next, Previous string // links; empty: there is none
+	Since          string // link to all from the first of these on, where the way back is not known any more
+	WayBack        int    // pages that Previous leads back, at most
 	First          bool
 	Filtered       bool
 	Back           moment // there is more, and it was looked for back to here
@@ -196,6 +198,10 @@ func (s *Server) showFound(v *recordsView, page RecordPage, q RecordQuery, way [
 			more["back"] = way[:len(way)-1]
 		}
 		v.Previous = v.Ask.link(more)
+	} else if q.Cursor != "" && len(page.Items) > 0 {
+		since := v.Ask
+		since.From = page.Items[0].At.In(z.loc).Format("2006-01-02 15:04:05")
+		v.Since, v.WayBack = since.link(nil), maxWayBack
 	}
 	if len(v.Records) > 0 || page.Next != "" {
 		v.CSV, v.JSON = exportLink("csv", v.Ask.Q, q), exportLink("json", v.Ask.Q, q)

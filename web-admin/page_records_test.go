@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
@@ -43,7 +44,7 @@ func linked(page, rel string) string {
 	if m == nil {
 		return ""
 	}
-	return strings.ReplaceAll(m[1], "&amp;", "&")
+	return html.UnescapeString(m[1])
 }
 
 // From page to page of a hundred rows, and back on the same way, with what is looked for kept.
@@ -89,6 +90,36 @@ func TestRecordsGoOnAndBack(t *testing.T) {
 	}
 	if a := get(t, s, way, "Cookie", cookie); a.StatusCode != 200 || linked(body(t, a), "prev") != "" {
 		t.Errorf("a way back that nobody went: %s", a.Status)
+	}
+}
+
+// Where the way back is not known the page says so, and has a list of all that came since, which ends with what the page begins with.
+func TestRecordsWithoutAWayBackLeadToAllSince(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	box.records = manyRecords(430)
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	cookie := enter(t, s)
+	page := body(t, get(t, s, "/records?q=session&cursor=300", "Cookie", cookie))
+	first := rowsOf(page)[0]
+	m := regexp.MustCompile(`back 40 pages at most\. <a href="([^"]*)">`).FindStringSubmatch(page)
+	if m == nil {
+		t.Fatal("the page does not say so")
+	}
+	n, last := 0, ""
+	for path := html.UnescapeString(m[1]); path != ""; {
+		page = body(t, get(t, s, path, "Cookie", cookie))
+		rows := rowsOf(page)
+		if len(rows) == 0 {
+			t.Fatalf("%s has none", path)
+		}
+		n, last, path = n+len(rows), rows[len(rows)-1], linked(page, "next")
+	}
+	if last != first || n < 300 || n >= 430 {
+		t.Errorf("%d records since %s, the last one is %s", n, first, last)
+	}
+	if page := body(t, get(t, s, "/records?q=session", "Cookie", cookie)); strings.Contains(page, "way-back") || strings.Contains(body(t, get(t, s, linked(page, "next"), "Cookie", cookie)), "way-back") {
+		t.Error("it is said where the way is known")
 	}
 }
 
