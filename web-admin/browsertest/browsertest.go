@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
@@ -80,6 +82,34 @@ func (p *Person) Count(css string) int {
 		p.t.Fatalf("%s: %v", css, err)
 	}
 	return n
+}
+
+// Download presses a link to a file and gives its name and what is in it.
+func (p *Person) Download(css string) (name string, file []byte) {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	p.Do("download "+css, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir})
+		return err
+	}), Click(css), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		for {
+			there, err := filepath.Glob(filepath.Join(dir, "*"))
+			if err != nil {
+				return err
+			}
+			if len(there) == 1 && filepath.Ext(there[0]) != ".crdownload" { // which is its name until it is whole
+				name = filepath.Base(there[0])
+				file, err = os.ReadFile(there[0])
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("no file came: %w", ctx.Err())
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}))
+	return name, file
 }
 
 // Open goes to a page, See waits for an element, Click presses one.
