@@ -65,7 +65,7 @@ type Options struct {
 // Full is what the published figures are made with.
 func Full() Options {
 	return Options{Repetitions: 5, Benchmarks: 5, Subscribers: 1_000_000, Changed: 16_000, Rate: 500, Sample: 8 * time.Second, Warm: time.Second, Calm: 2 * time.Second,
-		Pages: 100, Peers: peers.Full(), Governor: true, Store: true, Records: true, Web: true, Latency: true, Against: true}
+		Pages: 40, Peers: peers.Full(), Governor: true, Store: true, Records: true, Web: true, Latency: true, Against: true}
 }
 
 // Quick takes less than five minutes.

@@ -21,6 +21,7 @@ type readerTask struct {
 	Token string
 	What  string   // one of those below
 	Words []string // to search for in turn, each a name that one line has
+	Last  string   // the cursor of the last page by id; empty: to be found
 }
 
 // What is read: the pages of subscribers, the API's list of all, and its searches, of which most find nobody and so go

@@ -47,7 +47,8 @@ func (r *report) markdown(errs []error) []byte {
 	}
 	if r.pages != nil {
 		fmt.Fprintf(&b, "\n## The web admin: %d subscribers\n\n", r.Subscribers)
-		r.goals(&b, r.pages, pagesGoals)
+		fmt.Fprintf(&b, "The page of subscribers, of 50 lines, asked for in every way in turn, %d times each; here every figure is of the single answers.\n\n", r.Pages*r.Benchmarks)
+		r.goals(&b, r.pages, pagesGoals())
 	}
 	if r.latency != nil {
 		r.latency.markdown(&b)
