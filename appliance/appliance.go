@@ -108,7 +108,8 @@ type Appliance struct {
 	health   *health
 	traffic  *traffic
 	updates  updates // only tick uses it
-	census   census
+	census   lasting[*census]
+	rolls    lasting[*roll]
 	size     sizes
 	floods   *floods // nil: no fast lane
 
@@ -415,6 +416,8 @@ func (a *Appliance) run(ctx context.Context) error {
 		debug.FreeOSMemory() // what was left behind by the start, since nothing was collected meanwhile
 		return nil
 	})
+	work.Go(func() error { return a.rolls.Run(workCtx, a.rollMaker()) })
+	work.Go(func() error { return a.census.Run(workCtx, a.censusMaker()) })
 	work.Go(func() error { return a.lines.Run(workCtx) })
 	work.Go(func() error { return a.tick(workCtx) })
 	work.Go(func() error { return a.checkpoints(workCtx) })

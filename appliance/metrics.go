@@ -200,7 +200,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(mReplaced, float64(q.Replaced))
 	how, _ := a.lane.status()
 	gauge(mLaneOn, truth(how != ""), how)
-	next, _ := a.census.take(a)
+	next := a.census.take(a.censusMaker()).next
 	for _, reason := range laneReasons {
 		gauge(mLaneNext, float64(next[reason]), reason)
 	}

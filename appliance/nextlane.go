@@ -1,9 +1,10 @@
 package appliance
 
 import (
+	"cmp"
+	"context"
 	"fmt"
-	"slices"
-	"sync"
+	"math"
 	"time"
 
 	"github.com/mailweir/mailweir/governor"
@@ -65,55 +66,44 @@ func waits(reason, why string) webadmin.Lane {
 }
 
 // census counts by reason what the next sessions of all subscribers meet that the governor
-// knows. It is made when somebody asks and the last one is old, and costs at most a
-// fiftieth of the time however many ask.
+// knows. Nobody may change it.
 type census struct {
-	mu      sync.Mutex // held while it is made: who asks meanwhile gets the same
 	next    map[string]int64
 	waiting []webadmin.Waiting
-	made    time.Time
-	good    time.Duration
 }
 
 const (
-	censusKept   = 2 * time.Second // a census is good for so long at least
+	censusKept   = 2 * time.Second // a census is good for so long at least,
+	censusPart   = 50              // and fifty times as long as it takes to make
 	waitingShown = 10
 )
 
-// take is a census that nobody may change.
-func (c *census) take(a *Appliance) (next map[string]int64, waiting []webadmin.Waiting) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	began := a.now()
-	if age := began.Sub(c.made); c.next != nil && age >= 0 && age < c.good {
-		return c.next, c.waiting
-	}
-	c.next, c.waiting = map[string]int64{}, nil
+func (a *Appliance) censusMaker() maker[*census] {
+	return maker[*census]{now: a.now, find: a.makeCensus, fits: func(*census) bool { return true }, part: censusPart, least: censusKept, most: math.MaxInt64}
+}
+
+func (a *Appliance) makeCensus(ctx context.Context, now time.Time) *census {
+	c := &census{next: map[string]int64{}}
 	type one struct {
-		place
+		governor.Brief
 		webadmin.Waiting
 	}
-	var first []one
+	first := best[one]{most: waitingShown, compare: func(p, q one) int {
+		return cmp.Or(cmp.Compare(q.Stage, p.Stage), cmp.Compare(q.Fullest, p.Fullest), cmp.Compare(p.Brief.Subscriber, q.Brief.Subscriber))
+	}}
 	n := 0
-	a.gov.Each(began, func(b governor.Brief) bool {
+	a.gov.Each(now, func(b governor.Brief) bool {
 		n++
 		letOthers(n)
 		l := a.nextSession(b.Subscriber)
 		c.next[l.Reason]++
-		if !l.Waits || l.Reason == laneAsksFirst || l.Reason == laneOff || l.Reason == laneNotAttached {
-			return true
+		if l.Waits && l.Reason != laneAsksFirst && l.Reason != laneOff && l.Reason != laneNotAttached {
+			first.add(one{b, webadmin.Waiting{Subscriber: b.Subscriber, Reason: l.Reason, Why: l.Why}})
 		}
-		w := one{place{b.Stage, b.Fullest, b.Subscriber}, webadmin.Waiting{Subscriber: b.Subscriber, Reason: l.Reason, Why: l.Why}}
-		at, _ := slices.BinarySearchFunc(first, w, func(p, q one) int { return p.compare(q.place) })
-		if at < waitingShown {
-			first = slices.Insert(first, at, w)
-			first = first[:min(len(first), waitingShown)]
-		}
-		return true
+		return n&255 != 0 || ctx.Err() == nil
 	})
-	for _, w := range first {
+	for _, w := range first.sorted() {
 		c.waiting = append(c.waiting, w.Waiting)
 	}
-	c.made, c.good = began, max(censusKept, 50*a.now().Sub(began))
-	return c.next, c.waiting
+	return c
 }

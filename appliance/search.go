@@ -1,159 +1,140 @@
 package appliance
 
 import (
-	"bytes"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
-// among is where to look for what q asks, in the list's order: only those who are exempt, or everybody.
-func (s *source) among(q webadmin.Query) []place {
-	if !q.Exempt {
-		return s.roll.now(s.a.now, s.places)
-	}
-	names := s.a.gov.Exempted()
-	few := make([]place, 0, len(names))
-	for i, id := range names {
-		letOthers(i)
-		if b, known := s.a.gov.Brief(id, s.a.now()); known {
-			few = append(few, place{stage: b.Stage, full: b.Fullest, id: id})
-		}
-	}
-	slices.SortFunc(few, place.compare)
-	return few
-}
-
-// finder tells of one after the other in a long list whether it may be what a text looks for, by as little as that
-// takes: mostly the list's own text. It leaves nothing behind for the garbage collector.
+// finder knows who may be what a text looks for: everybody for whom matches would be true, and few others.
 type finder struct {
-	s      *source
-	table  *subscriber.Table
-	text   string // in lower case
-	bytes  []byte // the same
-	plans  map[string]bool
-	prefix bool // text may be a part of a prefix
-	number bool // text may be a part of a case number
-	addr   netip.Addr
-	held   []netip.Prefix
-	shown  []byte
+	s     *source
+	text  string          // in lower case; empty: everybody
+	rows  subscriber.Rows // of the list
+	plans map[string]bool
+	where netip.Prefix    // not valid: the text is no part of an address
+	bound map[string]bool // who is not in the list and has a prefix there
 }
 
-// longestNumber is more than a case number has, in bytes.
-const longestNumber = 13
-
-func (s *source) finder(text string) *finder {
-	f := &finder{s: s, table: s.a.who.Table(), text: strings.ToLower(strings.TrimSpace(text)), plans: map[string]bool{}}
+func (s *source) finder(text string, table *subscriber.Table) *finder {
+	f := &finder{s: s, text: lowered(text), plans: map[string]bool{}, bound: map[string]bool{}}
 	if f.text == "" {
 		return f
 	}
 	for _, p := range s.a.cfg.Load().Plans {
-		f.plans[p.Name] = containsFold(p.Name, f.text)
+		f.plans[p.Name] = subscriber.ContainsFold(p.Name, f.text)
 	}
-	f.bytes = []byte(f.text)
-	f.prefix = strings.Trim(f.text, "0123456789abcdef.:/") == ""
-	f.number = len(f.text) <= longestNumber && strings.Trim(f.text, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
-	f.addr, _ = netip.ParseAddr(f.text)
+	f.rows = table.NoRows()
+	table.Find(f.rows, f.text, f.plans)
+	add := func(id string) {
+		if row, listed := table.Row(id); listed {
+			f.rows.Add(row)
+		} else {
+			f.bound[id] = true
+		}
+	}
+	for id, plan := range s.a.who.Plans() {
+		if f.plans[plan] {
+			add(id)
+		}
+	}
+	if f.where = whereOf(f.text); f.where.IsValid() {
+		table.Within(f.rows, f.where)
+		for id := range s.a.who.Within(f.where) {
+			add(id)
+		}
+	}
 	return f
 }
 
-// may is true for everybody for whom matches would be, and few others.
-func (f *finder) may(p place) bool {
-	if f.text == "" || containsFold(p.id, f.text) {
+// lowered is a text as it is looked for.
+func lowered(text string) string { return strings.ToLower(strings.TrimSpace(text)) }
+
+// other is for who is not in the list.
+func (f *finder) other(id string) bool {
+	if f.text == "" || f.bound[id] || f.plans[f.plan(id)] || subscriber.ContainsFold(id, f.text) {
 		return true
 	}
-	sub, listed := f.table.ByID(p.id)
-	if containsFold(sub.Name, f.text) || f.plans[f.plan(p.id, sub.Plan)] {
-		return true
-	}
-	if f.prefix {
-		f.held = append(f.held[:0], sub.Prefixes...)
-		if f.held = f.s.a.who.Bound(f.held, p.id); len(f.held) == 0 && !listed {
-			if one, err := netip.ParsePrefix(p.id); err == nil {
-				f.held = append(f.held, one)
-			}
-		}
-		for _, one := range f.held {
-			if f.shown = one.AppendTo(f.shown[:0]); bytes.Contains(f.shown, f.bytes) || f.addr.IsValid() && one.Contains(f.addr) {
-				return true
-			}
-		}
-	}
-	if p.stage == governor.StageObserve || !f.number {
+	if !f.where.IsValid() {
 		return false
 	}
-	b, known := f.s.a.gov.Brief(p.id, f.s.a.now())
-	return known && containsFold(b.Case, f.text)
+	own, err := netip.ParsePrefix(id)
+	return err == nil && own.Overlaps(f.where)
 }
 
-// plan is the plan in force for a line that is under plan listed by the list, or under none.
-func (f *finder) plan(id, listed string) string {
-	if chosen := f.s.a.who.Chosen(id); chosen != "" {
+// one is for who is looked at by itself: by the list's line, if listed, or as another.
+func (f *finder) one(b governor.Brief, row int32, listed bool) bool {
+	if f.text == "" || b.Case != "" && subscriber.ContainsFold(b.Case, f.text) {
+		return true
+	}
+	if listed {
+		return f.rows.Has(row)
+	}
+	return f.other(b.Subscriber)
+}
+
+// plan is the plan in force for one that is not in the list.
+func (f *finder) plan(id string) string {
+	if chosen := f.s.a.who.Chosen(id); chosen != "" || !subscriber.Unlisted(id) {
 		return chosen
 	}
-	if listed == "" && subscriber.Unlisted(id) {
-		return f.s.a.who.strangers.Load().plan
-	}
-	return listed
+	return f.s.a.who.strangers.Load().plan
 }
 
-// containsFold tells whether text, which is in lower case, is in s without regard to case.
-func containsFold(s, text string) bool {
-	if !isASCII(s) {
-		return strings.Contains(strings.ToLower(s), text)
-	}
-	for i := 0; i+len(text) <= len(s); i++ {
-		n := 0
-		for n < len(text) && lower(s[i+n]) == text[n] {
-			n++
-		}
-		if n == len(text) {
-			return true
-		}
-	}
-	return false
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if c >= 'A' && c <= 'Z' {
-		return c | 0x20
-	}
-	return c
-}
-
+// matches is what finder says, exactly.
 func matches(v webadmin.Subscriber, q webadmin.Query) bool {
 	if len(q.Stages) > 0 && !slices.Contains(q.Stages, v.Stage) || q.Exempt && v.Exemption == nil {
 		return false
 	}
-	text := strings.ToLower(strings.TrimSpace(q.Text))
-	if text == "" {
+	text := lowered(q.Text)
+	if text == "" || slices.ContainsFunc([]string{v.ID, v.Name, v.Plan, v.Case}, func(field string) bool { return subscriber.ContainsFold(field, text) }) {
 		return true
 	}
-	for _, field := range append([]string{v.ID, v.Name, v.Plan, v.Case}, v.Prefixes...) {
-		if strings.Contains(strings.ToLower(field), text) {
-			return true
+	where := whereOf(text)
+	return where.IsValid() && slices.ContainsFunc(v.Prefixes, func(p string) bool {
+		prefix, err := netip.ParsePrefix(p)
+		return err == nil && prefix.Overlaps(where)
+	})
+}
+
+// whereOf is the prefix that a text in lower case means: an address, a prefix, or the beginning of an address in whole
+// numbers, such as 192.0.2 or 2001:db8:34; not valid for any other text.
+func whereOf(text string) netip.Prefix {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen())
+	}
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked()
+	}
+	if begins := strings.TrimRight(text, ":"); strings.Contains(text, ":") {
+		return beginning(strings.Split(begins, ":"), 16, 2, make([]byte, 16))
+	}
+	if begins := strings.TrimSuffix(text, "."); strings.Contains(text, ".") {
+		return beginning(strings.Split(begins, "."), 10, 1, make([]byte, 4))
+	}
+	return netip.Prefix{}
+}
+
+// beginning is the prefix of the first numbers of an address, each of so many of its bytes; bytes are where it is made.
+func beginning(numbers []string, base, each int, bytes []byte) netip.Prefix {
+	if len(numbers)*each >= len(bytes) {
+		return netip.Prefix{}
+	}
+	for i, text := range numbers {
+		n, err := strconv.ParseUint(text, base, 8*each)
+		if err != nil {
+			return netip.Prefix{}
+		}
+		for j := range each {
+			bytes[i*each+j] = byte(n >> (8 * (each - 1 - j)))
 		}
 	}
-	addr, err := netip.ParseAddr(text)
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(v.Prefixes, func(p string) bool {
-		prefix, err := netip.ParsePrefix(p)
-		return err == nil && prefix.Contains(addr)
-	})
+	addr, _ := netip.AddrFromSlice(bytes)
+	return netip.PrefixFrom(addr, 8*each*len(numbers))
 }

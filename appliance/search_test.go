@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -44,37 +46,193 @@ func TestASearchFindsWhatALookAtEverybodyFinds(t *testing.T) {
 		}
 	}
 	r, _ := d.gov.Explain("home", d.time())
-	texts := []string{"", "  ", "HOME", "elm street", "öde", "STRASSE", "straße", "oak", "small", "large", "strangers", "100.64", "100.64.9.7", "100.64.9",
-		"2001:db8:1::5", "2001:DB8:9:1ff::1", "/56", "nobody", "radius:", "77.1", "100.64.77.1", r.Case, strings.ToLower(r.Case), "00", "x", "th", "ird", "third and more"}
+	texts := []string{"", "  ", "HOME", "elm street", "öde", "STRASSE", "straße", "oak", "small", "large", "strangers", "100.64", "100.64.9.7", "100.64.9", "100.", "100.64.0.0/24",
+		"2001:db8:1::5", "2001:DB8:9:1ff::1", "2001:db8:", "2001:db8:9:100::/64", "nobody", "radius:", "77.1", "100.64.77.1", "100.64.77", r.Case, strings.ToLower(r.Case), "00", "x", "th", "ird", "third and more"}
 	found := 0
 	for _, text := range texts {
 		for _, stages := range [][]string{nil, {"observe"}, {"defer", "pace"}} {
 			for _, exempt := range []bool{false, true} {
-				q := webadmin.Query{Text: text, Stages: stages, Exempt: exempt}
-				var want, got []string
-				for _, p := range s.roll.now(d.Appliance.now, s.places) {
-					if v, ok := s.Subscriber(p.id); ok && matches(v, q) {
-						want = append(want, v.ID)
+				for _, sort := range orders {
+					q := webadmin.Query{Text: text, Stages: stages, Exempt: exempt, Sort: sort}
+					want, got := allOf(s, q), pages(s, q, 1)
+					if found += len(got); !slices.Equal(got, want) {
+						t.Errorf("%q in %v, exempt %v, by %q: found %q, and there are %q", text, stages, exempt, sort, got, want)
 					}
-				}
-				q.Limit = 1
-				for {
-					items, next := s.Subscribers(q)
-					for _, v := range items {
-						got = append(got, v.ID)
-					}
-					if q.Cursor = next; next == "" {
-						break
-					}
-				}
-				if found += len(got); !slices.Equal(got, want) {
-					t.Errorf("%q in %v, exempt %v: found %q, and there are %q", text, stages, exempt, got, want)
 				}
 			}
 		}
 	}
-	if found < 100 {
+	if found < 500 {
 		t.Errorf("only %d were found in all", found)
+	}
+}
+
+// orders are all that a list can be in.
+var orders = []string{"", webadmin.SortName, webadmin.SortID, webadmin.SortBudget, webadmin.SortSince, webadmin.SortNetworks}
+
+// allOf is who a look at everybody finds, by ids, and sorts.
+func allOf(s *source, q webadmin.Query) (ids []string) {
+	var found []webadmin.Subscriber
+	seen := map[string]bool{}
+	look := func(id string) {
+		if v, ok := s.Subscriber(id); ok && !seen[id] && matches(v, q) {
+			found = append(found, v)
+		}
+		seen[id] = true
+	}
+	for _, sub := range s.a.who.Table().All() {
+		look(sub.ID)
+	}
+	s.a.gov.Each(s.a.now(), func(b governor.Brief) bool { look(b.Subscriber); return true })
+	fullest := func(v webadmin.Subscriber) (full float32) {
+		for _, b := range v.Budgets {
+			full = max(full, float32(b.Ratio))
+		}
+		return full
+	}
+	networks := func(v webadmin.Subscriber) (most int) {
+		for _, b := range v.Budgets {
+			if b.Of == "destinations" {
+				most = max(most, b.Value)
+			}
+		}
+		return most
+	}
+	name := func(v webadmin.Subscriber) string { return strings.ToLower(cmp.Or(v.Name, v.ID)) }
+	rank := []string{"cut", "defer", "pace", "warn", "observe"}
+	slices.SortFunc(found, func(a, b webadmin.Subscriber) int {
+		stage, full, id := cmp.Compare(slices.Index(rank, a.Stage), slices.Index(rank, b.Stage)), cmp.Compare(fullest(b), fullest(a)), cmp.Compare(a.ID, b.ID)
+		switch q.Sort {
+		case webadmin.SortName:
+			return cmp.Or(cmp.Compare(name(a), name(b)), id)
+		case webadmin.SortID:
+			return id
+		case webadmin.SortBudget:
+			return cmp.Or(full, id)
+		case webadmin.SortNetworks:
+			return cmp.Or(cmp.Compare(networks(b), networks(a)), id)
+		case webadmin.SortSince:
+			return cmp.Or(b.Since.Compare(a.Since.Time), stage, full, id)
+		}
+		return cmp.Or(stage, full, id)
+	})
+	for _, v := range found {
+		ids = append(ids, v.ID)
+	}
+	return ids
+}
+
+// pages is the same from the list, page by page.
+func pages(s *source, q webadmin.Query, limit int) (ids []string) {
+	for q.Limit = limit; ; {
+		items, next := s.Subscribers(q)
+		for _, v := range items {
+			ids = append(ids, v.ID)
+		}
+		if q.Cursor = next; next == "" {
+			return ids
+		}
+	}
+}
+
+// A crowd in every stage, some of it in no list and some of it quiet, comes whole and in order on pages of every size, in every order.
+func TestPagesOfTheListShowEverybodyOnce(t *testing.T) {
+	t.Parallel()
+	var list strings.Builder
+	list.WriteString("subscriber,plan,name\n")
+	const n = 700
+	for i := range n {
+		name := ""
+		if i%5 != 0 {
+			name = fmt.Sprintf("%c%c lane %d", 'A'+i*7%26+i%2*32, 'a'+i%3, i%11)
+		}
+		fmt.Fprintf(&list, "line-%03d,%s,%s\n", (i*263)%n, []string{"small", "large"}[i%2], name)
+	}
+	d := newDeaf(t, strings.Replace(homePlans, "{of: sessions, limit: 6, per: 24h}", "{of: sessions, limit: 6, per: 24h}, {of: destinations, limit: 9, per: 24h}", 1), list.String())
+	s := &source{a: d.Appliance}
+	for i := range 60 {
+		for j := range i % 7 {
+			d.gov.Open(governor.Attempt{Subscriber: fmt.Sprintf("line-%03d", i*11), Plan: "large", Destination: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(j), 0}), 24)}, d.time())
+		}
+	}
+	for i := range 300 {
+		for range i % 9 {
+			d.session(fmt.Sprintf("line-%03d", i*2), "small")
+		}
+		d.pass(time.Second / 8)
+	}
+	for i := range 150 {
+		for range 1 + i%5 {
+			d.session(fmt.Sprintf("100.64.7.%d/32", i), "strangers")
+		}
+	}
+	d.pass(2 * time.Second) // the roll is made anew
+	above := 0
+	for _, stage := range []string{"warn", "pace", "defer", "cut"} {
+		above += len(allOf(s, webadmin.Query{Stages: []string{stage}}))
+	}
+	for _, sort := range orders {
+		for _, q := range []webadmin.Query{{Sort: sort}, {Sort: sort, Text: "lane"}, {Sort: sort, Text: "100.64.7.1"}, {Sort: sort, Stages: []string{"observe"}}} {
+			want := allOf(s, q)
+			for _, limit := range []int{1, 7, 137, 1000} {
+				if got := pages(s, q, limit); !slices.Equal(got, want) {
+					t.Errorf("%+v in pages of %d: %d are found, and %d are there", q, limit, len(got), len(want))
+				}
+			}
+		}
+	}
+	if all := len(pages(s, webadmin.Query{}, 100)); all != n+150 || above < 20 {
+		t.Errorf("%d are there, %d of them above observe", all, above)
+	}
+}
+
+// Who is above observe is seen at once, however old the roll is.
+func TestAStageIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, "subscriber,plan\nhome,small\nother,small\n")
+	s := &source{a: d.Appliance}
+	before := pages(s, webadmin.Query{Stages: []string{"observe"}}, 10)
+	for range 4 {
+		d.session("other", "small")
+		d.session("100.64.77.1/32", "strangers")
+	}
+	calm, held, all := pages(s, webadmin.Query{Stages: []string{"observe"}}, 10), pages(s, webadmin.Query{Stages: []string{"warn", "pace", "defer", "cut"}}, 10), pages(s, webadmin.Query{}, 10)
+	if len(before) != 2 || !slices.Equal(calm, []string{"home"}) || len(held) != 2 || len(all) != 3 || !slices.Contains(held, "other") {
+		t.Errorf("before %q; now calm %q, held %q, all %q", before, calm, held, all)
+	}
+}
+
+// A cursor that is none of ours begins anew, and one of somebody who has gone goes on behind his place.
+func TestACursorOfNobodyBeginsAnew(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, "subscriber,plan\na,small\nb,small\nd,small\n")
+	s := &source{a: d.Appliance}
+	calm := governor.StageObserve
+	for cursor, want := range map[string]int{"": 3, "12": 3, "%%%": 3, "b2JzZXJ2ZSAw": 3, "Y3V0IE5hTiBh": 3, place{stage: governor.StageCut, id: "a"}.cursor(): 3, place{stage: calm, id: "a"}.cursor(): 2,
+		place{stage: calm, id: "c"}.cursor(): 1, place{stage: calm, id: "d"}.cursor(): 0, place{stage: calm, full: 0.5, id: "d"}.cursor(): 3, place{stage: calm, id: "0"}.cursor(): 3} {
+		if items, _ := s.Subscribers(webadmin.Query{Cursor: cursor}); len(items) != want {
+			t.Errorf("after %q come %d, want %d", cursor, len(items), want)
+		}
+	}
+	for _, p := range []place{{stage: governor.StageCut, full: 1.5, since: 1234567890123456789, name: "Elm Street 12 % ü", id: "S 1 2"}, {stage: calm, id: ""}} {
+		if got, ok := placeOf(p.cursor()); !ok || got != p {
+			t.Errorf("%+v is read back as %+v, %v", p, got, ok)
+		}
+	}
+}
+
+func TestWhereATextIs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32", "2001:db8::7": "2001:db8::7/128", "fe80::1%eth0": "fe80::1/128", "192.0.2.9/24": "192.0.2.0/24",
+		"2001:db8:34::/56": "2001:db8:34::/56", "192.0.2": "192.0.2.0/24", "192.0.": "192.0.0.0/16", "10.": "10.0.0.0/8", "2001:db8:34": "2001:db8:34::/48", "2001:": "2001::/16", "2001:db8::": "2001:db8::/128",
+		"": "", "10": "", ".": "", ":": "", "10..2": "", "10.256": "", "10.0.0.0.": "", "10.0.0.0.1": "", "2001:db8:g": "", "s-1044": "", "a:b:c:d:e:f:1:2:3": "", "-1.2": "", "+1.2": "", "12345:": ""} {
+		got := ""
+		if p := whereOf(text); p.IsValid() {
+			got = p.String()
+		}
+		if got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
 	}
 }
 
@@ -96,8 +254,8 @@ func TestASearchThroughManyCostsLittle(t *testing.T) {
 	}
 }
 
-// BenchmarkSearch is a search that finds nobody among a million.
-func BenchmarkSearch(b *testing.B) {
+// BenchmarkSubscribers is the list of a million, asked for in every way.
+func BenchmarkSubscribers(b *testing.B) {
 	var list strings.Builder
 	list.WriteString("subscriber,plan,prefixes,name\n")
 	for i := range million {
@@ -106,11 +264,27 @@ func BenchmarkSearch(b *testing.B) {
 	d := newDeaf(b, homePlans, list.String())
 	s := &source{a: d.Appliance}
 	s.Subscribers(webadmin.Query{})
-	for _, q := range []webadmin.Query{{Text: "nobody's"}, {Text: "fe80::1"}, {Exempt: true}} {
-		b.Run(fmt.Sprintf("%s,exempt=%v", q.Text, q.Exempt), func(b *testing.B) {
+	deep := place{stage: governor.StageObserve, id: lineName(million - 20)}
+	byName := deep
+	byName.name = "Name of 999980"
+	for _, one := range []struct {
+		what string
+		q    webadmin.Query
+	}{
+		{"all", webadmin.Query{}}, {"name", webadmin.Query{Sort: webadmin.SortName}}, {"id", webadmin.Query{Sort: webadmin.SortID}}, {"budget", webadmin.Query{Sort: webadmin.SortBudget}}, {"since", webadmin.Query{Sort: webadmin.SortSince}},
+		{"last", webadmin.Query{Cursor: deep.cursor()}}, {"last-by-name", webadmin.Query{Sort: webadmin.SortName, Cursor: byName.cursor()}},
+		{"nobody", webadmin.Query{Text: "nobody's"}}, {"everybody", webadmin.Query{Text: "name of"}}, {"everybody-by-name", webadmin.Query{Text: "name of", Sort: webadmin.SortName}}, {"address", webadmin.Query{Text: "fe80::1"}},
+		{"prefix", webadmin.Query{Text: "10.0.7"}}, {"prefix-of-all", webadmin.Query{Text: "10."}}, {"exempt", webadmin.Query{Exempt: true}},
+	} {
+		b.Run(one.what, func(b *testing.B) {
 			for b.Loop() {
-				s.Subscribers(q)
+				s.Subscribers(one.q)
 			}
 		})
 	}
+	b.Run("roll", func(b *testing.B) { // nobody waits for it
+		for b.Loop() {
+			d.Appliance.makeRoll(b.Context(), d.time())
+		}
+	})
 }

@@ -3,7 +3,6 @@ package appliance
 import (
 	"cmp"
 	"runtime"
-	"slices"
 	"sync"
 
 	"github.com/mailweir/mailweir/governor"
@@ -13,10 +12,9 @@ import (
 // source answers the web admin and the command line from what is in memory.
 type source struct {
 	a         *Appliance
-	roll      roll
 	packing   sync.Mutex // one pack of evidence at a time
 	trying    sync.Mutex // one what-if at a time
-	searching sync.Mutex // one search at a time: however many ask, the packet path has room
+	searching sync.Mutex // one page of subscribers at a time: however many ask, the packet path has room
 	reading   slot       // one reads the journal at a time, for the same reason
 }
 
@@ -52,7 +50,8 @@ func (s *source) Status() webadmin.Status {
 		Clock:    a.clockHere(),
 		Problems: a.problems(),
 	}
-	st.Lanes.Fast.Next, st.Lanes.Fast.Waiting = a.census.take(a)
+	met := a.census.take(a.censusMaker())
+	st.Lanes.Fast.Next, st.Lanes.Fast.Waiting = met.next, met.waiting
 	for _, p := range cfg.Network.LimitedPorts {
 		st.Ports = append(st.Ports, int(p))
 	}
@@ -90,56 +89,32 @@ func (s *source) Traffic() webadmin.Traffic { return s.a.traffic.view(s.a.now())
 // Subscribers lists everybody who is configured or did something.
 func (s *source) Subscribers(q webadmin.Query) ([]webadmin.Subscriber, string) {
 	limit := cmp.Or(q.Limit, 100)
-	if q.Text != "" || q.Exempt {
-		s.searching.Lock()
-		defer s.searching.Unlock()
-	}
+	s.searching.Lock()
+	defer s.searching.Unlock()
 	var items []webadmin.Subscriber
 	var last place
-	looks := s.finder(q.Text)
-	for i, p := range after(s.among(q), q.Cursor) {
-		letOthers(i)
-		if len(q.Stages) > 0 && !slices.Contains(q.Stages, p.stage.String()) || !looks.may(p) {
-			continue
-		}
-		v, ok := s.Subscriber(p.id)
-		runtime.Gosched() // all of one is as much work as some hundred of those above
-		if !ok || !matches(v, q) {
-			continue // forgotten, or elsewhere since the roll was made
-		}
-		if len(items) == limit {
-			return items, last.cursor()
-		}
-		items, last = append(items, v), p
+	var from *place
+	if p, ok := placeOf(q.Cursor); ok {
+		from = &p
 	}
-	return items, ""
-}
-
-// places is everybody, as the roll needs it. Of a million it must not leave more behind for the garbage collector than it
-// needs, and the packet path's workers get their turn meanwhile.
-func (s *source) places() []place {
-	table := s.a.who.Table()
-	all := make([]place, 0, table.Len())
-	at := make([]int32, 0, table.Len()+1) // in all, by line of the file
-	for sub := range table.After("") {
-		for len(at) <= sub.Line {
-			at = append(at, -1)
+	for l := s.listing(q); ; {
+		some := l.after(from, limit+1)
+		for _, p := range some {
+			v, ok := s.Subscriber(p.id)
+			runtime.Gosched() // it is as much work as some hundred of those that were looked at
+			if !ok || !matches(v, q) {
+				continue // forgotten, or elsewhere since the roll was made
+			}
+			if len(items) == limit {
+				return items, last.cursor()
+			}
+			items, last = append(items, v), p
 		}
-		at[sub.Line] = int32(len(all))
-		all = append(all, place{stage: governor.StageObserve, id: sub.ID})
-		letOthers(len(all))
+		if len(some) <= limit {
+			return items, ""
+		}
+		from = &some[limit]
 	}
-	s.a.gov.Each(s.a.now(), func(b governor.Brief) bool {
-		p := place{stage: b.Stage, full: b.Fullest, id: b.Subscriber}
-		if sub, listed := table.ByID(b.Subscriber); listed {
-			p.id = sub.ID // not another copy of it
-			all[at[sub.Line]] = p
-		} else {
-			all = append(all, p)
-		}
-		return true
-	})
-	return all
 }
 
 // letOthers lets others run once in a few hundred steps of something long: on a small machine they would wait for the end

@@ -1,14 +1,20 @@
 package governor
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Brief is what a list of everybody needs to know of one subscriber.
 type Brief struct {
 	Subscriber string
 	Stage      Stage
-	Fullest    float64 // Value / Burst of the fullest budget
-	Case       string  // the open one's number, or ""
+	Since      time.Time // of the stage; zero in observe
+	Fullest    float64   // Value / Burst of the fullest budget
+	Case       string    // the open one's number, or ""
 	Exempt     bool
+	Networks   int // used of a budget of destinations, of the one that has most
 }
 
 // Each gives everybody known to yield, in no order, until yield returns false. yield is called without the mutex, which is
@@ -38,12 +44,45 @@ func (g *Governor) Brief(sub string, now time.Time) (Brief, bool) {
 	return g.brief(&e, g.clock.at(now), now), true
 }
 
+// Above gives those above stage observe, by name. There are few, and they are found without a look at all others.
+func (g *Governor) Above(now time.Time) []Brief {
+	all := g.above(now)
+	slices.SortFunc(all, func(a, b Brief) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
+	// Who leaves meanwhile is replaced in the list by one that has been seen.
+	return slices.CompactFunc(all, func(a, b Brief) bool { return a.Subscriber == b.Subscriber })
+}
+
+func (g *Governor) above(now time.Time) (all []Brief) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := len(g.watch); i > 0; {
+		g.mu.rest(i)
+		if i = min(i, len(g.watch)); i == 0 {
+			break
+		}
+		i--
+		e := g.entry(g.watch[i])
+		if b := g.brief(&e, g.clock.at(now), now); b.Stage != StageObserve {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
 func (g *Governor) brief(e *entry, t int64, now time.Time) Brief {
 	g.current(e, t, now)
 	b := Brief{Subscriber: g.name(e.slot)}
-	b.Stage, _, _ = e.settled(t)
+	stage, since, _ := e.settled(t)
+	if b.Stage = stage; stage != StageObserve {
+		b.Since = g.clock.time(since, now)
+	}
 	if full := e.fullest(t); full.l != nil {
 		b.Fullest = full.cause().ratio()
+	}
+	for i := range e.plan.limits {
+		if l := &e.plan.limits[i]; l.Of == Destinations {
+			b.Networks = max(b.Networks, l.tokens(e.used(l, t)))
+		}
 	}
 	if e.t != nil {
 		b.Exempt = e.t.exempt != nil

@@ -1,7 +1,10 @@
 package governor
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -9,24 +12,34 @@ import (
 // Each says of everybody what List says.
 func TestEachIsListInBrief(t *testing.T) {
 	g := New(Policy{Mode: ModeEnforce, Plans: []Plan{{Name: "home", HighestStage: StageCut,
-		Budgets: []Budget{{Of: Sessions, Limit: 4, Per: time.Hour}, {Of: ConcurrentSessions, Limit: 3}}}}}, t0)
+		Budgets: []Budget{{Of: Sessions, Limit: 4, Per: time.Hour}, {Of: ConcurrentSessions, Limit: 3}, {Of: Destinations, Limit: 5, Per: time.Hour}}}}}, t0)
 	const many = 5 * chunk
 	for i := range many {
 		id := fmt.Sprint("S-", i)
-		for range i % 7 {
-			g.Open(Attempt{Subscriber: id, Plan: "home"}, t0)
+		for j := range i % 7 {
+			g.Open(Attempt{Subscriber: id, Plan: "home", Destination: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(j % 3), 0}), 24)}, t0)
 		}
 	}
 	if err := g.Exempt("S-3", "home", Exemption{Until: t0.Add(time.Hour), Reason: "a test"}, t0); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]Brief{}
+	var above []Brief
 	for _, r := range g.List(t0) {
-		b := Brief{Subscriber: r.Subscriber, Stage: r.Stage, Case: r.Case, Exempt: r.Exemption != nil}
+		b := Brief{Subscriber: r.Subscriber, Stage: r.Stage, Case: r.Case, Exempt: r.Exemption != nil, Since: r.Since}
 		for _, one := range r.Budgets {
 			b.Fullest = max(b.Fullest, one.Ratio)
+			if one.Of == Destinations {
+				b.Networks = max(b.Networks, one.Value)
+			}
 		}
-		want[b.Subscriber] = b
+		if want[b.Subscriber] = b; b.Stage != StageObserve {
+			above = append(above, b)
+		}
+	}
+	slices.SortFunc(above, func(a, b Brief) int { return cmp.Compare(a.Subscriber, b.Subscriber) })
+	if got := g.Above(t0); len(got) == 0 || got[0].Networks != 3 && got[len(got)-1].Networks != 3 || !slices.Equal(got, above) {
+		t.Errorf("above observe are %d, List says %d", len(got), len(above))
 	}
 	g.Each(t0, func(b Brief) bool {
 		if want[b.Subscriber] != b {

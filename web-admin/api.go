@@ -32,8 +32,8 @@ func apiRoutes() []route {
 	paged := []string{"limit", "cursor"}
 	return append([]route{
 		{"GET", apiRoot + "/status", viewing, (*Server).apiStatus, &operation{summary: "The box as a whole", answer: Status{}}},
-		{"GET", apiRoot + "/subscribers", viewing, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; brief: without bindings, budgets, decisions and sentence",
-			query: append([]string{"stage", "q", "exempt", "brief"}, paged...), answer: list[Subscriber]{}}},
+		{"GET", apiRoot + "/subscribers", viewing, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; sort: name, id, budget (the fullest first), since (the stage's begin, the last one first) or networks (who contacted most, as far as a budget of destinations says) instead, for a viewer only the last three; q: part of an id, a name, a plan or a case number, or an address, a prefix, or the beginning of an address in whole numbers; brief: without bindings, budgets, decisions and sentence",
+			query: append([]string{"stage", "q", "exempt", "sort", "brief"}, paged...), answer: list[Subscriber]{}}},
 		{"GET", apiRoot + "/subscribers/{id}", viewing, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/release", operating, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/exemption", operating, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
@@ -83,7 +83,7 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Limit: in.limit(), Cursor: in.cursor()}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Sort: in.order("sort"), Limit: in.limit(), Cursor: in.cursor()}
 	brief := in.yes("brief")
 	if in.refused(w) {
 		return

@@ -101,8 +101,28 @@ func (f *fakeBox) Subscribers(q Query) ([]Subscriber, string) {
 			all = append(all, s)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Subscriber) int { return stageRank(b.Stage) - stageRank(a.Stage) })
+	slices.SortStableFunc(all, func(a, b Subscriber) int {
+		switch q.Sort {
+		case SortName:
+			return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+		case SortID:
+			return strings.Compare(a.ID, b.ID)
+		}
+		if q.Sort == SortNetworks {
+			return networks(b) - networks(a)
+		}
+		return stageRank(b.Stage) - stageRank(a.Stage)
+	})
 	return pageOf(all, q.Cursor, q.Limit)
+}
+
+func networks(s Subscriber) (most int) {
+	for _, b := range s.Budgets {
+		if b.Of == "destinations" {
+			most = max(most, b.Value)
+		}
+	}
+	return most
 }
 
 func pageOf[T any](all []T, cursor string, limit int) ([]T, string) {

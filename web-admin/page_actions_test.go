@@ -3,11 +3,15 @@ package webadmin
 import (
 	"context"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 func TestFormsActOrSayWhyNot(t *testing.T) {
@@ -188,5 +192,47 @@ func TestAnExemptionIsTypedWhileThePageLives(t *testing.T) {
 	}
 	for _, m := range said() {
 		t.Errorf("the browser complains: %s", m)
+	}
+}
+
+// The list has its lines in the order that somebody asks for, keeps it from page to page and from stage to stage, and tells viewers nothing by it.
+func TestSubscribersInOrder(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	cookie, viewer := enter(t, s), enterAs(t, s, "vera", users.Viewer)
+	named := regexp.MustCompile(`<a class="name" href="[^"]*"><bdi>([^<]*)</bdi>`)
+	names := func(path, cookie string) (all []string, page string) {
+		t.Helper()
+		page = body(t, get(t, s, path, "Cookie", cookie))
+		for _, m := range named.FindAllStringSubmatch(page, -1) {
+			all = append(all, m[1])
+		}
+		return all, page
+	}
+	usual, _ := names("/subscribers", cookie)
+	byName, page := names("/subscribers?sort=name", cookie)
+	if len(byName) < 5 || slices.Equal(usual, byName) || !slices.IsSortedFunc(byName, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }) {
+		t.Errorf("by name: %q", byName)
+	}
+	for _, want := range []string{`<a href="/subscribers?sort=name" aria-current="true">name</a>`, `<a href="/subscribers?sort=since">since when</a>`, `href="/subscribers?sort=name&amp;stage=cut"`, `<a href="/subscribers">stage</a>`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page by name lacks %q", want)
+		}
+	}
+	if masked, page := names("/subscribers?sort=name", viewer); len(masked) == 0 || strings.Contains(page, "sort=name") || strings.Contains(page, "sort=id") || !strings.Contains(page, "sort=since") {
+		t.Errorf("a viewer's: %q", masked)
+	}
+	before := body(t, get(t, s, "/api/v1/subscribers?brief=1", "Cookie", viewer))
+	for _, order := range []string{"name", "id"} {
+		if after := body(t, get(t, s, "/api/v1/subscribers?brief=1&sort="+order, "Cookie", viewer)); after != before {
+			t.Errorf("by %s a viewer is told another order", order)
+		}
+	}
+	if a := get(t, s, "/api/v1/subscribers?sort=plan", "Cookie", cookie); a.StatusCode != 400 {
+		t.Errorf("an order that there is not: %s", a.Status)
+	}
+	if page := body(t, get(t, s, "/destinations", "Cookie", cookie)); !strings.Contains(page, `All lines were looked at.`) || !strings.Contains(page, `href="/subscribers?sort=networks"`) {
+		t.Error("the destinations do not lead to who contacted many")
 	}
 }

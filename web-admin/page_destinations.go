@@ -13,8 +13,7 @@ const (
 	destinationsPerPage = 50
 	shownGone           = 20
 	shownReach          = 20 // lines that contact many networks
-	lookedAtReach       = 100
-	shownContacted      = 5 // networks on the overview
+	shownContacted      = 5  // networks on the overview
 )
 
 // destinationsView answers: where does mail go, and how sure is that?
@@ -35,7 +34,7 @@ type destinationsView struct {
 	MoreGone  bool
 	GoneLink  string // records of it
 	Reach     []reachRow
-	ReachFrom string // how many lines were looked at
+	ReachLink string // to more of them
 }
 
 // destinationRow is a network with what is known of how much it is contacted.
@@ -135,9 +134,9 @@ func ownerText(name string, as uint64) string {
 	return joined(inert(name), fmt.Sprintf("AS%d", as))
 }
 
-// reach looks among the lines whose budgets are fullest for those that contact many networks: a plan may have a budget of that, and only then is it counted.
+// reach shows the lines that contact most networks: a plan may have a budget of that, and only then is it counted.
 func (v *destinationsView) reach(src Reader, z zone) {
-	subs, _ := src.Subscribers(Query{Limit: lookedAtReach})
+	subs, _ := src.Subscribers(Query{Sort: SortNetworks, Limit: shownReach})
 	for _, sub := range subs {
 		var most *Budget
 		for i := range sub.Budgets {
@@ -152,6 +151,5 @@ func (v *destinationsView) reach(src Reader, z zone) {
 		v.Reach = append(v.Reach, reachRow{line.Name, line.ID, line.Link, number(most.Value), fmt.Sprintf("%s %s", number(most.Limit), perWindow(time.Duration(most.Window))), line.Stage, most.Value})
 	}
 	slices.SortStableFunc(v.Reach, func(a, b reachRow) int { return b.value - a.value })
-	v.Reach = v.Reach[:min(len(v.Reach), shownReach)]
-	v.ReachFrom = count(len(subs), "line", "lines")
+	v.ReachLink = subscribersView{Sort: SortNetworks}.link("", false, "")
 }

@@ -4,8 +4,11 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 const (
@@ -92,10 +95,12 @@ func lineOf(sub Subscriber, z zone) lineView {
 // subscribersView answers: who is on this box, and in which stage?
 type subscribersView struct {
 	Text, Stage string
+	Sort        string
 	Exempt      bool
 	Stages      []stageTab
+	Orders      []orderLink
 	Lines       []lineView
-	Next        string // link to the following page
+	Next, Start string // links to the following page, if there is one, and to the first
 	First       bool   // this is the first page
 	Filtered    bool
 }
@@ -105,6 +110,20 @@ type stageTab struct {
 	Count             string // empty where the number says nothing: nearly everybody is in observe
 	Here              bool
 }
+
+// orderLink is an order of the list.
+type orderLink struct {
+	Text, Link string
+	Here       bool
+}
+
+// subscriberOrders are the orders that somebody can ask for, and those that a viewer can: whose names are hidden cannot be put in order by them.
+var (
+	subscriberOrders = []string{SortName, SortID, SortBudget, SortSince, SortNetworks}
+	viewerOrders     = []string{SortBudget, SortSince, SortNetworks}
+)
+
+var orderWords = map[string]string{"": "stage", SortName: "name", SortID: "id", SortBudget: "budget", SortSince: "since when", SortNetworks: "networks contacted"}
 
 // shownID is a line's id as pages show it: the pseudonym of a line behind the veil is long, and its name is the beginning of it.
 func shownID(sub Subscriber) string {
@@ -116,7 +135,7 @@ func shownID(sub Subscriber) string {
 
 func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Limit: subscribersPerPage, Cursor: in.cursor()}
+	q := Query{Stages: in.stages("stage"), Text: in.text("q"), Exempt: in.yes("exempt"), Sort: in.order("sort"), Limit: subscribersPerPage, Cursor: in.cursor()}
 	if len(in.errors) > 0 {
 		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of subscribers.")
 		return
@@ -124,6 +143,12 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 	if addr, at, ok := addressAt(q.Text, s.opt.Now(), s.opt.Location); ok {
 		http.Redirect(w, r, lookupLink(addr.String(), at.In(s.opt.Location).Format("2006-01-02 15:04:05")), http.StatusSeeOther)
 		return
+	}
+	orders := subscriberOrders
+	if !actorOf(r).role.May(users.Operator) {
+		if orders = viewerOrders; !slices.Contains(orders, q.Sort) {
+			q.Sort = ""
+		}
 	}
 	items, next := s.see(r).Subscribers(q)
 	searched := q.Text != "" && q.Cursor == "" && next == "" && len(q.Stages) == 0 && !q.Exempt
@@ -139,7 +164,7 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	z := zone{s.opt.Now(), s.opt.Location}
-	v := subscribersView{Text: q.Text, Stage: strings.Join(q.Stages, ","), Exempt: q.Exempt, First: q.Cursor == "", Filtered: q.Text != "" || len(q.Stages) > 0 || q.Exempt}
+	v := subscribersView{Text: q.Text, Stage: strings.Join(q.Stages, ","), Sort: q.Sort, Exempt: q.Exempt, First: q.Cursor == "", Filtered: q.Text != "" || len(q.Stages) > 0 || q.Exempt}
 	for _, sub := range items {
 		v.Lines = append(v.Lines, lineOf(sub, z))
 	}
@@ -156,7 +181,26 @@ func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {
 	}
 	v.Stages = append(v.Stages, stageTab{"observe", "observe", v.link("observe", false, ""), "", v.Stage == "observe" && !v.Exempt},
 		stageTab{"", "exempt", v.link("", true, ""), number(st.Exempt), v.Exempt})
+	v.Start, v.Orders = v.link(v.Stage, v.Exempt, ""), v.orders(orders)
 	s.render(w, r, http.StatusOK, "subscribers", frame{Title: "Subscribers", Here: "/subscribers", Live: v.First, Search: q.Text}, v)
+}
+
+// orders are the links to this page in each order.
+func (v subscribersView) orders(names []string) (links []orderLink) {
+	here := v.Sort
+	for _, name := range append([]string{""}, names...) {
+		if name == SortNetworks && name != here {
+			continue // the table does not show them; the page of destinations does, and leads here
+		}
+		v.Sort = name
+		links = append(links, orderLink{orderWords[name], v.link(v.Stage, v.Exempt, ""), name == here})
+	}
+	return links
+}
+
+// order reads the order of a list of subscribers.
+func (in *input) order(name string) string {
+	return in.oneOf(name, in.text(name), subscriberOrders)
 }
 
 // link is this page with another stage, with the exempt ones only, or from a cursor on.
@@ -165,7 +209,7 @@ func (v subscribersView) link(stage string, exempt bool, cursor string) string {
 	if exempt {
 		q.Set("exempt", "1")
 	}
-	for name, value := range map[string]string{"q": v.Text, "stage": stage, "cursor": cursor} {
+	for name, value := range map[string]string{"q": v.Text, "stage": stage, "sort": v.Sort, "cursor": cursor} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -32,7 +32,7 @@ type Reader interface {
 	Status() Status
 	// Traffic is the last hour, oldest step first; at most 60 points are drawn.
 	Traffic() Traffic
-	// Subscribers lists whoever matches q, strictest stage first, then fullest budget, then id. next is the cursor of the
+	// Subscribers lists whoever matches q, in the order that it asks for. next is the cursor of the
 	// following page, empty on the last one: it names the last item's place in that order, so that the page after it begins
 	// behind that place and the whole list costs one pass. Who moves meanwhile may come twice or not at all. Decisions may be
 	// left out.

@@ -76,6 +76,9 @@ func (v *veil) Subscribers(q Query) ([]Subscriber, string) {
 		return nil, ""
 	}
 	q.Cursor = cursor
+	if !slices.Contains(viewerOrders, q.Sort) { // the order of names tells some of them
+		q.Sort = ""
+	}
 	if text := strings.TrimSpace(q.Text); text != "" {
 		id, ok := v.ids.seek(text)
 		if !ok {

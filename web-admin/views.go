@@ -283,11 +283,21 @@ func (r Record) MarshalJSON() ([]byte, error) {
 // Query selects subscribers. The zero Query is the first page of all.
 type Query struct {
 	Stages []string // any of these; empty: all
-	Text   string   // part of an id, a name, a prefix or address, a plan, or a case number; without regard to case
+	Text   string   // part of an id, a name, a plan or a case number, without regard to case; an address, a prefix, or the beginning of an address in whole numbers
 	Exempt bool     // only those with an exemption
+	Sort   string   // one of those below; empty: strictest stage first, then fullest budget, then id
 	Limit  int      // 1..1000
 	Cursor string   // from the page before
 }
+
+// Orders of a list of subscribers beside the usual one.
+const (
+	SortName     = "name" // without regard to case; then id
+	SortID       = "id"
+	SortBudget   = "budget"   // fullest first; then id
+	SortNetworks = "networks" // who contacted most, as far as a budget of destinations says; then id
+	SortSince    = "since"    // who came into a stage above observe last, first; then as usual
+)
 
 // RecordQuery selects records. The zero RecordQuery is the newest page of all.
 type RecordQuery struct {

@@ -295,7 +295,7 @@ func TestCircuitsAreComparedAsPeopleWriteThem(t *testing.T) {
 		"02:00:5e:00:53:0g": "", "02:00:5e:00:53:01:": "", "0200.5e00.530g": "",
 	} {
 		row, ok := tab.circuit(circuit)
-		if ok != (want != "") || ok && tab.id(row) != want {
+		if ok != (want != "") || ok && tab.ID(row) != want {
 			t.Errorf("%q: %v %d, want %q", circuit, ok, row, want)
 		}
 	}

@@ -211,7 +211,7 @@ func (p *parser) row() {
 	}
 	r.text, r.id, r.name = p.texts.add(id, name, note), uint8(len(id)), uint16(len(name))
 	hash := maphash.String(seed, r.text[:r.id])
-	if other, twice := t.byID.find(hash, func(i int32) bool { return t.id(i) == r.text[:r.id] }); twice {
+	if other, twice := t.byID.find(hash, func(i int32) bool { return t.ID(i) == r.text[:r.id] }); twice {
 		p.wrong(colSubscriber, "subscriber %q is already on line %d", id, t.rows.at(other).line)
 	} else if why == "" {
 		t.byID.add(hash, this)
@@ -286,7 +286,7 @@ func (p *parser) prefix(this int32, text string) {
 	if i, ok := t.prefixes.Get(net); ok {
 		other := t.owners[i]
 		p.wrong(colPrefixes, "prefix %s of subscriber %q is already that of %q on line %d", net, p.field(colSubscriber),
-			t.id(other), t.rows.at(other).line)
+			t.ID(other), t.rows.at(other).line)
 		return
 	}
 	t.prefixes.Insert(net, int32(len(t.nets)))
@@ -301,7 +301,7 @@ func (p *parser) circuit(this int32, text string) {
 			as = fmt.Sprintf(" (as %q)", t.circuits[i])
 		}
 		other := t.lines[i]
-		p.wrong(colCircuits, "circuit %q is already that of %q on line %d%s", text, t.id(other), t.rows.at(other).line, as)
+		p.wrong(colCircuits, "circuit %q is already that of %q on line %d%s", text, t.ID(other), t.rows.at(other).line, as)
 		return
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -350,7 +350,7 @@ func (p *parser) finish() {
 	}
 	slices.SortFunc(t.order, func(a, b int32) int {
 		p.pace.step()
-		return strings.Compare(t.id(a), t.id(b))
+		return strings.Compare(t.ID(a), t.ID(b))
 	})
 	for i, net := range t.nets {
 		p.pace.step()
@@ -360,14 +360,14 @@ func (p *parser) finish() {
 		around, other, ok := t.coverPrefix(netip.PrefixFrom(net.Addr(), net.Bits()-1).Masked())
 		if this := t.owners[i]; ok && other != this {
 			p.warn(this, "prefix %s of subscriber %q lies inside %s of %q on line %d: of both, the longer one decides",
-				net, t.id(this), around, t.id(other), t.rows.at(other).line)
+				net, t.ID(this), around, t.ID(other), t.rows.at(other).line)
 		}
 	}
 	for i, c := range t.circuits {
 		p.pace.step()
-		if other, ok := t.row(c); ok && other != t.lines[i] {
+		if other, ok := t.Row(c); ok && other != t.lines[i] {
 			p.warn(t.lines[i], "circuit %q of subscriber %q is the name of the subscriber on line %d: as a RADIUS User-Name it is %q",
-				c, t.id(t.lines[i]), t.rows.at(other).line, t.id(t.lines[i]))
+				c, t.ID(t.lines[i]), t.rows.at(other).line, t.ID(t.lines[i]))
 		}
 	}
 	for i := range int32(len(t.circuits) + t.rows.n) {

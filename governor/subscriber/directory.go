@@ -209,7 +209,7 @@ func (v *view) better(c *cell, bound bool, prefix netip.Prefix, row int32, liste
 		c, bound = v.cells.LookupPrefix(around)
 	}
 	if listed {
-		return found{held{id: v.table.id(row), row: row, source: CSV}, prefix}
+		return found{held{id: v.table.ID(row), row: row, source: CSV}, prefix}
 	}
 	return stranger
 }
@@ -220,7 +220,7 @@ func (v *view) holder(f found) Holder {
 	}
 	h := Holder{ID: f.id, Source: f.source, Prefix: f.prefix}
 	if f.row >= 0 {
-		h.Plan, h.Name = v.table.plan(f.row), v.table.name(f.row)
+		h.Plan, h.Name = v.table.plan(f.row), v.table.Name(f.row)
 	}
 	if len(v.plans) > 0 {
 		if plan, ok := v.plans[f.id]; ok {
@@ -257,7 +257,7 @@ func (d *Directory) Alone(addr netip.Addr) bool {
 			h := c.now.Load()
 			bound = h != nil && !h.madeUp()
 		}
-		if !bound && v.table.id(row) != own.id {
+		if !bound && v.table.ID(row) != own.id {
 			return false
 		}
 	}
@@ -283,7 +283,7 @@ func (d *Directory) PlanOf(id string) string {
 	if plan, ok := v.plans[id]; ok {
 		return plan
 	}
-	if row, ok := v.table.row(id); ok {
+	if row, ok := v.table.Row(id); ok {
 		return v.table.plan(row)
 	}
 	return ""
@@ -297,7 +297,7 @@ func (d *Directory) SetPlan(id, plan string) error {
 	defer d.mu.Unlock()
 	v := d.view.Load()
 	_, had := v.plans[id]
-	if _, listed := v.table.row(id); plan != "" && (!listed && !Unlisted(id) || len(id) > maxWord || len(plan) > maxWord) {
+	if _, listed := v.table.Row(id); plan != "" && (!listed && !Unlisted(id) || len(id) > maxWord || len(plan) > maxWord) {
 		return ErrUnknownLine
 	}
 	switch {

@@ -232,7 +232,7 @@ func (d *Directory) listed(addr netip.Addr, at int64) (list []Binding) {
 	prefixes := map[netip.Prefix]string{}
 	if one, err := addr.Prefix(addr.BitLen()); err == nil {
 		for p, row := range t.over(one) {
-			prefixes[p] = t.id(row)
+			prefixes[p] = t.ID(row)
 		}
 	}
 	d.history.lens.covering(addr, func(p netip.Prefix) {

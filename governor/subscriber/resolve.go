@@ -10,25 +10,25 @@ import (
 // name is the source's for whoever has it, see Binding.calls.
 func resolve(t *Table, source Source, name string, circuits []string) (id string, row int32) {
 	if source == API {
-		if row, ok := t.row(name); ok {
-			return t.id(row), row
+		if row, ok := t.Row(name); ok {
+			return t.ID(row), row
 		}
 		return "", -1
 	}
 	if name != "" {
 		if row, ok := t.circuit(name); ok {
-			return t.id(row), row
+			return t.ID(row), row
 		}
-		if row, ok := t.row(name); ok && source == RADIUS {
-			return t.id(row), row
+		if row, ok := t.Row(name); ok && source == RADIUS {
+			return t.ID(row), row
 		}
 		if row, ok := t.fold(name); ok && source == RADIUS {
-			return t.id(row), row
+			return t.ID(row), row
 		}
 	}
 	for _, c := range circuits {
 		if row, ok := t.circuit(c); ok {
-			return t.id(row), row
+			return t.ID(row), row
 		}
 	}
 	if strings.TrimSpace(name) != "" && source == RADIUS {
@@ -77,15 +77,15 @@ func (t *Table) differs(before *Table) (moves []move, whole bool) {
 		row := before.owners[i]
 		to, ok := t.owner(p)
 		switch {
-		case !ok && !add(p, before.id(row), ""),
-			ok && t.id(to) != before.id(row) && !add(p, before.id(row), t.id(to)):
+		case !ok && !add(p, before.ID(row), ""),
+			ok && t.ID(to) != before.ID(row) && !add(p, before.ID(row), t.ID(to)):
 			return nil, true
 		}
 	}
 	for i, p := range t.nets {
 		pace.step()
 		row := t.owners[i]
-		if _, had := before.owner(p); !had && !add(p, "", t.id(row)) {
+		if _, had := before.owner(p); !had && !add(p, "", t.ID(row)) {
 			return nil, true
 		}
 	}

@@ -79,16 +79,17 @@ func (r *rows) add(one row) {
 func (t *Table) subscriber(i int32) Subscriber {
 	r := t.rows.at(i)
 	nets, circuits := r.nets+int32(r.nNets), r.circuits+int32(r.nCircuit)
-	return Subscriber{ID: t.id(i), Plan: t.plan(i), Name: t.name(i), Note: r.text[int(r.id)+int(r.name):], Line: int(r.line),
+	return Subscriber{ID: t.ID(i), Plan: t.plan(i), Name: t.Name(i), Note: r.text[int(r.id)+int(r.name):], Line: int(r.line),
 		Prefixes: t.nets[r.nets:nets:nets], Circuits: t.circuits[r.circuits:circuits:circuits]}
 }
 
-func (t *Table) id(i int32) string {
+// ID, Name and Order are for who looks at many: lines have numbers, from 0 to Len()-1, in the order of the file.
+func (t *Table) ID(i int32) string {
 	r := t.rows.at(i)
 	return r.text[:r.id]
 }
 
-func (t *Table) name(i int32) string {
+func (t *Table) Name(i int32) string {
 	r := t.rows.at(i)
 	return r.text[r.id : int(r.id)+int(r.name)]
 }
@@ -105,7 +106,7 @@ func (t *Table) Lookup(addr netip.Addr) (Subscriber, bool) {
 
 // ByID finds a subscriber by its name in the file.
 func (t *Table) ByID(id string) (Subscriber, bool) {
-	if row, ok := t.row(id); ok {
+	if row, ok := t.Row(id); ok {
 		return t.subscriber(row), true
 	}
 	return Subscriber{}, false
@@ -119,7 +120,7 @@ func (t *Table) All() []Subscriber {
 // After gives the subscribers whose ID is greater than id, sorted by ID: all of them after "".
 func (t *Table) After(id string) iter.Seq[Subscriber] {
 	return func(yield func(Subscriber) bool) {
-		from, found := slices.BinarySearchFunc(t.order, id, func(row int32, id string) int { return strings.Compare(t.id(row), id) })
+		from, found := slices.BinarySearchFunc(t.order, id, func(row int32, id string) int { return strings.Compare(t.ID(row), id) })
 		if found {
 			from++
 		}
@@ -208,9 +209,12 @@ func (t *Table) owned(nets iter.Seq2[netip.Prefix, int32]) iter.Seq2[netip.Prefi
 	}
 }
 
-// row finds a subscriber by its ID.
-func (t *Table) row(id string) (int32, bool) {
-	return t.byID.find(maphash.String(seed, id), func(i int32) bool { return t.id(i) == id })
+// Order is the numbers of all lines, by ID. It belongs to the table.
+func (t *Table) Order() []int32 { return t.order }
+
+// Row is the number of the line with an ID.
+func (t *Table) Row(id string) (int32, bool) {
+	return t.byID.find(maphash.String(seed, id), func(i int32) bool { return t.ID(i) == id })
 }
 
 // circuit finds whose line is called c elsewhere.
@@ -237,7 +241,7 @@ func (t *Table) fold(c string) (row int32, ok bool) {
 // called is the text behind a number of byFold, folded the row.
 func (t *Table) called(i int32) string {
 	if n := int32(len(t.circuits)); i >= n {
-		return t.id(i - n)
+		return t.ID(i - n)
 	}
 	return t.circuits[i]
 }

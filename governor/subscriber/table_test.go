@@ -372,7 +372,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%q is not found", s.ID)
 			}
 			for _, p := range s.Prefixes {
-				if got, ok := tab.prefixes.LookupPrefix(p); !ok || tab.id(tab.owners[got]) != s.ID {
+				if got, ok := tab.prefixes.LookupPrefix(p); !ok || tab.ID(tab.owners[got]) != s.ID {
 					t.Fatalf("%s is not %q's", p, s.ID)
 				}
 			}
