@@ -63,6 +63,7 @@ type Options struct {
 	Executable          string           // of mailweir, for what-ifs; "": this one
 	ClockFile           string           // what the image's keeper of the clock says of it; "": there is none
 	Management          netconf.Dir      // where the state of the image's management port is; "": there is none
+	CollectorsWait      time.Duration    // how long new collectors wait for a disk that does not answer; 0: 10 s
 	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is
 }
 
@@ -103,6 +104,8 @@ type Appliance struct {
 	plans    sync.Mutex // held while a plan is chosen and while a reload changes what plans there are
 	steering sync.Mutex // one writer of the ruleset at a time
 	stopping bool       // guarded by steering: nothing is steered to us any more
+	ending   ending
+	behind   sync.WaitGroup // for the disk, of what nobody waits for any more
 	rules    atomic.Pointer[ruleset.Ruleset]
 	web      *webadmin.Server
 	health   *health
@@ -182,7 +185,7 @@ func live(ctx context.Context, opt Options) (fallback []byte, err error) {
 	collect()
 	defer release()
 	if a != nil {
-		defer a.close()
+		defer func() { err = a.closed(err) }()
 	}
 	if err != nil {
 		return nil, err
@@ -380,8 +383,8 @@ func (a *Appliance) run(ctx context.Context) error {
 	endWriter := background(ctx, a.writer.Run)
 	a.catchUp()
 
-	inner, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	work, workCtx := errgroup.WithContext(inner)
 	again := false
 	work.Go(func() error {
@@ -398,10 +401,14 @@ func (a *Appliance) run(ctx context.Context) error {
 			a.log.Error("stop the fast lane", "err", err)
 		}
 		a.disarm() // from here on nothing new comes to us
-		end()
+		stop()
 		return nil
 	})
-	work.Go(func() error { return a.queues.Run(workCtx) })
+	answered := make(chan struct{}) // every packet is
+	work.Go(func() error {
+		defer close(answered)
+		return a.queues.Run(workCtx)
+	})
 	work.Go(func() error { return a.answers.Run(workCtx) })
 	work.Go(func() error { return a.cutter.Run(workCtx) })
 	work.Go(func() error { return a.watchShortCut(workCtx) })
@@ -437,16 +444,29 @@ func (a *Appliance) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	err := work.Wait()
+	<-workCtx.Done()
+	<-answered // which no disk delays
+	end := &a.ending
+	err := end.step("what its tasks were writing", a.opt.DataDir, func() error {
+		err := work.Wait()
+		a.behind.Wait()
+		return err
+	})
 	a.ready.Store(false)
 	// The queues have answered every packet they took and are unbound; only now
 	// may the table go, since the kernel drops what waits in a queue whose hook
 	// is removed.
 	err = errors.Join(err, a.unsteer())
 	a.tellRest()
-	err = errors.Join(err, a.saver.saveNow(), a.keeper.saveNow(), a.observer.finish())
+	err = errors.Join(err,
+		end.step("what was charged last", a.at("budgets"), a.saver.saveNow),
+		end.step("addresses and cases of the last second", a.at("mailweir.db"), a.keeper.saveNow),
+		end.step("the last minute of the share and what was learned of clients", a.at("share.minutes"), a.observer.finish))
 	a.gov.Stop(a.now())
-	err = errors.Join(err, endWriter(), endNotices(), endJournal(), a.journal.Close())
+	err = errors.Join(err,
+		end.step("the last records", a.at("records.state"), endWriter),
+		end.step("notices", a.at("mailweir.db"), endNotices),
+		end.step("the end of the journal", a.at("journal"), func() error { return errors.Join(endJournal(), a.journal.Close()) }))
 	if err == nil && again {
 		return errAgain
 	}
@@ -465,40 +485,33 @@ func background(ctx context.Context, run func(context.Context) error) (end func(
 }
 
 // close gives back what open took; every part may be missing.
-func (a *Appliance) close() {
+func (a *Appliance) close() error {
+	end := &a.ending
+	var errs []error
 	if a.web != nil {
-		a.web.Close()
+		errs = append(errs, end.step("that nobody answers there any more", a.at("mailweir.sock"), a.web.Close))
 	}
 	if a.queues != nil {
 		a.queues.Close()
 	}
 	if a.lane != nil {
-		if err := a.lane.close(); err != nil {
-			a.log.Error("stop", "err", err)
-		}
+		errs = append(errs, a.lane.close())
 	}
-	a.closeBridge()
+	if a.bridge != nil {
+		errs = append(errs, end.step("how the bridge was set", a.at("bridge.json"), a.bridge.Close))
+	}
 	if a.observer != nil {
-		if err := a.observer.series.Abandon(); err != nil {
-			a.log.Error("stop", "err", err)
-		}
+		errs = append(errs, end.step("the share", a.at("share.minutes"), a.observer.series.Abandon))
 	}
 	if a.syslog != nil {
-		if err := a.syslog.stop(); err != nil {
-			a.log.Error("stop", "err", err)
-		}
+		errs = append(errs, a.syslog.stop(end, a.at("spool")))
 	}
 	if a.chain != nil {
-		if err := a.chain.Close(); err != nil {
-			a.log.Error("stop", "err", err)
-		}
+		errs = append(errs, end.step("the number of the last record", a.at("records.state"), a.chain.Close))
 	}
-	if err := a.journal.Abandon(); err != nil {
-		a.log.Error("stop", "err", err)
+	errs = append(errs, end.step("the end of the journal", a.at("journal"), a.journal.Abandon))
+	if a.store != nil && !end.lateAt(a.opt.DataDir) { // while somebody writes it stays locked
+		errs = append(errs, end.step("the store", a.at("mailweir.db"), a.store.Close))
 	}
-	if a.store != nil {
-		if err := a.store.Close(); err != nil {
-			a.log.Error("stop", "err", err)
-		}
-	}
+	return errors.Join(errs...)
 }

@@ -73,15 +73,6 @@ func (a *Appliance) bridgeOptions(o *ruleset.Options) {
 	}
 }
 
-func (a *Appliance) closeBridge() {
-	if a.bridge == nil {
-		return
-	}
-	if err := a.bridge.Close(); err != nil {
-		a.log.Error("stop", "err", err)
-	}
-}
-
 // bridgeView is what status says of it; nil where the box routes.
 func (a *Appliance) bridgeView(q nfq.Stats) *webadmin.Bridge {
 	if a.bridge == nil {

@@ -127,7 +127,7 @@ func (a *Appliance) take(next *config.Config, waiting []string, table *subscribe
 	// What can fail comes first; from then on the new configuration is in force.
 	var collectors *syslog.Exporter // nil: as before
 	if !reflect.DeepEqual(old.Syslog, next.Syslog) {
-		if collectors, err = syslog.New(a.syslogConfig(next)); err != nil {
+		if collectors, err = a.collectors(next); err != nil {
 			return err
 		}
 		defer func() {

@@ -3,6 +3,7 @@ package appliance
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -153,24 +154,32 @@ func (s *syslogTargets) since(url string) time.Time {
 	return s.changed[url]
 }
 
-// stop sends what is still to be sent, as far as the drain time allows, and closes the spool, which keeps the rest.
-func (s *syslogTargets) stop() error {
-	s.spool.Sync()
+// stop sends what is still to be sent, as far as the drain time allows, and closes the spool at dir, which keeps the rest.
+func (s *syslogTargets) stop(e *ending, dir string) error {
+	const what = "records for collectors"
+	wrote := func(f func() error) error {
+		err := e.step(what, dir, f)
+		if g, hangs := errors.AsType[*givenUp](err); hangs {
+			g.what = fmt.Sprintf("%d %s that wait in memory", s.spool.Stat().Waiting, what)
+		}
+		return err
+	}
+	err := wrote(func() error { s.spool.Sync(); return nil })
 	s.mu.Lock()
 	end := s.end
 	s.end = nil
 	s.mu.Unlock()
-	if end != nil {
-		if err := end(); err != nil {
-			return err
-		}
+	if end != nil { // whatever the disk does: they get what waits in memory, too
+		err = errors.Join(err, e.within(cmp.Or(e.wait, stopWait), "how far collectors are", filepath.Join(dir, "position-*"), end))
 	}
-	if s.endSpool != nil {
-		if err := s.endSpool(); err != nil {
-			return err
+	return errors.Join(err, wrote(func() error {
+		if s.endSpool != nil {
+			if err := s.endSpool(); err != nil {
+				return err
+			}
 		}
-	}
-	return s.spool.Close()
+		return s.spool.Close()
+	}))
 }
 
 func (a *Appliance) syslogConfig(cfg *config.Config) syslog.Config {
@@ -197,10 +206,59 @@ func (a *Appliance) resyslog(cfg *config.Config, collectors *syslog.Exporter) {
 	a.forgetCollectors(cfg)
 }
 
-// forgetCollectors has the spool wait for no others than those of a configuration.
+// collectorsWait is how long a new configuration waits for a disk that does not answer.
+const collectorsWait = 10 * time.Second
+
+// collectors are those of a new configuration. The spool's disk has to say how far each is: one that does not answer has the configuration refused, and what came of it since is taken back once it
+// does.
+func (a *Appliance) collectors(cfg *config.Config) (*syslog.Exporter, error) {
+	var x *syslog.Exporter
+	var err error
+	made := make(chan struct{})
+	a.behind.Go(func() {
+		defer close(made)
+		x, err = syslog.New(a.syslogConfig(cfg))
+	})
+	if a.madeInTime(made) {
+		return x, err
+	}
+	a.behind.Go(func() {
+		<-made
+		a.changing.Lock()
+		defer a.changing.Unlock()
+		a.forgetCollectors(a.cfg.Load())
+	})
+	return nil, config.Problems{{File: cfg.Path(), Key: "syslog.targets", Message: fmt.Sprintf(
+		"how far these collectors are stands in %s, and the disk has not answered for %v; what is running goes on; try again when it answers", a.at("spool"), a.collectorsWait())}}
+}
+
+// madeInTime waits for what the disk is to do, but not for ever.
+func (a *Appliance) madeInTime(made <-chan struct{}) bool {
+	late := time.NewTimer(a.collectorsWait())
+	defer late.Stop()
+	select {
+	case <-made:
+		return true
+	case <-late.C:
+		return false
+	}
+}
+
+func (a *Appliance) collectorsWait() time.Duration {
+	return cmp.Or(a.opt.CollectorsWait, collectorsWait)
+}
+
+// forgetCollectors has the spool wait for no others than those of a configuration; with a disk that does not answer, once it does.
 func (a *Appliance) forgetCollectors(cfg *config.Config) {
-	if err := a.syslog.spool.Only(urls(cfg)); err != nil {
-		a.log.Error("forget the positions of collectors that are not configured", "err", err)
+	made := make(chan struct{})
+	a.behind.Go(func() {
+		defer close(made)
+		if err := a.syslog.spool.Only(urls(cfg)); err != nil {
+			a.log.Error("forget the positions of collectors that are not configured", "err", err)
+		}
+	})
+	if !a.madeInTime(made) {
+		a.log.Warn("the spool goes on keeping records for collectors that are not configured any more, until the disk answers", "dir", a.at("spool"), "after", a.collectorsWait())
 	}
 }
 

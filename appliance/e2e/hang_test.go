@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,6 +211,88 @@ func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
 	for seq := uint64(1); seq <= had; seq++ {
 		if events[fmt.Sprint(seq)] == "" {
 			t.Errorf("number %d is missing at the collector, which had %d before the death", seq, had)
+		}
+	}
+}
+
+// A stop does not wait for ever for a disk that hangs: mail passes, it says which file it waited for and how long, and the process fails, as soon as the kernel lets it go. What the disk had is
+// there in the next life, and what waited in memory the collector got.
+func TestAStopWhileTheDiskHangs(t *testing.T) {
+	disk := frozentest.New(t, 256)
+	l, ctx := startLab(t)
+	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
+	home := addHome(t, l, "home")
+	tcp := collectTCP(t, l)
+	b := newBox(t, ctx, l, config("enforce", `  - name: big
+    highest_stage: defer
+    budgets:
+      - {of: sessions, limit: 1000, per: 24h}
+`)+"queue: {fast_lane: off}\nsyslog: {targets: [{url: \"tcp://127.0.0.1:5515\"}]}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s\n", home.IPv4))
+	b.data = filepath.Join(disk.Dir, "data")
+	b.start()
+	t.Cleanup(disk.Thaw)
+	sent := 0
+	sends := func(n int) {
+		t.Helper()
+		sent += n
+		for _, s := range home.Send(ctx, lab.Traffic{To: mx.Address(false), From: "a@home.test", Rcpt: "b@mx.test", Sessions: n}) {
+			if s.Result != lab.Sent {
+				t.Errorf("a session: %v", s.Result)
+			}
+		}
+	}
+	sessions := func() int { return tcp.count("SESSION", `subscriber="home"`) }
+	sends(3)
+	await(t, 20*time.Second, "the first sessions at the collector", func() bool { return sessions() == 3 })
+	await(t, 20*time.Second, "the disk to have everything", func() bool { return b.status().Spool.Unwritten == 0 })
+	disk.Freeze()
+	await(t, 30*time.Second, "the hang to be noticed", func() bool { sends(1); return b.status().Spool.Hangs > 0 })
+	sends(2)
+	cmd := b.cmd
+	b.cmd = nil
+	began := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	await(t, 100*time.Second, "the stop to end", func() bool { return strings.Contains(b.said(), "is not waited for any longer") })
+	said := b.said()
+	t.Logf("it said so after %v", time.Since(began).Round(time.Second))
+	for _, words := range []string{filepath.Join(b.data, "spool") + ": the disk has not answered for", "records for collectors that wait in memory may not be written", filepath.Join(b.data, "budgets") + ": "} {
+		if !strings.Contains(said, words) {
+			t.Errorf("it does not say %q: %s", words, said)
+		}
+	}
+	if sessions() != sent {
+		t.Errorf("the collector has %d of %d sessions", sessions(), sent)
+	}
+	sends(1) // nobody is in the way any more, nor sees it
+	sent--
+	disk.Thaw() // until then the kernel does not end a process that waits for the disk
+	<-b.done
+	if exit, failed := errors.AsType[*exec.ExitError](b.err); !failed || exit.ExitCode() != 1 {
+		t.Errorf("it ended with %v", b.err)
+	}
+	b.start()
+	sends(1)
+	distinct := func() int { // what was not proven to have arrived comes again
+		seen := map[string]bool{}
+		for _, line := range tcp.all() {
+			if strings.Contains(line, " SESSION ") && strings.Contains(line, `subscriber="home"`) {
+				seen[param(line, "event")] = true
+			}
+		}
+		return len(seen)
+	}
+	await(t, 20*time.Second, "the next session at the collector", func() bool { return distinct() == sent })
+	b.stop()
+	events := map[string]string{}
+	for _, line := range tcp.all() {
+		if m := seqOf.FindStringSubmatch(line); m != nil {
+			event := param(line, "event")
+			if was, known := events[m[1]]; known && was != event {
+				t.Errorf("number %s came with event %s and with %s", m[1], was, event)
+			}
+			events[m[1]] = event
 		}
 	}
 }

@@ -293,3 +293,35 @@ type hangsFirst struct {
 }
 
 func (f *hangsFirst) Sync() error { f.h.pass("sync"); return f.file.Sync() }
+
+// Who is forgotten is decided when the disk answers: a reader that comes while Only waits for it stays, with its position.
+func TestAReaderThatComesWhileOthersAreForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{})
+	const stays, comes = "relp://192.0.2.7", "relp://192.0.2.8"
+	b.spool.Reader(stays)
+	b.spool.Reader(comes)
+	b.spool.lockDisk()
+	done := make(chan error, 1)
+	go func() { done <- b.spool.Only([]string{stays}) }()
+	wanted := func() []string {
+		b.spool.mu.Lock()
+		defer b.spool.mu.Unlock()
+		return b.spool.wanted
+	}
+	for deadline := time.Now().Add(20 * time.Second); !slices.Equal(wanted(), []string{stays}); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it wants %v", wanted())
+		}
+	}
+	b.spool.want(comes) // as Reader does before it waits
+	b.spool.unlockDisk()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{stays, comes} {
+		if _, err := os.Stat(positionPath(b.spool.opt.Dir, name)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,14 +154,17 @@ func parsePosition(s string) (uint64, bool) {
 // Only forgets the positions of all readers but those named. What only they waited for can go, and Options.OnLoss tells of what each has not got, once
 // its reader is closed. One from which nobody ever read had nothing coming.
 func (s *Spool) Only(names []string) error {
+	s.mu.Lock()
+	s.wanted = slices.Clone(names)
+	s.mu.Unlock()
 	s.lockDisk()
 	defer s.unlockDisk()
 	keep := make(map[string]bool)
-	for _, name := range names {
-		keep[positionPath(s.opt.Dir, name)] = true
-	}
 	var errs []error
 	s.mu.Lock()
+	for _, name := range s.wanted {
+		keep[positionPath(s.opt.Dir, name)] = true
+	}
 	left := make(map[string]*position)
 	for name, p := range s.positions {
 		if !keep[positionPath(s.opt.Dir, name)] {

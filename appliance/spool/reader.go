@@ -30,6 +30,7 @@ type Reader struct {
 // was ever appended, since the spool is another one, or cannot be read, begins with the oldest record there is. Where the disk does not take
 // the position it is kept in memory until it does, and Options.OnUnsaved tells.
 func (s *Spool) Reader(name string) *Reader {
+	s.want(name)
 	s.lockDisk()
 	defer s.unlockDisk()
 	s.mu.Lock()
@@ -54,6 +55,15 @@ func (s *Spool) Reader(name string) *Reader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &Reader{s: s, name: name, p: p, at: p.seq}
+}
+
+// want has an Only that waits for the disk leave a reader alone.
+func (s *Spool) want(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.wanted, name) {
+		s.wanted = append(s.wanted, name)
+	}
 }
 
 // begin makes the position of a reader from what its file has; mu is held.

@@ -107,6 +107,7 @@ type Spool struct {
 	segments    []*segment // in the order of their numbers; the last is the one that is written to. Changed under disk, too
 	positions   map[string]*position
 	leaving     map[string]*position // that were forgotten while somebody used them
+	wanted      []string             // readers that Only was to keep, and who came since: it may have to wait for the disk meanwhile
 	aside       []Aside              // the oldest first. Changed under disk, too
 	owed        []owed               // losses that were told, and of which no record has said so yet. Changed under disk, too, but for owed.said
 	found       uint64               // the last number that was there when the spool was opened

@@ -1,0 +1,89 @@
+package appliance
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// stopWait is how long a stop waits for a disk that does not answer, with each part, until one has not answered for so long; then it waits for soonAfter with each
+// of the others, so that all of it ends within a minute. A disk that is only slow has what waits within that.
+const (
+	stopWait  = 20 * time.Second
+	soonAfter = 3 * time.Second
+)
+
+// ending does the steps of a stop. One that the disk keeps goes on by itself, nobody waits for it any more, and nothing else is done to what it is at.
+// The zero value is ready; it has one user.
+type ending struct {
+	wait, soon time.Duration // stopWait and soonAfter
+	late       []string      // what was not waited for, as paths
+}
+
+// givenUp is the error of a step that was not waited for.
+type givenUp struct {
+	what, path string
+	waited     time.Duration
+}
+
+func (g *givenUp) Error() string {
+	return fmt.Sprintf("%s: the disk has not answered for %v, and is not waited for any longer: %s may not be written", g.path, g.waited, g.what)
+}
+
+// step has f write what is at a path. It does nothing where another step at that path, or below it, was not done in time, which was told.
+func (e *ending) step(what, path string, f func() error) error {
+	if e.lateAt(path) {
+		return nil
+	}
+	limit := cmp.Or(e.wait, stopWait)
+	if len(e.late) > 0 {
+		limit = cmp.Or(e.soon, soonAfter)
+	}
+	return e.within(limit, what, path, f)
+}
+
+// within is step with a limit of its own.
+func (e *ending) within(limit time.Duration, what, path string, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-end.C:
+	}
+	e.late = append(e.late, path)
+	return &givenUp{what, path, limit}
+}
+
+// lateAt tells whether something at a path or below it was not done in time.
+func (e *ending) lateAt(path string) bool {
+	for _, l := range e.late {
+		if l == path || strings.HasPrefix(l, path+string(filepath.Separator)) {
+			return true
+		}
+	}
+	return false
+}
+
+// at is the path of something in the data directory.
+func (a *Appliance) at(name string) string { return filepath.Join(a.opt.DataDir, name) }
+
+// closed ends a life that ran with an error: see close. Another one begins only where nothing hangs, which would have the files; what went wrong otherwise is logged then.
+func (a *Appliance) closed(err error) error {
+	bad := a.close()
+	if !errors.Is(err, errAgain) {
+		return errors.Join(err, bad)
+	}
+	if len(a.ending.late) > 0 {
+		return bad
+	}
+	if bad != nil {
+		a.log.Error("stop", "err", bad)
+	}
+	return err
+}
