@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -130,7 +129,7 @@ func TestMessagesAtOnce(t *testing.T) {
 			continue
 		}
 		for seed := range uint64(24) {
-			rng := rand.New(rand.NewPCG(seed, uint64(i)+100))
+			rng := dice(seed, uint64(i)+100)
 			s := &insider{w: &wordings[i], rng: rng}
 			client, server := trusting(), &tls.Config{}
 			n, bursts := []int{3, 5, 20, 60}[rng.IntN(4)], 1+rng.IntN(3)

@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -189,7 +188,7 @@ func TestNothingIsInvented(t *testing.T) {
 	for i := range servers {
 		for why, talk := range emptySessions() {
 			for seed := range uint64(12) {
-				rng := rand.New(rand.NewPCG(seed, uint64(i)))
+				rng := dice(seed, uint64(i))
 				s := &insider{w: &servers[i], rng: rng, greets: seed%4 == 3, refuse: func(a string) bool { return strings.HasPrefix(a, "no.") || rng.IntN(3) == 0 }}
 				client, server, how := pairTLS(rng)
 				d := hello().c("STARTTLS\n").s("220 go\n")

@@ -57,7 +57,7 @@ func TestEstimateOfMadeUpSessions(t *testing.T) {
 	for i := range wordings {
 		var all score
 		for seed := range uint64(60) {
-			rng := rand.New(rand.NewPCG(seed, uint64(i)))
+			rng := dice(seed, uint64(i))
 			s := &insider{w: &wordings[i], rng: rng}
 			if rng.IntN(4) == 0 {
 				s.refuse = func(string) bool { return rng.IntN(3) == 0 }

@@ -47,6 +47,22 @@ var wordings = []wording{
 		final: "250 OK\n", rset: "250 OK\n", quit: "221 Bye\n", no: "503 no\n", vrfy: "252 ok\n", noPipelining: true},
 }
 
+// shared is a source for a client and a server at once.
+type shared struct {
+	mu  sync.Mutex
+	pcg *rand.PCG
+}
+
+func (s *shared) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pcg.Uint64()
+}
+
+func dice(seed, stream uint64) *rand.Rand {
+	return rand.New(&shared{pcg: rand.NewPCG(seed, stream)})
+}
+
 // insider is a server inside TLS, with the truth.
 type insider struct {
 	w        *wording
@@ -349,7 +365,7 @@ func insideStories() (all []insideStory) {
 		{"TLS 1.3 from the start", tls.VersionTLS13, 0, true, false, false, 4},
 		{"TLS 1.2 from the start, pipelining", tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, true, true, false, 4},
 	} {
-		rng := rand.New(rand.NewPCG(uint64(i), 7))
+		rng := dice(uint64(i), 7)
 		s := &insider{w: &wordings[i%2], rng: rng, greets: row.implicit}
 		client, server := trusting(), &tls.Config{}
 		client.MaxVersion = row.version

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"math/rand/v2"
 	"testing"
 )
 
@@ -15,7 +14,7 @@ func TestAnotherOneSpeaksForPostfix(t *testing.T) {
 	} {
 		for _, messages := range []int{1, 2, 5, 20, 100} {
 			for seed := range uint64(8) {
-				rng := rand.New(rand.NewPCG(seed, 9))
+				rng := dice(seed, 9)
 				w := wordings[0]
 				w.final = final
 				client, server, how := pairTLS(rng)
