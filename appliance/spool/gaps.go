@@ -62,6 +62,11 @@ func (s *Spool) lacks(from, to uint64) bool {
 	return next <= to
 }
 
+// ofOne tells whether a loss is one collector's alone, whose records the spool may have all the same.
+func ofOne(detail string) bool {
+	return strings.Contains(detail, Forgotten) || strings.Contains(detail, Absent)
+}
+
 // unstated reads a spool and gives which numbers behind one, up to another, are missing in it, but for those that a record there says are missing.
 func unstated(ctx context.Context, dir string, from, to uint64) (missing records.Ranges, err error) {
 	var stated [][2]uint64
@@ -72,7 +77,7 @@ func unstated(ctx context.Context, dir string, from, to uint64) (missing records
 			return nil
 		}
 		if l.Kind() == records.KindHealth {
-			if l.Value("target") != "journal" && !strings.Contains(l.Value("detail"), Forgotten) {
+			if l.Value("target") != "journal" && !ofOne(l.Value("detail")) {
 				for lost := range slices.Chunk(records.Lost(l.Value), 2) {
 					stated = append(stated, [2]uint64{lost[0], lost[1]})
 				}

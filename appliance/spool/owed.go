@@ -16,25 +16,27 @@ import (
 )
 
 // When a reader is forgotten, what it had not got is told, and nothing else shows it: its position goes. So a file keeps it until a record that says so is on the disk, and the next life
-// tells it again where this one died before.
+// tells it again where this one died before. The same for what was made while it was forgotten, when it comes back.
 
 const (
 	owedPrefix = "forgotten-"
 	owedMagic  = "mailweir-forgotten-2"
 	noNumbers  = "-"
+	owedAbsent = "-absent" // ends the name of the file where Why is Absent
 )
 
-// owed is what a reader that was forgotten had not got.
+// owed is what a reader that was forgotten has not got.
 type owed struct {
 	path string
 	name string // of the reader
+	why  string // Forgotten or Absent
 	lost records.Ranges
 	may  records.Ranges // what it may not have got: see Loss.Doubt
 	said uint64         // the record that says so; 0: none has yet
 }
 
 func (o *owed) loss() Loss {
-	return Loss{Why: Forgotten, Numbers: o.lost, Doubt: o.may, Readers: []string{o.name}}
+	return Loss{Why: o.why, Numbers: o.lost, Doubt: o.may, Readers: []string{o.name}}
 }
 
 // String is what the file has of it.
@@ -56,6 +58,9 @@ func (o *owed) parse(text string) bool {
 // owe writes down what a reader that is forgotten has not got; disk is held.
 func (s *Spool) owe(o owed) {
 	o.path = filepath.Join(s.opt.Dir, owedPrefix+strings.TrimPrefix(filepath.Base(positionPath(s.opt.Dir, o.name)), positionPrefix))
+	if o.why == Absent {
+		o.path += owedAbsent
+	}
 	content := o.String()
 	if err := durable.Replace(o.path, fmt.Appendf(nil, "%08x %s\n", crc32.Checksum([]byte(content), castagnoli), content)); err != nil {
 		s.opt.Log.Error("write down what a collector that is not configured any more has not got", "target", o.name, "numbers", o.lost.String(), "doubt", o.may.String(), "err", err)
@@ -70,7 +75,10 @@ func (s *Spool) owe(o owed) {
 func (s *Spool) owedBefore() {
 	files, _ := filepath.Glob(filepath.Join(s.opt.Dir, owedPrefix+"*"))
 	for _, path := range files {
-		o := owed{path: path}
+		o := owed{path: path, why: Forgotten}
+		if strings.HasSuffix(path, owedAbsent) {
+			o.why = Absent
+		}
 		data, err := os.ReadFile(path)
 		line, sound := summed([]byte(strings.TrimSuffix(string(data), "\n")))
 		if err != nil || !sound || !o.parse(string(line)) {
@@ -91,7 +99,7 @@ func (s *Spool) heard(r *records.Record) {
 	lost, may, detail := records.Lost(r.Value), records.ParseRanges(r.Value("doubt")), r.Value("detail")
 	for i := range s.owed {
 		o := &s.owed[i]
-		if o.said == 0 && len(o.lost.Without(lost)) == 0 && len(o.may.Without(may)) == 0 && strings.Contains(detail, Forgotten) && slices.Contains(strings.Fields(detail), o.name) {
+		if o.said == 0 && len(o.lost.Without(lost)) == 0 && len(o.may.Without(may)) == 0 && strings.Contains(detail, o.why) && slices.Contains(strings.Fields(detail), o.name) {
 			o.said = r.Seq
 		}
 	}

@@ -149,6 +149,7 @@ func TestEachOfTwoForgottenCollectorsIsTold(t *testing.T) {
 	}
 	b.losses = nil
 	b.open(Options{Dir: b.spool.opt.Dir})
+	b.losses = slices.DeleteFunc(b.losses, func(l Loss) bool { return l.Why == Absent }) // of the first one, which comes back with it
 	if len(b.losses) != 1 || !slices.Equal(b.losses[0].Readers, []string{other}) || b.losses[0].Numbers.String() != "11-20" {
 		t.Errorf("the next life tells %+v", b.losses)
 	}

@@ -49,13 +49,15 @@ func positionPath(dir, name string) string {
 }
 
 // unkept tells a collector that comes after a time without any, in which nothing was kept, which numbers it will never get. The first one of all has nothing coming. mu is held.
-func (s *Spool) unkept(name string) {
+// It gives the last number that it does not tell.
+func (s *Spool) unkept(name string) (upTo uint64) {
 	n := len(s.segments)
 	if n == 0 || len(s.positions) > 0 || s.waited || s.segments[n-1].last >= s.last {
-		return
+		return s.last
 	}
 	l := Loss{Why: Unwanted, Numbers: records.Ranges{s.segments[n-1].last + 1, s.last}, Readers: []string{name}}
 	s.tell(l)
+	return s.segments[n-1].last
 }
 
 // put writes a position to its file; disk is held.
@@ -196,6 +198,7 @@ func (s *Spool) Only(names []string) error {
 			s.opt.Log.Error("how far a collector that is not configured any more got cannot be read; it may have nothing", "file", path, "err", err)
 		}
 		s.owes(name, p)
+		s.leaves(path)
 		errs = append(errs, os.Remove(path))
 	}
 	return errors.Join(errs...)
@@ -231,6 +234,9 @@ func (s *Spool) forget(name string, p *position) error {
 	if again {
 		return nil // it was configured again meanwhile, and the file is that one's
 	}
+	if p.begun {
+		s.leaves(positionPath(s.opt.Dir, name))
+	}
 	if err := os.Remove(positionPath(s.opt.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -242,7 +248,7 @@ func (s *Spool) owes(name string, p *position) {
 	s.mu.Lock()
 	sent := min(max(p.seq, p.arrived), s.last)
 	from := max(sent+1, s.oldest()) // what is not there was told when it went
-	o := owed{name: name}
+	o := owed{name: name, why: Forgotten}
 	if p.begun && from <= s.last {
 		o.lost = records.Ranges{from, s.last}
 	}

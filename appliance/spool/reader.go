@@ -43,14 +43,20 @@ func (s *Spool) Reader(name string) *Reader {
 		if !left { // otherwise the file is of one that was forgotten and is still used
 			data, err = os.ReadFile(path)
 		}
+		since := uint64(0)
+		if !left && errors.Is(err, fs.ErrNotExist) {
+			since = s.left(path)
+		}
 		s.mu.Lock()
-		p = s.begin(name, path, data, err)
+		var upTo uint64
+		p, upTo = s.begin(name, path, data, err)
 		s.unlock()
 		if err := s.put(name, p); err != nil {
 			s.mu.Lock()
 			s.saving(err)
 			s.unlock()
 		}
+		s.returns(name, since, upTo)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,8 +72,8 @@ func (s *Spool) want(name string) {
 	}
 }
 
-// begin makes the position of a reader from what its file has; mu is held.
-func (s *Spool) begin(name, path string, data []byte, err error) *position {
+// begin makes the position of a reader from what its file has. Up to upTo it does not tell what a new one does not get. mu is held.
+func (s *Spool) begin(name, path string, data []byte, err error) (p *position, upTo uint64) {
 	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) // then there is no spool, either
 	seq, known := parsePosition(string(data))
 	switch {
@@ -83,13 +89,13 @@ func (s *Spool) begin(name, path string, data []byte, err error) *position {
 		s.opt.Log.Error("a collector's position is beyond the spool; it gets everything that is there", "target", name, "position", seq, "last", s.last)
 		seq = s.oldest() - 1
 	}
-	s.unkept(name)
-	p := &position{seq: seq, taken: seq, begun: len(data) > 0 || seq < s.last}
+	upTo = s.unkept(name)
+	p = &position{seq: seq, taken: seq, begun: len(data) > 0 || seq < s.last}
 	if arrived, taken := parseArrived(string(data), seq); known && arrived <= s.last {
 		p.arrived, p.taken = arrived, min(taken, seq)
 	}
 	s.positions[name] = p
-	return p
+	return p, upTo
 }
 
 // Changed is closed when there may be more to read.

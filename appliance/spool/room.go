@@ -18,13 +18,14 @@ const (
 	Expired    = "they were older than their retention"
 	Forgotten  = "their collector is not configured any more"
 	Unwanted   = "no collector was configured when they were made"
+	Absent     = "their collector was not configured when they were made, and is again"
 	Unwritable = "the disk took nothing and the memory for them was full"
 	Missing    = "they are not in the spool and nothing says why: a file was damaged or could not be read, or the process died while it made room"
 )
 
 // Loss is records that went before every reader had them.
 type Loss struct {
-	Why     string         // Full, Expired, Forgotten, Unwanted, Unwritable or Missing
+	Why     string         // Full, Expired, Forgotten, Unwanted, Absent, Unwritable or Missing
 	Numbers records.Ranges // of the records
 	Doubt   records.Ranges // Forgotten: those before, which the collector's program may not have taken though they arrived: see Reader.Taken
 	Readers []string       // who has not got all of them
@@ -99,7 +100,7 @@ func (s *Spool) tell(l Loss) {
 }
 
 // Whys are all that Loss.Why may be, with a word for each.
-var Whys = map[string]string{Full: "full", Expired: "expired", Forgotten: "collector_removed", Unwanted: "no_collector", Unwritable: "disk_fault", Missing: "missing"}
+var Whys = map[string]string{Full: "full", Expired: "expired", Forgotten: "collector_removed", Unwanted: "no_collector", Absent: "collector_absent", Unwritable: "disk_fault", Missing: "missing"}
 
 // spare is for the first and the last line of what is being rewritten, and by what a segment may be longer than it should.
 const spare = 16 << 10
