@@ -17,7 +17,7 @@
 //
 // # What it cannot see
 //
-// A botnet with a print that is common here, one that was there before the box began to learn, one with fewer subscribers
+// A botnet with a print that is common here, one that came before the box had learnt, one with fewer subscribers
 // than Config.Subscribers, one that chooses other ciphers each time, one that grows by less than that in a day, and one whose
 // homes had its print in the last six weeks although it was on no card. Nor is it known which subscribers belong together: the
 // lines of one customer count apart. A program that pauses for longer than the memory is new when it comes back.

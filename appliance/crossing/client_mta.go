@@ -29,7 +29,7 @@ func (m *mta) width() int {
 }
 
 func (m *mta) can(c Case, s *Server) bool {
-	return c.Kind == Mail && !c.Pipelining && c.Chunking == 0 && !c.Reset && !c.Broken && !c.Noise && !c.Login && !c.IPv6 && c.Unwanted == 0 &&
+	return (c.Kind == Mail || c.Kind == NoOne) && !c.Pipelining && c.Chunking == 0 && !c.Reset && !c.Broken && !c.Noise && !c.Login && !c.IPv6 && c.Unwanted == 0 &&
 		c.messages() <= max(1, m.Options.Reuse)
 }
 
@@ -67,6 +67,9 @@ func (m *mta) run(ctx context.Context, c Case, s *Server) (claim, error) {
 	}
 	if err := m.rest(ctx, domain(c, s)); err != nil {
 		return claim{}, err
+	}
+	if c.Kind == NoOne {
+		return claim{counted: true}, nil
 	}
 	return claim{counted: true, messages: c.messages(), atLeast: true}, nil
 }

@@ -41,6 +41,7 @@ var zeros = []Case{
 
 	// A refused recipient with long parameters, and an AUTH that comes too late, are answered as long as a message by BDAT is.
 	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<ab@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{90-120}@client.example", "RSET"}},
+	{Kind: Attempts, Messages: 30, Lines: []string{"MAIL FROM:<me@client.example> RET=HDRS ENVID=abcdef", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{8-12}@x.example", "RSET"}},
 	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {100-120}", "RSET"}},
 	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {600-700}", "AUTH PLAIN {1600-1700}", "RSET"}},
 }
