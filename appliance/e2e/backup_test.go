@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -64,13 +65,16 @@ func TestABackupByTheCommandLine(t *testing.T) {
 		}
 	}
 	for _, what := range []string{"backup", "restore"} {
-		n := 0
-		for _, r := range b.records("kind=AUDIT&limit=100") {
-			if param(r.Line, "what") == what {
-				n++
+		said := func() (n int) {
+			for _, r := range b.records("kind=AUDIT&limit=100") {
+				if param(r.Line, "what") == what {
+					n++
+				}
 			}
+			return n
 		}
-		if n != 1 {
+		await(t, 10*time.Second, "the AUDIT record of "+what, func() bool { return said() > 0 })
+		if n := said(); n != 1 {
 			t.Errorf("%d AUDIT records of %s", n, what)
 		}
 	}

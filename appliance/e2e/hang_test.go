@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -130,47 +131,90 @@ func TestMailAndRecordsGoOnWhileTheDiskHangs(t *testing.T) {
 	}
 }
 
-// The process is killed while the disk under it hangs: the collector has records by then of which the disk knows nothing. The next one goes on with the number after the last of them, and says
-// what did not reach the spool; no number comes twice with another event, and the chain at the collector is whole.
-func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
-	disk := frozentest.New(t, 256)
+// hanging is a box whose disk hangs, which it has noticed, with mail through it and a collector.
+type hanging struct {
+	t         *testing.T
+	disk      *frozentest.Disk
+	box       *box
+	collector *collector
+	send      func(n int) []lab.Session
+	sent      int
+}
+
+func newHanging(t *testing.T) *hanging {
+	t.Helper()
+	h := &hanging{t: t, disk: frozentest.New(t, 256)} // before the lab, whose machines see what is mounted then
 	l, ctx := startLab(t)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
 	home := addHome(t, l, "home")
-	tcp := collectTCP(t, l)
-	b := newBox(t, ctx, l, config("enforce", `  - name: big
+	h.send = func(n int) []lab.Session {
+		return home.Send(ctx, lab.Traffic{To: mx.Address(false), From: "a@home.test", Rcpt: "b@mx.test", Sessions: n})
+	}
+	h.collector = collectTCP(t, l)
+	h.box = newBox(t, ctx, l, config("enforce", `  - name: big
     highest_stage: defer
     budgets:
       - {of: sessions, limit: 1000, per: 24h}
 `)+"queue: {fast_lane: off}\nsyslog: {targets: [{url: \"tcp://127.0.0.1:5515\"}]}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s\n", home.IPv4))
-	b.data = filepath.Join(disk.Dir, "data")
-	b.start()
-	t.Cleanup(disk.Thaw)
-	sends := func(n int) {
-		t.Helper()
-		for _, s := range home.Send(ctx, lab.Traffic{To: mx.Address(false), From: "a@home.test", Rcpt: "b@mx.test", Sessions: n}) {
-			if s.Result != lab.Sent {
-				t.Errorf("a session: %v", s.Result)
+	h.box.data = filepath.Join(h.disk.Dir, "data")
+	h.box.start()
+	t.Cleanup(h.disk.Thaw) // before the box is stopped, which waits for its disk
+	h.sends(3)
+	await(t, 20*time.Second, "the first sessions at the collector", func() bool { return h.sessions() == 3 })
+	await(t, 20*time.Second, "the disk to have everything", func() bool { return h.box.status().Spool.Unwritten == 0 })
+	h.disk.Freeze()
+	await(t, 30*time.Second, "the hang to be noticed", func() bool { h.sends(1); return h.box.status().Spool.Hangs > 0 })
+	return h
+}
+
+// sends has so many sessions, each of which has to be taken.
+func (h *hanging) sends(n int) {
+	h.t.Helper()
+	h.sent += n
+	for _, s := range h.send(n) {
+		if s.Result != lab.Sent {
+			h.t.Errorf("a session: %v", s.Result)
+		}
+	}
+}
+
+// sessions is how many the collector has records of.
+func (h *hanging) sessions() int { return h.collector.count("SESSION", `subscriber="home"`) }
+
+// numbers gives the records that the collector has by their numbers, in the order in which they came; none comes twice with another event.
+func (h *hanging) numbers() iter.Seq2[uint64, string] {
+	return func(yield func(uint64, string) bool) {
+		events := map[uint64]string{}
+		for _, line := range h.collector.all() {
+			m := seqOf.FindStringSubmatch(line)
+			if m == nil {
+				continue
+			}
+			var seq uint64
+			fmt.Sscan(m[1], &seq)
+			event := param(line, "event")
+			if was, known := events[seq]; known && was != event {
+				h.t.Errorf("number %d came with event %s and with %s", seq, was, event)
+			}
+			if events[seq] = event; !yield(seq, line) {
+				return
 			}
 		}
 	}
-	sessions := func() int { return tcp.count("SESSION", `subscriber="home"`) }
-	sends(3)
-	await(t, 20*time.Second, "the first sessions at the collector", func() bool { return sessions() == 3 })
-	await(t, 20*time.Second, "the disk to have everything", func() bool { return b.status().Spool.Unwritten == 0 })
-	disk.Freeze()
-	await(t, 30*time.Second, "the hang to be noticed", func() bool { sends(1); return b.status().Spool.Hangs > 0 })
+}
+
+// The process is killed while the disk under it hangs: the collector has records by then of which the disk knows nothing. The next one goes on with the number after the last of them, and says
+// what did not reach the spool; no number comes twice with another event, and the chain at the collector is whole.
+func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
+	h := newHanging(t)
+	disk, b, tcp, sends, sessions := h.disk, h.box, h.collector, h.sends, h.sessions
 	sends(5)
 	await(t, 20*time.Second, "sessions from memory at the collector", func() bool { return sessions() >= 9 })
-	last := func() (seq uint64) {
-		for _, line := range tcp.all() {
-			if m := seqOf.FindStringSubmatch(line); m != nil {
-				var n uint64
-				fmt.Sscan(m[1], &n)
-				seq = max(seq, n)
-			}
+	last := func() (last uint64) {
+		for seq := range h.numbers() {
+			last = max(last, seq)
 		}
-		return seq
+		return last
 	}
 	had := last()
 	cmd := b.cmd
@@ -186,19 +230,9 @@ func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
 		return tcp.has("HEALTH", `what="chain_restart"`) && last() > had+2 && tcp.count("SESSION", `subscriber="home"`) >= 11
 	})
 	b.stop()
-	events, prev := map[string]string{}, map[uint64]string{}
-	for _, line := range tcp.all() {
-		m := seqOf.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		event := param(line, "event")
-		if was, known := events[m[1]]; known && was != event {
-			t.Errorf("number %s came with event %s and with %s", m[1], was, event)
-		}
-		events[m[1]] = event
-		var seq uint64
-		fmt.Sscan(m[1], &seq)
+	came, prev := map[uint64]bool{}, map[uint64]string{}
+	for seq, line := range h.numbers() {
+		came[seq] = true
 		rec, err := records.ParseLine([]byte(line))
 		if err != nil {
 			t.Fatalf("%v: %s", err, line)
@@ -209,7 +243,7 @@ func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
 		}
 	}
 	for seq := uint64(1); seq <= had; seq++ {
-		if events[fmt.Sprint(seq)] == "" {
+		if !came[seq] {
 			t.Errorf("number %d is missing at the collector, which had %d before the death", seq, had)
 		}
 	}
@@ -218,35 +252,8 @@ func TestNumbersGoOnAfterADeathWhileTheDiskHangs(t *testing.T) {
 // A stop does not wait for ever for a disk that hangs: mail passes, it says which file it waited for and how long, and the process fails, as soon as the kernel lets it go. What the disk had is
 // there in the next life, and what waited in memory the collector got.
 func TestAStopWhileTheDiskHangs(t *testing.T) {
-	disk := frozentest.New(t, 256)
-	l, ctx := startLab(t)
-	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
-	home := addHome(t, l, "home")
-	tcp := collectTCP(t, l)
-	b := newBox(t, ctx, l, config("enforce", `  - name: big
-    highest_stage: defer
-    budgets:
-      - {of: sessions, limit: 1000, per: 24h}
-`)+"queue: {fast_lane: off}\nsyslog: {targets: [{url: \"tcp://127.0.0.1:5515\"}]}\n", fmt.Sprintf("subscriber,plan,prefixes\nhome,big,%s\n", home.IPv4))
-	b.data = filepath.Join(disk.Dir, "data")
-	b.start()
-	t.Cleanup(disk.Thaw)
-	sent := 0
-	sends := func(n int) {
-		t.Helper()
-		sent += n
-		for _, s := range home.Send(ctx, lab.Traffic{To: mx.Address(false), From: "a@home.test", Rcpt: "b@mx.test", Sessions: n}) {
-			if s.Result != lab.Sent {
-				t.Errorf("a session: %v", s.Result)
-			}
-		}
-	}
-	sessions := func() int { return tcp.count("SESSION", `subscriber="home"`) }
-	sends(3)
-	await(t, 20*time.Second, "the first sessions at the collector", func() bool { return sessions() == 3 })
-	await(t, 20*time.Second, "the disk to have everything", func() bool { return b.status().Spool.Unwritten == 0 })
-	disk.Freeze()
-	await(t, 30*time.Second, "the hang to be noticed", func() bool { sends(1); return b.status().Spool.Hangs > 0 })
+	h := newHanging(t)
+	disk, b, tcp, sends, sessions := h.disk, h.box, h.collector, h.sends, h.sessions
 	sends(2)
 	cmd := b.cmd
 	b.cmd = nil
@@ -262,11 +269,11 @@ func TestAStopWhileTheDiskHangs(t *testing.T) {
 			t.Errorf("it does not say %q: %s", words, said)
 		}
 	}
-	if sessions() != sent {
-		t.Errorf("the collector has %d of %d sessions", sessions(), sent)
+	if sessions() != h.sent {
+		t.Errorf("the collector has %d of %d sessions", sessions(), h.sent)
 	}
 	sends(1) // nobody is in the way any more, nor sees it
-	sent--
+	h.sent--
 	disk.Thaw() // until then the kernel does not end a process that waits for the disk
 	<-b.done
 	if exit, failed := errors.AsType[*exec.ExitError](b.err); !failed || exit.ExitCode() != 1 {
@@ -283,16 +290,8 @@ func TestAStopWhileTheDiskHangs(t *testing.T) {
 		}
 		return len(seen)
 	}
-	await(t, 20*time.Second, "the next session at the collector", func() bool { return distinct() == sent })
+	await(t, 20*time.Second, "the next session at the collector", func() bool { return distinct() == h.sent })
 	b.stop()
-	events := map[string]string{}
-	for _, line := range tcp.all() {
-		if m := seqOf.FindStringSubmatch(line); m != nil {
-			event := param(line, "event")
-			if was, known := events[m[1]]; known && was != event {
-				t.Errorf("number %s came with event %s and with %s", m[1], was, event)
-			}
-			events[m[1]] = event
-		}
+	for range h.numbers() { // which says what came twice
 	}
 }

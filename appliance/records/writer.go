@@ -21,6 +21,7 @@ type Writer struct {
 	now   func() time.Time
 	sinks []func(Record)
 	queue chan Entry
+	haste chan struct{} // holds one: an entry came that is not to wait
 	batch []Entry // only Run's, empty between its turns
 
 	mu    sync.Mutex // guards lost and total
@@ -31,7 +32,7 @@ type Writer struct {
 // NewWriter makes a writer whose queue holds capacity entries. Each record goes to all sinks in turn, in the order of seq;
 // a sink must not block, and must not call Say and wait.
 func NewWriter(c *Chain, capacity int, now func() time.Time, sinks ...func(Record)) *Writer {
-	return &Writer{chain: c, now: now, sinks: sinks, queue: make(chan Entry, capacity), lost: make(map[Kind]uint64)}
+	return &Writer{chain: c, now: now, sinks: sinks, queue: make(chan Entry, capacity), haste: make(chan struct{}, 1), lost: make(map[Kind]uint64)}
 }
 
 // Say hands over an entry and never blocks; false when it had to be dropped.
@@ -39,6 +40,12 @@ func (w *Writer) Say(e Entry) bool {
 	if w.open(e.Kind) {
 		select {
 		case w.queue <- e:
+			if !plenty(e.Kind) {
+				select {
+				case w.haste <- struct{}{}:
+				default:
+				}
+			}
 			return true
 		default:
 		}
@@ -53,8 +60,11 @@ func (w *Writer) Say(e Entry) bool {
 // open tells whether the queue takes entries of a kind.
 func (w *Writer) open(kind Kind) bool {
 	all := cap(w.queue)
-	return kind != KindSession && kind != KindDecision || len(w.queue) < all-all/8
+	return !plenty(kind) || len(w.queue) < all-all/8
 }
+
+// plenty tells whether mail makes entries of a kind by the thousand. Behind others somebody may wait for their record.
+func plenty(kind Kind) bool { return kind == KindSession || kind == KindDecision }
 
 // Lost is how many entries were dropped since the start.
 func (w *Writer) Lost() uint64 {
@@ -67,8 +77,8 @@ func (w *Writer) Lost() uint64 {
 func (w *Writer) Waiting() int { return len(w.queue) }
 
 const (
-	// gatherFor is how long the writer waits behind the first entry for more: what happens meanwhile is written in one go, and
-	// the packet path wakes nobody for it.
+	// gatherFor is how long the writer waits behind the first SESSION or DECISION for more: what happens meanwhile is written in one go, and
+	// the packet path wakes nobody for it. All others are written at once, with what is there by then.
 	gatherFor = 20 * time.Millisecond
 	// atOnce bounds that.
 	atOnce = 256
@@ -84,6 +94,7 @@ func (w *Writer) Run(ctx context.Context) error {
 			gather.Reset(gatherFor)
 			select {
 			case <-gather.C:
+			case <-w.haste:
 			case <-ctx.Done():
 			}
 			w.some(e)
