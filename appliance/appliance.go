@@ -483,35 +483,3 @@ func background(ctx context.Context, run func(context.Context) error) (end func(
 		return <-done
 	}
 }
-
-// close gives back what open took; every part may be missing.
-func (a *Appliance) close() error {
-	end := &a.ending
-	var errs []error
-	if a.web != nil {
-		errs = append(errs, end.step("that nobody answers there any more", a.at("mailweir.sock"), a.web.Close))
-	}
-	if a.queues != nil {
-		a.queues.Close()
-	}
-	if a.lane != nil {
-		errs = append(errs, a.lane.close())
-	}
-	if a.bridge != nil {
-		errs = append(errs, end.step("how the bridge was set", a.at("bridge.json"), a.bridge.Close))
-	}
-	if a.observer != nil {
-		errs = append(errs, end.step("the share", a.at("share.minutes"), a.observer.series.Abandon))
-	}
-	if a.syslog != nil {
-		errs = append(errs, a.syslog.stop(end, a.at("spool")))
-	}
-	if a.chain != nil {
-		errs = append(errs, end.step("the number of the last record", a.at("records.state"), a.chain.Close))
-	}
-	errs = append(errs, end.step("the end of the journal", a.at("journal"), a.journal.Abandon))
-	if a.store != nil && !end.lateAt(a.opt.DataDir) { // while somebody writes it stays locked
-		errs = append(errs, end.step("the store", a.at("mailweir.db"), a.store.Close))
-	}
-	return errors.Join(errs...)
-}

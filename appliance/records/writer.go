@@ -22,7 +22,7 @@ type Writer struct {
 	sinks []func(Record)
 	queue chan Entry
 	haste chan struct{} // holds one: an entry came that is not to wait
-	batch []Entry // only Run's, empty between its turns
+	batch []Entry       // only Run's, empty between its turns
 
 	mu    sync.Mutex // guards lost and total
 	lost  map[Kind]uint64
