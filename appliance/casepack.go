@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ type archive struct{ a *Appliance }
 
 // Select implements evidence.Archive.
 func (v archive) Select(kinds []records.Kind, subscriber string, from, to time.Time, give func(*records.Record) error) error {
+	v.a.settle(context.Background())
 	var last uint64 // that the journal has
 	if v.a.journal != nil {
 		r, err := journal.Read(journal.Dir(v.a.opt.DataDir))

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	journalAtOnce = 16 << 20         // bounds what is read of the journal for one page
-	diskPatience  = 10 * time.Second // for which a page waits for the disk, and for those before it
+	journalAtOnce  = 16 << 20               // bounds what is read of the journal for one page
+	diskPatience   = 10 * time.Second       // for which a page waits for the disk, and for those before it
+	writerPatience = 100 * time.Millisecond // for which it waits for records of what has just happened
 )
 
 // slot is for one at a time, who is waited for no longer than somebody wants to. Its zero value is free.
@@ -62,9 +63,17 @@ func queryOf(q webadmin.RecordQuery) journal.Query {
 	return want
 }
 
+// settle lets what has happened become records before they are read.
+func (a *Appliance) settle(ctx context.Context) {
+	ctx, done := context.WithTimeout(ctx, writerPatience)
+	defer done()
+	a.writer.Settle(ctx)
+}
+
 // Records lists records, newest first: from memory, and older ones from the journal.
 func (s *source) Records(ctx context.Context, q webadmin.RecordQuery) (page webadmin.RecordPage, err error) {
 	want, limit := queryOf(q), cmp.Or(q.Limit, 100)
+	s.a.settle(ctx)
 	found := s.a.recent.Select(limit+1, want.Filter())
 	if len(found) > limit {
 		found = found[:limit]

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Sessions and decisions wait for more of them to come; everything else is a record at once, and takes along what waits.
+// Sessions and decisions that come soon behind a record wait for more of them; everything else is a record at once, and takes along what waits.
 func TestOnlyWhatComesInPlentyWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -29,12 +29,16 @@ func TestOnlyWhatComesInPlentyWaits(t *testing.T) {
 			sleep time.Duration
 			want  int
 		}{
-			{"alone", []Entry{audit}, 0, 1},
-			{"the next one too", []Entry{audit}, 0, 2},
-			{"a session waits", []Entry{session}, 0, 2},
-			{"and another one with it", []Entry{session}, gatherFor - time.Millisecond, 2},
-			{"until its time is over", nil, time.Millisecond, 4},
-			{"or somebody is not to wait", []Entry{session, audit}, 0, 6},
+			{"the first one is a record at once", []Entry{session}, 0, 1},
+			{"the next one waits", []Entry{session}, 0, 1},
+			{"and another one with it", []Entry{session}, restFor - time.Millisecond, 1},
+			{"until their time is over", nil, time.Millisecond, 3},
+			{"what somebody waits for does not", []Entry{audit}, 0, 4},
+			{"nor the next of these", []Entry{audit}, 0, 5},
+			{"a session waits again", []Entry{session}, 0, 5},
+			{"and goes with what does not", []Entry{audit}, 0, 7},
+			{"who comes much later does not wait", nil, time.Second, 7},
+			{"whatever it is", []Entry{session}, 0, 8},
 		} {
 			for _, e := range step.say {
 				w.Say(e)
@@ -48,5 +52,35 @@ func TestOnlyWhatComesInPlentyWaits(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// Who settles sees what was said before, whether the writer rests or not; nobody waits for one that has ended.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		made := 0
+		c, err := OpenChain(filepath.Join(t.TempDir(), "records.state"), "box-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		w := NewWriter(c, 64, time.Now, func(Record) { made++ })
+		ctx, stop := context.WithCancel(context.Background())
+		over := make(chan struct{})
+		go func() { defer close(over); _ = w.Run(ctx) }()
+		synctest.Wait()
+		for want := range 5 {
+			if w.Settle(ctx); made != want {
+				t.Errorf("%d records, want %d", made, want)
+			}
+			w.Say(Session(SessionFacts{Start: time.Now(), End: time.Now()}))
+		}
+		stop()
+		<-over
+		if made != 5 {
+			t.Errorf("%d records at the end, want 5", made)
+		}
+		w.Settle(context.Background())
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type Writer struct {
 	haste chan struct{} // holds one: an entry came that is not to wait
 	batch []Entry       // only Run's, empty between its turns
 
+	settle chan chan struct{} // what comes here is closed when everything said before is a record
+	runs   atomic.Bool
+
 	mu    sync.Mutex // guards lost and total
 	lost  map[Kind]uint64
 	total uint64
@@ -32,7 +36,8 @@ type Writer struct {
 // NewWriter makes a writer whose queue holds capacity entries. Each record goes to all sinks in turn, in the order of seq;
 // a sink must not block, and must not call Say and wait.
 func NewWriter(c *Chain, capacity int, now func() time.Time, sinks ...func(Record)) *Writer {
-	return &Writer{chain: c, now: now, sinks: sinks, queue: make(chan Entry, capacity), haste: make(chan struct{}, 1), lost: make(map[Kind]uint64)}
+	return &Writer{chain: c, now: now, sinks: sinks, queue: make(chan Entry, capacity), haste: make(chan struct{}, 1),
+		settle: make(chan chan struct{}), lost: make(map[Kind]uint64)}
 }
 
 // Say hands over an entry and never blocks; false when it had to be dropped.
@@ -77,42 +82,70 @@ func (w *Writer) Lost() uint64 {
 func (w *Writer) Waiting() int { return len(w.queue) }
 
 const (
-	// gatherFor is how long the writer waits behind the first SESSION or DECISION for more: what happens meanwhile is written in one go, and
-	// the packet path wakes nobody for it. All others are written at once, with what is there by then.
-	gatherFor = 20 * time.Millisecond
+	// restFor is how long the writer looks away after it has written, unless something else than a SESSION or DECISION comes:
+	// what happens meanwhile is written in one go, and the packet path wakes nobody for it.
+	restFor = 20 * time.Millisecond
 	// atOnce bounds that.
 	atOnce = 256
 )
 
 // Run makes records until ctx ends, then of everything still in the queue, and returns nil.
 func (w *Writer) Run(ctx context.Context) error {
-	gather := time.NewTimer(gatherFor)
-	defer gather.Stop()
+	w.runs.Store(true)
+	defer w.runs.Store(false)
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	var queue chan Entry // nil while it rests
 	for {
 		select {
-		case e := <-w.queue:
-			gather.Reset(gatherFor)
+		case e := <-queue:
+			w.batch = append(w.batch, e)
 			select {
-			case <-gather.C:
-			case <-w.haste:
-			case <-ctx.Done():
+			case <-w.haste: // whoever it is from is in the queue, or this one
+			default:
 			}
-			w.some(e)
+			w.all()
+		case <-w.haste:
+			w.all()
+		case done := <-w.settle:
+			w.all()
+			close(done)
+		case <-rest.C:
+			queue = w.queue
+			continue
 		case <-ctx.Done():
 			for len(w.queue) > 0 {
-				w.some(<-w.queue)
+				w.all()
 			}
 			w.tellLoss()
 			return nil
 		}
+		queue = nil
+		rest.Reset(restFor)
 	}
 }
 
-// some makes records of first and of what else is waiting.
-func (w *Writer) some(first Entry) {
-	w.batch = append(w.batch[:0], first)
+// Settle returns when everything that was said before is a record, so that who reads the records sees what was; or when ctx ends; at once while nobody runs it.
+func (w *Writer) Settle(ctx context.Context) {
+	if !w.runs.Load() {
+		return
+	}
+	done := make(chan struct{})
+	select {
+	case w.settle <- done:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// all makes records of what is in the batch and in the queue.
+func (w *Writer) all() {
 	for n := len(w.queue); n > 0; n-- {
-		if w.batch = append(w.batch, <-w.queue); len(w.batch) == atOnce {
+		if w.batch = append(w.batch, <-w.queue); len(w.batch) >= atOnce {
 			w.flush()
 		}
 	}
