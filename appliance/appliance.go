@@ -62,6 +62,7 @@ type Options struct {
 	Now                 func() time.Time // nil: time.Now
 	Executable          string           // of mailweir, for what-ifs; "": this one
 	ClockFile           string           // what the image's keeper of the clock says of it; "": there is none
+	Image               *Image           // what the image's process 1 does for us; nil: the box does not run the image
 	Management          netconf.Dir      // where the state of the image's management port is; "": there is none
 	CollectorsWait      time.Duration    // how long new collectors wait for a disk that does not answer; 0: 10 s
 	LaneRing            int              // bytes for the copies of the fast lane, a power of two; 0: by the memory there is

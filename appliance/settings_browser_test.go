@@ -30,21 +30,38 @@ func (u unplugged) Status() webadmin.Status {
 	return st
 }
 
-// browse opens the web admin of a box without network, in a browser without scripts.
-func browse(t *testing.T, d *deaf) *browsertest.Person {
+// serve starts the web admin of a box without network, and leaves it to end.
+func serve(t *testing.T, d *deaf, listen string) (end func() error) {
 	t.Helper()
 	o := d.webOptions(d.cfg.Load())
-	o.Listen, o.Source = "127.0.0.1:0", unplugged{&source{a: d.Appliance}}
+	o.Listen, o.Source = listen, unplugged{&source{a: d.Appliance}}
 	var err error
 	if d.web, err = webadmin.New(o); err != nil {
 		t.Fatal(err)
 	}
-	ends := []func() error{background(context.Background(), d.web.Run), background(context.Background(), d.writer.Run), background(context.Background(), d.journal.Run)}
+	return background(context.Background(), d.web.Run)
+}
+
+// recording has the records of a box without network made and kept, until the test ends.
+func recording(t *testing.T, d *deaf) {
+	ends := []func() error{background(context.Background(), d.writer.Run), background(context.Background(), d.journal.Run)}
 	t.Cleanup(func() {
 		for _, end := range ends {
 			if err := end(); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// browse opens the web admin of a box without network, in a browser without scripts.
+func browse(t *testing.T, d *deaf) *browsertest.Person {
+	t.Helper()
+	recording(t, d)
+	end := serve(t, d, "127.0.0.1:0")
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Error(err)
 		}
 	})
 	return browsertest.New(t, d.web.URL())

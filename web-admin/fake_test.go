@@ -39,8 +39,11 @@ type fakeBox struct {
 	config  string   // JSON; empty: fakeConfig
 	report  string   // of WhatIf, where a configuration is fine
 	waiting []string // for a restart
-	foreign bool     // its addresses are not its own to give
+	foreign bool     // it does not run the image: addresses and updates are not its own
 	tried   *NetworkSettings
+
+	firmware Firmware // the zero value: aFirmware
+	came     int      // bytes of updates
 }
 
 func (f *fakeBox) Status() Status {

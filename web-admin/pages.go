@@ -32,6 +32,7 @@ type frame struct {
 	Operates bool // role operator and above: what acts is shown
 	Manages  bool // role admin
 	Network  bool // who manages sees the network settings: they are the box's to give
+	Image    bool // and updates: the box runs the image
 	Search   string
 	Mode     modeView
 	Health   healthView
@@ -50,8 +51,8 @@ type modeView struct {
 
 // tabsView is the row of tabs on the pages of settings; what the machine lacks is not among them.
 type tabsView struct {
-	Here    string
-	Network bool
+	Here           string
+	Network, Image bool
 }
 
 // healthView is the light at the top.
@@ -70,9 +71,10 @@ func parsePages(assets map[string]asset) (map[string]*template.Template, error) 
 			}
 			return "/static/" + name + "?v=" + a.version, nil
 		},
-		"shape": shape,
-		"tabs":  func(here string, network bool) tabsView { return tabsView{here, network} },
-		"past":  func(stage string) string { return past[stage] },
+		"shape":   shape,
+		"capital": capital,
+		"tabs":    func(here string, f frame) tabsView { return tabsView{here, f.Network, f.Image} },
+		"past":    func(stage string) string { return past[stage] },
 	}
 	names, err := files.ReadDir("templates/pages")
 	if err != nil {
@@ -122,6 +124,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 		st := s.seeAs(a.role).Status()
 		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
 		f.Network = f.Manages && s.opt.Source.Network() != nil
+		f.Image = f.Manages && s.opt.Source.FromImage()
 		f.Box, f.Version = inert(st.Box), inert(st.Version)
 	}
 	var out bytes.Buffer

@@ -117,6 +117,12 @@ everybody POST   /network/{token}
 admin     GET    /api/v1/network
 admin     POST   /api/v1/network
 admin     POST   /api/v1/network/confirm
+admin     GET    /settings/update
+admin     POST   /settings/update
+admin     POST   /settings/update/reboot
+admin     GET    /api/v1/update
+admin     POST   /api/v1/update
+admin     POST   /api/v1/update/reboot
 admin     GET    /settings/backup
 admin     POST   /settings/backup
 admin     POST   /settings/restore

@@ -106,6 +106,9 @@ func routes() []route {
 		{"POST", "/settings/backup", administering, (*Server).backup, nil},
 		{"POST", "/settings/restore", administering, (*Server).restore, nil},
 		{"POST", "/settings/restart", administering, (*Server).restart, nil},
+		{"GET", "/settings/update", administering, fromImage((*Server).updatePage), nil},
+		{"POST", "/settings/update", administering, fromImage((*Server).installUpdate), nil},
+		{"POST", "/settings/update/reboot", administering, fromImage((*Server).reboot), nil},
 		{"GET", "/settings/users", administering, (*Server).usersPage, nil},
 		{"POST", "/settings/users", administering, (*Server).addUserPage, nil},
 		{"GET", "/settings/users/{name}", administering, (*Server).userPage, nil},
@@ -211,6 +214,8 @@ func mostOf(path string) int64 {
 		return maxConfigBytes
 	case "/wizard/subscribers", "/settings/restore", apiRoot + "/config/subscribers", apiRoot + "/config/subscribers/check", apiRoot + "/restore":
 		return maxListBytes
+	case "/settings/update", updatePath:
+		return maxUpdateBytes
 	case "/settings/collectors", "/wizard/syslog": // with certificates
 		return maxCertBytes
 	}

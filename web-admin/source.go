@@ -24,6 +24,7 @@ type Source interface {
 	Backer
 	Host
 	Networker
+	Updater
 }
 
 // Reader is the part of [Source] that only tells: what viewers see of it, [veil] makes.

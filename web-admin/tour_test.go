@@ -40,6 +40,7 @@ func toVisit() map[string][]string {
 		"/clusters/{id}":         {"/clusters/K7", "/clusters/K2"},
 		"/network/{token}":       {"/network/ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
 		"/plans/{name}":          {"/plans/residential"},
+		"/settings/update":       {"/settings/update", "/settings/update?again=1"},
 		"/settings/users/{name}": {"/settings/users/olga", "/settings/users/" + boss},
 	}
 	for _, step := range wizardSteps() {

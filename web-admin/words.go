@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // stages are the words of the ladder, mildest first; they are governor's.
@@ -206,11 +207,14 @@ const longestText = 160
 
 // inert makes a string from elsewhere safe to look at: no control characters, nothing that turns the writing direction, bounded
 // length. What markup it contains is html/template's business.
-func inert(s string) string {
+func inert(s string) string { return inertTo(s, longestText) }
+
+// inertTo is inert with room for so many characters.
+func inertTo(s string, most int) string {
 	var b strings.Builder
 	n := 0
 	for _, r := range s {
-		if n++; n > longestText {
+		if n++; n > most {
 			b.WriteRune('…')
 			break
 		}
@@ -221,6 +225,12 @@ func inert(s string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// capital is a text as a sentence begins.
+func capital(s string) string {
+	first, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[n:]
 }
 
 // subscriberLink is the page of a subscriber; ids of unmapped sources contain a slash.

@@ -18,6 +18,12 @@ import (
 // ErrNoImage: this machine was not started from an image.
 var ErrNoImage = errors.New("this machine was not started from an image of mailweir, so it has no slots; update the program in the way it was installed")
 
+// Supervised tells whether this process is a child of the image's process 1.
+func Supervised() bool {
+	_, err := os.Stat(layout.AboutFile)
+	return err == nil && os.Getppid() == 1
+}
+
 // Machine is the box that this process runs on. The error is ErrNoImage where there is none.
 func Machine() (*update.Box, error) {
 	var a layout.About

@@ -1,9 +1,7 @@
 package update
 
 import (
-	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +11,7 @@ import (
 
 	"aead.dev/minisign"
 
+	"github.com/mailweir/mailweir/appliance/update/updatetest"
 	"github.com/mailweir/mailweir/image/bundle"
 	"github.com/mailweir/mailweir/image/layout"
 )
@@ -77,32 +76,6 @@ func (m *medium) Write(e layout.Env) error {
 	return err
 }
 
-// slotOf is a slot as the image's builder makes it.
-func slotOf(t *testing.T, a layout.About, size int) []byte {
-	t.Helper()
-	text, err := json.Marshal(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{layout.SlotManifest, text}, {"vmlinuz", bytes.Repeat([]byte(a.Version), size/len(a.Version))}} {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Format: tar.FormatUSTAR}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(f.data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
 // rig is a box that runs build 10 from slot a, and whoever makes updates for it.
 type rig struct {
 	t      *testing.T
@@ -127,10 +100,10 @@ func newRig(t *testing.T) *rig {
 	}
 	now := layout.About{Product: "mailweir", Board: "amd64", Version: "v10", Build: 10, Floor: 5, Keys: []string{spare.String(), public.String()}}
 	r := &rig{t: t, secret: secret, next: layout.About{Product: "mailweir", Board: "amd64", Version: "v11", Build: 11, Floor: 6}}
-	r.slot = slotOf(t, r.next, 300_000)
+	r.slot = updatetest.Slot(t, r.next, 300_000)
 	r.m = &medium{slots: map[string][]byte{"a": make([]byte, slotRoom), "b": make([]byte, slotRoom)}, env: layout.Env{Active: "a"}.Block(), left: -1}
-	copy(r.m.slots["a"], slotOf(t, now, 200_000))
-	copy(r.m.slots["b"], slotOf(t, layout.About{Product: "mailweir", Board: "amd64", Version: "v9", Build: 9}, 250_000))
+	copy(r.m.slots["a"], updatetest.Slot(t, now, 200_000))
+	copy(r.m.slots["b"], updatetest.Slot(t, layout.About{Product: "mailweir", Board: "amd64", Version: "v9", Build: 9}, 250_000))
 	r.box = &Box{About: now, Running: "a", Env: r.m, Open: func(slot string) (Partition, error) { return part{r.m, slot}, nil }}
 	return r
 }

@@ -147,3 +147,59 @@ for (const form of document.querySelectorAll("form[data-check]")) {
     }, 400);
   });
 }
+
+const LOOK_MS = 3000;
+
+// A page with data-back waits for the box: until it has begun anew, which logs everybody out, or until it is in another state than was shown.
+const waiting = document.querySelector("[data-back]");
+if (waiting) {
+  const to = waiting.dataset.back, shown = waiting.dataset.state;
+  const look = setInterval(async () => {
+    try {
+      const answer = await fetch(to, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(LOOK_MS) });
+      if (!answer.ok) return;
+      if (!answer.redirected) {
+        if (shown === undefined) return; // it has not gone down yet
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        if (page.querySelector("[data-back]")?.dataset.state === shown) return;
+      }
+      clearInterval(look);
+      location.href = to;
+    } catch {
+      // It is down, or on its way.
+    }
+  }, LOOK_MS);
+}
+
+// upload sends a form with a file and tells how far it is. What the box answers takes the place of the page.
+function upload(form) {
+  const line = form.querySelector("[data-progress]"), button = form.querySelector("button"), file = new FormData(form);
+  const send = new XMLHttpRequest();
+  const say = text => { line.hidden = false; line.textContent = text; };
+  const fail = () => { button.disabled = false; say("The upload broke off. Reload this page to see what the slots hold, and try again."); };
+  const mega = bytes => (bytes / 1e6).toFixed(1);
+  send.upload.addEventListener("progress", e => say(mega(e.loaded) + " of " + mega(e.total) + " MB have been sent."));
+  send.upload.addEventListener("load", () => say("All of it has been sent. The box reads back what it wrote; that can take a minute."));
+  send.addEventListener("error", fail);
+  send.addEventListener("load", () => {
+    if (send.status < 400) { location.href = send.responseURL; return; }
+    const page = new DOMParser().parseFromString(send.responseText, "text/html");
+    const here = document.getElementById("main"), there = page.getElementById("main");
+    if (!there) { fail(); return; }
+    here.replaceChildren(...there.childNodes);
+    here.focus();
+    scrollTo(0, 0);
+  });
+  button.disabled = true;
+  say("The file is being sent.");
+  send.open("POST", form.action);
+  send.send(file);
+}
+
+document.addEventListener("submit", event => {
+  // What asks for a page that asks for itself: who has scripts needs none.
+  for (const field of event.target.querySelectorAll("[data-plain]")) field.disabled = true;
+  if (!event.target.matches("[data-upload]")) return;
+  event.preventDefault();
+  upload(event.target);
+});

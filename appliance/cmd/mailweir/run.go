@@ -47,12 +47,21 @@ func runCommand(ctx context.Context, c *invocation) error {
 		Reload:     reload,
 		ClockFile:  boot.ClockFile,
 		Management: boot.ManagementDir,
+		Image:      image(),
 		Ready:      func() { fmt.Fprintln(c.stderr, "mailweir: ready") },
 	})
 	if ps, bad := errors.AsType[config.Problems](err); bad {
 		return problems(c, ps.Few(appliance.LoggedProblems))
 	}
 	return err
+}
+
+// image is what process 1 of the image does for who governs; nil elsewhere.
+func image() *appliance.Image {
+	if !boot.Supervised() {
+		return nil
+	}
+	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart}
 }
 
 func checkCommand(_ context.Context, c *invocation) error {

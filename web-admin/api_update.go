@@ -1,0 +1,79 @@
+package webadmin
+
+import (
+	"errors"
+	"net/http"
+)
+
+const updatePath = apiRoot + "/update"
+
+// rebootAnswer says that the box is about to start again.
+type rebootAnswer struct {
+	Rebooting bool `json:"rebooting"`
+}
+
+func updateRoutes() []route {
+	return []route{
+		{"GET", updatePath, administering, fromImage((*Server).apiFirmware), &operation{summary: "Which version runs, what the slots hold, what came of the last update; 404 where the box is not the image", answer: Firmware{}}},
+		{"POST", updatePath, administering, fromImage((*Server).apiInstall), &operation{summary: "Write an update (NAME.mwu) into the slot that does not run, while it comes; it goes on trial when the box starts again. Its signature, product, board and build are checked before a byte is written, and all of it before it could be started",
+			takes: updateMedia, answer: UpdateOutcome{}}},
+		{"POST", updatePath + "/reboot", administering, fromImage((*Server).apiReboot), &operation{summary: "Start the whole box again, with the update if one waits; no mail passes meanwhile", answer: rebootAnswer{}}},
+	}
+}
+
+// updateMedia is the media type of an update.
+const updateMedia = "application/octet-stream"
+
+// fromImage answers that there is no such thing where the box is not the image.
+func fromImage(serve func(*Server, http.ResponseWriter, *http.Request)) func(*Server, http.ResponseWriter, *http.Request) {
+	return func(s *Server, w http.ResponseWriter, r *http.Request) {
+		if !s.opt.Source.FromImage() {
+			s.refuse(w, r, http.StatusNotFound, "This machine is not updated here", "It does not run mailweir's own image; mailweir is updated in the way it was installed.")
+			return
+		}
+		serve(s, w, r)
+	}
+}
+
+func (s *Server) apiFirmware(w http.ResponseWriter, r *http.Request) {
+	f := s.opt.Source.Firmware()
+	f.Slots = orEmpty(f.Slots)
+	writeJSON(w, http.StatusOK, f)
+}
+
+func (s *Server) apiInstall(w http.ResponseWriter, r *http.Request) {
+	body := arrive(w, r)
+	o, err := s.opt.Source.Install(body, actorOf(r).who)
+	if err != nil {
+		body.rest()
+		status, title, detail := s.notInstalled(o, err)
+		problem(w, status, title, detail)
+		return
+	}
+	writeJSON(w, http.StatusOK, o)
+}
+
+// longestWhy has room for all that a trial found.
+const longestWhy = 800
+
+// notInstalled says why an update is not in its slot, and what that means.
+func (s *Server) notInstalled(o UpdateOutcome, err error) (status int, title, detail string) {
+	switch {
+	case errors.Is(err, ErrBusy):
+		return http.StatusConflict, "Another update is being written", "Wait until that has come to its end."
+	case o.State == UpdateRefused:
+		return http.StatusBadRequest, "The update was refused", capital(inertTo(o.Why, longestWhy)) + "."
+	case o.State == UpdateStopped:
+		return http.StatusUnprocessableEntity, "The update was not written whole", capital(inertTo(o.Why, longestWhy)) + ". What runs is not touched; slot " + o.Slot + " holds nothing that could be started, until an update is written whole."
+	}
+	s.opt.Log.Error("web admin: the update was not taken", "err", err)
+	return http.StatusInternalServerError, "The update was not taken", capital(inertTo(err.Error(), longestWhy)) + "."
+}
+
+func (s *Server) apiReboot(w http.ResponseWriter, r *http.Request) {
+	if err := s.opt.Source.Reboot(actorOf(r).who); err != nil {
+		s.notDone(w, err, "The box does not start again")
+		return
+	}
+	writeJSON(w, http.StatusOK, rebootAnswer{true})
+}
