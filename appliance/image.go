@@ -1,12 +1,15 @@
 package appliance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/update"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -16,6 +19,7 @@ type Image struct {
 	Machine func() (*update.Box, error) // as it is now
 	Links   func() []string             // ports that have a link now
 	Restart func() error                // the whole box, after everything has ended in order
+	Erase   func() error                // the same, and everything is erased at the start: a factory reset
 }
 
 // FromImage tells whether this is such a box.
@@ -90,4 +94,35 @@ func (s *source) Reboot(who string) error {
 	}
 	s.audit(who, "reboot", "box", before, after)
 	return s.a.opt.Image.Restart()
+}
+
+// FactoryReset tells the collectors, and then has process 1 erase everything.
+func (s *source) FactoryReset(ctx context.Context, anyway bool, who string) ([]webadmin.SyslogResult, error) {
+	a := s.a
+	var last uint64
+	if newest := a.recent.Select(1, func(*records.Record) bool { return true }); len(newest) > 0 {
+		last = newest[0].Seq
+	}
+	before := fmt.Sprintf("mode %s, %d subscribers", a.cfg.Load().Mode, a.who.Table().Len())
+	after := "erased: settings, subscribers, users, keys, history and records"
+	if anyway {
+		after += "; also if a collector does not have this record"
+	}
+	s.audit(who, "factory_reset", a.box, before, after)
+	told := s.delivered(ctx, func(r *records.Record) bool { return r.Seq > last && r.Value("what") == "factory_reset" })
+	var why error
+	for _, t := range told {
+		if !t.OK && !anyway {
+			why = errors.Join(why, fmt.Errorf("%s does not have the record", t.URL))
+		}
+	}
+	var err error
+	if why == nil {
+		err = a.opt.Image.Erase()
+		why = err
+	}
+	if why != nil {
+		s.audit(who, "factory_reset_stopped", a.box, "", "nothing was erased: "+strings.ReplaceAll(why.Error(), "\n", "; "))
+	}
+	return told, err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -351,4 +352,90 @@ func TestElsewhereThereIsNoImage(t *testing.T) {
 	if (&source{a: newDeaf(t, homePlans, homeList).Appliance}).FromImage() {
 		t.Error("a machine without an image has one")
 	}
+}
+
+// resets are the records of a factory reset that a collector got, or the box has.
+func resets(text string) (all []string) {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, `what="factory_reset`) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// By a browser without scripts: the collectors have the record before process 1 hears of it; while one of them does not, nothing is erased.
+func TestAFactoryResetIsToldBeforeItHappens(t *testing.T) {
+	f := newFlashed(t)
+	var got lockedText
+	at := collector(t, &got)
+	target := func(port int) webadmin.ConfigChange {
+		value, err := json.Marshal([]map[string]string{{"url": fmt.Sprintf("tcp://127.0.0.1:%d", port)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: "syslog.targets", Value: value}}}
+	}
+	s := &source{a: f.Appliance}
+	nobody := freePort(t)
+	if _, err := s.SetConfig(target(nobody), "me"); err != nil {
+		t.Fatal(err)
+	}
+	f.opt.Image.Erase = func() error {
+		if len(resets(got.String())) == 0 {
+			t.Error("process 1 was told before the collector")
+		}
+		f.ordered("erase")
+		return nil
+	}
+	recording(t, f.deaf)
+	end := serve(t, f.deaf, "127.0.0.1:0")
+	defer end()
+	p := browsertest.New(t, f.web.URL())
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", f.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the page", open(p.URL+"settings/backup"), click(`.tabs a[href="/settings/reset"]`), see("#confirm"))
+	p.Do("a wrong password", typed("#now", "wrong"), typed("#confirm", "erase everything"), click("button.danger"), reads("#errors", "Your password: is wrong"))
+	p.Do("a collector that is down", typed("#now", browserPassword), typed("#confirm", "erase everything"), click("button.danger"), reads("#errors", "does not have the record"))
+	if len(f.orders) != 0 {
+		t.Errorf("process 1 got %q", f.orders)
+	}
+	if _, err := s.SetConfig(target(at.Port), "me"); err != nil {
+		t.Fatal(err)
+	}
+	p.Do("one that is up", typed("#now", browserPassword), typed("#confirm", "erase everything"), click("button.danger"), see("#erasing"))
+	if said := p.Text("#main"); !strings.Contains(said, "has it") || strings.Contains(said, "does not have it") || !slices.Equal(f.orders, []string{"erase"}) {
+		t.Errorf("%q, process 1 got %q", said, f.orders)
+	}
+	if all := resets(got.String()); len(all) == 0 || !strings.Contains(all[len(all)-1], `what="factory_reset" object="box-`) || !strings.Contains(all[len(all)-1], `who="admin 127.0.0.1"`) || !strings.Contains(all[len(all)-1], `before="mode enforce, 2 subscribers"`) {
+		t.Errorf("the collector has %q", all)
+	}
+	var own []string
+	for _, r := range f.recent.Select(recentRecords, func(r *records.Record) bool { return strings.HasPrefix(r.Value("what"), "factory_reset") }) {
+		own = append(own, r.Value("what"))
+	}
+	if !slices.Equal(own, []string{"factory_reset", "factory_reset_stopped", "factory_reset"}) {
+		t.Errorf("records %q", own)
+	}
+
+	// Process 1 cannot do it: that is said, and on record.
+	f.opt.Image.Erase = func() error { return errors.New("the disk has no partition 5") }
+	p.Do("an order that cannot be given", open(p.URL+"settings/reset"), see("#confirm"), typed("#now", browserPassword), typed("#confirm", "erase everything"), click("button.danger"), reads("#main", "the disk has no partition 5"))
+}
+
+// lockedText is a text that is written and read at once.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

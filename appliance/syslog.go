@@ -276,9 +276,14 @@ func facility(cfg *config.Config) int {
 
 // TestSyslog makes a record like any other and waits until every collector has it, or ctx ends.
 func (s *source) TestSyslog(ctx context.Context, who string) []webadmin.SyslogResult {
-	a, began := s.a, time.Now()
 	token := uuid.NewString()
 	s.audit(who, "syslog_test", token, "", "")
+	return s.delivered(ctx, func(r *records.Record) bool { return r.Value("object") == token })
+}
+
+// delivered waits until every collector has the AUDIT record that is meant and is on its way, or ctx ends.
+func (s *source) delivered(ctx context.Context, meant func(*records.Record) bool) []webadmin.SyslogResult {
+	a, began := s.a, time.Now()
 	a.syslog.mu.RLock()
 	x := a.syslog.current
 	a.syslog.mu.RUnlock()
@@ -289,7 +294,7 @@ func (s *source) TestSyslog(ctx context.Context, who string) []webadmin.SyslogRe
 	var seq uint64
 	for waiting := len(status); waiting > 0; {
 		if seq == 0 {
-			if found := a.recent.Select(1, func(r *records.Record) bool { return r.Kind == records.KindAudit && r.Value("object") == token }); len(found) > 0 {
+			if found := a.recent.Select(1, func(r *records.Record) bool { return r.Kind == records.KindAudit && meant(r) }); len(found) > 0 {
 				seq = found[0].Seq
 			}
 		}

@@ -17,6 +17,8 @@ func updateRoutes() []route {
 		{"GET", updatePath, administering, fromImage((*Server).apiFirmware), &operation{summary: "Which version runs, what the slots hold, what came of the last update; 404 where the box is not the image", answer: Firmware{}}},
 		{"POST", updatePath, administering, fromImage((*Server).apiInstall), &operation{summary: "Write an update (NAME.mwu) into the slot that does not run, while it comes; it goes on trial when the box starts again. Its signature, product, board and build are checked before a byte is written, and all of it before it could be started",
 			takes: updateMedia, answer: UpdateOutcome{}}},
+		{"POST", apiRoot + "/factory-reset", administering, fromImage(ownOnly((*Server).apiReset)), &operation{summary: "Start the box again and erase all its data: settings, subscribers, users, keys, history and records; now is the password of who asks, confirm the words " + resetWords + ". Nothing is erased before every collector has the record that says so, unless anyway is true; only with the session of a login",
+			body: resetBody{}, answer: resetAnswer{}}},
 		{"POST", updatePath + "/reboot", administering, fromImage((*Server).apiReboot), &operation{summary: "Start the whole box again, with the update if one waits; no mail passes meanwhile", answer: rebootAnswer{}}},
 	}
 }
@@ -28,7 +30,7 @@ const updateMedia = "application/octet-stream"
 func fromImage(serve func(*Server, http.ResponseWriter, *http.Request)) func(*Server, http.ResponseWriter, *http.Request) {
 	return func(s *Server, w http.ResponseWriter, r *http.Request) {
 		if !s.opt.Source.FromImage() {
-			s.refuse(w, r, http.StatusNotFound, "This machine is not updated here", "It does not run mailweir's own image; mailweir is updated in the way it was installed.")
+			s.refuse(w, r, http.StatusNotFound, "This is for mailweir's own image only", "This machine does not run it: mailweir is updated, and removed, in the way it was installed.")
 			return
 		}
 		serve(s, w, r)

@@ -2,6 +2,7 @@ package webadmin
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -88,6 +89,24 @@ func (f *fakeBox) Install(update io.Reader, who string) (UpdateOutcome, error) {
 	f.firmware = waitingFirmware()
 	f.by = append(f.by, fmt.Sprintf("%s update of %d bytes", who, f.came))
 	return *f.firmware.Last, nil
+}
+
+// FactoryReset is told to the collectors that are up, and not to the others.
+func (f *fakeBox) FactoryReset(_ context.Context, anyway bool, who string) (told []SyslogResult, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing != nil {
+		return nil, f.failing
+	}
+	all := true
+	for _, t := range f.status.Syslog {
+		told = append(told, SyslogResult{URL: t.URL, OK: t.Up, Error: t.LastError})
+		all = all && t.Up
+	}
+	if all || anyway {
+		f.by = append(f.by, who+" factory reset")
+	}
+	return told, nil
 }
 
 func (f *fakeBox) Reboot(who string) error {

@@ -114,6 +114,15 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	box.mu.Unlock()
 	do("on trial", open("/settings/update"), see("#trial"))
 	look("settings-update-trial")
+	typed := func(css, text string) chromedp.Action[chromedp.Void] {
+		return chromedp.SendKeys(chromedp.CSS(css), text)
+	}
+	do("a factory reset", open("/settings/reset"), see("#confirm"))
+	look("settings-reset")
+	do("a collector is down", typed("#now", password), typed("#confirm", resetWords), click("button.danger"), see("#errors"))
+	look("settings-reset-down")
+	do("all the same", typed("#now", password), typed("#confirm", resetWords), click("#anyway"), click("button.danger"), see("#erasing"))
+	look("erasing")
 	do("backup again", open("/settings/backup"), see("#waiting"))
 	do("restarted", click("#waiting button"), see(`main a[href="/login"]`))
 	stay := func(ctx context.Context, _ *chromedp.Target) (chromedp.Void, error) {

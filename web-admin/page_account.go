@@ -94,9 +94,14 @@ func (s *Server) accountWrong(w http.ResponseWriter, r *http.Request, form, labe
 	s.showAccount(w, r, http.StatusBadRequest, accountView{Open: form, Label: inert(r.PostFormValue("label")), Errors: []formError{{form, label, message}}})
 }
 
-// mine asks for the password again, before something is changed that whoever finds an open browser must not change. It answers when
-// that is not given.
+// mine asks for the password again, and shows the account's page when that is not given.
 func (s *Server) mine(w http.ResponseWriter, r *http.Request, form string) bool {
+	return s.passwordAgain(w, r, func() { s.accountWrong(w, r, form, "Password of now", "is wrong") })
+}
+
+// passwordAgain asks for the password again, before something is done that whoever finds an open browser must not do. It answers when that is not
+// given, by wrong if it is another one.
+func (s *Server) passwordAgain(w http.ResponseWriter, r *http.Request, wrong func()) bool {
 	a := actorOf(r)
 	_, right, wait, err := s.tryPassword(r, a.name, r.PostFormValue("now"))
 	switch {
@@ -105,7 +110,7 @@ func (s *Server) mine(w http.ResponseWriter, r *http.Request, form string) bool 
 	case err != nil:
 		s.broken(w, r, err, "The password could not be checked")
 	case !right:
-		s.accountWrong(w, r, form, "Password of now", "is wrong")
+		wrong()
 	default:
 		return true
 	}

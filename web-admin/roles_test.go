@@ -117,6 +117,9 @@ everybody POST   /network/{token}
 admin     GET    /api/v1/network
 admin     POST   /api/v1/network
 admin     POST   /api/v1/network/confirm
+admin     GET    /settings/reset
+admin     POST   /settings/reset
+admin     POST   /api/v1/factory-reset
 admin     GET    /settings/update
 admin     POST   /settings/update
 admin     POST   /settings/update/reboot

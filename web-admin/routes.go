@@ -109,6 +109,8 @@ func routes() []route {
 		{"GET", "/settings/update", administering, fromImage((*Server).updatePage), nil},
 		{"POST", "/settings/update", administering, fromImage((*Server).installUpdate), nil},
 		{"POST", "/settings/update/reboot", administering, fromImage((*Server).reboot), nil},
+		{"GET", "/settings/reset", administering, fromImage((*Server).resetPage), nil},
+		{"POST", "/settings/reset", administering, fromImage((*Server).reset), nil},
 		{"GET", "/settings/users", administering, (*Server).usersPage, nil},
 		{"POST", "/settings/users", administering, (*Server).addUserPage, nil},
 		{"GET", "/settings/users/{name}", administering, (*Server).userPage, nil},

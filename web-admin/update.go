@@ -1,10 +1,13 @@
 package webadmin
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
-// Updater renews the box as a whole, where it was started from mailweir's own image.
+// Updater renews the box as a whole, or resets it, where it was started from mailweir's own image.
 type Updater interface {
-	// FromImage tells whether it was. Elsewhere nothing of updates is shown or answered, and the other methods are not called.
+	// FromImage tells whether it was. Elsewhere nothing of this is shown or answered, and the other methods are not called.
 	FromImage() bool
 	// Firmware is what runs, what is in the slots, and what came of the last update. It reads the disk: only who asks for it pays for that.
 	Firmware() Firmware
@@ -14,6 +17,9 @@ type Updater interface {
 	Install(update io.Reader, who string) (UpdateOutcome, error)
 	// Reboot has the whole box start again, and no mail passes meanwhile. It returns at once, and writes an AUDIT record before.
 	Reboot(who string) error
+	// FactoryReset has the box start again and erase all its data. An AUDIT record says so before, and nothing is erased until every collector has that, or ctx
+	// has ended and anyway is true. Without an error and with each of the results OK, or anyway, it happens; otherwise another record says that it does not.
+	FactoryReset(ctx context.Context, anyway bool, who string) (told []SyslogResult, err error)
 }
 
 // What became of an update, as records have it, where a page has words of its own for it.

@@ -266,7 +266,7 @@ func (b *box) end(s *supervisor, what string) {
 	b.try("unmount", func() error { return unix.Unmount(dataDir, 0) })
 	if what == orderErase {
 		b.try("factory reset", func() error {
-			part, err := partition("/sys", "/dev", readString(diskFile), layout.Data)
+			part, err := dataPartition()
 			if err != nil {
 				return err
 			}

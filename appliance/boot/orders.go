@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailweir/mailweir/image/layout"
 )
 
 // What children ask of process 1: SIGTERM ends all, and orderFile says how; SIGHUP has it look whether bypassFile is there.
@@ -31,6 +33,19 @@ func order(what string) error {
 
 // Restart has process 1 end everything in order, and start the box again.
 func Restart() error { return order(orderRestart) }
+
+// FactoryReset has process 1 end everything, and the next start erase all data.
+func FactoryReset() error {
+	if _, err := dataPartition(); err != nil {
+		return err // else the box would start again with all its data
+	}
+	return order(orderErase)
+}
+
+// dataPartition is that of the disk which the box was started from.
+func dataPartition() (string, error) {
+	return partition("/sys", "/dev", readString(diskFile), layout.Data)
+}
 
 func bypassed() bool {
 	_, err := os.Stat(bypassFile)

@@ -61,7 +61,7 @@ func image() *appliance.Image {
 	if !boot.Supervised() {
 		return nil
 	}
-	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart}
+	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset}
 }
 
 func checkCommand(_ context.Context, c *invocation) error {
