@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -124,9 +125,15 @@ const (
 	maxKnown     = 4
 )
 
+// restAfter bounds what a flood of strangers takes from the packets' judgement: behind the hash of one the next stranger waits so many times
+// as long as it took with the wait for its turn. Nobody waits for that who comes alone, nor behind strangers whoever was here before.
+const restAfter = 3
+
 // gate lets one password be hashed at a time.
 type gate struct {
 	turn             chan struct{} // holds one while nobody hashes
+	calm             chan struct{} // holds one while no stranger hashes or rests
+	sum              func(phc, string) []byte
 	strangers, known chan struct{} // a slot for each who waits or hashes
 	nobody           phc           // is checked for names that are not there, so that they take as long
 }
@@ -134,6 +141,9 @@ type gate struct {
 func (g *gate) init() {
 	g.turn = make(chan struct{}, 1)
 	g.turn <- struct{}{}
+	g.calm = make(chan struct{}, 1)
+	g.calm <- struct{}{}
+	g.sum = phc.of
 	g.strangers, g.known = make(chan struct{}, maxStrangers), make(chan struct{}, maxKnown)
 	g.nobody = phc{memory: hashMemory, time: hashTime, threads: hashThreads, salt: make([]byte, saltBytes), sum: make([]byte, hashBytes)}
 	rand.Read(g.nobody.salt)
@@ -153,8 +163,14 @@ func (g *gate) hash(password string) string {
 	rand.Read(p.salt)
 	<-g.turn
 	defer g.pass()
-	p.sum = p.of(password)
+	p.sum = g.sum(p, password)
 	return p.String()
+}
+
+// rest begins now with a stranger's hash; what it returns lets the next stranger in after the rest behind it.
+func (g *gate) rest() func() {
+	begun := time.Now()
+	return func() { time.AfterFunc(restAfter*time.Since(begun), func() { g.calm <- struct{}{} }) }
 }
 
 // is tells whether password is what p was made of.
@@ -169,13 +185,21 @@ func (g *gate) is(ctx context.Context, p phc, password string, known bool) (bool
 	default:
 		return false, ErrBusy
 	}
+	if !known {
+		select {
+		case <-g.calm:
+			defer g.rest()()
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
 	select {
 	case <-g.turn:
 		defer g.pass()
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	return subtle.ConstantTimeCompare(p.of(password), p.sum) == 1, nil
+	return subtle.ConstantTimeCompare(g.sum(p, password), p.sum) == 1, nil
 }
 
 // Check tells whether somebody may log in as name with password. An unknown or disabled user takes as long as a known one. known says

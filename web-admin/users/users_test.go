@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pquerna/otp/totp"
@@ -302,4 +303,40 @@ func TestAFloodWaitsForNobody(t *testing.T) {
 			t.Errorf("who waits ends with %v", err)
 		}
 	}
+}
+
+// Strangers have their passwords hashed for a quarter of the time at most; who was here before waits for no rest.
+func TestAFloodLeavesTheProcessorToThePackets(t *testing.T) {
+	t.Parallel()
+	s, _ := made(t)
+	synctest.Test(t, func(t *testing.T) {
+		const took = 50 * time.Millisecond
+		s.gate.init() // its channels are this bubble's
+		s.gate.sum = func(phc, string) []byte { time.Sleep(took); return nil }
+		begun := time.Now()
+		login := func(known bool) time.Duration {
+			_, _, err := s.Check(t.Context(), "nobody", "x", known)
+			if err != nil {
+				t.Error(err)
+			}
+			return time.Since(begun)
+		}
+		if at := login(false); at != took {
+			t.Errorf("who comes alone waits %v", at)
+		}
+		if at := login(true); at != 2*took {
+			t.Errorf("who was here before waits until %v", at)
+		}
+		for n := range time.Duration(4) {
+			if at := login(false); at != (n+1)*(1+restAfter)*took+took {
+				t.Errorf("stranger %d is done at %v", n+2, at)
+			}
+		}
+		time.Sleep(time.Minute)
+		begun = time.Now()
+		if at := login(false); at != took {
+			t.Errorf("who comes alone again waits %v", at)
+		}
+		time.Sleep(time.Minute) // the rest is over
+	})
 }
