@@ -30,9 +30,10 @@ type menu struct {
 // menuBox is what a menu shows and does. The errors of command were told already.
 type menuBox struct {
 	title    string
-	command  func(args ...string) error // one of mailweir's own, with its output to the console
-	address  func() string              // of the management port; "": it has none
-	code     func() string              // for the first visit; "": there is none (any more)
+	command  func(input string, args ...string) error    // one of mailweir's own, with its output to the console
+	backups  func(look func(files []string) error) error // on sticks, while look runs
+	address  func() string                               // of the management port; "": it has none
+	code     func() string                               // for the first visit; "": there is none (any more)
 	ports    func() string
 	bypassed func() bool
 	bypass   func(on bool) error
@@ -66,7 +67,8 @@ const menuText = ` 1  Status
  6  Log
  7  Restart
  8  Power off
- 9  Factory reset`
+ 9  Factory reset
+10  Restore a backup from a USB stick`
 
 // choose does one thing. Its error is one of the console, not of what was done.
 func (m *menu) choose(choice string) error {
@@ -90,6 +92,8 @@ func (m *menu) choose(choice string) error {
 		return m.order("power off", orderPowerOff, "While the box is off no mail passes.")
 	case "9":
 		return m.order("erase everything", orderErase, "All settings, users, keys, history and records on this box are erased, and it starts as from a fresh image. The versions in its slots stay.")
+	case "10":
+		return m.restore()
 	default:
 		m.say("There is no %q in the menu.", choice)
 	}
@@ -183,8 +187,11 @@ func (m *menu) done(err error, text string) {
 }
 
 // command runs one of mailweir's.
-func (m *menu) command(args ...string) error {
-	err := m.box.command(args...)
+func (m *menu) command(args ...string) error { return m.fed("", args...) }
+
+// fed runs one of mailweir's with a line at its standard input.
+func (m *menu) fed(line string, args ...string) error {
+	err := m.box.command(line, args...)
 	if _, said := errors.AsType[*exec.ExitError](err); err != nil && !said {
 		m.say("%v", err)
 	}
@@ -260,14 +267,15 @@ func thisBox(out *os.File) menuBox {
 		title = fmt.Sprintf("mailweir %s, slot %s", b.About.Version, b.Running)
 	}
 	return menuBox{
-		title: title,
-		command: func(args ...string) error {
+		title:   title,
+		backups: onSticks,
+		command: func(input string, args ...string) error {
 			self, err := os.Executable()
 			if err != nil {
 				return err
 			}
 			c := exec.Command(self, args...)
-			c.Stdout, c.Stderr = out, out
+			c.Stdin, c.Stdout, c.Stderr = strings.NewReader(input), out, out
 			return c.Run()
 		},
 		address: managementAddress,

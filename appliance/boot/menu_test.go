@@ -91,12 +91,29 @@ func TestTheConsolesMenu(t *testing.T) {
 		t.Fatal(err)
 	}
 	var did []string
-	on := false
+	on, in := false, false
+	sticks := t.TempDir()
+	locked, open := filepath.Join(sticks, "mailweir-box.zip.age"), filepath.Join(sticks, "mailweir-box.zip")
+	for path, text := range map[string]string{locked: "age-encryption.org/v1\n", open: "PK"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m := &menu{in: bufio.NewReader(f), out: f, box: menuBox{
 		title: "mailweir v1, slot a",
-		command: func(args ...string) error {
-			did = append(did, strings.Join(args, " "))
+		backups: func(look func([]string) error) error {
+			if !in { // the first time
+				in = true
+				return look(nil)
+			}
+			return look([]string{locked, open})
+		},
+		command: func(input string, args ...string) error {
+			did = append(did, strings.ReplaceAll(strings.TrimSpace(strings.Join(args, " ")+" "+input), sticks, "STICK"))
 			switch {
+			case input == "wrong horse":
+				fmt.Fprintln(f, "mailweir: the passphrase is another one")
+				return fmt.Errorf("restore: %w", &exec.ExitError{})
 			case args[0] == "slots":
 				return errors.New("no such program")
 			case strings.Join(args[:2], " ") == "users reset" && args[2] == "bob":
@@ -148,7 +165,15 @@ func TestTheConsolesMenu(t *testing.T) {
 	choose("8", `Type "power off" to go on: `, "power off")
 	choose("9", `Type "erase everything" to go on: `, "erase")
 	choose("9", `Type "erase everything" to go on: `, "erase everything")
-	choose("10\x1b[A")
+	choose("10")
+	const which, sure = "Number, or Enter to go back: ", `Type "restore" to go on: `
+	choose("10", which, "")
+	choose("10", which, "3")
+	choose("10", which, "1", "Its passphrase: ", "wrong horse")
+	choose("10", which, "1", "Its passphrase: ", "right horse", sure, "restore")
+	choose("10", which, "2", sure, "no")
+	choose("10", which, "2", sure, "restore")
+	choose("11\x1b[A")
 	choose("")
 	c.press(idle, "\x04") // end of input
 	if err := <-over; err == nil {

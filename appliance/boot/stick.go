@@ -84,29 +84,40 @@ func (w *stickWatch) look() (fresh []string) {
 	return fresh
 }
 
-// fromStick mounts a stick, if there is FAT on it, and applies the newest update that lies there; left: it may have been in since before the start.
-func fromStick(b *update.Box, dev string, left bool, say func(string, ...any)) (err error) {
+// onStick has what is on a stick looked at, which is mounted for reading meanwhile. dir is empty when there is no FAT on it: it is something
+// else, a disk with partitions for one.
+func onStick(dev string, look func(dir string) error) (err error) {
 	dir, err := os.MkdirTemp("/run", "stick-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(dir)) }()
 	if unix.Mount(dev, dir, "vfat", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "") != nil {
-		return nil // it is something else, a disk with partitions for one
+		return look("")
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
-	file, err := newest(b, dir, left, say)
-	if file == nil || err != nil {
-		return err
-	}
-	defer file.Close()
-	say("%s is taken, for slot %s if it is sound", filepath.Base(file.Name()), b.Idle())
-	o, err := b.Install(file, stateDir, Links(), time.Now)
-	if err != nil {
-		return err
-	}
-	say("%s; the box is started again now", o)
-	return unix.Kill(1, unix.SIGTERM)
+	return look(dir)
+}
+
+// fromStick applies the newest update that lies on a stick; left: it may have been in since before the start.
+func fromStick(b *update.Box, dev string, left bool, say func(string, ...any)) error {
+	return onStick(dev, func(dir string) error {
+		if dir == "" {
+			return nil
+		}
+		file, err := newest(b, dir, left, say)
+		if file == nil || err != nil {
+			return err
+		}
+		defer file.Close()
+		say("%s is taken, for slot %s if it is sound", filepath.Base(file.Name()), b.Idle())
+		o, err := b.Install(file, stateDir, Links(), time.Now)
+		if err != nil {
+			return err
+		}
+		say("%s; the box is started again now", o)
+		return unix.Kill(1, unix.SIGTERM)
+	})
 }
 
 // newest looks at the manifests of all updates in a directory, and opens the newest that is for this box now; nil: none is. One that is
