@@ -38,6 +38,7 @@ func (m *mover) chunksToLast() {
 		return
 	}
 	g.messages++
+	m.byChunks(&g)
 	at := atTaken
 	if f.end >= w.leaveLeast && f.end <= w.leaveMost && (f.end < w.lastLeast || f.end > w.lastMost) {
 		at = atQuit
@@ -88,10 +89,22 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 	case g.voice == 0 && how == usedData && m.wanted():
 		g.habits |= proved
 	case how == usedChunks: // refusals are as long: see goesOn
+		m.byChunks(&g)
 	case g.voice != 0 && reply > 0 && m.flight.slack == 0 && v.proves(reply, false):
 		g.habits |= proved
 	}
 	m.put(g, at, sum(cost, taken))
+}
+
+// byChunks notes that a message by BDAT may have ended in the flight.
+func (m *mover) byChunks(g *guess) {
+	bulk := m.most >= surelyNoRcpt
+	if bulk && g.habits&leads != 0 {
+		g.habits |= proved
+	}
+	if g.habits &^= bulky | leads; bulk {
+		g.habits |= bulky
+	}
 }
 
 // wanted reports whether what the client said was a message's content, in words that nobody knows: the server had more to say before than OK, as to RSET and

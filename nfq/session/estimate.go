@@ -106,6 +106,8 @@ const (
 	proved                        // 354 was heard for sure, or the words that take a message
 	asked                         // there was a command that changes nothing
 	asking                        // there were two
+	bulky                         // the message before came by BDAT, with more than a command has, as a rule
+	leads                         // behind a bulky one an envelope was begun, and is open
 )
 
 // begin starts anew, acked being where the client's part of the handshake ends.

@@ -225,6 +225,7 @@ func (m *mover) chunkGroup(g group, mail bool) {
 	refused := next
 	refused.final, refused.group = m.from.final, m.from.group
 	next.messages++
+	m.byChunks(&next)
 	if m.roomy() && !m.usual() { // there may be more than one: two with one recipient each look like one with many
 		w, ok := next.words()
 		if !ok {

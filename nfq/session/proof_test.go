@@ -161,3 +161,37 @@ func TestWhatLooksLikeBDATProvesAMessageWhereTheClientGoesOn(t *testing.T) {
 	}
 	t.Logf("%d sessions", n)
 }
+
+// Recipients that were taken behind one that was refused look like an envelope behind a message by BDAT: as many envelopes, each ended by RSET, are none.
+func TestRecipientsBehindARefusedOneProveNothing(t *testing.T) {
+	t.Parallel()
+	const add = recordHeader + 17
+	v := &voices[postfix]
+	n := 0
+	for _, recipients := range []string{"oro", "oroo", "orro", "ro", "roo", "rro", "oor", "ororo"} {
+		for refusal := v.chunkedLeast; refusal <= v.chunkMost; refusal++ { // with an address in it
+			for _, more := range []int64{9, 50, 100, 200} { // than that in the command: DSN parameters (RFC 3461)
+				for _, rounds := range []int{1, 3, 10, 30} {
+					flights := []flown{{add + 22, []int{140}}}
+					for range rounds {
+						flights = append(flights, flown{add + 40, []int{v.mail}})
+						for _, r := range recipients {
+							line, reply := int64(refusal)+more, v.rcpt
+							if r == 'r' {
+								reply = refusal
+							}
+							flights = append(flights, flown{add + line, []int{reply}})
+						}
+						flights = append(flights, flown{add + fourLetters, []int{v.reset}})
+					}
+					flights = append(flights, flown{add + fourLetters, []int{v.quitLeast}})
+					n++
+					if lo, hi := hear(false, flights...); lo > 0 {
+						t.Errorf("%s, refused with %d bytes, commands %d longer, %d times: %d..%d", recipients, refusal, more, rounds, lo, hi)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d sessions", n)
+}
