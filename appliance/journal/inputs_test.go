@@ -31,6 +31,9 @@ func some(at time.Time) []governor.Input {
 			Destinations: []governor.SavedDestination{{Network: governor.Network{Bits: 0xc0000200}, At: 7}, {Network: governor.Network{Bits: 5, IPv6: true}, At: 8}},
 			Retries:      []governor.SavedRetry{{Network: governor.Network{Bits: 6, IPv6: true}, Every: 7, WholeAt: 8, UsedAt: 9}, {Every: 1, WholeAt: ever, UsedAt: 3}}},
 			Carried: &governor.Carried{Opens: []uint8{1, 255}}}),
+		in(governor.OpState, governor.Input{Subscriber: "S-3", Saved: &governor.Saved{Subscriber: "S-3", Plan: "home", Stage: governor.StageWarn, Case: "00002", Since: 3, // the first of its budgets is whole since then
+			Budgets: []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}, WholeAt: 6}, {Budget: governor.Budget{Of: governor.Messages, Limit: 5, Per: time.Hour}, WholeAt: ever}}},
+			Carried: &governor.Carried{Trouble: true}}),
 		in(governor.OpTick, governor.Input{}),
 		in(governor.OpOpen, governor.Input{Subscriber: "unmapped:203.0.113.77", Plan: "strangers", Session: 1, Unlisted: true, Ran: true, Destination: netip.MustParsePrefix("192.0.2.0/24")}),
 		in(governor.OpOpen, governor.Input{Subscriber: line, Plan: "home", Session: 2, Destination: netip.MustParsePrefix("2001:db8:7::/48")}),

@@ -28,6 +28,7 @@ type rare struct {
 	Exemption                            *governor.SavedExemption `json:",omitempty"`
 	Plan                                 *governor.Plan           `json:",omitempty"`
 	Last                                 time.Duration            `json:",omitempty"` // Carried.Ended
+	Whole                                []time.Duration          `json:",omitempty"` // of each budget; 0: it is not yet
 }
 
 // Bits of a state's first byte.
@@ -124,10 +125,26 @@ func (e *encoder) state(b []byte, in *governor.Input) []byte {
 	set(c.Trouble, hasTrouble)
 	if s.Stage != governor.StageObserve || s.Exemption != nil || c.Plan != nil || c.Ended != 0 {
 		bits |= hasRare
-		b = text(b, string(marshal(rare{s.Since, s.Until, s.Confirmed, s.Calm, s.Ended, s.Lifted, s.Case, s.Cause, s.Exemption, c.Plan, c.Ended})))
+		b = text(b, string(marshal(rare{s.Since, s.Until, s.Confirmed, s.Calm, s.Ended, s.Lifted, s.Case, s.Cause, s.Exemption, c.Plan, c.Ended, wholeBefore(s, at)})))
 	}
 	b[place] = bits
 	return b
+}
+
+// wholeBefore is when the budgets of a subscriber above observe became whole, those that are; nil: none is.
+func wholeBefore(s *governor.Saved, at time.Duration) (all []time.Duration) {
+	if s.Stage == governor.StageObserve {
+		return nil
+	}
+	for i := range s.Budgets {
+		if whole := s.Budgets[i].WholeAt; whole != 0 && whole <= at {
+			if all == nil {
+				all = make([]time.Duration, len(s.Budgets))
+			}
+			all[i] = whole
+		}
+	}
+	return all
 }
 
 // state reads what encoder.state wrote. forms are those of the frame so far.
@@ -186,6 +203,11 @@ func (c *cursor) state(in *governor.Input, forms *[]form) error {
 		s.Since, s.Until, s.Confirmed, s.Calm, s.Ended = r.Since, r.Until, r.Confirmed, r.Calm, r.Ended
 		s.Lifted, s.Case, s.Cause, s.Exemption = r.Lifted, r.Case, r.Cause, r.Exemption
 		carried.Plan, carried.Ended = r.Plan, r.Last
+		for i, whole := range r.Whole[:min(len(r.Whole), len(s.Budgets))] {
+			if whole != 0 {
+				s.Budgets[i].WholeAt = whole
+			}
+		}
 	}
 	in.Saved, in.Carried, in.Unlisted = s, carried, false
 	return nil
