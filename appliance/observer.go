@@ -33,6 +33,7 @@ type observer struct {
 	dests  *destinations.Book
 	series *share.Series
 	names  owners.Book
+	listed func() int // subscribers on the list
 	store  *store.Store
 	now    func() time.Time
 	log    *slog.Logger
@@ -63,7 +64,7 @@ func clustersConfig(c *config.Config) clusters.Config {
 // openObserver brings back what the last life knew. What cannot be read is begun anew, and told.
 func openObserver(a *Appliance, cfg *config.Config) (*observer, error) {
 	now := a.now()
-	o := &observer{seen: newSightings(), dests: destinations.New(), store: a.store, now: a.now, log: a.log, say: a.writer.Say, health: a.health, saved: now}
+	o := &observer{listed: func() int { return a.who.Table().Len() }, seen: newSightings(), dests: destinations.New(), store: a.store, now: a.now, log: a.log, say: a.writer.Say, health: a.health, saved: now}
 	var aside []string
 	var err error
 	if o.series, aside, err = share.Open(a.opt.DataDir, cfg.Retention.Series, now); err != nil {
@@ -155,6 +156,7 @@ func (o *observer) drain() {
 // look tells which clusters began, grew or ended.
 func (o *observer) look() {
 	now := o.now()
+	o.prints.Listed(o.listed())
 	for _, c := range o.prints.Tick(now) {
 		o.say(clusterRecord(c, now))
 		o.saveSoon.Store(true)

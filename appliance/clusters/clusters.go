@@ -76,6 +76,7 @@ type Clusters struct {
 	of     map[string][]*member // by subscriber
 	dirty  map[*print]struct{}  // to be weighed
 	lines  [2]sketch            // subscribers of all prints, in this memory and the one before
+	listed int                  // subscribers on the operator's list
 	pairs  [2]sketch            // subscribers with the networks they sent to, in this memory and the one before
 	filled float64              // share of bits of pairs, as the last half hour began
 	came   [horizons][2]int     // of them, those that are new, in this span and the one before
@@ -121,6 +122,13 @@ func (c *Clusters) use(cfg Config) {
 	for _, p := range c.prints {
 		c.dirty[p] = struct{}{}
 	}
+}
+
+// Listed takes how many subscribers are on the operator's list, with TLS or without.
+func (c *Clusters) Listed(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed = n
 }
 
 // See counts a session.

@@ -165,9 +165,11 @@ func restarted(t *testing.T, seed uint64, restarts bool, jump time.Duration) []C
 		if err != nil {
 			t.Fatal(err)
 		}
+		listed := w.c.listed
 		if w.c, err = Load(cfg, b); err != nil {
 			t.Fatal(err)
 		}
+		w.c.Listed(listed)
 		if len(b) > 400_000 {
 			t.Errorf("%d bytes of 15 prints", len(b))
 		}

@@ -85,6 +85,18 @@ func TestABotnetAmongFew(t *testing.T) {
 	})
 }
 
+// Port 25 is for mail servers: homes need not use it at all.
+func TestABotnetAmongHomesThatSendNothing(t *testing.T) {
+	inWorlds(t, "40 infected homes of 400 on the list, 4.5 sessions an hour each", "botnet within 10 min", 0, func(w *world) string {
+		w.c.Listed(400)
+		w.learnt()
+		from := w.at
+		w.infect(botPrint, w.some(40, 400), 4.5, false)
+		w.run(time.Hour)
+		return w.outcome(botPrint, from)
+	})
+}
+
 func TestCommonPrintsMakeNoCard(t *testing.T) {
 	inWorlds(t, "two weeks of common prints, day and night", "no card", 400, func(w *world) string {
 		w.run(14 * 24 * time.Hour)

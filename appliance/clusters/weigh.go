@@ -9,6 +9,12 @@ import (
 // Threshold is how many bits make a card.
 const Threshold = 12.0
 
+// Of what is common among fewLines subscribers with a print little is known; what one in uncommon of them had is not common.
+const (
+	fewLines = 20
+	uncommon = 20
+)
+
 // Looks says what a card looks like.
 type Looks string
 
@@ -37,7 +43,8 @@ type found struct {
 
 // weigh adds up, in bits:
 //
-//	rarity       log2((lines+1) / (had+1)), at most 9: of all subscribers with a print, how few had this one before
+//	rarity       log2((lines+1) / (had+1)), at most 9: of all subscribers with a print, how few had this one before. Where that is a
+//	             twentieth at most, or hardly anybody sends by TLS: of all on the list
 //	coincidence  log2(came)
 //	spread       2 log2(networks / came), from -6 to 4: phones and mail programs send to the few networks of their providers,
 //	             and many of them to the same; bots hardly ever to the same network twice
@@ -55,6 +62,9 @@ func (c *Clusters) weigh(p *print, h int) found {
 	}
 	f.had = max(countWho(p.who[:]...)-f.came, 0)
 	f.lines = max(count(c.lines[:]...)-c.came[h][0]-c.came[h][1], 0)
+	if f.lines < fewLines || f.had*uncommon <= f.lines {
+		f.lines = max(f.lines, c.listed-f.came)
+	}
 	for _, m := range p.members {
 		if m.known && c.clock.age-m.since <= 2*spans[h] {
 			f.known++
@@ -100,7 +110,7 @@ func (f found) within() time.Duration { return 2 * spans[f.horizon] }
 
 func (f found) weights() []Weight {
 	return []Weight{
-		{"rarity", f.rarity, fmt.Sprintf("of about %d subscribers with TLS %d had this print before", f.lines, f.had)},
+		{"rarity", f.rarity, fmt.Sprintf("of about %d subscribers %d had this print before", f.lines, f.had)},
 		{"coincidence", f.coincidence, fmt.Sprintf("%d subscribers came to it within %v", f.came, words(f.within()))},
 		{"spread", f.spread, fmt.Sprintf("its %d sessions went to about %d networks, %.1f for each who came to it", f.sessions, f.networks, float64(f.networks)/float64(f.came))},
 		{"little", f.little, fmt.Sprintf("%d messages are known of in %d sessions", f.messages, f.sessions)},

@@ -44,6 +44,13 @@ var zeros = []Case{
 	{Kind: Attempts, Messages: 30, Lines: []string{"MAIL FROM:<me@client.example> RET=HDRS ENVID=abcdef", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{8-12}@x.example", "RSET"}},
 	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {100-120}", "RSET"}},
 	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {600-700}", "AUTH PLAIN {1600-1700}", "RSET"}},
+
+	// A recipient that is taken behind these is answered like MAIL.
+	{Kind: Attempts, Messages: 10, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{30-60}@client.example", "RCPT TO:<you{4-8}@>", "RSET"}},
+	{Kind: Attempts, Messages: 20, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@> NOTIFY=NEVER", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{30-60}@client.example", "RCPT TO:<you{4-8}@> NOTIFY=NEVER", "RSET"}},
+	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{90-120}@client.example", "RCPT TO:<you{4-8}@>", "RSET"}},
+	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {100-120}", "RCPT TO:<you{4-8}@>", "RSET"}},
+	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", oauth, "RCPT TO:<you{4-8}@>", "RCPT TO:<you{4-8}@>", "RSET"}},
 }
 
 // oauth is an attempt to log in with a token as large providers have them.
