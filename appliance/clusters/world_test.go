@@ -77,7 +77,7 @@ const ever = 1 << 60
 
 func newWorld(seed uint64, homes int) *world {
 	w := &world{r: rand.New(rand.NewPCG(seed, 7)), c: New(usual)}
-	w.c.key = seed + 1 // every run is the same
+	w.c.key = seed + 1     // every run is the same
 	w.c.Listed(50 * homes) // most send nothing
 	for h := range homes {
 		for _, p := range common {
