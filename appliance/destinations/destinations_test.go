@@ -135,6 +135,46 @@ func TestAClockThatIsSet(t *testing.T) {
 	}
 }
 
+// Time that passes counts also where the clock is set back again and again.
+func TestAClockThatIsSetBackOften(t *testing.T) {
+	t.Parallel()
+	b := New()
+	b.Add(network(1), 10, start)
+	for round := range 8 { // of 50 seconds each
+		v := b.Top(FiveMinutes, start.Add(50*time.Second))
+		if passed := time.Duration(round+1) * 50 * time.Second; (v.Sessions == 1) != (passed < 6*time.Minute) {
+			t.Errorf("after %v: %d sessions", passed, v.Sessions)
+		}
+		b.Top(FiveMinutes, start)
+	}
+}
+
+// A window says since when it is: the begin of the book while that is young, and then that of its oldest part, whenever it is
+// looked at; also behind a clock that was set back.
+func TestSinceWhenAWindowIs(t *testing.T) {
+	t.Parallel()
+	b := New()
+	minute := func(n int) time.Time { return start.Add(time.Duration(n) * time.Minute) }
+	b.Add(network(1), 10, start)
+	for i := range 200 {
+		now := minute(i).Add(17 * time.Second)
+		b.Add(network(1), 10, now)
+		for w, since := range []time.Time{minute(max(i-5, 0)), minute(max(i/5*5-60, 0)), start} {
+			if v := b.Top(Window(w), now); !v.From.Equal(since) || !v.To.Equal(now) {
+				t.Fatalf("after %d minutes window %d is of %v to %v, want from %v", i, w, v.From, v.To, since)
+			}
+		}
+	}
+	back := start.Add(-10 * time.Hour) // the part that runs has 17 seconds
+	b.Top(FiveMinutes, back)
+	for i := range 20 {
+		now := back.Add(time.Duration(i)*time.Minute + 5*time.Second)
+		if v := b.Top(FiveMinutes, now); i > 5 && !v.From.Equal(now.Add(-5*time.Minute-22*time.Second)) {
+			t.Fatalf("%d minutes after it was set back: from %v to %v", i, v.From, v.To)
+		}
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	t.Parallel()
 	b := New()

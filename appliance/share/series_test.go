@@ -248,6 +248,34 @@ func TestADiskThatDoesNotWrite(t *testing.T) {
 	}
 }
 
+// What a failed write gives back is added to what came to the same minute meanwhile.
+func TestWhatComesDuringAFailedWrite(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, year, start)
+	good := s.rings[Day].f
+	bad, err := os.Open(filepath.Join(dir, files[Day])) // for reading only
+	check(t, err)
+	s.rings[Day].f = bad
+	taken := Count{}
+	taken.Sessions[Clear], taken.Bytes[Clear] = 3, 30
+	s.Add(Clear, 10, start) // since Flush took it out
+	if s.write(Minute.begin(start), taken) == nil {
+		t.Fatal("written to a file that cannot be written")
+	}
+	s.rings[Day].f = good
+	check(t, bad.Close())
+	check(t, s.Close())
+	now := start.Add(time.Minute)
+	s = open(t, dir, year, now)
+	defer s.Close()
+	for step := range steps {
+		if got := total(points(t, s, step, start.Add(-time.Hour), now, now)); got.Sessions[Clear] != 4 || got.Bytes[Clear] != 40 {
+			t.Errorf("%v: %+v, want four sessions of ten bytes", step, got)
+		}
+	}
+}
+
 func BenchmarkAdd(b *testing.B) {
 	s, _, err := Open(b.TempDir(), year, start)
 	if err != nil {

@@ -100,6 +100,7 @@ func TestAShiftIsToldOnce(t *testing.T) {
 		"up at once, by 40":  {func(d int) float64 { return 0.2 + 0.4*min(max(float64(d-30), 0), 1) }, 1, 1},
 		"down":               {func(d int) float64 { return 0.9 - 0.2*min(max(float64(d-30), 0), 1) }, -1, 1},
 		"up and down again":  {func(d int) float64 { return 0.2 + 0.2*math.Abs(math.Round(float64(d%60)/60)) }, -1, 4},
+		"up, and up again":   {func(d int) float64 { return 0.2 + 0.2*float64(min(d/30, 1)+min(d/75, 1)) }, 1, 2},
 		"slowly over a year": {func(d int) float64 { return 0.2 + 0.3*float64(d)/150 }, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,5 +125,61 @@ func TestAShiftIsToldOnce(t *testing.T) {
 				t.Logf("world %d: told on days %v, %.1f points, %.1f standard errors", seed, alarms, last.Points(), last.Errors)
 			}
 		})
+	}
+}
+
+// What a shift needs beside the difference of the two sums: days enough, and most of them as far apart and the same way.
+func TestWhatMakesAShift(t *testing.T) {
+	t.Parallel()
+	type of struct {
+		days     int
+		sessions uint64
+		share    float64
+	}
+	usual := []of{{7, 1000, 0.5}}
+	for _, row := range []struct {
+		why             string
+		earlier         []of // the week before the two
+		before, after   []of
+		enough, certain bool
+	}{
+		{"all days are higher", usual, usual, []of{{7, 1000, 0.6}}, true, true},
+		{"all days are lower", usual, usual, []of{{7, 1000, 0.4}}, true, true},
+		{"no day differs", usual, usual, usual, true, false},
+		{"five days are enough", usual, usual, []of{{5, 1000, 0.6}}, true, true},
+		{"four days are not", usual, usual, []of{{4, 1000, 0.6}}, false, false},
+		{"nor with three more of too few sessions", usual, usual, []of{{4, 1000, 0.6}, {3, minDay - 1, 0.6}}, false, false},
+		{"nor in the week before", usual, []of{{4, 1000, 0.5}}, []of{{7, 1000, 0.6}}, false, false},
+		{"sessions are too few", usual, usual, []of{{7, 100, 0.6}}, false, false},
+		{"an earlier week that is wild", []of{{4, 1000, 1}, {3, 1000, 0}}, usual, []of{{7, 1000, 0.6}}, true, false},
+		{"one of too few days, which does not count", []of{{2, 1000, 1}, {2, 1000, 0}}, usual, []of{{7, 1000, 0.6}}, true, true},
+		{"most days are higher, and one that is low makes the sum low", usual, usual, []of{{6, 200, 0.6}, {1, 5000, 0}}, true, false},
+		{"most days are lower, and one that is high makes the sum high", usual, usual, []of{{6, 200, 0.4}, {1, 5000, 1}}, true, false},
+		{"most days are higher by less than is told, three by more", usual, usual, []of{{4, 1000, 0.53}, {3, 5000, 0.7}}, true, false},
+	} {
+		var days [weeks * weekDays]Count
+		for w := range weeks {
+			week := usual
+			switch w {
+			case weeks - 3:
+				week = row.earlier
+			case weeks - 2:
+				week = row.before
+			case weeks - 1:
+				week = row.after
+			}
+			at := w * weekDays
+			for _, some := range week {
+				for range some.days {
+					tls := uint64(math.Round(float64(some.sessions) * some.share))
+					days[at].Sessions[StartTLS], days[at].Sessions[Clear] = tls, some.sessions-tls
+					at++
+				}
+			}
+		}
+		s, certain, enough := weekly(days, start, rule)
+		if certain != row.certain || enough != row.enough {
+			t.Errorf("%s: enough %v, certain %v: %+v", row.why, enough, certain, s)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -229,6 +230,20 @@ func TestAssemblerMemory(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { a = tlshello.Assembler{}; a.Write(announced) }); n > 1 {
 		t.Errorf("%v allocations for a length that was only announced", n)
 	}
+	if n := bytesPerRun(1000, func() { a = tlshello.Assembler{}; a.Write(announced) }); n > 4<<10 {
+		t.Errorf("%d bytes for a length that was only announced", n)
+	}
+}
+
+// bytesPerRun is how much memory f takes, on an average.
+func bytesPerRun(runs uint64, f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / runs
 }
 
 func change(b []byte, at int, to byte) []byte {

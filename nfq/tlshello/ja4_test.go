@@ -73,6 +73,24 @@ func TestJA4ByTheText(t *testing.T) {
 	}
 }
 
+// The two counts have two digits: 99 stands for all that is more.
+func TestJA4CountsTo99(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{9: "09", 98: "98", 99: "99", 100: "99", 120: "99"} {
+		many := make([]uint16, n)
+		for i := range many {
+			many[i] = 0xc000 + uint16(i)
+		}
+		h, err := tlshello.Parse(hello{ciphers: many, extensions: bare(many...)}.message())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := h.JA4[:10]; got != "t12i"+want+want+"00" {
+			t.Errorf("%d ciphers, %d extensions: %s", n, n, h.JA4)
+		}
+	}
+}
+
 // Where FoxIO's text and its test data part (a first protocol that is not ASCII), this is the text.
 func TestJA4ALPNByTheText(t *testing.T) {
 	t.Parallel()
