@@ -36,7 +36,8 @@ type clusterRow struct {
 var looksWords = map[string]string{"botnet": "probably one botnet", "software_update": "probably an update of a program"}
 
 // endWords say why a cluster ended.
-var endWords = map[string]string{"quiet": "ended: nobody uses it any more", "known_good": "ended: the client is known as good"}
+var endWords = map[string]string{"quiet": "ended: nobody uses it any more", "known_good": "ended: the client is known as good",
+	"forgotten": "ended: it made room for a newer one"}
 
 func clusterLink(id string) string { return "/clusters/" + url.PathEscape(id) }
 

@@ -13,7 +13,7 @@ type Cluster struct {
 	Began      Time            `json:"began"`
 	Last       Time            `json:"last_seen"`
 	Ended      Time            `json:"ended"`      // null: it goes on
-	EndReason  string          `json:"end_reason"` // quiet | known_good; empty: it goes on
+	EndReason  string          `json:"end_reason"` // quiet | known_good | forgotten; empty: it goes on
 	Count      int             `json:"subscribers"`
 	Sessions   int             `json:"sessions"`
 	MessagesLo int             `json:"messages_lo"`

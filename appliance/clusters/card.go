@@ -18,6 +18,7 @@ const (
 const (
 	quietly   = "quiet"
 	knownGood = "known_good"
+	forgotten = "forgotten" // it made room for another one
 )
 
 // Change is something about a card that is worth a record.
@@ -103,35 +104,38 @@ func (k *card) names(ja3 string) {
 	}
 }
 
-// judge looks whether the card of a print begins, grows or ends.
-func (c *Clusters) judge(p *print, now time.Time) (Change, bool) {
+// judge looks whether the card of a print begins, grows or ends. One that begins may end another one.
+func (c *Clusters) judge(p *print, now time.Time) []Change {
 	k := p.card
 	good := c.good[p.ja4]
 	switch {
 	case k.runs() && good:
-		return c.end(k, knownGood, now), true
+		return []Change{c.end(k, knownGood, now)}
 	case k.runs():
 		k.LastAge = c.clock.age
 		k.Shuffles = p.shuffles()
 		if countWho(k.Who) >= 2*k.Told-k.Told/10-1 && c.view(k).Subscribers >= 2*k.Told {
-			return c.tell(k, p, Grew), true
+			return []Change{c.tell(k, p, Grew)}
 		}
-		return Change{}, false
+		return nil
 	case good, c.learning():
-		return Change{}, false
+		return nil
 	case k != nil && c.cameBack(p):
 		k.Ended, k.Reason, k.LastAge, k.members = time.Time{}, "", c.clock.age, nil
-		return c.tell(k, p, Began), true
+		ended := c.keep(k, now)
+		return append(ended, c.tell(k, p, Began))
+	case k != nil && k.Reason == forgotten: // else it and others would push out each other with every session
+		return nil
 	}
 	f, ok := c.best(p)
 	if !ok || f.total < Threshold {
-		return Change{}, false
+		return nil
 	}
-	return c.begin(p, f, now), true
+	return c.begin(p, f, now)
 }
 
 // begin makes a card for those who came within the horizon, and for who comes from now on.
-func (c *Clusters) begin(p *print, f found, now time.Time) Change {
+func (c *Clusters) begin(p *print, f found, now time.Time) []Change {
 	c.cardNo++
 	k := &card{No: c.cardNo, JA4: p.ja4, Began: now, Last: now, LastAge: c.clock.age, Shuffles: p.shuffles(), Who: newWho(), Where: newSketch(whereBits)}
 	for _, m := range p.members {
@@ -145,20 +149,29 @@ func (c *Clusters) begin(p *print, f found, now time.Time) Change {
 		k.Where[i] = p.spans[f.horizon][0].Where[i] | p.spans[f.horizon][1].Where[i]
 	}
 	p.card = k
-	c.cards = append(c.cards, k)
-	if len(c.cards) > maxCards {
-		c.cards = slices.Delete(c.cards, c.oldest(), c.oldest()+1)
-	}
 	k.weighed(f, c.clock.age)
-	return c.tell(k, p, Began)
+	ended := c.keep(k, now)
+	return append(ended, c.tell(k, p, Began))
 }
 
-// oldest is the card that makes room: one that ended, if there is any.
-func (c *Clusters) oldest() int {
-	if i := slices.IndexFunc(c.cards, func(k *card) bool { return !k.runs() }); i >= 0 {
-		return i
+// keep puts a card that runs among those that are kept. One that ended makes room for it if there is any, else the one whose
+// print was used longest ago, which ends with that.
+func (c *Clusters) keep(k *card, now time.Time) (ended []Change) {
+	if slices.Contains(c.cards, k) {
+		return nil
 	}
-	return 0
+	if len(c.cards) == maxCards {
+		i := slices.IndexFunc(c.cards, func(k *card) bool { return !k.runs() })
+		if i < 0 {
+			last := slices.MinFunc(c.cards, func(a, b *card) int { return cmp.Compare(a.LastAge, b.LastAge) })
+			ended = append(ended, c.end(last, forgotten, now))
+			i = slices.Index(c.cards, last)
+		}
+		c.cards[i].members = nil // its print may hold it for longer
+		c.cards = slices.Delete(c.cards, i, i+1)
+	}
+	c.cards = append(c.cards, k)
+	return ended
 }
 
 func (k *card) weighed(f found, age time.Duration) {
@@ -185,9 +198,9 @@ func (c *Clusters) end(k *card, reason string, now time.Time) Change {
 	return Change{What: Ended, Reason: reason, Card: c.view(k)}
 }
 
-// cameBack tells whether enough subscribers use a print again whose card ended because nobody did.
+// cameBack tells whether enough subscribers use a print again whose card ended because nobody did, or made room.
 func (c *Clusters) cameBack(p *print) bool {
-	return p.card.Reason == quietly && len(p.again) >= c.cfg.Subscribers
+	return p.card.Reason != knownGood && len(p.again) >= c.cfg.Subscribers
 }
 
 // Cards are those that run, the one with the most subscribers first, and then those that ended, the last one first.

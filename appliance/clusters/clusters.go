@@ -42,7 +42,7 @@ const (
 	maxFresh   = 1024 // prints that one subscriber had
 	maxShared  = 2048 // other prints
 	maxMembers = 8192 // of all prints
-	maxCards   = 200  // those that ended longest ago make room
+	maxCards   = 200  // those that ended make room first
 	maxGap     = 24 * time.Hour
 	quiet      = 24 * time.Hour // without a session of its print, a card ends
 )
@@ -178,9 +178,7 @@ func (c *Clusters) Tick(now time.Time) []Change {
 	var changes []Change
 	for p := range c.dirty {
 		delete(c.dirty, p)
-		if change, ok := c.judge(p, now); ok {
-			changes = append(changes, change)
-		}
+		changes = append(changes, c.judge(p, now)...)
 	}
 	for _, k := range c.cards {
 		if k.Ended.IsZero() && c.clock.age-k.LastAge > quiet {

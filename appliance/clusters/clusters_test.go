@@ -266,19 +266,120 @@ func TestMadeUpPrints(t *testing.T) {
 	}
 }
 
-// More cards than are kept: those that ended make room first.
+// More cards than are kept: those that ended make room first, then the one whose print was used longest ago. That one ends, and is
+// told; it comes back with enough subscribers, not with a session.
 func TestManyCards(t *testing.T) {
 	t.Parallel()
 	c, now := learnt(t, cfg)
-	for n := range maxCards + 20 {
-		for i := range 40 {
-			c.See(Sighting{JA4: fmt.Sprint("bot ", n), Subscriber: home((n*7 + i) % 400), Network: network(1000 + n*50 + i)}, now)
-			c.See(Sighting{JA4: fmt.Sprint("bot ", n), Subscriber: home((n*7 + i) % 400), Network: network(30_000 + n*50 + i)}, now)
-		}
-		c.Tick(now)
+	session := func(n, i, to int) {
+		c.See(Sighting{JA4: fmt.Sprint("bot ", n), Subscriber: home((n*7 + i) % 400), Network: network(to + n*50 + i)}, now)
 	}
-	if n := len(c.Cards()); n != maxCards {
-		t.Errorf("%d cards", n)
+	kept := func(why string, running int) {
+		t.Helper()
+		all := map[string]bool{}
+		for _, k := range c.Cards() {
+			all[k.ID] = all[k.ID] || k.Ended.IsZero()
+		}
+		for ja4, p := range c.prints {
+			if p.card.runs() && !all[c.view(p.card).ID] {
+				t.Errorf("%s: the card of %s runs and is none of those that are kept", why, ja4)
+			}
+		}
+		if s := c.Stats(); len(all) > maxCards || s.Botnets != running {
+			t.Errorf("%s: %d cards, %d run, want %d", why, len(all), s.Botnets, running)
+		}
+	}
+	tick := func(why string, want ...string) {
+		t.Helper()
+		var told []string
+		for _, change := range c.Tick(now) {
+			told = append(told, strings.TrimSpace(change.Card.ID+" "+change.What+" "+change.Reason))
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("%s: %q, want %q", why, told, want)
+		}
+	}
+	bot := func(n int) {
+		now = now.Add(time.Second)
+		for i := range 40 {
+			session(n, i, 1000)
+			session(n, i, 30_000)
+		}
+	}
+	const more = 20
+	for n := range maxCards {
+		bot(n)
+		tick("there is room", fmt.Sprintf("K%d began", n+1))
+	}
+	for n := range 5 { // in use, so that others make room
+		now = now.Add(time.Second)
+		session(n, 0, 1000)
+		tick("a session")
+	}
+	for n := maxCards; n < maxCards+more; n++ {
+		bot(n)
+		tick("there is none", fmt.Sprintf("K%d ended forgotten", n-maxCards+6), fmt.Sprintf("K%d began", n+1))
+	}
+	kept("all run", maxCards)
+
+	for i := range cfg.Subscribers {
+		now = now.Add(time.Second)
+		if session(5, i, 1000); i < cfg.Subscribers-1 {
+			tick("the sessions of a few")
+			continue
+		}
+		tick("those of enough", fmt.Sprintf("K%d ended forgotten", more+6), "K6 began")
+	}
+	kept("one came back", maxCards)
+
+	c.Use(Config{Subscribers: cfg.Subscribers, Learn: cfg.Learn, KnownGood: []string{"bot 100"}})
+	tick("one is known", "K101 ended known_good")
+	bot(maxCards + more)
+	tick("one that ended makes room", fmt.Sprintf("K%d began", maxCards+more+1))
+	kept("one that ended made room", maxCards)
+}
+
+// What a program that moves to another print sends to where it sent before weighs so much that rarity, coincidence and spread
+// together make no card; the same that sends elsewhere makes one. That holds too where half of the sketch of who sent where is filled, so
+// that half of what is new seems to have been there.
+func TestWhereTheSameSentBefore(t *testing.T) {
+	t.Parallel()
+	const servers, networks = 40, 6
+	for _, filled := range []float64{0, 0.5, 0.7} {
+		for _, before := range []bool{true, false} {
+			c, now := learnt(t, cfg)
+			send := func(ja4 string, base int) (changes []Change) {
+				for i := range servers {
+					for n := range networks {
+						c.See(Sighting{JA4: ja4, Subscriber: home(i), Network: network(base + networks*i + n), Messages: 1}, now)
+					}
+				}
+				return c.Tick(now)
+			}
+			send(phone, 1000) // a print that all have
+			r := rand.New(rand.NewPCG(1, 2))
+			for range int(-math.Log(1-filled) * pairBits) {
+				c.pairs[0].add(r.Uint64())
+			}
+			now = now.Add(spans[hour])
+			c.Tick(now)
+			base := 1000
+			if !before {
+				base = 20_000
+			}
+			changes := send(newServer, base)
+			f := c.weigh(c.prints[newServer], hour)
+			want := 0.0
+			if before {
+				want = 1
+			}
+			if math.Abs(f.share-want) > 0.2 || math.Abs(f.usual+8*want) > 8*0.2 {
+				t.Errorf("filled %v, before %v: a share of %.2f, %.1f bits: %+v", filled, before, f.share, f.usual, f)
+			}
+			if card := len(changes) == 1 && changes[0].Card.Looks == Botnet; card == before || before && len(changes) > 0 {
+				t.Errorf("filled %v, before %v: %+v", filled, before, changes)
+			}
+		}
 	}
 }
 

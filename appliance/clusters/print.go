@@ -85,15 +85,12 @@ func (c *Clusters) share(p *print) {
 	p.place, p.shared = c.shared.PushFront(p), true
 }
 
-// forget makes room for one.
+// forget makes room for one. That is never a print with a card that runs: there are fewer of these than either list holds.
 func (c *Clusters) forget(l *list.List) {
 	e := leastMissed(l)
 	p := e.Value.(*print)
 	for len(p.members) > 0 {
 		c.leave(p.members[0])
-	}
-	if p.card.runs() {
-		p.card.LastAge = -quiet // it ends with the next tick
 	}
 	l.Remove(e)
 	delete(c.prints, p.ja4)

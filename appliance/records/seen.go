@@ -12,7 +12,7 @@ type ClusterFacts struct {
 	Time                                      time.Time
 	ID                                        string
 	What                                      string // began grew ended
-	Reason                                    string // of an end: quiet known_good
+	Reason                                    string // of an end: quiet known_good forgotten
 	JA4, JA3                                  string
 	Looks                                     string // botnet software_update
 	Began                                     time.Time
