@@ -223,16 +223,16 @@ func (o *observer) alert(now time.Time) {
 	if o.alarm == before {
 		return
 	}
-	if b, err := json.Marshal(o.alarm); err != nil {
-		o.failed("observer", err)
-	} else if err := o.store.Shelf(observerShelf).Put(alarmKey, b); err != nil {
-		o.failed("observer", err)
-	}
-	if tell {
+	if tell { // before it is remembered: a crash between them has it told twice, and not never
 		o.say(records.Share(records.ShareFacts{
 			Time: now, Week: shift.Week, Before: shift.Before, After: shift.After,
 			SessionsBefore: shift.Sessions[0], Sessions: shift.Sessions[1], Errors: shift.Errors,
 		}))
+	}
+	if b, err := json.Marshal(o.alarm); err != nil {
+		o.failed("observer", err)
+	} else if err := o.store.Shelf(observerShelf).Put(alarmKey, b); err != nil {
+		o.failed("observer", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/mailweir/mailweir/appliance/records"
+	"github.com/mailweir/mailweir/appliance/share"
 	"github.com/mailweir/mailweir/nfq"
 	"github.com/mailweir/mailweir/nfq/session"
 	webadmin "github.com/mailweir/mailweir/web-admin"
@@ -274,9 +276,31 @@ func TestAShiftIsARecord(t *testing.T) {
 	if told := d.told(records.KindShare); len(told) != 0 {
 		t.Errorf("%q", told)
 	}
+	remembered := func() (a share.Alarm) { // as a start after a crash finds it
+		err := d.store.Shelf(observerShelf).Range(func(key, value []byte) error {
+			if string(key) != string(alarmKey) {
+				return nil
+			}
+			return json.Unmarshal(value, &a)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return a
+	}
+	say := d.observer.say
+	d.observer.say = func(e records.Entry) bool {
+		if a := remembered(); e.Kind == records.KindShare && a.Told != 0 {
+			t.Errorf("remembered before it is told: %+v", a)
+		}
+		return say(e)
+	}
 	for range 7 {
 		day(60)
 		d.observer.write()
+	}
+	if a := remembered(); a.Told != 1 {
+		t.Errorf("told and not remembered: %+v", a)
 	}
 	told := d.told(records.KindShare)
 	if len(told) != 1 || !strings.HasPrefix(told[0], "the encrypted share rose from 3") {
