@@ -26,8 +26,8 @@ type Offer uint8
 
 // Offer values. Of several answers in a session the highest counts.
 const (
-	OfferUnknown Offer = iota // no answer to EHLO was read, or none with a list
-	NotOffered                // it listed what it can do, and STARTTLS was not in it
+	OfferUnknown Offer = iota // no answer to EHLO was read, or it was refused
+	NotOffered                // it listed what it can do, perhaps nothing, and STARTTLS was not in it
 	IsOffered
 )
 

@@ -96,10 +96,9 @@ func (t *Tracker) serverLine(text []byte) {
 		s.list = true
 		return
 	}
-	list := s.list
 	s.list = false
 	t.offer = OfferUnknown
-	if code == 250 && list {
+	if code == 250 { // alone it is an empty list
 		t.offer = NotOffered
 	}
 	if s.startTLS {
