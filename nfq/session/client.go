@@ -57,6 +57,7 @@ type client struct {
 	lineAt   int64 // offset of the line's first byte
 	pos      int64 // offset of the byte to read next
 	partial  bool  // the line began in a hole
+	bare     bool  // a line ended without a CR
 	unseen   unseen
 	from, to int64 // offsets between which it was unseen, first to last
 	dot      dot
@@ -189,6 +190,7 @@ func (t *Tracker) commandBytes(p []byte) int {
 	}
 	n, whole := c.line.feedCommand(p)
 	if whole {
+		c.bare = c.bare || c.line.bare()
 		v, args := command(c.line.text())
 		if !c.partial || v != other && v != empty {
 			t.clientCommand(v, args, c.pos+int64(n))

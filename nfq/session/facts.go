@@ -21,7 +21,8 @@ func (s StartTLS) String() string { return name(startTLSNames[:], int(s)) }
 
 // Offer is what the server said of STARTTLS in its answers to EHLO in clear (RFC 5321, section
 // 4.1.1.1; RFC 3207, section 2): its own word, whatever the client then asks for or does not.
-// An answer counts that was read whole and is certainly one to EHLO.
+// An answer counts that was read whole and is certainly one to EHLO; where a line of the client's ended without a CR one of a
+// single line is not: the server may have read an EHLO behind it as part of that line, and answered something else.
 type Offer uint8
 
 // Offer values. Of several answers in a session the highest counts.

@@ -16,6 +16,7 @@ type line struct {
 	blank bool // blanks came that are not in buf yet
 	cut   bool // more came than buf holds
 	odd   bool // with control characters, which servers read as they like
+	last  byte // in front of its LF
 }
 
 // feed takes p up to and including the first LF, says how many bytes that was,
@@ -43,6 +44,9 @@ func (l *line) feedCommand(p []byte) (int, bool) {
 		body = p[:i]
 	}
 	l.size += len(body)
+	if len(body) > 0 {
+		l.last = body[len(body)-1]
+	}
 	for _, b := range body {
 		if l.cut {
 			break
@@ -88,7 +92,10 @@ func (l *line) regular() bool { return !l.odd && !l.cut && l.size <= linePrefix 
 // text is the kept part without a CR at its end.
 func (l *line) text() []byte { return bytes.TrimSuffix(l.buf[:l.n], []byte{'\r'}) }
 
-func (l *line) reset() { l.n, l.size, l.blank, l.cut, l.odd = 0, 0, false, false, false }
+// bare reports whether the whole line ends without a CR, so that to some servers it goes on.
+func (l *line) bare() bool { return l.last != '\r' }
+
+func (l *line) reset() { l.n, l.size, l.blank, l.cut, l.odd, l.last = 0, 0, false, false, false, 0 }
 
 // verb is a client's command, as far as its replies differ.
 type verb uint8

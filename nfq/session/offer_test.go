@@ -36,6 +36,8 @@ func TestTheServersOfferIsItsOwnWord(t *testing.T) {
 		{"an empty list, with a greeting", listed("250 mx.example at your service\n"), NotOffered, StartTLSNone},
 		{"an empty list, and a full one after it", listed("250 mx.example\n").c("EHLO y\n").s(with), IsOffered, Offered},
 		{"a word alone is the server's name", listed("250 STARTTLS\n"), NotOffered, StartTLSNone},
+		{"an EHLO that some servers do not see, and the answer to another command", greeted().raws(Up, "NOOP\nEHLO x\r\n").s("250 ok\n").c("RSET\n").s("250 ok\n"), OfferUnknown, StartTLSNone},
+		{"the same, and it is seen", greeted().raws(Up, "NOOP\nEHLO x\r\n").s("250 ok\n" + without), NotOffered, StartTLSNone},
 		{"EHLO refused", listed("502 what\n"), OfferUnknown, StartTLSNone},
 		{"EHLO refused in many lines", listed("550-go\n550 away\n"), OfferUnknown, StartTLSNone},
 		{"EHLO refused, then HELO", listed("502 what\n").c("HELO x\n").s("250 mx.example\n"), OfferUnknown, StartTLSNone},

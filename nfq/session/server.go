@@ -96,9 +96,10 @@ func (t *Tracker) serverLine(text []byte) {
 		s.list = true
 		return
 	}
+	list := s.list
 	s.list = false
 	t.offer = OfferUnknown
-	if code == 250 { // alone it is an empty list
+	if code == 250 && (list || !t.client.bare) { // alone it is an empty list, if it is certain which command it answers
 		t.offer = NotOffered
 	}
 	if s.startTLS {
