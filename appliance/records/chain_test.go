@@ -405,3 +405,39 @@ func TestAPowerCutSaysWhichNumbersMayComeTwice(t *testing.T) {
 		}
 	}
 }
+
+// No state, on the disk or in memory, knows a number before the spool has its record: after a crash between the two it would be missing for good.
+func TestTheSpoolHasARecordBeforeTheStateKnowsIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	disk, mirror := filepath.Join(dir, "records.state"), filepath.Join(dir, "mirror")
+	c, err := OpenMirrored(disk, mirror, "box-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	knows := func(path string) uint64 {
+		seq, _, err := ReadState(path)
+		if err != nil {
+			t.Error(err)
+		}
+		return seq
+	}
+	var spooled uint64
+	c.Before(func(made []Record) {
+		for _, path := range []string{disk, mirror} {
+			if seq := knows(path); seq > spooled {
+				t.Errorf("%s knows %d, and the spool %d", path, seq, spooled)
+			}
+		}
+		spooled = made[len(made)-1].Seq
+	})
+	for range 3 {
+		c.AppendAll([]Entry{samples()["audit"], samples()["decision"]}, at)
+		if seq := knows(mirror); seq != spooled { // the disk is not waited for as long as it may take
+			t.Errorf("behind record %d it knows %d", spooled, seq)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,7 +2,9 @@ package records
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,5 +84,82 @@ func TestSettle(t *testing.T) {
 			t.Errorf("%d records at the end, want 5", made)
 		}
 		w.Settle(context.Background())
+	})
+}
+
+// running is a writer with a chain of its own, from run until end.
+func running(t *testing.T, capacity int, sink func(Record)) (w *Writer, run func(), end func()) {
+	t.Helper()
+	c, err := OpenChain(filepath.Join(t.TempDir(), "records.state"), "box-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = NewWriter(c, capacity, time.Now, sink)
+	ctx, stop := context.WithCancel(context.Background())
+	over := make(chan error, 1)
+	return w, func() { go func() { over <- w.Run(ctx) }() }, func() {
+		stop()
+		if err := errors.Join(<-over, c.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Settle returns behind the records, not before them.
+func TestSettleWaitsForTheRecords(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		let, made := make(chan struct{}), 0
+		w, run, end := running(t, 64, func(Record) { <-let; made++ })
+		run()
+		session := Session(SessionFacts{Start: time.Now(), End: time.Now()})
+		w.Say(session)
+		let <- struct{}{}
+		synctest.Wait() // it rests
+		w.Say(session)
+		settled := make(chan int, 1)
+		go func() { w.Settle(context.Background()); settled <- made }()
+		synctest.Wait()
+		if len(settled) > 0 {
+			t.Error("it is settled while the record is being made")
+		}
+		close(let)
+		if n := <-settled; n != 2 {
+			t.Errorf("%d records, want 2", n)
+		}
+		end()
+	})
+}
+
+// What had to be dropped is said as soon as there is room, while the writer runs on.
+func TestALossIsToldWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		w, run, end := running(t, 4, func(r Record) {
+			if r.Value("what") == "record_loss" {
+				told = append(told, r.Value("count"))
+			}
+		})
+		audit := Audit(AuditFacts{Time: time.Now(), Who: "admin", What: "release"})
+		for range 10 {
+			w.Say(audit)
+		}
+		run()
+		synctest.Wait()
+		if !slices.Equal(told, []string{"6"}) {
+			t.Errorf("told as lost: %q", told)
+		}
+		for range 5 { // nobody takes them between
+			w.Say(audit)
+		}
+		synctest.Wait()
+		if !slices.Equal(told, []string{"6", "1"}) {
+			t.Errorf("told as lost: %q", told)
+		}
+		end()
+		if len(told) != 2 {
+			t.Errorf("told again: %q", told)
+		}
 	})
 }

@@ -36,6 +36,41 @@ func TestASpoolWithoutItsDirectory(t *testing.T) {
 	same(t, "what is there in the end", b.read(), numbers(1, 10))
 }
 
+// While the disk takes nothing, what one collector has acknowledged stays in memory for the others, and for the disk.
+func TestOneAcknowledgesFromMemoryAndTheOthersKeepTheirs(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	if err := os.WriteFile(dir, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBox(t, Options{Dir: dir})
+	const other = "relp://192.0.2.2:2514"
+	slow := b.spool.Reader(other)
+	b.say(records.KindAudit, 10)
+	same(t, "out of memory", b.read(), numbers(1, 10))
+	b.reader.Ack(10)
+	items, err := slow.Next(4)
+	if err != nil || len(items) != 4 || items[0].Seq != 1 {
+		t.Fatalf("the other one gets %d records: %v", len(items), err)
+	}
+	slow.Ack(4)
+	if st := b.spool.Stat(); st.Waiting != 6 {
+		t.Errorf("%d records wait, want the 6 that one collector has not got", st.Waiting)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	b.at = b.at.Add(retryEvery)
+	b.spool.retry()
+	b.spool.save(false)
+	b.open(Options{Dir: dir})
+	b.reader = b.spool.Reader(other)
+	same(t, "what the other one gets in the next life", b.read(), numbers(5, 10))
+	if len(b.losses) > 0 {
+		t.Errorf("lost %+v", b.losses)
+	}
+}
+
 // A segment that cannot be read costs its records only, and stays for somebody to look at.
 func TestASegmentThatCannotBeRead(t *testing.T) {
 	t.Parallel()
