@@ -228,7 +228,7 @@ func firstWord(name string, closed bool) string {
 }
 
 func (r *rules) syslog() {
-	seen := make(map[string]int)
+	seen := make(map[collector]int)
 	if n := len(r.c.Syslog.Targets); n > 16 {
 		r.bad("syslog.targets", "has %d targets; at most 16", n)
 	}
@@ -239,10 +239,12 @@ func (r *rules) syslog() {
 			r.bad(at, "%q %s; write udp://192.0.2.1:514 or tcp://collector.example:514", t.URL, why)
 			continue
 		}
-		if first, twice := seen[u.String()]; twice {
-			r.bad(at, "%q is already syslog.targets[%d]; every record would arrive twice", t.URL, first)
+		to := collectorAt(u)
+		if first, twice := seen[to]; twice {
+			r.bad(at, "%q is already syslog.targets[%d].url, %q; every record would arrive twice", t.URL, first, r.c.Syslog.Targets[first].URL)
+		} else {
+			seen[to] = i
 		}
-		seen[u.String()] = i
 		secure := u.Scheme == "tls" || u.Scheme == "relps"
 		for _, f := range []struct{ key, path string }{{"ca_file", t.CAFile}, {"cert_file", t.CertFile}, {"key_file", t.KeyFile}} {
 			if f.path != "" && !secure {
@@ -259,6 +261,27 @@ func (r *rules) syslog() {
 	}
 }
 
+// SyslogPorts are the schemes of collectors with the ports that they have where none is said.
+var SyslogPorts = map[string]int{"udp": 514, "tcp": 514, "tls": 6514, "relp": 2514, "relps": 2514}
+
+// collector is where records go, however it is written.
+type collector struct {
+	scheme, host string
+	port         int
+}
+
+// collectorAt is where a URL leads that targetURL finds nothing wrong with.
+func collectorAt(u *url.URL) collector {
+	to := collector{u.Scheme, strings.ToLower(u.Hostname()), SyslogPorts[u.Scheme]}
+	if addr, err := netip.ParseAddr(to.host); err == nil {
+		to.host = addr.Unmap().String()
+	}
+	if n, err := strconv.Atoi(u.Port()); err == nil {
+		to.port = n
+	}
+	return to
+}
+
 // targetURL splits the URL of a syslog target and says what is wrong with it.
 func targetURL(s string) (*url.URL, string) {
 	if s == "" {
@@ -268,7 +291,7 @@ func targetURL(s string) (*url.URL, string) {
 	if err != nil {
 		return nil, "is not a URL"
 	}
-	if !slices.Contains([]string{"udp", "tcp", "tls", "relp", "relps"}, u.Scheme) {
+	if SyslogPorts[u.Scheme] == 0 {
 		return nil, "has none of the schemes udp, tcp, tls, relp, relps"
 	}
 	if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.ForceQuery {

@@ -25,10 +25,12 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/spool"
 )
 
@@ -72,8 +74,6 @@ type Exporter struct {
 	targets []*target
 }
 
-var defaultPorts = map[string]string{"udp": "514", "tcp": "514", "tls": "6514", "relp": "2514", "relps": "2514"}
-
 // New checks the targets' URLs, and registers their positions in the spool; it dials nobody yet.
 func New(cfg Config) (*Exporter, error) {
 	cfg.MinPause = orDefault(cfg.MinPause, 500*time.Millisecond)
@@ -95,8 +95,8 @@ func New(cfg Config) (*Exporter, error) {
 		if err != nil || u.Hostname() == "" {
 			return nil, fmt.Errorf("syslog target %q is not a URL with a host", t.URL)
 		}
-		port, known := defaultPorts[u.Scheme]
-		if !known {
+		port := strconv.Itoa(config.SyslogPorts[u.Scheme])
+		if port == "0" {
 			return nil, fmt.Errorf("syslog target %q has none of the schemes udp, tcp, tls, relp, relps", t.URL)
 		}
 		if u.Port() != "" {
