@@ -12,12 +12,16 @@ import (
 	"time"
 )
 
-// A file that cannot be read is set aside under another name, for somebody to look at: the journal goes on without it. It may hold addresses, and so goes when the shorter
-// retention is over since it was last written, or its room is needed; not while a hold may be about it, or it is not known what is held. A list of holds that was set aside
-// names subscribers: it goes when the retention of records is over since then and it is known what is held.
+// A file that cannot be read is set aside under another name, for somebody to look at: the journal goes on without it. It may hold addresses, and nobody can take a part of it out:
+// it goes as a whole when the time of the first thing in it is over, that of sessions unless it is known to have none, though it may have records whose time is longer. What tells its
+// time is when it was last written, which is its newest moment (segment.dated). It goes before, too, when its room is needed; but not while a hold may be about it, or it is not
+// known what is held. A list of holds that was set aside names subscribers: it goes when the retention of records is over since then and it is known what is held.
 
 // asideMark begins what is behind the name of such a file; the time at which it was found follows.
 const asideMark = ".unreadable-"
+
+// withoutSessions ends it where the file is known to have none.
+const withoutSessions = ".without-sessions"
 
 const asideTime = "20060102T150405.000000000Z"
 
@@ -41,9 +45,12 @@ func (j *Journal) setAside(of *[]*segment, i int, why error) (Damage, error) {
 	}
 	s := (*of)[i]
 	d := Damage{File: s.path, Bytes: s.size, What: why.Error(), Inputs: s.family == inputsFamily, Aside: s.path + asideMark + time.Now().UTC().Format(asideTime)}
+	if s.family == recordsFamily && s.sum.Others > 0 && s.sum.Sessions+s.sum.Held == 0 {
+		d.Aside += withoutSessions
+	}
 	if errors.Is(why, fs.ErrNotExist) {
 		d.Aside, d.Gone = "", true
-	} else if err := os.Rename(s.path, d.Aside); err != nil {
+	} else if err := errors.Join(s.dated(), os.Rename(s.path, d.Aside)); err != nil {
 		return Damage{}, fmt.Errorf("%w; it could not be set aside: %w", why, err)
 	}
 	if s.f != nil {
@@ -85,7 +92,7 @@ func (j *Journal) numbersAt(i int) (after, before uint64) {
 	return after, before
 }
 
-// lookAside lists what was set aside, in this life or an earlier one, with when it was last written as its newest.
+// lookAside lists what was set aside, in this life or an earlier one, with when it was last written as its newest. It has sessions unless its name says that it has none.
 func (j *Journal) lookAside() error {
 	names, err := os.ReadDir(j.opt.Dir)
 	if err != nil {
@@ -104,7 +111,11 @@ func (j *Journal) lookAside() error {
 		if err != nil {
 			return err
 		}
-		j.aside = append(j.aside, &segment{family: family, path: filepath.Join(j.opt.Dir, e.Name()), size: info.Size(), sum: summary{Newest: info.ModTime().UnixMilli()}})
+		sum := summary{Newest: info.ModTime().UnixMilli()}
+		if family != holdsFile && !strings.HasSuffix(e.Name(), withoutSessions) {
+			sum.Sessions = 1
+		}
+		j.aside = append(j.aside, &segment{family: family, path: filepath.Join(j.opt.Dir, e.Name()), size: info.Size(), sum: sum})
 	}
 	return nil
 }
@@ -123,15 +134,23 @@ func (h *held) mayHold(aside *segment) bool {
 // expireAside removes what was set aside, and its time is over.
 func (j *Journal) expireAside(now time.Time, b Bounds) error {
 	err := j.lookAside()
-	holds, before := j.holdsNow(), now.Add(ahead+b.span()-min(b.Sessions, b.Records)).UnixMilli() // what a file has may be older than its end by a span
+	holds := j.holdsNow()
 	lists := now.Add(ahead - b.Records).UnixMilli()
+	others := lists + b.span().Milliseconds() // what a file has may be older than its end by a span
+	all := max(others, others+(b.Records-b.Sessions).Milliseconds())
 	for i := 0; i < len(j.aside); {
-		s := j.aside[i]
+		s, before := j.aside[i], all
+		switch {
+		case s.family == holdsFile:
+			before = lists
+		case s.sum.Sessions == 0:
+			before = others
+		}
 		switch {
 		case s.sum.Newest > now.UnixMilli(): // by a clock that was ahead
 			err = errors.Join(err, os.Chtimes(s.path, now, now))
 			i++
-		case s.family == holdsFile && s.sum.Newest >= lists, s.family != holdsFile && s.sum.Newest >= before, holds.mayHold(s):
+		case s.sum.Newest >= before, holds.mayHold(s):
 			i++
 		default:
 			if e := j.remove(&j.aside, i); e != nil {

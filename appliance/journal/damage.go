@@ -168,8 +168,11 @@ func numbersOf(payload []byte) (first, last uint64) {
 // hold an address, and nobody could tell when its time is over.
 func (s *segment) recover() ([]Damage, error) {
 	complete, err := s.peek()
-	if complete || err != nil {
+	if err != nil {
 		return nil, cannotRead(err)
+	}
+	if complete {
+		return nil, s.dated()
 	}
 	data, err := os.ReadFile(s.path)
 	if err != nil {

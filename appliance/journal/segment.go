@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mailweir/mailweir/appliance/durable"
 )
@@ -182,7 +183,23 @@ func (s *segment) seal() error {
 	}
 	err = s.f.Close()
 	s.f = nil
-	return err
+	return errors.Join(err, s.dated())
+}
+
+// dated has the file say that it was last written at the newest moment that is in it, whenever it was completed or written anew: once it cannot be read that is all there is to tell its time by.
+func (s *segment) dated() error {
+	if s.sum.Newest == 0 {
+		return nil
+	}
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	newest := time.UnixMilli(s.sum.Newest)
+	if !newest.Before(info.ModTime()) { // as by a clock that was ahead
+		return nil
+	}
+	return os.Chtimes(s.path, newest, newest)
 }
 
 // ending is what stands at the end of a complete file.

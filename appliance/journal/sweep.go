@@ -243,7 +243,7 @@ func (j *Journal) shrink(i int, d due) error {
 	}
 	s.sum, s.size, s.dirty = w.sum, int64(len(w.out)), false
 	j.wrote(len(w.out))
-	return nil
+	return s.dated()
 }
 
 // shrunk is a file that is being written anew.
