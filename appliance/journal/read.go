@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
@@ -155,12 +156,13 @@ func (r *Reader) file(s *segment, last bool, q *Query, give func(*Item) error) e
 		return fmt.Errorf("journal: %w", err)
 	}
 	complete := s.sum != summary{}
-	_, _, err = frames(data, func(at int, payload []byte, bad string) error {
+	ended := strings.HasSuffix(string(data), trailer)
+	whole, end, err := frames(data, func(at int, payload []byte, bad string) error {
 		if bad == "" && !complete {
 			s.take(payload)
 		}
 		it := Item{File: s.path, Offset: int64(at), Damage: bad}
-		if last && bad != "" && at+len(payload) == len(data) {
+		if last && bad != "" && at+len(payload) == len(data) && !ended {
 			return nil // it is being written
 		}
 		var wanted bool
@@ -174,6 +176,9 @@ func (r *Reader) file(s *segment, last bool, q *Query, give func(*Item) error) e
 		}
 		return give(&it)
 	})
+	if rest := len(data) - whole; err == nil && end > 0 && rest > 0 && (!last || rest == 4+len(trailer)) && q.bare() { // a shorter one is being written
+		return give(&Item{File: s.path, Offset: int64(whole), Damage: unended})
+	}
 	return err
 }
 

@@ -273,6 +273,7 @@ func frameAt(data []byte, at int) (payload []byte, bad string) {
 const (
 	torn       = "the file ends within a frame"
 	damaged    = "a frame's checksum is wrong"
+	unended    = "what stands behind the last frame is not the end of a complete file"
 	impossible = "a frame's length is not possible"
 )
 
@@ -281,7 +282,7 @@ const (
 // summary, 0 where there is none or something comes behind it.
 func frames(data []byte, give func(at int, payload []byte, bad string) error) (whole, end int, err error) {
 	for at := 0; at < len(data); {
-		if end > 0 && string(data[min(at+4, len(data)):]) == trailer {
+		if end > 0 && string(data[at:]) == string(binary.LittleEndian.AppendUint32(nil, uint32(at-end)))+trailer {
 			return len(data), end, nil
 		}
 		payload, bad := frameAt(data, at)

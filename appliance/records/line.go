@@ -89,7 +89,7 @@ func afterPriority(line []byte) []byte {
 func MayBegin(cut []byte) bool {
 	words := bytes.Split(cut, []byte{' '})
 	if bytes.HasPrefix(words[0], []byte{'<'}) {
-		if !priority.Match(words[0]) {
+		if !priority.Match(words[0]) || len(words) > 1 && !bytes.HasSuffix(words[0], []byte(">1")) {
 			return false
 		}
 		words = words[1:]
@@ -99,6 +99,8 @@ func MayBegin(cut []byte) bool {
 		expected := [...]string{"", "", appName, "-", "", dataBegin}
 		switch {
 		case i >= len(expected):
+		case len(word) == 0 && !last:
+			return false
 		case i == 0:
 			if len(bytes.Trim(word, "0123456789-T:.Z+")) > 0 {
 				return false

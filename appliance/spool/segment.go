@@ -2,6 +2,8 @@ package spool
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -73,13 +75,14 @@ func appendSummed(b, line []byte) []byte {
 	return append(append(b, line...), '\n')
 }
 
-// summed is what stands behind the checksum of a line (without its line feed), false where it does not fit.
+// summed is what stands behind the checksum of a line (without its line feed), false where it does not fit: as it is written, since another form of the same number is a changed byte, too.
 func summed(line []byte) ([]byte, bool) {
 	if len(line) < 10 || line[8] != ' ' {
 		return nil, false
 	}
-	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
-	return line[9:], err == nil && uint32(sum) == crc32.Checksum(line[9:], castagnoli)
+	var want [8]byte
+	hex.Encode(want[:], binary.BigEndian.AppendUint32(nil, crc32.Checksum(line[9:], castagnoli)))
+	return line[9:], string(want[:]) == string(line[:8])
 }
 
 func segmentPath(dir string, after uint64) string {

@@ -69,6 +69,9 @@ func journalChain(dir, box string, ends []end) (c *Checker, last end, err error)
 		c.Add(s)
 	}
 	last = c.last(box)
+	if _, err := journal.LastOf(filepath.Dir(filepath.Clean(dir))); err != nil {
+		c.Add(Item{Where: dir, Unread: fmt.Sprintf("what the journal had when the box was last stopped is not known: %v", err)})
+	}
 	c.begins(dir, box)
 	if len(c.boxes) == 0 && highest(ends) > 0 {
 		c.From(box, 0, dir)

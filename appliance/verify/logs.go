@@ -118,11 +118,14 @@ func (l *logs) own(line []byte) []byte {
 	return line
 }
 
-var ours = []byte("[mailweir@")
+var (
+	ours  = []byte("[mailweir@")
+	named = []byte(" mailweir - ")
+)
 
 // line takes a line of the file.
 func (l *logs) line(where string, line []byte) {
-	if bytes.Contains(line, ours) || bytes.Contains(line, []byte(" mailweir - ")) { // nearly all others are somebody else's
+	if bytes.Contains(line, ours) || bytes.Contains(line, named) { // nearly all others are somebody else's
 		l.record(where, l.own(line))
 	}
 }
@@ -150,8 +153,9 @@ func (l *logs) record(where string, line []byte) {
 	}
 	// It does not end as the record in it ends. Is there another one that does? What a text quotes does not: nobody can foretell the sum of all that follows.
 	for _, at := range records.Quoted.FindAllIndex(line, -1) {
-		if beginOf(line, at[0]) == 0 {
-			continue // that in front
+		front := line[:beginOf(line, at[0])]
+		if len(front) == 0 || !records.MayBegin(front) && !bytes.Contains(front, named) {
+			continue // that in front, of which one byte may be another
 		}
 		if next, bad := records.ParseLine(line[at[0]:]); bad == nil && next.TextKept() && len(next.Text) > 0 {
 			if err == nil {
@@ -179,7 +183,7 @@ func beginOf(line []byte, stamp int) int {
 }
 
 // inPlace matches a line that has the structured data of a record about where a record has it, with one word before its timestamp that may have been priority and version.
-var inPlace = regexp.MustCompile(`^(?:\S+ ){0,3}mailweir - \S+ \[mailweir@\d+ seq="(\d+)"`)
+var inPlace = regexp.MustCompile(`^ *(?:\S+ +){0,3}mailweir - \S+ \[mailweir@\d+ seq="(\d+)"`)
 
 // spoilt names a line that cannot be read as a record and does not quote one behind words of its own: it may be one, of which the beginning was changed.
 func (l *logs) spoilt(where string, line []byte) {
