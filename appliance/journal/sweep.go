@@ -40,7 +40,8 @@ func (d *due) at(ms int64) int64 {
 }
 
 // writtenBy is when file i of a family had been written, Unix milliseconds, whatever its rows say, which a clock that was ahead stamped: what
-// was written behind them by a clock that was right is younger than they are. Without it they would outlive their time.
+// was written behind them by a clock that was right is younger than they are. It is known as long as they are stamped later than now, and no file keeps it: behind that their time
+// counts from their stamps, up to one retention longer.
 func writtenBy(all []*segment, i int, now int64) int64 {
 	by := now
 	if all[i].sum.Newest <= now {
