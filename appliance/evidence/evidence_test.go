@@ -237,6 +237,32 @@ func TestAPackWithoutAReportSaysWhy(t *testing.T) {
 	}
 }
 
+// What came behind the case's closing is no part of its pack; what came with it is, and what came within the day before it opened.
+func TestAPackEndsWithItsCase(t *testing.T) {
+	t.Parallel()
+	c := hostile()
+	c.Closed = opened.Add(30 * time.Second)
+	pack, err := Make(c, isp, recorded(t, 14), opened.Add(time.Hour)) // one each 10 seconds, at their ends: 1 s, 11 s, 21 s, 31 s and so on; and a change of stage at 60 s
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := unpacked(t, pack, t.TempDir())
+	rows, err := csv.NewReader(bytes.NewReader(files["sessions.csv"])).ReadAll()
+	if err != nil || len(rows) != 1+3 || rows[3][0] != "3" {
+		t.Errorf("%d rows, %v: %q", len(rows), err, rows)
+	}
+	if log := string(files["records.log"]); strings.Count(log, "\n") != 3 || strings.Contains(log, " STAGE ") {
+		t.Errorf("records.log:\n%s", log)
+	}
+	c.Closed = opened.Add(31 * time.Second)
+	if pack, err = Make(c, isp, recorded(t, 14), opened.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if log := string(unpacked(t, pack, t.TempDir())["records.log"]); strings.Count(log, "\n") != 4 {
+		t.Errorf("with what came at its closing:\n%s", log)
+	}
+}
+
 // A pack is bounded: it has the newest sessions and decisions and every change of stage, and says exactly what it left out.
 func TestAPackIsBounded(t *testing.T) {
 	t.Parallel()
