@@ -2,6 +2,8 @@ package spool
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -256,5 +258,42 @@ func TestTheOldestThatWaits(t *testing.T) {
 	b.say(records.KindAudit, MemoryRecords)
 	if st := b.spool.Stat(); st.Lost[Unwritable] == 0 || Whys[Unwritable] == "" {
 		t.Errorf("%+v", st)
+	}
+}
+
+// What every collector has is deleted only when the disk says that it has their positions: after a power cut that took one back its records would be missing.
+func TestPositionsAreOnTheDiskBeforeWhatIsBehindThemGoes(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{})
+	b.say(records.KindAudit, 10)
+	b.spool.Sync()
+	first := b.spool.segments[0].path
+	b.at = b.at.Add(2 * rotateAfter)
+	b.say(records.KindAudit, 10)
+	b.spool.Sync()
+	b.reader.Ack(20)
+	if err := b.spool.save(true); err != nil {
+		t.Fatal(err)
+	}
+	in, out, err := os.Pipe() // which cannot be synced
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	p := b.spool.positions[url]
+	sound := p.file
+	p.file = out
+	b.spool.trim()
+	if _, err := os.Stat(first); err != nil {
+		t.Errorf("it is gone before the position is on the disk: %v", err)
+	}
+	if len(b.unsaved) != 1 || b.unsaved[0] == nil {
+		t.Errorf("told %v", b.unsaved)
+	}
+	p.file = sound
+	b.spool.trim()
+	if _, err := os.Stat(first); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what every collector has is still there: %v", err)
 	}
 }
