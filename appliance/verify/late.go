@@ -65,7 +65,6 @@ func (b *chain) takeBack(c *Checker, l *leap) {
 	delete(b.entries, l.seq)
 	delete(b.waiting, l.seq-1)
 	delete(b.broken, l.seq)
-	delete(b.broken, l.seq+1)
 	c.report.Records--
 	b.early[l.seq] = early{l.item, l.order}
 	b.fill(l.after+1, l.seq-1)
