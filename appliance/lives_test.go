@@ -144,3 +144,36 @@ func TestABudgetThatGotWholeWhileTheBoxWasOff(t *testing.T) {
 		}
 	}
 }
+
+// A time that a clock which was set back has twice is decided again from the first of the two on.
+func TestSinceATimeThatWasTwice(t *testing.T) {
+	t.Parallel()
+	for _, restarts := range []bool{true, false} {
+		d := newDeaf(t, "mode: enforce\nidentity: {unmapped_plan: small}\nplans:\n  - name: small\n    highest_stage: defer\n    budgets: [{of: sessions, limit: 20, per: 10m}]\n", homeList)
+		d.pass(3 * time.Hour)
+		since := d.time().Add(-time.Minute)
+		d.sends("100.64.0.1", 30)
+		d.pass(5 * time.Minute)
+		d.settled(d.gov.Tick(d.time()))
+		if restarts {
+			d.gov.Stop(d.time())
+			d.journaled()
+			d.stop()
+			d.pass(-2 * time.Hour)
+			d.start()
+		} else {
+			d.journaled()
+			d.pass(-2 * time.Hour)
+			d.settled(d.gov.Tick(d.time()))
+			d.gov.Checkpoint(d.time, d.journal.Room)
+		}
+		d.journaled()
+		for range 300 {
+			d.pass(time.Minute)
+			d.settled(d.gov.Tick(d.time()))
+		}
+		if got := d.whatIf(WhatIfOptions{From: since}).Recorded; got == nil || got.Same < 20 || got.OnlyThen+got.OnlyNow > 0 {
+			t.Errorf("with a restart %v: %+v", restarts, got)
+		}
+	}
+}

@@ -97,6 +97,40 @@ func TestABotnetAmongHomesThatSendNothing(t *testing.T) {
 	})
 }
 
+// What is rare among a few that send is rarer among all on the list.
+func TestABotnetAmongHomesOfWhichFewSend(t *testing.T) {
+	inWorlds(t, "40 infected homes of 3000 on the list, of which 60 send, 4.5 sessions an hour each", "botnet within 10 min", 60, func(w *world) string {
+		w.learnt()
+		from := w.at
+		w.infect(botPrint, w.some(40, 3000), 4.5, false)
+		w.run(time.Hour)
+		return w.outcome(botPrint, from)
+	})
+}
+
+// Little is known of what is common where ten homes sent while the box learnt, and 390 begin within a week, as after a summer.
+func TestHomesThatBeginToSendMakeNoCard(t *testing.T) {
+	inWorlds(t, "390 homes of 20,000 on the list begin to send within a week", "no card", 0, func(w *world) string {
+		w.c.Listed(20000)
+		for h := range 400 {
+			from := time.Duration(0)
+			if h >= 10 {
+				from = usual.Learn + time.Duration(w.r.Float64()*float64(7*24*time.Hour))
+			}
+			for _, p := range common {
+				if w.r.Float64() < p.share {
+					w.add(p, home(h), from, ever)
+				}
+			}
+		}
+		w.run(16 * 24 * time.Hour)
+		if len(w.changes) > 0 {
+			return w.changes[0].Card.Why
+		}
+		return "no card"
+	})
+}
+
 func TestCommonPrintsMakeNoCard(t *testing.T) {
 	inWorlds(t, "two weeks of common prints, day and night", "no card", 400, func(w *world) string {
 		w.run(14 * 24 * time.Hour)

@@ -9,11 +9,8 @@ import (
 // Threshold is how many bits make a card.
 const Threshold = 12.0
 
-// Of what is common among fewLines subscribers with a print little is known; what one in uncommon of them had is not common.
-const (
-	fewLines = 20
-	uncommon = 20
-)
+// uncommon is a print that one in so many of the subscribers with a print had, or fewer.
+const uncommon = 20
 
 // Looks says what a card looks like.
 type Looks string
@@ -44,7 +41,7 @@ type found struct {
 // weigh adds up, in bits:
 //
 //	rarity       log2((lines+1) / (had+1)), at most 9: of all subscribers with a print, how few had this one before. Where that is a
-//	             twentieth at most, or hardly anybody sends by TLS: of all on the list
+//	             twentieth at most: of all on the list
 //	coincidence  log2(came)
 //	spread       2 log2(networks / came), from -6 to 4: phones and mail programs send to the few networks of their providers,
 //	             and many of them to the same; bots hardly ever to the same network twice
@@ -62,7 +59,7 @@ func (c *Clusters) weigh(p *print, h int) found {
 	}
 	f.had = max(countWho(p.who[:]...)-f.came, 0)
 	f.lines = max(count(c.lines[:]...)-c.came[h][0]-c.came[h][1], 0)
-	if f.lines < fewLines || f.had*uncommon <= f.lines {
+	if f.had*uncommon <= f.lines {
 		f.lines = max(f.lines, c.listed-f.came)
 	}
 	for _, m := range p.members {

@@ -51,6 +51,7 @@ var zeros = []Case{
 	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{90-120}@client.example", "RCPT TO:<you{4-8}@>", "RSET"}},
 	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {100-120}", "RCPT TO:<you{4-8}@>", "RSET"}},
 	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", oauth, "RCPT TO:<you{4-8}@>", "RCPT TO:<you{4-8}@>", "RSET"}},
+	{Kind: Attempts, Messages: 10, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", oauth, "RCPT TO:<you{4-8}@>", "RCPT TO:<you{4-8}@>", oauth, "RCPT TO:<you{4-8}@>", "RSET"}},
 }
 
 // oauth is an attempt to log in with a token as large providers have them.

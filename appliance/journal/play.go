@@ -74,9 +74,11 @@ func (r *Reader) Inputs(from time.Time, give func(*Batch) error) error {
 	return err
 }
 
-// begins is the number of the file to begin with.
+// begins is the number of the file to begin with. Behind the first thing of the time that is wanted none does: a clock that was set back
+// makes a later begin look like one before it.
 func (r *Reader) begins(from time.Time) (first int, err error) {
-	return first, r.files(inputsFamily, func(s *segment, last bool) error {
+	there := false
+	err = r.files(inputsFamily, func(s *segment, last bool) error {
 		if last && s.sum == (summary{}) { // it is being written to
 			data, err := os.ReadFile(s.path)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -84,11 +86,13 @@ func (r *Reader) begins(from time.Time) (first int, err error) {
 			}
 			s.sift(data, s.take, nil)
 		}
-		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() {
+		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() && !there {
 			first = s.number
 		}
+		there = there || s.sum.Newest >= from.UnixMilli()
 		return nil
 	})
+	return first, err
 }
 
 // decoders take frames in their order, and decode several at once.

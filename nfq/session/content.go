@@ -98,7 +98,8 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 
 // byChunks notes that a message by BDAT may have ended in the flight.
 func (m *mover) byChunks(g *guess) {
-	bulk := m.most >= surelyNoRcpt
+	auth := g.voice == postfix && (m.flight.down == postfixNoAuth || m.flight.down == postfixLateAuth)
+	bulk := m.most >= surelyNoRcpt && !auth
 	if bulk && g.habits&leads != 0 {
 		g.habits |= proved
 	}

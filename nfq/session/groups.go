@@ -174,7 +174,9 @@ func (m *mover) envelopes(g group, ended, mail bool, cost int32) {
 				next.habits |= proved
 			}
 		}
-		m.put(next, atData, sum(cost, c))
+		if v := &voices[next.voice]; next.voice == 0 || m.flight.slack > 0 || m.flight.down >= v.data+v.rcpt {
+			m.put(next, atData, sum(cost, c))
+		}
 		refused := *m.from
 		refused.grudge = 1
 		m.put(refused, atSpurned, sum(3, 5, cost))

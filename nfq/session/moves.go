@@ -293,14 +293,17 @@ func (m *mover) envelope() {
 		if v := g.voiceTo(m.flight.down); v != 0 {
 			g.voice = v
 		}
-		if g.voice != 0 {
+		says := g.voice != 0 && m.flight.down == voices[g.voice].data
+		if says {
 			g.habits |= proved
 		}
 		cost := m.reply(&g.data, dataReply) - m.known(&g)
 		if l := length(m.flight.down); l == g.mail.last || l == g.rcpt.last {
 			cost += 3 // most servers have more to say than OK
 		}
-		m.put(g, atData, cost)
+		if says || g.voice == 0 || m.flight.slack > 0 {
+			m.put(g, atData, cost)
+		}
 		g = *m.from // it was refused
 		cost = sum(2, m.reply(&g.no, rcptReply))
 		g.grudge = 1

@@ -151,7 +151,8 @@ func TestWhatLooksLikeBDATProvesAMessageWhereTheClientGoesOn(t *testing.T) {
 						if n++; resets && lo > 0 {
 							t.Errorf("voice %d, %d bytes answered with %d, RSET, %d times: %d..%d", i, up, reply, rounds, lo, hi)
 						}
-						if sure := up >= 700 && !v.isEnvelope(reply) && !v.vague(true) && rounds > 2; !resets && sure && (lo < rounds-1 || hi < rounds) {
+						auth := i == postfix && (reply == postfixNoAuth || reply == postfixLateAuth)
+						if sure := up >= 700 && !auth && !v.isEnvelope(reply) && !v.vague(true) && rounds > 2; !resets && sure && (lo < rounds-1 || hi < rounds) {
 							t.Errorf("voice %d, %d messages of %d bytes, answered with %d: %d..%d", i, rounds, up, reply, lo, hi)
 						}
 					}
@@ -194,4 +195,35 @@ func TestRecipientsBehindARefusedOneProveNothing(t *testing.T) {
 		}
 	}
 	t.Logf("%d sessions", n)
+}
+
+// An AUTH between MAIL and the message is refused, as long as a message by BDAT may be taken, however often it is said in one envelope.
+func TestAnAUTHInAnEnvelopeProvesNothing(t *testing.T) {
+	t.Parallel()
+	const add = recordHeader + 17
+	v := &voices[postfix]
+	for _, refusal := range []int{postfixNoAuth, postfixLateAuth} {
+		for _, token := range []int64{150, 350, 900, 1620, 3000} {
+			for _, envelope := range []string{"ra", "rar", "rarr", "rarar", "rrarra", "rararar"} {
+				for _, rounds := range []int{1, 3, 10, 30} {
+					flights := []flown{{add + 22, []int{140}}}
+					for range rounds {
+						flights = append(flights, flown{add + 40, []int{v.mail}})
+						for _, said := range envelope {
+							line, reply := int64(35), v.rcpt
+							if said == 'a' {
+								line, reply = token, refusal
+							}
+							flights = append(flights, flown{add + line, []int{reply}})
+						}
+						flights = append(flights, flown{add + fourLetters, []int{v.reset}})
+					}
+					flights = append(flights, flown{add + fourLetters, []int{v.quitLeast}})
+					if lo, hi := hear(false, flights...); lo > 0 {
+						t.Errorf("%s, tokens of %d refused with %d bytes, %d times: %d..%d", envelope, token, refusal, rounds, lo, hi)
+					}
+				}
+			}
+		}
+	}
 }

@@ -40,6 +40,13 @@ const (
 	postfixRefusal = 36
 )
 
+// What Postfix says to an AUTH between MAIL and the message, "503 5.5.1 Error: authentication not enabled" and "503 5.5.1 Error: MAIL
+// transaction in progress": some of its acceptances of a message by BDAT are as long, and a token is as long as a message.
+const (
+	postfixNoAuth   = 45
+	postfixLateAuth = 47
+)
+
 // voiceOf gives the index of the voice that answers with these lengths.
 func voiceOf(mail, rcpt, data int) uint8 {
 	for i := 1; i < len(voices); i++ {
