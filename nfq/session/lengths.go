@@ -16,7 +16,7 @@ const (
 	askedMost     = 64  // of a command such as VRFY, with an address
 	plainRcpt     = 30  // with an address as most are
 	surelyContent = 500 // and more: seldom a command
-	surelyNoRcpt  = 300 // and more: seldom one, even with DSN parameters (RFC 3461), that is answered with an address as short as a final reply
+	surelyNoRcpt  = 650 // and more: seldom one, even with DSN parameters (RFC 3461), that is answered with an address as short as a final reply
 	leastMore     = 12  // that 354 has beyond an answer to MAIL, if it is to be known by that
 )
 

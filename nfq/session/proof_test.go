@@ -171,7 +171,7 @@ func TestRecipientsBehindARefusedOneProveNothing(t *testing.T) {
 	n := 0
 	for _, recipients := range []string{"oro", "oroo", "orro", "ro", "roo", "rro", "oor", "ororo"} {
 		for refusal := v.chunkedLeast; refusal <= v.chunkMost; refusal++ { // with an address in it
-			for _, more := range []int64{9, 50, 100, 200} { // than that in the command: DSN parameters (RFC 3461)
+			for _, more := range []int64{9, 50, 100, 200, 550} { // than that in the command: DSN parameters (RFC 3461)
 				for _, rounds := range []int{1, 3, 10, 30} {
 					flights := []flown{{add + 22, []int{140}}}
 					for range rounds {
