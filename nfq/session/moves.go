@@ -114,6 +114,9 @@ func (m *mover) move() {
 
 func (m *mover) regular() {
 	m.burst()
+	if m.least <= fourLetters && m.most >= fourLetters { // RSET, most likely
+		m.from.habits &^= leads
+	}
 	if m.from.habits&bursting != 0 {
 		m.from.cost += 2 // who does not wait does not begin to
 		if m.roomy() {
@@ -212,7 +215,7 @@ func (m *mover) idle() {
 
 // goesOn reports whether the flight is MAIL and its answer in words that are known, behind a message by BDAT: if that was a refusal, or no message at all, the
 // envelope would be open still, and MAIL refused. Where the answers to the envelope came together they are as long as so in the words of many. It may be another
-// RCPT that was taken: so it proves nothing before it leads to a second such message.
+// RCPT that was taken: so it proves nothing before it leads to a second such message, without a command of four letters between.
 func (m *mover) goesOn() bool {
 	g, v := m.from, &voices[m.from.voice]
 	return g.voice != 0 && g.habits&bulky != 0 && g.mail.last != 0 && m.most >= mailLeast && m.flight.records == 1 && m.flight.slack == 0 && m.flight.down == v.mail && v.proves(int(g.final.last), true)
@@ -268,7 +271,6 @@ func (m *mover) rcpt() {
 // rset: RSET or NOOP, nothing else.
 func (m *mover) rset(cost int32) {
 	g := *m.from
-	g.habits &^= leads
 	if g.rset.last == 0 && g.mail.last != 0 && distance(m.flight.down, g.mail.last) > 8 {
 		cost += 2 // most servers answer it as they answer MAIL
 	}

@@ -1,6 +1,9 @@
 package session
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // What is in words that nobody knows proves a message only where the sizes of the client's commands fit, 354 was longer than OK, and the content was long.
 func TestWhatProvesAMessageInWordsThatNobodyKnows(t *testing.T) {
@@ -151,6 +154,9 @@ func TestWhatLooksLikeBDATProvesAMessageWhereTheClientGoesOn(t *testing.T) {
 						if n++; resets && lo > 0 {
 							t.Errorf("voice %d, %d bytes answered with %d, RSET, %d times: %d..%d", i, up, reply, rounds, lo, hi)
 						}
+						if up < surelyNoRcpt && lo > 0 {
+							t.Errorf("voice %d, %d bytes, which may be a RCPT, answered with %d, %d times: %d..%d", i, up, reply, rounds, lo, hi)
+						}
 						auth := i == postfix && (reply == postfixNoAuth || reply == postfixLateAuth)
 						if sure := up >= 700 && !auth && !v.isEnvelope(reply) && !v.vague(true) && rounds > 2; !resets && sure && (lo < rounds-1 || hi < rounds) {
 							t.Errorf("voice %d, %d messages of %d bytes, answered with %d: %d..%d", i, rounds, up, reply, lo, hi)
@@ -171,15 +177,21 @@ func TestRecipientsBehindARefusedOneProveNothing(t *testing.T) {
 	n := 0
 	for _, recipients := range []string{"oro", "oroo", "orro", "ro", "roo", "rro", "oor", "ororo"} {
 		for refusal := v.chunkedLeast; refusal <= v.chunkMost; refusal++ { // with an address in it
-			for _, more := range []int64{9, 50, 100, 200, 550} { // than that in the command: DSN parameters (RFC 3461)
+			for _, more := range []int64{9, 50, 100, 200, 550, 700} { // than that in the command: DSN parameters (RFC 3461)
+				if more >= surelyNoRcpt && strings.Count(recipients, "or") > 1 {
+					continue // that is what two messages in two envelopes look like
+				}
 				for _, rounds := range []int{1, 3, 10, 30} {
 					flights := []flown{{add + 22, []int{140}}}
-					for range rounds {
+					for round := range rounds {
 						flights = append(flights, flown{add + 40, []int{v.mail}})
 						for _, r := range recipients {
-							line, reply := int64(refusal)+more, v.rcpt
+							reply := v.chunkedLeast + (refusal-v.chunkedLeast+round)%(v.chunkMost-v.chunkedLeast+1)
+							line := int64(35) + int64(round%5)
 							if r == 'r' {
-								reply = refusal
+								line = int64(reply) + more
+							} else {
+								reply = v.rcpt
 							}
 							flights = append(flights, flown{add + line, []int{reply}})
 						}
@@ -223,6 +235,36 @@ func TestAnAUTHInAnEnvelopeProvesNothing(t *testing.T) {
 						t.Errorf("%s, tokens of %d refused with %d bytes, %d times: %d..%d", envelope, token, refusal, rounds, lo, hi)
 					}
 				}
+			}
+		}
+	}
+}
+
+// Where the server is known, OK is no 354: RSET is as long as DATA.
+func TestOKIsNo354(t *testing.T) {
+	t.Parallel()
+	for i := 1; i < len(voices); i++ {
+		v := &voices[i]
+		for _, row := range []struct {
+			why      string
+			up, down int
+			want     bool
+		}{
+			{"RSET", fourLetters, v.reset, false},
+			{"DATA", fourLetters, v.data, true},
+			{"RCPT and RSET", 35 + fourLetters, v.rcpt + v.reset, false},
+			{"RCPT and DATA", 35 + fourLetters, v.rcpt + v.data, true},
+		} {
+			g := guess{at: atRcpt, voice: uint8(i), mail: kind{last: uint16(v.mail)}, rcpt: kind{last: uint16(v.rcpt)}}
+			m := mover{framing: framing{add: 17}, from: &g}
+			m.measure(&flight{up: recordHeader + 17 + int64(row.up), records: 1, down: row.down, first: row.down, end: row.down})
+			m.envelope()
+			got := false
+			for _, to := range m.to.guesses[:m.to.n] {
+				got = got || to.at == atData
+			}
+			if got != row.want {
+				t.Errorf("voice %d, %s: 354 was said: %v", i, row.why, got)
 			}
 		}
 	}
