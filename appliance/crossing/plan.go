@@ -44,6 +44,8 @@ var zeros = []Case{
 	{Kind: Attempts, Messages: 30, Lines: []string{"MAIL FROM:<me@client.example> RET=HDRS ENVID=abcdef", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{8-12}@x.example", "RSET"}},
 	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {100-120}", "RSET"}},
 	{Kind: Attempts, Messages: 3, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "AUTH PLAIN {600-700}", "AUTH PLAIN {1600-1700}", "RSET"}},
+	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "HELP", "AUTH PLAIN {600-700}", "RSET"}},
+	{Kind: Attempts, Messages: 5, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RSET", "HELP", "AUTH PLAIN {600-700}"}},
 
 	// A recipient that is taken behind these is answered like MAIL.
 	{Kind: Attempts, Messages: 10, Lines: []string{"MAIL FROM:<me@client.example>", "RCPT TO:<you{4-8}@>", "RCPT TO:<{8-12}@x.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{30-60}@client.example", "RCPT TO:<you{4-8}@>", "RSET"}},

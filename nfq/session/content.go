@@ -109,12 +109,17 @@ func (m *mover) byChunks(g *guess) {
 }
 
 // wanted reports whether what the client said was a message's content, in words that nobody knows: the server had more to say before than OK, as to RSET and
-// NOOP, and it is longer than most of what is said behind a DATA that was refused.
+// NOOP, and it is longer than most of what is said behind a DATA that was refused. HELP is as long as DATA, and has a long answer.
 func (m *mover) wanted() bool {
 	g := m.from
 	ok := int(g.mail.last)
 	if ok == 0 {
 		ok = int(g.group.last) / 2 // of MAIL and RCPT, at least
+	}
+	for i := 1; i < len(voices); i++ { // who says so to MAIL and RCPT has other words for DATA
+		if v := &voices[i]; int(g.mail.last) == v.mail && (int(g.rcpt.last) == v.rcpt || int(g.rcpt.other) == v.rcpt) && int(g.data.last) != v.data {
+			return false
+		}
 	}
 	return !m.odd() && ok != 0 && int(g.data.last) >= ok+leastMore && m.most >= surelyContent
 }

@@ -269,3 +269,25 @@ func TestOKIsNo354(t *testing.T) {
 		}
 	}
 }
+
+// HELP is as long as DATA and has a long answer, but another one than the 354 of a server that is known by its answers to MAIL and RCPT.
+func TestHELPIsNoDATA(t *testing.T) {
+	t.Parallel()
+	const add = recordHeader + 17
+	for i := 1; i < len(voices); i++ {
+		v := &voices[i]
+		for help := v.data + 5; help < 120; help += 11 {
+			for _, refusal := range []int{28, 40, 45, 47} {
+				flights := []flown{{add + 22, []int{140}}}
+				for range 5 {
+					flights = append(flights, flown{add + 40, []int{v.mail}}, flown{add + 35, []int{v.rcpt}}, flown{add + fourLetters, []int{help}},
+						flown{add + 650, []int{refusal}}, flown{add + fourLetters, []int{v.reset}})
+				}
+				flights = append(flights, flown{add + fourLetters, []int{v.quitLeast}})
+				if lo, hi := hear(false, flights...); lo > 0 {
+					t.Errorf("voice %d, HELP answered with %d bytes, AUTH with %d: %d..%d", i, help, refusal, lo, hi)
+				}
+			}
+		}
+	}
+}
