@@ -47,21 +47,17 @@ func (r dice) happens(d *deaf) string {
 	case 0:
 		d.write("mailweir.yaml", r.policy())
 		return fmt.Sprint("other plans: ", d.reload())
-	case 1:
+	case 1, 2:
+		inOrder := r.IntN(2) == 0
+		if inOrder {
+			d.gov.Stop(d.time())
+		}
 		d.journaled()
 		d.cut()
 		away := r.upTo(100, time.Minute)
 		d.pass(away)
 		d.start()
-		return fmt.Sprint("a crash, away for ", away)
-	case 2:
-		d.gov.Stop(d.time())
-		d.journaled()
-		d.cut()
-		away := r.upTo(100, time.Minute)
-		d.pass(away)
-		d.start()
-		return fmt.Sprint("a stop, away for ", away)
+		return fmt.Sprintf("a restart, in order %v, away for %v", inOrder, away)
 	case 3:
 		who := r.of("home", "other")
 		if c, ok := d.gov.Release(who, d.time()); ok && c.From != governor.StageObserve {

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -118,8 +119,6 @@ func backupsOf(files []string) (some []string) {
 			some = append(some, f)
 		}
 	}
-	slices.SortStableFunc(some, func(a, b string) int {
-		return strings.Compare(fmt.Sprintf("%020d%s", made[b], a), fmt.Sprintf("%020d%s", made[a], b))
-	})
+	slices.SortFunc(some, func(a, b string) int { return cmp.Or(cmp.Compare(made[b], made[a]), cmp.Compare(a, b)) })
 	return some[:min(len(some), mostBackups)]
 }

@@ -50,35 +50,32 @@ func (w *world) outcome(ja4 string, from time.Duration) string {
 // learnt lets the box learn for a week and a part of a day.
 func (w *world) learnt() { w.run(usual.Learn + time.Duration(w.r.IntN(24))*time.Hour) }
 
+// infected is what becomes of 40 of so many homes with a bot, within an hour, after the box has learnt.
+func (w *world) infected(of int) string {
+	w.learnt()
+	from := w.at
+	w.infect(botPrint, w.some(40, of), 4.5, false)
+	w.run(time.Hour)
+	return w.outcome(botPrint, from)
+}
+
 // Forty homes, each below every budget of the preset residential: at most 5 networks and 20 sessions an hour.
 func TestABotnetIsOnACardWithinTenMinutes(t *testing.T) {
 	inWorlds(t, "40 infected homes, 4.5 sessions an hour each", "botnet within 10 min", 400, func(w *world) string {
-		w.learnt()
-		from := w.at
-		w.infect(botPrint, w.some(40, 400), 4.5, false)
-		w.run(time.Hour)
-		return w.outcome(botPrint, from)
+		return w.infected(400)
 	})
 }
 
 func TestABotnetAmongMany(t *testing.T) {
 	inWorlds(t, "40 infected homes, 4.5 sessions an hour each", "botnet within 10 min", 2000, func(w *world) string {
-		w.learnt()
-		from := w.at
-		w.infect(botPrint, w.some(40, 2000), 4.5, false)
-		w.run(time.Hour)
-		return w.outcome(botPrint, from)
+		return w.infected(2000)
 	})
 }
 
 // What 40 of 100 homes have is hardly rare, so it takes a little longer.
 func TestABotnetAmongFew(t *testing.T) {
 	inWorlds(t, "40 infected homes, 4.5 sessions an hour each", "botnet", 100, func(w *world) string {
-		w.learnt()
-		from := w.at
-		w.infect(botPrint, w.some(40, 100), 4.5, false)
-		w.run(time.Hour)
-		if out := w.outcome(botPrint, from); out != "botnet within 10 min" && out != "botnet within an hour" {
+		if out := w.infected(100); out != "botnet within 10 min" && out != "botnet within an hour" {
 			return out
 		}
 		return "botnet"
@@ -89,22 +86,14 @@ func TestABotnetAmongFew(t *testing.T) {
 func TestABotnetAmongHomesThatSendNothing(t *testing.T) {
 	inWorlds(t, "40 infected homes of 400 on the list, 4.5 sessions an hour each", "botnet within 10 min", 0, func(w *world) string {
 		w.c.Listed(400)
-		w.learnt()
-		from := w.at
-		w.infect(botPrint, w.some(40, 400), 4.5, false)
-		w.run(time.Hour)
-		return w.outcome(botPrint, from)
+		return w.infected(400)
 	})
 }
 
 // What is rare among a few that send is rarer among all on the list.
 func TestABotnetAmongHomesOfWhichFewSend(t *testing.T) {
 	inWorlds(t, "40 infected homes of 3000 on the list, of which 60 send, 4.5 sessions an hour each", "botnet within 10 min", 60, func(w *world) string {
-		w.learnt()
-		from := w.at
-		w.infect(botPrint, w.some(40, 3000), 4.5, false)
-		w.run(time.Hour)
-		return w.outcome(botPrint, from)
+		return w.infected(3000)
 	})
 }
 
