@@ -22,9 +22,10 @@ const menuCommand = "image-console"
 
 // menu is what an operator can do at a console. There is no shell behind it; whoever can type here can also pull the disk, so nobody logs in.
 type menu struct {
-	in  *bufio.Reader
-	out io.Writer
-	box menuBox
+	in   *bufio.Reader
+	out  io.Writer
+	echo func(on bool) error // shows what is typed
+	box  menuBox
 }
 
 // menuBox is what a menu shows and does. The errors of command were told already.
@@ -38,6 +39,7 @@ type menuBox struct {
 	bypassed func() bool
 	bypass   func(on bool) error
 	log      func() string
+	ping     func(host string, tell func(line string)) error
 	order    func(what string) error
 }
 
@@ -68,7 +70,8 @@ const menuText = ` 1  Status
  7  Restart
  8  Power off
  9  Factory reset
-10  Restore a backup from a USB stick`
+10  Restore a backup from a USB stick
+11  Ping`
 
 // choose does one thing. Its error is one of the console, not of what was done.
 func (m *menu) choose(choice string) error {
@@ -94,6 +97,8 @@ func (m *menu) choose(choice string) error {
 		return m.order("erase everything", orderErase, "All settings, users, keys, history and records on this box are erased, and it starts as from a fresh image. The versions in its slots stay.")
 	case "10":
 		return m.restore()
+	case "11":
+		return m.ping()
 	default:
 		m.say("There is no %q in the menu.", choice)
 	}
@@ -152,6 +157,18 @@ func (m *menu) password() error {
 		m.command("users", "drop-factor", name, "--data", stateDir)
 	}
 	return err
+}
+
+// ping asks a host whether it answers, and whether names are found.
+func (m *menu) ping() error {
+	host, err := m.read("Address or name, or Enter to go back: ")
+	if err != nil || host == "" {
+		return err
+	}
+	if err := m.box.ping(host, func(line string) { m.say("%s", line) }); err != nil {
+		m.say("%v", err)
+	}
+	return nil
 }
 
 // order has process 1 do something that ends all.
@@ -215,6 +232,16 @@ func (m *menu) read(prompt string) (string, error) {
 	}, line)), nil
 }
 
+// secret is read, but for what is typed not being shown.
+func (m *menu) secret(prompt string) (string, error) {
+	if err := m.echo(false); err != nil {
+		m.say("what is typed cannot be hidden: %v", err)
+	}
+	line, err := m.read(prompt)
+	m.say("")
+	return line, errors.Join(err, m.echo(true))
+}
+
 // menuOn is the child. It returns an exit code.
 func menuOn(name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
@@ -229,7 +256,7 @@ func menuOn(name string) int {
 		return 1
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- (&menu{in: bufio.NewReader(f), out: f, box: thisBox(f)}).run() }()
+	go func() { ended <- (&menu{in: bufio.NewReader(f), out: f, echo: echoOf(f), box: thisBox(f)}).run() }()
 	select {
 	case err = <-ended:
 		fmt.Fprintf(os.Stderr, "mailweir: console %s: %v\n", name, err)
@@ -257,6 +284,20 @@ func openTerminal(path string) (*os.File, error) {
 		return nil, errors.Join(os.NewSyscallError("TCSETS", err), f.Close())
 	}
 	return f, nil
+}
+
+// echoOf has a terminal show what is typed, or not.
+func echoOf(f *os.File) func(on bool) error {
+	return func(on bool) error {
+		t, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		if err != nil {
+			return os.NewSyscallError("TCGETS", err)
+		}
+		if t.Lflag &^= unix.ECHO; on {
+			t.Lflag |= unix.ECHO
+		}
+		return os.NewSyscallError("TCSETS", unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t))
+	}
 }
 
 // thisBox is the machine that the menu runs on.
@@ -292,6 +333,7 @@ func thisBox(out *os.File) menuBox {
 		bypassed: bypassed,
 		bypass:   setBypass,
 		log:      func() string { return lastLines(readString(filepath.Join(runDir, "log")), 40) },
+		ping:     ping,
 		order:    order,
 	}
 }

@@ -99,7 +99,7 @@ func TestTheConsolesMenu(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := &menu{in: bufio.NewReader(f), out: f, box: menuBox{
+	m := &menu{in: bufio.NewReader(f), out: f, echo: echoOf(f), box: menuBox{
 		title: "mailweir v1, slot a",
 		backups: func(look func([]string) error) error {
 			if !in { // the first time
@@ -129,6 +129,12 @@ func TestTheConsolesMenu(t *testing.T) {
 		bypassed: func() bool { return on },
 		bypass:   func(to bool) error { on = to; did = append(did, fmt.Sprint("bypass ", to)); return nil },
 		log:      func() string { return "[1.00s] one\n[2.00s] two\n" },
+		ping: func(host string, tell func(string)) error {
+			if tell(host + " is asked"); host == "nobody" {
+				return errors.New("no such host")
+			}
+			return nil
+		},
 		order: func(what string) error {
 			did = append(did, "order "+what)
 			if what == orderPowerOff {
@@ -173,13 +179,19 @@ func TestTheConsolesMenu(t *testing.T) {
 	choose("10", which, "1", "Its passphrase: ", "right horse", sure, "restore")
 	choose("10", which, "2", sure, "no")
 	choose("10", which, "2", sure, "restore")
-	choose("11\x1b[A")
+	choose("11", "Address or name, or Enter to go back: ", "")
+	choose("11", "Address or name, or Enter to go back: ", "nobody")
+	choose("11", "Address or name, or Enter to go back: ", "192.0.2.1")
+	choose("12\x1b[A")
 	choose("")
 	c.press(idle, "\x04") // end of input
 	if err := <-over; err == nil {
 		t.Error("the menu ended without an error")
 	}
 	<-watched
+	if strings.Contains(c.text(), "horse") {
+		t.Error("a passphrase was shown while it was typed")
+	}
 	golden := filepath.Join("testdata", "menu.txt")
 	first, rest, _ := strings.Cut(strings.ReplaceAll(c.text(), "^D", ""), menuText)
 	text := first + menuText + strings.ReplaceAll(rest, menuText, "(the menu)") + "\ndid:\n" + strings.Join(did, "\n") + "\n"

@@ -53,7 +53,7 @@ func (m *menu) pick(files []string) error {
 		m.say("%v", err)
 		return nil
 	case locked:
-		if passphrase, err = m.read("Its passphrase: "); err != nil {
+		if passphrase, err = m.secret("Its passphrase: "); err != nil {
 			return err
 		}
 		args = append(args, "--passphrase-file", "-")
