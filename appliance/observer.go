@@ -223,11 +223,12 @@ func (o *observer) alert(now time.Time) {
 	if o.alarm == before {
 		return
 	}
-	if tell { // before it is remembered: a crash between them has it told twice, and not never
-		o.say(records.Share(records.ShareFacts{
-			Time: now, Week: shift.Week, Before: shift.Before, After: shift.After,
-			SessionsBefore: shift.Sessions[0], Sessions: shift.Sessions[1], Errors: shift.Errors,
-		}))
+	if tell && !o.say(records.Share(records.ShareFacts{ // before it is remembered: a crash between them has it told twice, and not never
+		Time: now, Week: shift.Week, Before: shift.Before, After: shift.After,
+		SessionsBefore: shift.Sessions[0], Sessions: shift.Sessions[1], Errors: shift.Errors,
+	})) {
+		o.alarm = before // there was no room for it: told in a minute
+		return
 	}
 	if b, err := json.Marshal(o.alarm); err != nil {
 		o.failed("observer", err)

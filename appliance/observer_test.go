@@ -254,6 +254,36 @@ func TestOwnersOfNetworks(t *testing.T) {
 	}
 }
 
+// Where nobody but the bots uses TLS it is the list that says how rare their print is.
+func TestAClusterAmongManyWhoUseNoTLS(t *testing.T) {
+	t.Parallel()
+	for lines, want := range map[int]int{40: 0, 4000: 1} {
+		list := strings.Builder{}
+		list.WriteString("subscriber,plan,prefixes\n")
+		for i := range lines {
+			fmt.Fprintf(&list, "home%d,strangers,%s\n", i, addr4(100, i))
+		}
+		d := newDeaf(t, fmt.Sprintf(observed, "", ""), list.String())
+		for range 2 { // hours
+			for i := range 40 {
+				d.mails(i, 1000+i, "")
+			}
+			d.pass(time.Hour)
+			d.observer.drain()
+			d.observer.look()
+		}
+		for i := range 40 {
+			d.mails(i, 1000+i, rarePrint)
+			d.mails(i, 2000+i, rarePrint)
+		}
+		d.observer.drain()
+		d.observer.look()
+		if v := d.observer.view(); v.Botnets != want || v.Learning {
+			t.Errorf("%d on the list: %+v", lines, v)
+		}
+	}
+}
+
 // The share of a week differs from that of the week before.
 func TestAShiftIsARecord(t *testing.T) {
 	t.Parallel()
@@ -288,10 +318,14 @@ func TestAShiftIsARecord(t *testing.T) {
 		}
 		return a
 	}
-	say := d.observer.say
+	say, full := d.observer.say, 3
 	d.observer.say = func(e records.Entry) bool {
 		if a := remembered(); e.Kind == records.KindShare && a.Told != 0 {
 			t.Errorf("remembered before it is told: %+v", a)
+		}
+		if e.Kind == records.KindShare && full > 0 {
+			full-- // there is no room for it: it is told again until there is
+			return false
 		}
 		return say(e)
 	}
@@ -299,8 +333,8 @@ func TestAShiftIsARecord(t *testing.T) {
 		day(60)
 		d.observer.write()
 	}
-	if a := remembered(); a.Told != 1 {
-		t.Errorf("told and not remembered: %+v", a)
+	if a := remembered(); a.Told != 1 || full > 0 {
+		t.Errorf("told and not remembered: %+v; refused %d times less than it should be", a, full)
 	}
 	told := d.told(records.KindShare)
 	if len(told) != 1 || !strings.HasPrefix(told[0], "the encrypted share rose from 3") {

@@ -218,3 +218,37 @@ func TestRowsOfTheFutureDoNotOutliveTheirTime(t *testing.T) {
 	}
 	w.whole()
 }
+
+// A file that cannot be completed is tried again, and is whole then with what came to it in between.
+func TestAFileThatCannotBeCompletedIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w, now := open(t, Bounds{Sessions: time.Hour, Records: time.Hour, Bytes: 64 << 20}), time.Now()
+	w.stage("S-1", "00001", now)
+	w.drain()
+	s := w.Journal.records[0]
+	away := s.path + ".away"
+	if err := os.Rename(s.path, away); err != nil { // the last of its steps needs its name
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := s.seal(); err == nil || s.f == nil {
+			t.Fatal("completed without its name:", err)
+		}
+	}
+	if err := os.Rename(away, s.path); err != nil {
+		t.Fatal(err)
+	}
+	w.stage("S-2", "00002", now.Add(time.Second))
+	w.drain()
+	for range 2 {
+		if rows, stubs := w.whole(); rows != 2 || stubs != 0 {
+			t.Errorf("%d rows and %d stubs", rows, stubs)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if found := w.reopen(); len(found) > 0 {
+			t.Error(found)
+		}
+	}
+}

@@ -169,21 +169,26 @@ func (s *segment) sync() error {
 // seal completes the file.
 func (s *segment) seal() error {
 	end, err := ending(&s.sum)
-	if err == nil {
-		err = s.write(end)
+	if err != nil {
+		return err
 	}
-	if err == nil {
+	rows := s.size
+	if err = s.write(end); err == nil {
 		err = s.f.Truncate(s.size) // what a write that failed left behind
 	}
 	if err == nil {
 		err = s.sync()
 	}
+	if err == nil {
+		err = s.dated()
+	}
 	if err != nil {
+		s.size = rows // whoever tries again writes the end over this one
 		return err
 	}
 	err = s.f.Close()
 	s.f = nil
-	return errors.Join(err, s.dated())
+	return err
 }
 
 // dated has the file say that it was last written at the newest moment that is in it, whenever it was completed or written anew: once it cannot be read that is all there is to tell its time by.

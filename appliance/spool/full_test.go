@@ -160,3 +160,52 @@ func TestWhatIsOlderThanItsRetentionGoesAndIsStated(t *testing.T) {
 		t.Errorf("an empty spool knows %d %s, before %d %s", seq, h, last, hash)
 	}
 }
+
+// A segment that is written anew, or joined to another, says that it was last written when its youngest record was: once it cannot be read it goes by that.
+func TestWhatIsWrittenAnewKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, Options{Sessions: 24 * time.Hour, Records: 1000 * time.Hour})
+	for range 72 {
+		b.say(records.KindSession, 2)
+		b.say(records.KindAudit, 1)
+		b.spool.Sync()
+		b.at = b.at.Add(time.Hour)
+	}
+	youngest := map[uint64]time.Time{} // of the segment that has a record
+	for i, g := range b.spool.segments {
+		if g.file != nil {
+			continue
+		}
+		at := b.at.Add(time.Duration(i-1000) * time.Hour).Truncate(time.Second)
+		if err := os.Chtimes(g.path, at, at); err != nil {
+			t.Fatal(err)
+		}
+		for seq := g.after + 1; seq <= g.last; seq++ {
+			youngest[seq] = at
+		}
+	}
+	b.spool.Expire(b.at)
+	anew := 0
+	for _, g := range b.spool.segments {
+		if g.version == 0 {
+			continue
+		}
+		anew++
+		var want time.Time
+		for seq := g.after + 1; seq <= g.last; seq++ {
+			if at := youngest[seq]; at.After(want) {
+				want = at
+			}
+		}
+		info, err := os.Stat(g.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.ModTime().Equal(want) {
+			t.Errorf("%s with %d to %d was last written %v, want %v", g.path, g.after+1, g.last, info.ModTime(), want)
+		}
+	}
+	if anew == 0 {
+		t.Error("nothing was written anew")
+	}
+}

@@ -230,10 +230,14 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err 
 	}
 	into.last, into.lastHash = into.after, into.afterHash
 	b := appendSummed(nil, into.header())
+	var written time.Time // when the youngest of its records was, at the latest
 	for _, part := range parts {
 		f, err := os.Open(part.path)
 		if err != nil {
 			return nil, err
+		}
+		if info, err := f.Stat(); err == nil && info.ModTime().After(written) {
+			written = info.ModTime()
 		}
 		r := lines{file: f, to: part.size}
 		for {
@@ -277,12 +281,13 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err 
 	if err := durable.Replace(into.path, b); err != nil {
 		return nil, err
 	}
+	err = os.Chtimes(into.path, written, written) // once it cannot be read that is all there is to tell its time by
 	s.list(func(all []*segment) []*segment {
 		all[i] = into
 		return slices.Delete(all, i-len(parts)+1, i)
 	})
 	if len(parts) > 1 {
-		err = os.Remove(g.path)
+		err = errors.Join(err, os.Remove(g.path))
 	}
 	return gone, errors.Join(err, durable.SyncDir(s.opt.Dir))
 }
