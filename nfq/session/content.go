@@ -96,15 +96,22 @@ func (m *mover) message(at stand, how habits, reply int, cost int32) {
 	m.put(g, at, sum(cost, taken))
 }
 
-// byChunks notes that a message by BDAT may have ended in the flight.
+// byChunks notes that a message by BDAT may have ended in the flight. Where its answer may be one to an AUTH in an envelope, three in a row are asked for, each with MAIL and
+// RCPT answered one by one before it: recipients between two of those look like the envelope of the second.
 func (m *mover) byChunks(g *guess) {
-	auth := g.voice == postfix && (m.flight.down == postfixNoAuth || m.flight.down == postfixLateAuth)
-	bulk := m.most >= surelyNoRcpt && !auth
-	if bulk && g.habits&leads != 0 {
+	auth := g.voice == postfix && m.flight.maybeLateAuth()
+	bulk := m.most >= surelyNoRcpt && (!auth || m.apart >= 2)
+	second := bulk && g.habits&leads != 0
+	third := second && g.habits&led != 0
+	if third || second && !auth {
 		g.habits |= proved
 	}
-	if g.habits &^= bulky | leads; bulk {
+	g.habits &^= bulky | leads | led
+	if bulk {
 		g.habits |= bulky
+	}
+	if second {
+		g.habits |= led
 	}
 }
 
@@ -116,8 +123,8 @@ func (m *mover) wanted() bool {
 	if ok == 0 {
 		ok = int(g.group.last) / 2 // of MAIL and RCPT, at least
 	}
-	for i := 1; i < len(voices); i++ { // who says so to MAIL and RCPT has other words for DATA
-		if v := &voices[i]; int(g.mail.last) == v.mail && (int(g.rcpt.last) == v.rcpt || int(g.rcpt.other) == v.rcpt) && int(g.data.last) != v.data {
+	for i := 1; i < len(voices); i++ { // who says so to MAIL and RCPT has other words for DATA, if they are not those of RFC 5321
+		if v := &voices[i]; int(g.mail.last) == v.mail && (int(g.rcpt.last) == v.rcpt || int(g.rcpt.other) == v.rcpt) && int(g.data.last) != v.data && int(g.data.last) != startMailInput {
 			return false
 		}
 	}

@@ -25,8 +25,9 @@ type estimate struct {
 	over bool // the session ended in order: nothing is under way
 	told int  // messages that were told of
 
-	down int64 // bytes that the server said in all flights that were read
-	odds uint8 // how many of them the best guess took for what no client does that waits
+	down  int64 // bytes that the server said in all flights that were read
+	apart uint8 // flights since the last that maybeLateAuth
+	odds  uint8 // how many of them the best guess took for what no client does that waits
 
 	torn torn // some of the server's records were not seen
 
@@ -108,6 +109,7 @@ const (
 	asking                        // there were two
 	bulky                         // the message before came by BDAT, with more than a command has, as a rule
 	leads                         // behind a bulky one an envelope was begun, and is open
+	led                           // the bulky one was led to by another
 )
 
 // begin starts anew, acked being where the client's part of the handshake ends.
@@ -167,6 +169,10 @@ func (e *estimate) take(f *flight) {
 	m.framing, m.to.n, m.to.crowd = e.framing, 0, e.crowd
 	due := e.due(f)
 	m.measure(&due)
+	m.apart = e.apart
+	if e.apart = min(e.apart, math.MaxUint8-1) + 1; due.maybeLateAuth() {
+		e.apart = 0
+	}
 	m.behind = slices.ContainsFunc(e.guesses[:e.n], func(g guess) bool { return g.at == atData })
 	for i := range e.guesses[:e.n] {
 		m.plainly = e.guesses[i]

@@ -15,6 +15,7 @@ type mover struct {
 	record      int64 // bytes that a record adds to its plaintext, at most
 	limit       int32 // what costs more is not plausible any more
 	more        int32 // what it costs that one reply came in more than one record
+	apart       uint8 // as the estimate has it, before the flight
 	behind      bool  // a message may end in the flight that began before
 	looks       looks // of the flight, the same for all guesses
 

@@ -40,12 +40,19 @@ const (
 	postfixRefusal = 36
 )
 
+// startMailInput is the length of "354 Start mail input; end with <CRLF>.<CRLF>" (RFC 5321 section 4.1.1.4 and appendix D), which servers say whose answers
+// to MAIL and RCPT are as long as Postfix's (Stalwart), and none of those in voices says to another command of four letters.
+const startMailInput = 46
+
 // What Postfix says to an AUTH between MAIL and the message, "503 5.5.1 Error: authentication not enabled" and "503 5.5.1 Error: MAIL
 // transaction in progress": some of its acceptances of a message by BDAT are as long, and a token is as long as a message.
 const (
 	postfixNoAuth   = 45
 	postfixLateAuth = 47
 )
+
+// maybeLateAuth reports whether the flight's answer is as long as these.
+func (f *flight) maybeLateAuth() bool { return f.down == postfixNoAuth || f.down == postfixLateAuth }
 
 // voiceOf gives the index of the voice that answers with these lengths.
 func voiceOf(mail, rcpt, data int) uint8 {
