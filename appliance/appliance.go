@@ -60,7 +60,7 @@ type Options struct {
 	Reload              <-chan os.Signal // each value: read the configuration again
 	Ready               func()           // called once, when packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
-	Executable          string           // of mailweir, for what-ifs; "": this one
+	Executable          string           // of mailweir, for what-ifs, and to hash passwords; "": this one, and in this process
 	ClockFile           string           // what the image's keeper of the clock says of it; "": there is none
 	Image               *Image           // what the image's process 1 does for us; nil: the box does not run the image
 	Management          netconf.Dir      // where the state of the image's management port is; "": there is none
@@ -76,46 +76,47 @@ type Appliance struct {
 	box   string
 	start time.Time
 
-	cfg      atomic.Pointer[config.Config]
-	kernel   ruleset.Kernel
-	lane     *fastLane
-	bridge   *bridge.Bridge // nil: the box routes
-	who      *identity
-	gov      *governor.Governor
-	store    *store.Store
-	saver    *saver
-	cases    *casebook
-	keeper   *keeper
-	eraser   *eraser
-	lines    *lines
-	book     *sources.Book
-	observer *observer
-	crowd    atomic.Pointer[[]sources.Source] // that look like many senders
-	chain    *records.Chain
-	writer   *records.Writer
-	recent   *records.Ring
-	journal  *journal.Journal // nil: there could be none
-	syslog   *syslogTargets
-	notices  *notices.Service
-	answers  *responder.Responder
-	cutter   *cutter
-	judge    *judge
-	queues   *nfq.Queues
-	changing sync.Mutex // one reader or writer of configuration and list at a time
-	plans    sync.Mutex // held while a plan is chosen and while a reload changes what plans there are
-	steering sync.Mutex // one writer of the ruleset at a time
-	stopping bool       // guarded by steering: nothing is steered to us any more
-	ending   ending
-	behind   sync.WaitGroup // for the disk, of what nobody waits for any more
-	rules    atomic.Pointer[ruleset.Ruleset]
-	web      *webadmin.Server
-	health   *health
-	traffic  *traffic
-	updates  updates // only tick uses it
-	census   lasting[*census]
-	rolls    lasting[*roll]
-	size     sizes
-	floods   *floods // nil: no fast lane
+	cfg       atomic.Pointer[config.Config]
+	kernel    ruleset.Kernel
+	lane      *fastLane
+	bridge    *bridge.Bridge // nil: the box routes
+	who       *identity
+	gov       *governor.Governor
+	store     *store.Store
+	saver     *saver
+	cases     *casebook
+	keeper    *keeper
+	eraser    *eraser
+	lines     *lines
+	book      *sources.Book
+	observer  *observer
+	crowd     atomic.Pointer[[]sources.Source] // that look like many senders
+	chain     *records.Chain
+	writer    *records.Writer
+	recent    *records.Ring
+	journal   *journal.Journal // nil: there could be none
+	syslog    *syslogTargets
+	notices   *notices.Service
+	answers   *responder.Responder
+	cutter    *cutter
+	judge     *judge
+	queues    *nfq.Queues
+	changing  sync.Mutex // one reader or writer of configuration and list at a time
+	plans     sync.Mutex // held while a plan is chosen and while a reload changes what plans there are
+	steering  sync.Mutex // one writer of the ruleset at a time
+	stopping  bool       // guarded by steering: nothing is steered to us any more
+	ending    ending
+	behind    sync.WaitGroup // for the disk, of what nobody waits for any more
+	rules     atomic.Pointer[ruleset.Ruleset]
+	web       *webadmin.Server
+	passwords *passwords // nil: hashed by web
+	health    *health
+	traffic   *traffic
+	updates   updates // only tick uses it
+	census    lasting[*census]
+	rolls     lasting[*roll]
+	size      sizes
+	floods    *floods // nil: no fast lane
 
 	since         atomic.Pointer[time.Time] // of the mode
 	clock         wallClock
@@ -256,6 +257,11 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 			return fmt.Errorf("%w; another program has admin.listen %s: set another port", err, cfg.Admin.Listen)
 		}
 		return err
+	}
+	if a.opt.Executable != "" {
+		a.passwords = &passwords{exe: a.opt.Executable, log: a.log}
+		a.passwords.begin()
+		a.web.SumElsewhere(a.passwords.sum)
 	}
 	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "started", File: cfg.Path()}))
 	return nil

@@ -95,6 +95,9 @@ func (a *Appliance) close() error {
 	if a.web != nil {
 		errs = append(errs, end.step("that nobody answers there any more", a.at("mailweir.sock"), a.web.Close))
 	}
+	if a.passwords != nil {
+		a.passwords.close()
+	}
 	if a.queues != nil {
 		a.queues.Close()
 	}

@@ -10,12 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/journal"
@@ -84,7 +81,7 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	answer.most, said.most = whatIfAnswer, 4<<10
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(file), bytes.NewReader(candidate), &answer, &said
 	cmd.Env = []string{"GOMAXPROCS=1", "GOMEMLIMIT=" + strconv.Itoa(whatIfMemory), "TZ=UTC"}
-	if err := startNice(cmd); err != nil {
+	if err := startNice(cmd, whatIfNice, whatIfMemory*5/4); err != nil {
 		return nil, fmt.Errorf("start a what-if: %w", err)
 	}
 	err = cmd.Wait()
@@ -114,40 +111,6 @@ func (a *Appliance) endedEarly(err error, said string) error {
 		return webadmin.Refused{Field: "config", Message: "the box's list of subscribers cannot be read under this configuration (does it lack a plan that the list names?), or not at all; the box's log says why"}
 	}
 	return errors.New("it ended early")
-}
-
-// startNice starts a process with the lowest priority and a bound on its memory.
-func startNice(cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	var start func()
-	start = func() {
-		runtime.LockOSThread()              // for good: the thread ends with this goroutine, and so does its priority,
-		if unix.Gettid() == unix.Getpid() { // but for the main one, which is kept until another has done it
-			another := make(chan struct{})
-			go func() { defer close(another); start() }()
-			<-another
-			runtime.UnlockOSThread()
-			return
-		}
-		err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), whatIfNice)
-		if err == nil {
-			err = cmd.Start() // which inherits that
-		}
-		done <- err
-	}
-	go start()
-	if err := <-done; err != nil {
-		return err
-	}
-	most := unix.Rlimit{Cur: whatIfMemory * 5 / 4, Max: whatIfMemory * 5 / 4}
-	err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_DATA, &most, nil)
-	if err == nil {
-		err = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte("1000"), 0)
-	}
-	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
-	}
-	return nil
 }
 
 // limited keeps the first bytes that are written to it.

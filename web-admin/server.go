@@ -125,6 +125,9 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
+// SumElsewhere has passwords hashed as [users.Store.SumElsewhere] says; before Run.
+func (s *Server) SumElsewhere(f func(users.Sum) ([]byte, error)) { s.users.SumElsewhere(f) }
+
 // Run serves until ctx ends, then lets running requests finish for at most two seconds. It returns nil when ctx ended it.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.Close()

@@ -127,23 +127,40 @@ func (b *box) judged(ctx context.Context) (int64, error) {
 	return st.Lanes.Queue.Packets, err
 }
 
-// memory is what the box has in memory now and had at most, in bytes.
-func (b *box) memory() (now, most float64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.PID()))
-	if err != nil {
-		return 0, 0, err
+// pids are its process, and those that it has work for it, as who hashes passwords.
+func (b *box) pids() []int {
+	all := []int{b.PID()}
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", b.PID())) // proc(5); a thread may end meanwhile
+	for _, file := range children {
+		text, _ := os.ReadFile(file)
+		for _, word := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(word); err == nil {
+				all = append(all, pid)
+			}
+		}
 	}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		to := map[string]*float64{"VmRSS": &now, "VmHWM": &most}[name]
-		if to == nil {
-			continue
-		}
-		kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+	return all
+}
+
+// memory is what the box has in memory now and had at most, in bytes: the sum of its processes, each by itself.
+func (b *box) memory() (now, most float64, err error) {
+	for _, pid := range b.pids() {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			return 0, 0, fmt.Errorf("memory of the box: %w", err)
+			return 0, 0, err
 		}
-		*to = kib * 1024
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(line, ":")
+			to := map[string]*float64{"VmRSS": &now, "VmHWM": &most}[name]
+			if to == nil {
+				continue
+			}
+			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+			if err != nil {
+				return 0, 0, fmt.Errorf("memory of the box: %w", err)
+			}
+			*to += kib * 1024
+		}
 	}
 	return now, most, nil
 }

@@ -241,7 +241,7 @@ func (s sample) String() string {
 // meter tells who used the processors for a while.
 type meter struct {
 	from   time.Time
-	box    int // 0: none
+	box    []int // its processes; nil: none
 	makers []int
 	before map[int]time.Duration
 	busy   time.Duration
@@ -250,9 +250,9 @@ type meter struct {
 func newMeter(b *box, makers []int) *meter {
 	m := &meter{makers: makers, before: map[int]time.Duration{}}
 	if b != nil {
-		m.box = b.PID()
+		m.box = b.pids()
 	}
-	for _, pid := range append([]int{m.box, os.Getpid()}, makers...) {
+	for _, pid := range slices.Concat(m.box, []int{os.Getpid()}, makers) {
 		m.before[pid] = helper.CPUTime(pid)
 	}
 	m.from, m.busy = time.Now(), busy()
@@ -263,16 +263,13 @@ func newMeter(b *box, makers []int) *meter {
 func (m *meter) read(s *sample, probe *helper.Helper) {
 	passed, all := time.Since(m.from), busy()-m.busy
 	part := func(d time.Duration) float64 { return d.Seconds() / passed.Seconds() }
-	used := func(pid int) float64 {
-		if pid == 0 {
-			return 0
+	used := func(pids ...int) (sum float64) {
+		for _, pid := range pids {
+			sum += part(helper.CPUTime(pid) - m.before[pid])
 		}
-		return part(helper.CPUTime(pid) - m.before[pid])
+		return sum
 	}
-	s.box = used(m.box)
-	for _, pid := range m.makers {
-		s.makers += used(pid)
-	}
+	s.box, s.makers = used(m.box...), used(m.makers...)
 	ours := used(os.Getpid()) + part(probe.Used())
 	s.others = max(0, part(all)-ours-s.box-s.makers)
 }

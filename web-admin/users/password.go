@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -114,8 +113,8 @@ func parsePHC(s string) (phc, error) {
 	return p, nil
 }
 
-func (p phc) of(password string) []byte {
-	return argon2.IDKey(prepared(password), p.salt, p.time, p.memory, p.threads, hashBytes)
+func (p phc) question(password string) Sum {
+	return Sum{Password: prepared(password), Salt: p.salt, Time: p.time, Memory: p.memory, Threads: p.threads}
 }
 
 // Who may wait for the hash at once: strangers, and beside them whoever logged in from the same browser before, so that a flood of
@@ -133,7 +132,7 @@ const restAfter = 3
 type gate struct {
 	turn             chan struct{} // holds one while nobody hashes
 	calm             chan struct{} // holds one while no stranger hashes or rests
-	sum              func(phc, string) []byte
+	sum              func(Sum) []byte
 	strangers, known chan struct{} // a slot for each who waits or hashes
 	nobody           phc           // is checked for names that are not there, so that they take as long
 }
@@ -143,19 +142,14 @@ func (g *gate) init() {
 	g.turn <- struct{}{}
 	g.calm = make(chan struct{}, 1)
 	g.calm <- struct{}{}
-	g.sum = phc.of
+	g.sum = here
 	g.strangers, g.known = make(chan struct{}, maxStrangers), make(chan struct{}, maxKnown)
 	g.nobody = phc{memory: hashMemory, time: hashTime, threads: hashThreads, salt: make([]byte, saltBytes), sum: make([]byte, hashBytes)}
 	rand.Read(g.nobody.salt)
 	rand.Read(g.nobody.sum)
 }
 
-// pass gives the turn to the next one. What the hash used is collected first: otherwise a flood of logins would grow the heap by as
-// many hashes as fit until the collector comes by itself, which on a box with much in memory is late.
-func (g *gate) pass() {
-	runtime.GC()
-	g.turn <- struct{}{}
-}
+func (g *gate) pass() { g.turn <- struct{}{} }
 
 // hash makes the hash of a new password. It waits for its turn: only who is logged in gets here.
 func (g *gate) hash(password string) string {
@@ -163,7 +157,7 @@ func (g *gate) hash(password string) string {
 	rand.Read(p.salt)
 	<-g.turn
 	defer g.pass()
-	p.sum = g.sum(p, password)
+	p.sum = g.sum(p.question(password))
 	return p.String()
 }
 
@@ -199,7 +193,7 @@ func (g *gate) is(ctx context.Context, p phc, password string, known bool) (bool
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	return subtle.ConstantTimeCompare(g.sum(p, password), p.sum) == 1, nil
+	return subtle.ConstantTimeCompare(g.sum(p.question(password)), p.sum) == 1, nil
 }
 
 // Check tells whether somebody may log in as name with password. An unknown or disabled user takes as long as a known one. known says

@@ -2,7 +2,9 @@ package users
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -312,7 +314,7 @@ func TestAFloodLeavesTheProcessorToThePackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const took = 50 * time.Millisecond
 		s.gate.init() // its channels are this bubble's
-		s.gate.sum = func(phc, string) []byte { time.Sleep(took); return nil }
+		s.gate.sum = func(Sum) []byte { time.Sleep(took); return nil }
 		begun := time.Now()
 		login := func(known bool) time.Duration {
 			_, _, err := s.Check(t.Context(), "nobody", "x", known)
@@ -339,4 +341,53 @@ func TestAFloodLeavesTheProcessorToThePackets(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // the rest is over
 	})
+}
+
+// Sums that another process makes are those that this one makes, one question after the other; where it makes none, this one does.
+func TestSumsMadeElsewhere(t *testing.T) {
+	t.Parallel()
+	s, _ := made(t)
+	asks, questions := io.Pipe()
+	answers, replies := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- answer(asks, replies) }()
+	asked, decoder := 0, json.NewDecoder(answers)
+	s.SumElsewhere(func(q Sum) (sum []byte, err error) {
+		asked++
+		if err := json.NewEncoder(questions).Encode(q); err != nil {
+			return nil, err
+		}
+		return sum, decoder.Decode(&sum)
+	})
+	check := func(why, password string, want bool) {
+		t.Helper()
+		if _, ok, err := s.Check(t.Context(), "anna", password, true); ok != want || err != nil {
+			t.Errorf("%s: %v, %v", why, ok, err)
+		}
+	}
+	check("made here", good, true)
+	check("another password", good+"x", false)
+	check("no password", "", false)
+	other := good + " and \u00fc\x00"
+	if _, err := s.SetPassword("anna", other, false); err != nil {
+		t.Fatal(err)
+	}
+	check("made there", other, true)
+	if asked != 5 {
+		t.Errorf("asked %d times", asked)
+	}
+	questions.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	s.SumElsewhere(func(Sum) ([]byte, error) { return nil, errors.New("gone") })
+	check("nobody there", other, true)
+	s.SumElsewhere(func(Sum) ([]byte, error) { return nil, nil })
+	check("no answer", other, true)
+	check("no answer, another password", good, false)
+	for _, bad := range []string{"{", "{\"Time\":\"x\"}\n"} {
+		if err := answer(strings.NewReader(bad), io.Discard); err == nil {
+			t.Errorf("%q is a question", bad)
+		}
+	}
 }

@@ -43,6 +43,7 @@ func runCommand(ctx context.Context, c *invocation) error {
 		DataDir:    *data,
 		RunDirs:    runDirs,
 		Version:    version,
+		Executable: "/proc/self/exe", // whatever is at its path by now
 		Log:        slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
 		Reload:     reload,
 		ClockFile:  boot.ClockFile,
