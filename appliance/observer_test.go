@@ -264,7 +264,7 @@ func TestAClusterAmongManyWhoUseNoTLS(t *testing.T) {
 			fmt.Fprintf(&list, "home%d,strangers,%s\n", i, addr4(100, i))
 		}
 		d := newDeaf(t, fmt.Sprintf(observed, "", ""), list.String())
-		for range 2 { // hours
+		for range 5 { // hours
 			for i := range 40 {
 				d.mails(i, 1000+i, "")
 			}
