@@ -51,7 +51,18 @@ func (e *encryption) saw(server netip.AddrPort, f session.Facts, now time.Time) 
 		if !gone {
 			detail = "STARTTLS is offered again"
 		}
-		e.say(records.Health(records.HealthFacts{Time: now, What: "starttls_gone", Good: !gone, Target: server.String(), Detail: detail}))
+		if !e.say(records.Health(records.HealthFacts{Time: now, What: "starttls_gone", Good: !gone, Target: server.String(), Detail: detail})) {
+			e.untold(server, gone)
+		}
+	}
+}
+
+// untold has it told with the next session, since there was no room for the record.
+func (e *encryption) untold(server netip.AddrPort, gone bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if o := e.servers[server]; o != nil && o.gone == gone {
+		o.gone = !gone
 	}
 }
 

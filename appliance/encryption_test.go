@@ -55,6 +55,39 @@ func TestWhoStopsOfferingSTARTTLS(t *testing.T) {
 	}
 }
 
+// What found no room among the records is told with the next session that shows it.
+func TestAnOfferGoneIsToldUntilThereIsRoom(t *testing.T) {
+	t.Parallel()
+	var told []string
+	full := true
+	e := newEncryption(func(r records.Entry) bool {
+		if full {
+			return false
+		}
+		told = append(told, r.Text)
+		return true
+	})
+	see := func(offer session.Offer, times int) {
+		for range times {
+			e.saw(netip.MustParseAddrPort("192.0.2.25:25"), session.Facts{Offer: offer}, time.Unix(0, 0))
+		}
+	}
+	see(session.IsOffered, 3)
+	see(session.NotOffered, 5)
+	full = false
+	see(session.NotOffered, 5)
+	if len(told) != 1 {
+		t.Errorf("%q", told)
+	}
+	full = true
+	see(session.IsOffered, 2)
+	full = false
+	see(session.IsOffered, 2)
+	if len(told) != 2 || !strings.Contains(told[1], "again") {
+		t.Errorf("%q", told)
+	}
+}
+
 // TestServersRememberedAreBounded: the ones seen last stay.
 func TestServersRememberedAreBounded(t *testing.T) {
 	t.Parallel()
