@@ -168,7 +168,7 @@ func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "The backup is locked", "Open it first: mailweir restore does, and so does age -d.")
 		return
 	}
-	o, err := s.opt.Source.Restore(file, dry, actorOf(r).who)
+	o, err := s.box.Restore(file, dry, actorOf(r).who)
 	if err != nil {
 		s.configNotDone(w, err, "Nothing was restored")
 		return

@@ -14,6 +14,7 @@ type rebootAnswer struct {
 
 func updateRoutes() []route {
 	return []route{
+		{"GET", recoveryPath, viewing, (*Server).apiRecovery, &operation{summary: "Whether the box governs, and if not why: state governing, safe (safe mode of the image) or bypass. In the last two this is answered, and GET, POST and DELETE of update, restore, factory reset and users; everything else of the API answers 503", answer: Standstill{}}},
 		{"GET", updatePath, administering, fromImage((*Server).apiFirmware), &operation{summary: "Which version runs, what the slots hold, what came of the last update; 404 where the box is not the image", answer: Firmware{}}},
 		{"POST", updatePath, administering, fromImage((*Server).apiInstall), &operation{summary: "Write an update (NAME.mwu) into the slot that does not run, while it comes; it goes on trial when the box starts again. Its signature, product, board and build are checked before a byte is written, and all of it before it could be started",
 			takes: updateMedia, answer: UpdateOutcome{}}},
@@ -29,7 +30,7 @@ const updateMedia = "application/octet-stream"
 // fromImage answers that there is no such thing where the box is not the image.
 func fromImage(serve func(*Server, http.ResponseWriter, *http.Request)) func(*Server, http.ResponseWriter, *http.Request) {
 	return func(s *Server, w http.ResponseWriter, r *http.Request) {
-		if !s.opt.Source.FromImage() {
+		if !s.box.FromImage() {
 			s.refuse(w, r, http.StatusNotFound, "This is for mailweir's own image only", "This machine does not run it: mailweir is updated, and removed, in the way it was installed.")
 			return
 		}
@@ -38,14 +39,14 @@ func fromImage(serve func(*Server, http.ResponseWriter, *http.Request)) func(*Se
 }
 
 func (s *Server) apiFirmware(w http.ResponseWriter, r *http.Request) {
-	f := s.opt.Source.Firmware()
+	f := s.box.Firmware()
 	f.Slots = orEmpty(f.Slots)
 	writeJSON(w, http.StatusOK, f)
 }
 
 func (s *Server) apiInstall(w http.ResponseWriter, r *http.Request) {
 	body := arrive(w, r)
-	o, err := s.opt.Source.Install(body, actorOf(r).who)
+	o, err := s.box.Install(body, actorOf(r).who)
 	if err != nil {
 		body.rest()
 		status, title, detail := s.notInstalled(o, err)
@@ -73,7 +74,7 @@ func (s *Server) notInstalled(o UpdateOutcome, err error) (status int, title, de
 }
 
 func (s *Server) apiReboot(w http.ResponseWriter, r *http.Request) {
-	if err := s.opt.Source.Reboot(actorOf(r).who); err != nil {
+	if err := s.box.Reboot(actorOf(r).who); err != nil {
 		s.notDone(w, err, "The box does not start again")
 		return
 	}

@@ -35,8 +35,10 @@ func (s *Server) backupPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) showBackup(w http.ResponseWriter, r *http.Request, status int, v backupView) {
-	if c, err := s.opt.Source.Config(); err == nil { // with a broken file a restore is what mends it
-		v.Waiting = c.Waiting
+	if s.opt.Source != nil { // else nothing is in force that could wait
+		if c, err := s.opt.Source.Config(); err == nil { // with a broken file a restore is what mends it
+			v.Waiting = c.Waiting
+		}
 	}
 	s.render(w, r, status, "backup", frame{Title: "Backup", Here: "/settings"}, v)
 }
@@ -119,7 +121,7 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	dry := r.PostFormValue("do") != "restore"
-	o, err := s.opt.Source.Restore(content, dry, actorOf(r).who)
+	o, err := s.box.Restore(content, dry, actorOf(r).who)
 	if wrong, known := whatWasWrong(err, keyLabels{{"file", "file", "File"}}); known {
 		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: wrong})
 		return

@@ -55,7 +55,7 @@ func (s *Server) enrolling(a actor) (secret, uri string, err error) {
 		return "", "", err
 	}
 	secret = s.logins.enrol(a.cookie, secret)
-	return secret, users.FactorURI(a.name, s.opt.Source.Status().Box, secret), nil
+	return secret, users.FactorURI(a.name, s.box.Status().Box, secret), nil
 }
 
 func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {

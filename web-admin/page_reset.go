@@ -29,14 +29,14 @@ func (s *Server) resetPage(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) showReset(w http.ResponseWriter, r *http.Request, status int, v resetView) {
 	v.Words, v.User = resetWords, actorOf(r).name
-	for _, t := range s.opt.Source.Status().Syslog {
+	for _, t := range s.box.Status().Syslog {
 		one := collectorView{URL: inert(t.URL), Up: t.Up, Untried: t.untried()}
 		if t.Behind > 0 {
 			one.Behind = count(t.Behind, "record waits", "records wait")
 		}
 		v.Collectors = append(v.Collectors, one)
 	}
-	if h := s.opt.Source.Holds(); h.Unknown != "" || len(h.Items) > 0 {
+	if h := s.box.Holds(); h.Unknown != "" || len(h.Items) > 0 {
 		v.Held = count(int64(len(h.Items)), "held case", "held cases")
 		if h.Unknown != "" {
 			v.Held = "held cases (how many is not known)"
@@ -52,7 +52,7 @@ const tellLimit = 15 * time.Second
 func (s *Server) factoryReset(r *http.Request, anyway bool) (told []SyslogResult, missed []formError, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), tellLimit) // who hangs up has asked for it all the same
 	defer cancel()
-	if told, err = s.opt.Source.FactoryReset(ctx, anyway, actorOf(r).who); err != nil || anyway {
+	if told, err = s.box.FactoryReset(ctx, anyway, actorOf(r).who); err != nil || anyway {
 		return told, nil, err
 	}
 	for _, t := range told {

@@ -90,7 +90,7 @@ const (
 )
 
 func (s *Server) showUpdate(w http.ResponseWriter, r *http.Request, status int, v updateView) {
-	v.fill(s.opt.Source.Firmware(), zone{s.opt.Now(), s.opt.Location})
+	v.fill(s.box.Firmware(), zone{s.opt.Now(), s.opt.Location})
 	if v.Trial != nil && r.URL.Query().Has("again") {
 		w.Header().Set("Refresh", lookAgain)
 	}
@@ -106,7 +106,7 @@ func (s *Server) installUpdate(w http.ResponseWriter, r *http.Request) {
 		s.showUpdate(w, r, http.StatusBadRequest, updateView{Failed: &failedView{"Nothing was changed", "Choose an update: a file NAME.mwu."}})
 		return
 	}
-	o, err := s.opt.Source.Install(file, actorOf(r).who)
+	o, err := s.box.Install(file, actorOf(r).who)
 	if err != nil {
 		body.rest()
 		status, title, detail := s.notInstalled(o, err)
@@ -141,8 +141,8 @@ type rebootView struct {
 
 func (s *Server) reboot(w http.ResponseWriter, r *http.Request) {
 	var now updateView
-	now.fill(s.opt.Source.Firmware(), zone{s.opt.Now(), s.opt.Location})
-	if err := s.opt.Source.Reboot(actorOf(r).who); err != nil {
+	now.fill(s.box.Firmware(), zone{s.opt.Now(), s.opt.Location})
+	if err := s.box.Reboot(actorOf(r).who); err != nil {
 		s.broken(w, r, err, "The box does not start again")
 		return
 	}

@@ -44,6 +44,7 @@ type frame struct {
 
 // modeView is the banner: what the box does with its decisions.
 type modeView struct {
+	Stopped string // "SAFE MODE", "BYPASS": the box governs nothing; empty: it does
 	Enforce bool
 	Since   moment
 	Line    string // "would have acted on 14 of 2,314 decisions · acted on 0"
@@ -51,8 +52,8 @@ type modeView struct {
 
 // tabsView is the row of tabs on the pages of settings; what the machine lacks is not among them.
 type tabsView struct {
-	Here           string
-	Network, Image bool
+	Here                    string
+	Network, Image, Stopped bool
 }
 
 // healthView is the light at the top.
@@ -73,7 +74,7 @@ func parsePages(assets map[string]asset) (map[string]*template.Template, error) 
 		},
 		"shape":   shape,
 		"capital": capital,
-		"tabs":    func(here string, f frame) tabsView { return tabsView{here, f.Network, f.Image} },
+		"tabs":    func(here string, f frame) tabsView { return tabsView{here, f.Network, f.Image, f.Mode.Stopped != ""} },
 		"past":    func(stage string) string { return past[stage] },
 	}
 	names, err := files.ReadDir("templates/pages")
@@ -121,10 +122,16 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	a, ok := s.person(r, false)
 	if f.LoggedIn = ok && a.at == inside; f.LoggedIn {
 		f.User, f.Operates, f.Manages = a.name, a.role.May(users.Operator), a.role.May(users.Admin)
-		st := s.seeAs(a.role).Status()
-		f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
-		f.Network = f.Manages && s.opt.Source.Network() != nil
-		f.Image = f.Manages && s.opt.Source.FromImage()
+		var st Status
+		if stopped := s.opt.Recovery; stopped != nil {
+			st = stopped.Status()
+			f.Mode, f.Health = stoppedMode(stopped.Standstill(), z)
+		} else {
+			st = s.seeAs(a.role).Status()
+			f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
+			f.Network = f.Manages && s.opt.Source.Network() != nil
+		}
+		f.Image = f.Manages && s.box.FromImage()
 		f.Box, f.Version = inert(st.Box), inert(st.Version)
 	}
 	var out bytes.Buffer

@@ -123,6 +123,7 @@ admin     POST   /api/v1/factory-reset
 admin     GET    /settings/update
 admin     POST   /settings/update
 admin     POST   /settings/update/reboot
+viewer    GET    /api/v1/recovery
 admin     GET    /api/v1/update
 admin     POST   /api/v1/update
 admin     POST   /api/v1/update/reboot

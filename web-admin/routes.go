@@ -127,7 +127,11 @@ func routes() []route {
 
 // handler answers HTTPS: pages, API, metrics.
 func (s *Server) handler() http.Handler {
-	mux := s.mux(routes(), s.guard)
+	answered := routes()
+	if s.opt.Recovery != nil {
+		answered = recoveryRoutes()
+	}
+	mux := s.mux(answered, s.guard)
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusForbidden, "This request came from another site's page", "Nothing was changed. Open the web admin itself and try again.")
@@ -137,7 +141,11 @@ func (s *Server) handler() http.Handler {
 
 // localHandler answers the socket in the data directory: the API, for whoever may open the socket.
 func (s *Server) localHandler() http.Handler {
-	return s.outer(s.mux(apiRoutes(), func(rt route, h http.Handler) http.Handler {
+	answered := apiRoutes()
+	if s.opt.Recovery != nil {
+		answered = stillThere(answered)
+	}
+	return s.outer(s.mux(answered, func(rt route, h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, actor{who: "local", from: fromSocket, role: users.Admin})))
 		})
@@ -164,6 +172,10 @@ func (s *Server) mux(rs []route, guard func(route, http.Handler) http.Handler) *
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if s.opt.Recovery != nil {
+			s.notNow(w, r)
+			return
+		}
 		s.refuse(w, r, http.StatusNotFound, "There is nothing at this address", "The link may be old, or mistyped.")
 	})
 	return mux

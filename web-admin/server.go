@@ -34,6 +34,7 @@ const (
 // Server is the web admin. New binds its addresses, Run serves them until its context ends. Run waits for what it started.
 type Server struct {
 	opt      Options
+	box      machine // the source, or who is in its place
 	token    token
 	keeper   *keeper
 	users    *users.Store
@@ -58,8 +59,8 @@ type Server struct {
 // New prepares the token and the certificate pair (making them at the first start) and binds the addresses, so that an address in
 // use is told before anything else starts. Whoever does not call Run afterwards calls Close.
 func New(o Options) (*Server, error) {
-	if o.Source == nil || o.DataDir == "" {
-		return nil, errors.New("web admin: Source and DataDir are required")
+	if (o.Source == nil) == (o.Recovery == nil) || o.DataDir == "" {
+		return nil, errors.New("web admin: DataDir is required, and one of Source and Recovery")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -75,6 +76,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opt:      o,
+		box:      o.Source,
 		logins:   &logins{now: o.Now},
 		bearers:  &throttle[netip.Addr]{now: o.Now},
 		doors:    &throttle[netip.Addr]{now: o.Now},
@@ -83,6 +85,9 @@ func New(o Options) (*Server, error) {
 		streams:  make(chan struct{}, maxStreams),
 		path:     filepath.Join(o.DataDir, "mailweir.sock"),
 		ready:    make(chan struct{}),
+	}
+	if o.Recovery != nil {
+		s.box = o.Recovery
 	}
 	s.hide = sync.OnceFunc(func() { os.Remove(s.path) })
 	var err error

@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// Options configures a [Server]. Source and DataDir are required.
+// Options configures a [Server]. DataDir is required, and one of Source and Recovery.
 type Options struct {
 	Listen string // TCP address of the HTTPS server, for example ":8443"; empty: none
 	// DataDir holds admin.token and tls/; the socket mailweir.sock is made in it. The directory must exist.
@@ -33,6 +33,7 @@ type Options struct {
 	Metrics       http.Handler
 	MetricsPublic bool
 	Source        Source
+	Recovery      Recovery // the box governs nothing
 	// Audit hears of logins, and of what is done to users; nil: nobody does. It must not block.
 	Audit func(AuditEvent)
 	// Location is the zone of the times on the pages; nil: the machine's. The API always says UTC.
