@@ -106,6 +106,7 @@ type Appliance struct {
 	steering  sync.Mutex // one writer of the ruleset at a time
 	stopping  bool       // guarded by steering: nothing is steered to us any more
 	ending    ending
+	aside     *aside         // nil: it governs, or is about to
 	behind    sync.WaitGroup // for the disk, of what nobody waits for any more
 	rules     atomic.Pointer[ruleset.Ruleset]
 	web       *webadmin.Server
@@ -193,6 +194,7 @@ func live(ctx context.Context, opt Options) (fallback []byte, err error) {
 		return nil, err
 	}
 	a.tellResumed(resumed)
+	a.tellAside()
 	if err = a.run(ctx); errors.Is(err, errAgain) {
 		fallback = a.fallback()
 	}
@@ -372,9 +374,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		CertFile: cfg.Resolve(cfg.Admin.TLS.CertFile), KeyFile: cfg.Resolve(cfg.Admin.TLS.KeyFile),
 		MetricsPublic: cfg.Admin.MetricsPublic,
 		Source:        &source{a: a}, Log: a.log, Now: a.now,
-		Audit: func(e webadmin.AuditEvent) {
-			a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: e.Who, From: e.From, What: e.What, Object: e.Object, Before: e.Before, After: e.After}))
-		},
+		Audit: func(e webadmin.AuditEvent) { a.writer.Say(records.Audit(auditFacts(e, a.now()))) },
 	}
 	if cfg.Admin.Metrics {
 		o.Metrics = metricsHandler(a)

@@ -189,35 +189,16 @@ func openBackup(file []byte) (*backup, error) {
 const restorePending = "restore.zip"
 
 // Restore puts back a backup, all of it or nothing; dry says what that would be.
-func (s *source) Restore(file []byte, dry bool, who string) (o webadmin.RestoreOutcome, err error) {
+func (s *source) Restore(file []byte, dry bool, who string) (webadmin.RestoreOutcome, error) {
 	a := s.a
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	b, err := openBackup(file)
-	if err != nil {
+	b, d, o, err := s.looked(file)
+	if err != nil || dry {
 		return o, err
 	}
-	was, before, err := a.onDisk()
-	if err != nil {
-		if was == nil {
-			return o, err
-		}
-		before = a.cfg.Load()
-	}
-	d := &draft{was: was, text: b.text, before: before}
-	if err := a.tryBackup(b, d); err != nil {
-		return o, s.wrong(err)
-	}
-	_, waiting := carried(a.cfg.Load(), d.next)
-	o = webadmin.RestoreOutcome{Made: webadmin.At(b.Made), Box: b.Box, Version: b.Program, Files: []string{filepath.Base(a.opt.ConfigFile)}}
-	for _, f := range b.Files {
-		o.Files = append(o.Files, f.Path)
-	}
-	o.Config = s.outcome(d, waiting)
-	if dry {
-		return o, nil
-	}
 	old, err := a.replaceFiles(b, file)
+	var waiting []string
 	if err == nil {
 		d.seen = fileState(d.next.SubscribersPath())
 		waiting, err = a.put(d)
@@ -233,10 +214,41 @@ func (s *source) Restore(file []byte, dry bool, who string) (o webadmin.RestoreO
 	if err := errors.Join(os.Remove(pending), durable.SyncDir(a.opt.DataDir)); err != nil {
 		a.log.Error("a restore is done, and would be done again at the next start", "err", err)
 	}
-	before2, after := saidOf(o.Config.Changed)
-	s.audit(who, "restore", filepath.Base(a.opt.ConfigFile), before2, fmt.Sprintf("%s (revision %s, backup of %s)", after, revision(d.text), b.Made.Format(time.RFC3339)))
+	s.restored(who, b, d, o)
 	o.Config.Waiting = waiting
 	return o, nil
+}
+
+// looked is a backup that can be put back, and what that would change. The caller holds a.changing.
+func (s *source) looked(file []byte) (b *backup, d *draft, o webadmin.RestoreOutcome, err error) {
+	a := s.a
+	if b, err = openBackup(file); err != nil {
+		return nil, nil, o, err
+	}
+	was, before, err := a.onDisk()
+	if err != nil {
+		if was == nil {
+			return nil, nil, o, err
+		}
+		before = a.cfg.Load()
+	}
+	d = &draft{was: was, text: b.text, before: before}
+	if err := a.tryBackup(b, d); err != nil {
+		return nil, nil, o, s.wrong(err)
+	}
+	_, waiting := carried(a.cfg.Load(), d.next)
+	o = webadmin.RestoreOutcome{Made: webadmin.At(b.Made), Box: b.Box, Version: b.Program, Files: []string{filepath.Base(a.opt.ConfigFile)}}
+	for _, f := range b.Files {
+		o.Files = append(o.Files, f.Path)
+	}
+	o.Config = s.outcome(d, waiting)
+	return b, d, o, nil
+}
+
+// restored tells of a backup that was put back.
+func (s *source) restored(who string, b *backup, d *draft, o webadmin.RestoreOutcome) {
+	before, after := saidOf(o.Config.Changed)
+	s.audit(who, "restore", filepath.Base(s.a.opt.ConfigFile), before, fmt.Sprintf("%s (revision %s, backup of %s)", after, revision(d.text), b.Made.Format(time.RFC3339)))
 }
 
 // where is the place of a file of a backup on a box whose configuration is file; "" when it may not be written.

@@ -16,7 +16,12 @@ import (
 
 // audit says what a person did.
 func (s *source) audit(who, what, object, before, after string) {
-	s.a.writer.Say(records.Audit(records.AuditFacts{Time: s.a.now(), Who: who, What: what, Object: object, Before: before, After: after}))
+	f := records.AuditFacts{Time: s.a.now(), Who: who, What: what, Object: object, Before: before, After: after}
+	if s.a.aside != nil {
+		s.a.aside.add(f)
+		return
+	}
+	s.a.writer.Say(records.Audit(f))
 }
 
 // Release forgives a subscriber everything, lets go of what is held and cut, says
