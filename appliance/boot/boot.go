@@ -1,6 +1,6 @@
 // Package boot is process 1 of the image: the mailweir binary itself. It mounts, loads the kernel's modules, arms the watchdog, bridges the ports so that
-// mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
-// the keeper of the management port's addresses, and that of the clock. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
+// that mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
+// or in its place who shows the recovery page, the keeper of the management port's addresses, and that of the clock. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
 // on the console, and the next step is tried. If governing fails again and again the box goes into safe mode: the bridge stays, nothing is queued.
 package boot
 
@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -25,7 +26,6 @@ import (
 	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/update"
 	"github.com/mailweir/mailweir/image/layout"
-	"github.com/mailweir/mailweir/nfq/ruleset"
 )
 
 const (
@@ -37,6 +37,7 @@ const (
 	netCommand = "image-net"               // first argument of who keeps the management port's addresses; then come the port and the configuration
 
 	governChild = "govern"
+	runCommand  = "run" // of mailweir
 )
 
 // Reexec returns at once in an ordinary process. As process 1 of the image, or as one of its children that is no command of
@@ -53,6 +54,9 @@ func Reexec() {
 	}
 	if len(os.Args) == 3 && os.Args[1] == menuCommand {
 		os.Exit(menuOn(os.Args[2]))
+	}
+	if len(os.Args) == 3 && os.Args[1] == recoveryCommand {
+		os.Exit(showRecovery(os.Args[2]))
 	}
 	if os.Getpid() != 1 {
 		return
@@ -120,7 +124,7 @@ func (b *box) main() {
 	}
 	b.try("network", func() (err error) { b.ports, err = bringUp(); return err })
 	if b.ports.bridged() {
-		b.try("web admin", shutBridge)
+		b.try("web admin", func() error { return shutBridge(adminPort) })
 	}
 	b.console.say("%s", b.ports)
 	b.watch.pet()
@@ -164,15 +168,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	signal.Notify(stop, unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // SIGINT: Ctrl-Alt-Del
 	b.try("Ctrl-Alt-Del", func() error { return unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) })
 
-	safe := b.options["mailweir.safe"] == "1"
-	if err := m.missing(needed); err != nil {
-		b.log.Error("mail passes unjudged", "err", err)
-		safe = true
-	}
-	if !b.ports.bridged() {
-		b.console.say("SAFE MODE: there are not two ports to bridge, so there is nothing to govern")
-		safe = true
-	}
+	safe := b.whySafe(m)
 	config := ownConfig
 	b.try("configuration", func() error { return configure(ownConfig, b.ports) }, func() {
 		if _, err := os.Stat(ownConfig); err != nil {
@@ -184,7 +180,15 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	if err != nil {
 		self = "/init"
 	}
-	s := newSupervisor(startProcess(self, b.console), b.log)
+	// What governs says is kept apart, for the page that comes in its place.
+	said := &console{out: []io.Writer{b.console, &logFile{path: governedFile}}}
+	startGoverning, start := startProcess(self, said), startProcess(self, b.console)
+	s := newSupervisor(func(argv []string) (int, error) {
+		if argv[0] == runCommand {
+			return startGoverning(argv)
+		}
+		return start(argv)
+	}, b.log)
 	s.reap()
 	for _, name := range consoles() {
 		s.add(&child{name: "console " + name, argv: []string{menuCommand, name}})
@@ -194,18 +198,23 @@ func (b *box) supervise(m *modules, onTrial bool) {
 		s.add(&child{name: "time", argv: []string{timeCommand, config}})
 	}
 	crashing := false
-	if !safe && !onTrial { // a trial has a count of its own
+	if safe == nil && !onTrial { // a trial has a count of its own
 		b.try("count of starts", func() (err error) { crashing, err = countStart(dataDir); return err })
 	}
-	switch {
-	case safe || mute(b.about.Version):
-		b.console.say("SAFE MODE: mail passes unjudged")
-	case crashing:
-		b.console.say("SAFE MODE: %d starts in a row ended within %v. The bridge is up, mail passes unjudged. In %v, or at the next start, governing is tried again.", startsMost, lasting, safeTime)
-		afterwards(ctx, safeTime, func() { b.govern(ctx, s, config) })
-	default:
-		b.govern(ctx, s, config)
-	}
+	g := b.newGoverning(ctx, s)
+	guard(func() {
+		g.children(config, b.ports.management != "")
+		switch {
+		case safe != nil:
+			b.console.say("SAFE MODE: mail passes unjudged")
+			g.stop(*safe)
+		case crashing:
+			b.console.say("SAFE MODE: %d starts in a row ended within %v. The bridge is up, mail passes unjudged. In %v, or at the next start, governing is tried again.", startsMost, lasting, safeTime)
+			g.stopFor(ctx, safeTime, standstill{Why: fmt.Sprintf("The box went down %d times in a row within %v of governing: by a panic of its kernel, a hang that the watchdog ended, or a power cut.", startsMost, lasting), Again: true})
+		default:
+			g.begin()
+		}
+	})
 	b.afterStart(ctx, config, m, s, onTrial)
 	tick := time.NewTicker(watchdogPet)
 	defer tick.Stop()
@@ -222,7 +231,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 			}
 		case sig := <-stop:
 			if sig == unix.SIGHUP {
-				b.bypass(s)
+				guard(func() { g.look(os.Remove(againFile) == nil) })
 			} else {
 				b.end(s, readString(orderFile))
 			}
@@ -230,30 +239,23 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	}
 }
 
-// govern starts governing.
-func (b *box) govern(ctx context.Context, s *supervisor, config string) {
-	s.add(&child{name: governChild, argv: []string{"run", "--config", config, "--data", stateDir}, loop: func() {
-		b.console.say("SAFE MODE: governing ended %d times in %v. The bridge is up, mail passes unjudged. Start the box again to leave it.", loopEnds, loopTime)
-		b.try("take the rules away", ruleset.Remove)
-	}})
-	if bypassed() { // asked for in safe mode
-		s.hold(governChild, true)
+// whySafe is why the box must not govern, or cannot, in this start; nil: it can. Of what trying again does not mend, that is not offered.
+func (b *box) whySafe(m *modules) *standstill {
+	if !b.ports.bridged() {
+		b.console.say("SAFE MODE: there are not two ports to bridge, so there is nothing to govern")
+		return &standstill{Why: "There are not two Ethernet ports to bridge, so there is nothing to govern. Ports are looked for when the box starts."}
 	}
-	go guard(func() { newTeller(b.console, stateDir).run(ctx) })
-	afterwards(ctx, lasting, func() { b.try("count of starts", func() error { return lasted(dataDir) }) })
-}
-
-// bypass ends governing while somebody at the console wants that, and begins it again.
-func (b *box) bypass(s *supervisor) {
-	on := bypassed()
-	switch {
-	case !s.hold(governChild, on):
-		b.console.say("nothing is governed in any case")
-	case on:
-		b.console.say("BYPASS: mail passes unjudged, until that is ended at the console or the box is started again")
-	default:
-		b.console.say("bypass has ended")
+	if err := m.missing(needed); err != nil {
+		b.log.Error("mail passes unjudged", "err", err)
+		return &standstill{Why: "Modules of the kernel are missing, without which nothing can be governed: " + strings.ReplaceAll(err.Error(), "\n", "; ") + "."}
 	}
+	if b.options["mailweir.safe"] == "1" {
+		return &standstill{Why: "The box was started so: mailweir.safe=1 stands on its kernel's command line.", Again: true}
+	}
+	if mute(b.about.Version) {
+		return &standstill{Why: "This version governs nothing."}
+	}
+	return nil
 }
 
 // end stops all, and does what was ordered.

@@ -121,9 +121,9 @@ func (m *menu) bypass() error {
 	m.say("%s", m.box.ports())
 	on := m.box.bypassed()
 	if on {
-		m.say("BYPASS: mail passes unjudged, and the web admin is off.")
+		m.say("BYPASS: mail passes unjudged, and the web admin is a recovery page.")
 	} else {
-		m.say("In bypass mail passes unjudged and the web admin is off, until it is ended here or the box is started again.")
+		m.say("In bypass mail passes unjudged, and the web admin is a recovery page, until it is ended there or here, or the box is started again.")
 	}
 	word := "bypass"
 	if on {

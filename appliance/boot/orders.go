@@ -1,8 +1,6 @@
 package boot
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,7 +9,8 @@ import (
 	"github.com/mailweir/mailweir/image/layout"
 )
 
-// What children ask of process 1: SIGTERM ends all, and orderFile says how; SIGHUP has it look whether bypassFile is there.
+// What children ask of process 1: SIGTERM ends all, and orderFile says how; SIGHUP has it look whether bypassFile is there, and
+// againFile.
 const (
 	orderRestart  = "restart" // also without a file
 	orderPowerOff = "power off"
@@ -54,10 +53,7 @@ func bypassed() bool {
 
 // setBypass has process 1 end governing, or begin it again.
 func setBypass(on bool) error {
-	err := os.Remove(bypassFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
+	err := gone(os.Remove(bypassFile))
 	if on {
 		err = os.WriteFile(bypassFile, nil, 0o600)
 	}

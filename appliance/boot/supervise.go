@@ -27,13 +27,13 @@ const (
 type child struct {
 	name string
 	argv []string
-	loop func() // called when it ended loopEnds times within loopTime; then it is not started again. nil: it is, whatever comes
+	not  string // the name of another one that it never runs beside; that has this one's. "": it may run beside all
+	loop func() // called when it ended loopEnds times within loopTime; then it is held. nil: it is started again, whatever comes
 
 	pid     int // 0: it does not run
 	started time.Time
 	pause   time.Duration
 	ends    []time.Time
-	given   bool // up
 	held    bool // it is not to run for now
 }
 
@@ -88,7 +88,7 @@ func (s *supervisor) add(c *child) {
 
 // run starts c; s.mu is held, so that its end cannot be noticed before its pid is known.
 func (s *supervisor) run(c *child) {
-	if s.stopping || c.given || c.held || c.pid != 0 {
+	if s.stopping || c.held || c.pid != 0 || s.runs(c.not) {
 		return
 	}
 	c.started = time.Now()
@@ -116,7 +116,7 @@ func (s *supervisor) again(c *child) {
 		c.ends = c.ends[1:]
 	}
 	if c.loop != nil && len(c.ends) == loopEnds && now.Sub(c.ends[0]) < loopTime {
-		c.given = true
+		c.held = true
 		go guard(c.loop)
 		return
 	}
@@ -141,6 +141,9 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 			return
 		}
 		if c.held {
+			if other := s.child(c.not); other != nil {
+				s.run(other) // it may have waited for this end
+			}
 			return
 		}
 		s.log.Error("ended", "child", c.name, "exit", status.ExitStatus(), "signal", status.Signal(), "after", time.Since(c.started).Round(time.Millisecond))
@@ -148,32 +151,46 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 	}
 }
 
-// hold ends a child and does not start it again, or starts it. It tells whether there is such a child, and it was not given up.
+// hold ends a child and does not start it again, or starts it, also one that was given up. It tells whether there is such a child.
 func (s *supervisor) hold(name string, on bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.children {
-		if c.name != name || c.given {
-			continue
-		}
-		c.held = on
-		if pid := c.pid; on && pid > 1 {
-			s.kill(pid, unix.SIGTERM)
-			time.AfterFunc(stopTime, func() {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				if c.held && c.pid == pid {
-					s.kill(pid, unix.SIGKILL)
-				}
-			})
-		}
-		if !on && c.pid == 0 {
-			c.pause, c.ends = 0, nil
-			s.run(c)
-		}
-		return true
+	c := s.child(name)
+	if c == nil {
+		return false
 	}
-	return false
+	c.held = on
+	if pid := c.pid; on && pid > 1 {
+		s.kill(pid, unix.SIGTERM)
+		time.AfterFunc(stopTime, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if c.held && c.pid == pid {
+				s.kill(pid, unix.SIGKILL)
+			}
+		})
+	}
+	if !on && c.pid == 0 {
+		c.pause, c.ends = 0, nil
+		s.run(c)
+	}
+	return true
+}
+
+// child is the one of this name; nil: there is none. s.mu is held.
+func (s *supervisor) child(name string) *child {
+	for _, c := range s.children {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// runs tells whether a child of this name has not ended; s.mu is held.
+func (s *supervisor) runs(name string) bool {
+	c := s.child(name)
+	return c != nil && c.pid != 0
 }
 
 // reap waits for all processes from now on, in the background, for ever.

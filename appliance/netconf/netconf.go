@@ -80,7 +80,7 @@ func (p *Port) wanted() (config.Management, string, error) {
 	if err != nil || t == nil {
 		return p.Settings(), "", err
 	}
-	now := uptime()
+	now := Uptime()
 	switch {
 	case now >= t.Until:
 		return p.Settings(), "", p.Dir.EndTrial(t.ID)

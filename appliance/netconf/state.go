@@ -34,10 +34,10 @@ type Trial struct {
 }
 
 // Left is how long it lasts from now.
-func (t Trial) Left() time.Duration { return max(t.Until-uptime(), 0) }
+func (t Trial) Left() time.Duration { return max(t.Until-Uptime(), 0) }
 
-// uptime is the time since the kernel's start; a machine that slept counts that.
-func uptime() time.Duration {
+// Uptime is the time since the kernel's start; a machine that slept counts that.
+func Uptime() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
 		panic("netconf: " + err.Error()) // every kernel has this clock
@@ -64,7 +64,7 @@ func (d Dir) Trial() (*Trial, error) { return load[Trial](d.trialFile()) }
 
 // Try begins a trial of settings: soon, so that whoever asked for it is answered first, and for so long.
 func (d Dir) Try(id string, m config.Management, soon, lasts time.Duration) (Trial, error) {
-	now := uptime()
+	now := Uptime()
 	t := Trial{ID: id, Settings: m, From: now + soon, Until: now + soon + lasts}
 	text, err := json.Marshal(t)
 	if err != nil {
