@@ -1,5 +1,5 @@
 // Package boot is process 1 of the image: the mailweir binary itself. It mounts, loads the kernel's modules, arms the watchdog, bridges the ports so that
-// that mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
+// mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
 // or in its place who shows the recovery page, the keeper of the management port's addresses, and that of the clock. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
 // on the console, and the next step is tried. If governing fails again and again the box goes into safe mode: the bridge stays, nothing is queued.
 package boot
