@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/mailweir/mailweir/web-admin/browsertest"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -37,7 +38,7 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	if err := s.wizard.mark("network"); err != nil {
 		t.Fatal(err)
 	}
-	said := complaints(t, ctx)
+	said := browsertest.Complaints(ctx)
 	logIn(t, ctx, s)
 	do, look := walk(t, ctx, true)
 	open := func(path string) chromedp.Action[chromedp.Void] {

@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/pquerna/otp/totp"
 
+	"github.com/mailweir/mailweir/web-admin/browsertest"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -52,7 +53,7 @@ func walk(t *testing.T, ctx context.Context, scripts bool) (do func(why string, 
 func TestUsersComeInWithoutScript(t *testing.T) {
 	ctx := browser(t)
 	s := startServer(t, Options{Source: busyBox()})
-	said := complaints(t, ctx)
+	said := browsertest.Complaints(ctx)
 	do, look := walk(t, ctx, false)
 	see := func(css string) chromedp.Action[chromedp.Void] { return chromedp.WaitVisible(chromedp.CSS(css)) }
 	typed := func(css, text string) chromedp.Action[chromedp.Void] {

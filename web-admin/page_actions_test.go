@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/mailweir/mailweir/web-admin/browsertest"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -156,7 +157,7 @@ func TestAnExemptionIsTypedWhileThePageLives(t *testing.T) {
 	box := busyBox()
 	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
 	logIn(t, ctx, s)
-	said := complaints(t, ctx)
+	said := browsertest.Complaints(ctx)
 	if err := chromedp.Do(ctx,
 		chromedp.Navigate(s.URL()+"subscribers/S-1044"),
 		chromedp.Click(chromedp.CSS("#do-exempt summary")),

@@ -1,5 +1,5 @@
-// Package browsertest is a person with a headless Chromium, for tests of what is shown to people. The pages' own scripts are off: everything has to
-// work without them.
+// Package browsertest is a person with a headless Chromium, for tests of what is shown to people. The pages' own scripts are off unless a test
+// wants them: everything has to work without them.
 package browsertest
 
 import (
@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +27,9 @@ type Act = chromedp.Action[chromedp.Void]
 type Person struct {
 	URL string // of the web admin's first page
 
-	t   *testing.T
-	ctx context.Context
+	t    *testing.T
+	ctx  context.Context
+	said func() []string
 }
 
 // New starts a browser, which takes every certificate, and opens nothing yet.
@@ -43,14 +45,53 @@ func New(t *testing.T, url string) *Person {
 	t.Cleanup(cancelTab)
 	ctx, cancelTime := context.WithTimeout(ctx, 6*time.Minute)
 	t.Cleanup(cancelTime)
-	p := &Person{url, t, ctx}
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 900), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error { // the browser lives as long as this context
-		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		return err
-	})); err != nil {
+	p := &Person{URL: url, t: t, ctx: ctx}
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 900), scripting(false)); err != nil { // the browser lives as long as this context
 		t.Fatal(err)
 	}
+	p.said = Complaints(ctx)
 	return p
+}
+
+func scripting(on bool) Act {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !on})
+		return err
+	})
+}
+
+// Scripts lets the pages that are opened from now on run their scripts, or not.
+func (p *Person) Scripts(on bool) {
+	p.t.Helper()
+	p.Do("scripts", scripting(on))
+}
+
+// Complaints is what the browser has complained of so far.
+func (p *Person) Complaints() []string { return p.said() }
+
+// Complaints collects whatever the browser of ctx says on its console from now on: scripts that fail, resources that are refused, policy violations.
+func Complaints(ctx context.Context) func() []string {
+	var mu sync.Mutex
+	var said []string
+	listening := make(chan struct{})
+	go func() {
+		messages := chromedp.Console(ctx)
+		close(listening)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			said = append(said, fmt.Sprint(m))
+			mu.Unlock()
+		}
+	}()
+	<-listening
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return said
+	}
 }
 
 // Do does one after the other, within a minute, and ends the test with what the page says if that does not work.
@@ -84,7 +125,7 @@ func (p *Person) Count(css string) int {
 	return n
 }
 
-// Download presses a link to a file and gives its name and what is in it.
+// Download presses what gives a file, a link or a button, and gives its name and what is in it.
 func (p *Person) Download(css string) (name string, file []byte) {
 	p.t.Helper()
 	dir := p.t.TempDir()
