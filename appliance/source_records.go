@@ -123,7 +123,7 @@ func (s *source) older(ctx context.Context, want journal.Query, limit int) (f jo
 		f.Below = want.Below
 		return f, ""
 	}
-	f, err := s.readJournal(ctx, want, limit)
+	f, err := s.readJournal(ctx, want, limit, journalAtOnce)
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, context.DeadlineExceeded):
@@ -141,7 +141,7 @@ func (s *source) older(ctx context.Context, want journal.Query, limit int) (f jo
 }
 
 // readJournal gives up when a disk does not answer, which no context can end: then the one who waits for it in the kernel keeps the slot until it does.
-func (s *source) readJournal(ctx context.Context, want journal.Query, limit int) (f journal.Found, err error) {
+func (s *source) readJournal(ctx context.Context, want journal.Query, limit int, bytes int64) (f journal.Found, err error) {
 	ctx, done := context.WithTimeout(ctx, diskPatience)
 	defer done()
 	if err := s.reading.take(ctx); err != nil {
@@ -159,7 +159,7 @@ func (s *source) readJournal(ctx context.Context, want journal.Query, limit int)
 			answers <- answer{err: err}
 			return
 		}
-		found, err := r.Newest(ctx, want, limit, journalAtOnce)
+		found, err := r.Newest(ctx, want, limit, bytes)
 		answers <- answer{found, err}
 	}()
 	select {

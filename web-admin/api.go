@@ -20,6 +20,7 @@ type operation struct {
 	summary  string
 	query    []string // names of query parameters
 	required []string // those that must be there
+	steps    []string // what the parameter step may say
 	body     any      // a value of the type that is taken; nil: nothing
 	answer   any      // a value of the type that is answered; nil: a stream or free JSON
 	stream   bool     // text/event-stream
@@ -35,6 +36,8 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/subscribers", viewing, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; sort: name, id, budget (the fullest first), since (the stage's begin, the last one first) or networks (who contacted most, as far as a budget of destinations says) instead, for a viewer only the last three; q: part of an id, a name, a plan or a case number, or an address, a prefix, or the beginning of an address in whole numbers; brief: without bindings, budgets, decisions and sentence",
 			query: append([]string{"stage", "q", "exempt", "sort", "brief"}, paged...), answer: list[Subscriber]{}}},
 		{"GET", apiRoot + "/subscribers/{id}", viewing, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
+		{"GET", apiRoot + "/subscribers/{id}/history", viewing, (*Server).apiHistory, &operation{summary: "What one subscriber did lately: by the minute for an hour, by ten minutes for two days or by the hour for two weeks; stages, last sessions, networks, TLS clients. Where more is true older records were not looked at yet: ask again",
+			query: []string{"step"}, steps: stepsOfHistory, answer: History{}}},
 		{"POST", apiRoot + "/subscribers/{id}/release", operating, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/exemption", operating, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
 			body: exemptionBody{}, answer: Subscriber{}}},
@@ -56,7 +59,7 @@ func apiRoutes() []route {
 			query: append([]string{"window"}, paged...), answer: Destinations{}}},
 		{"GET", apiRoot + "/destinations/starttls-gone", viewing, (*Server).apiOffersGone, &operation{summary: "Mail servers that offered STARTTLS and do not any more, the last one first; of the 4096 servers seen last", query: paged, answer: list[OfferGone]{}}},
 		{"GET", apiRoot + "/share", viewing, (*Server).apiShare, &operation{summary: "Sessions and bytes in clear, with STARTTLS and with TLS from the start, by the minute, hour or day; by default the last 60",
-			query: append([]string{"step", "from", "to"}, paged...), answer: list[SharePoint]{}}},
+			query: append([]string{"step", "from", "to"}, paged...), steps: stepsOfShare, answer: list[SharePoint]{}}},
 		{"GET", apiRoot + "/bindings", operating, (*Server).apiBindings, &operation{summary: "Who holds which prefix by word of the API, which goes before every other source",
 			query: append([]string{"subscriber"}, paged...), answer: list[Binding]{}}},
 		{"PUT", apiRoot + "/bindings", operating, (*Server).apiBind, &operation{summary: "Give a prefix to a subscriber from now on, whoever had it", body: bindingBody{}, answer: Binding{}}},

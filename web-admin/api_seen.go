@@ -57,7 +57,7 @@ func (s *Server) apiDestinations(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) apiShare(w http.ResponseWriter, r *http.Request) {
 	in := input{q: r.URL.Query()}
-	q := ShareQuery{Step: in.length("step", "1h", stepsOfShare), From: in.time("from"), To: in.time("to"), Limit: in.limit()}
+	q := ShareQuery{Step: in.length("step", stepsOfShare[usualStep], stepsOfShare), From: in.time("from"), To: in.time("to"), Limit: in.limit()}
 	if at := in.cursor(); at != "" {
 		from, err := time.Parse(time.RFC3339, at)
 		if err != nil {
@@ -94,6 +94,9 @@ var (
 	windows      = []string{"5m", "1h", "24h"}
 	stepsOfShare = []string{"1m", "1h", "24h"}
 )
+
+// usualStep is the place of the step that is meant where none is said.
+const usualStep = 1
 
 // length reads one of a few durations; left out, it is usual.
 func (in *input) length(name, usual string, allowed []string) time.Duration {

@@ -21,26 +21,27 @@ var (
 
 // fakeBox is a Source with a box full of life. Its fields may be changed under mu while a server reads from it.
 type fakeBox struct {
-	mu      sync.Mutex
-	status  Status
-	traffic Traffic
-	subs    []Subscriber
-	records []Record // newest first
-	by      []string // who did what: "admin 127.0.0.1 release S-1044"
-	bound   []Binding
-	sources []Unmapped
-	failing error // of everything that changes something
-	cluster []Cluster
-	dests   Destinations // of every window; its items by pages
-	gone    []OfferGone
-	fault   string   // of Records
-	asked   []string // of Destinations and Share
-	broken  error    // of Share
-	config  string   // JSON; empty: fakeConfig
-	report  string   // of WhatIf, where a configuration is fine
-	waiting []string // for a restart
-	foreign bool     // it does not run the image: addresses and updates are not its own
-	tried   *NetworkSettings
+	mu        sync.Mutex
+	status    Status
+	traffic   Traffic
+	subs      []Subscriber
+	records   []Record // newest first
+	by        []string // who did what: "admin 127.0.0.1 release S-1044"
+	bound     []Binding
+	sources   []Unmapped
+	failing   error // of everything that changes something
+	cluster   []Cluster
+	dests     Destinations // of every window; its items by pages
+	gone      []OfferGone
+	histories map[string]History // of subscribers, but for their times
+	fault     string             // of Records
+	asked     []string           // of Destinations and Share
+	broken    error              // of Share
+	config    string             // JSON; empty: fakeConfig
+	report    string             // of WhatIf, where a configuration is fine
+	waiting   []string           // for a restart
+	foreign   bool               // it does not run the image: addresses and updates are not its own
+	tried     *NetworkSettings
 
 	firmware Firmware // the zero value: aFirmware
 	came     int      // bytes of updates

@@ -7,40 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/mailweir/mailweir/web-admin/browsertest"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
-
-// complaints collects whatever the browser says on its console: scripts that fail, resources that are refused, policy violations.
-func complaints(t *testing.T, ctx context.Context) func() []string {
-	t.Helper()
-	var mu sync.Mutex
-	var said []string
-	listening := make(chan struct{})
-	go func() {
-		messages := chromedp.Console(ctx)
-		close(listening)
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			said = append(said, fmt.Sprint(m))
-			mu.Unlock()
-		}
-	}()
-	<-listening
-	return func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return said
-	}
-}
 
 // fitsAndIsKept looks whether the page that is shown fits a screen of this width, and keeps its picture.
 func fitsAndIsKept(t *testing.T, ctx context.Context, width int64, file string) {
@@ -83,7 +57,7 @@ func TestPagesFitTheirScreens(t *testing.T) {
 	begun := quietBox() // the part that judges packets has just begun again
 	begun.status.Ready, begun.status.Uptime, begun.status.Mode = false, Seconds(3*time.Second), "enforce"
 	restarting := startServer(t, Options{Source: begun, Now: func() time.Time { return noon }})
-	said := complaints(t, ctx)
+	said := browsertest.Complaints(ctx)
 	dir := shotDir(t)
 
 	pages := []struct {
@@ -96,6 +70,9 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		{"overview-waits", busy, "#waits"},
 		{"subscribers", busy, "subscribers"},
 		{"subscriber-cut", busy, "subscribers/S-1044"},
+		{"subscriber-quiet", busy, "subscribers/S-2004"},
+		{"subscriber-hour", busy, "subscribers/S-1044?step=1m"},
+		{"subscriber-weeks", busy, "subscribers/S-1044?step=1h"},
 		{"subscriber-exempt", busy, "subscribers/S-0871"},
 		{"subscriber-by-hand", busy, "subscribers/S-1102"},
 		{"subscriber-exempting", busy, "subscribers/S-1044#reason"}, // a browser opens what a fragment leads into
@@ -136,6 +113,7 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		{"records-large", many, "records"},
 		{"overview-troubled", troubled, ""},
 		{"subscribers-troubled", troubled, "subscribers"},
+		{"subscriber-troubled", troubled, "subscribers/S-2004"},
 		{"records-troubled", troubled, "records"},
 		{"overview-restarting", restarting, ""},
 	}
@@ -275,7 +253,7 @@ func TestHostileNamesAreInert(t *testing.T) {
 	box.status.Syslog = []Syslog{{URL: nasty[0], LastError: nasty[1]}, {URL: nasty[7], LastError: nasty[5]}}
 	box.status.Problems = []Problem{{What: nasty[0], Meaning: nasty[1], Do: nasty[7]}}
 	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
-	said := complaints(t, ctx)
+	said := browsertest.Complaints(ctx)
 	logIn(t, ctx, s)
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(390, 844)); err != nil {
 		t.Fatal(err)

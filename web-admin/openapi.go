@@ -34,7 +34,7 @@ func openAPI(rs []route) object {
 			params = append(params, object{"name": m[1], "in": "path", "required": true, "schema": object{"type": "string"}})
 		}
 		for _, name := range rt.api.query {
-			params = append(params, object{"name": name, "in": "query", "required": slices.Contains(rt.api.required, name), "schema": querySchema(name)})
+			params = append(params, object{"name": name, "in": "query", "required": slices.Contains(rt.api.required, name), "schema": querySchema(name, rt.api)})
 		}
 		content := object{"application/json": object{"schema": object{"type": "object"}}}
 		switch {
@@ -76,7 +76,7 @@ func openAPI(rs []route) object {
 	}
 }
 
-func querySchema(name string) object {
+func querySchema(name string, of *operation) object {
 	switch name {
 	case "limit":
 		return object{"type": "integer", "minimum": 1, "maximum": maxLimit, "default": defaultLimit}
@@ -87,7 +87,7 @@ func querySchema(name string) object {
 	case "window":
 		return object{"type": "string", "enum": windows, "default": "1h"}
 	case "step":
-		return object{"type": "string", "enum": stepsOfShare, "default": "1h"}
+		return object{"type": "string", "enum": of.steps, "default": of.steps[usualStep]}
 	case "kind":
 		return object{"type": "string", "enum": recordKinds}
 	case "severity":

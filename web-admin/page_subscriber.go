@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 )
@@ -21,6 +22,7 @@ type subscriberView struct {
 	Prefix    []prefixView
 	Budgets   []budgetView
 	Decisions []decisionView
+	History   historyView
 	Records   []recordView
 	AllLink   string // all records of this subscriber
 	// DecisionsLink leads to all its decisions.
@@ -71,6 +73,12 @@ func (s *Server) subscriberPage(w http.ResponseWriter, r *http.Request) {
 
 // showLine is the subscriber's page, with a form that could not be taken when there is one.
 func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f form) {
+	in := input{q: r.URL.Query()}
+	step := in.length("step", stepsOfHistory[usualStep], stepsOfHistory)
+	if len(in.errors) > 0 {
+		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the list of subscribers.")
+		return
+	}
 	sub, ok := s.see(r).Subscriber(r.PathValue("id"))
 	if !ok {
 		s.refuse(w, r, http.StatusNotFound, "No such subscriber", "Nobody has this id, and no session of it was seen. Search for a name, an address or a case number.")
@@ -82,7 +90,12 @@ func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f 
 	if err != nil {
 		return // nobody waits any more
 	}
+	history, _, err := s.see(r).History(r.Context(), sub.ID, step)
+	if err != nil {
+		return
+	}
 	v := subscriberOf(s.complete(sub, st, z.now), st, records.Items, s.see(r).Plans(), f, z)
+	v.History = historyOf(history, sub, cmp.Or(in.text("step"), stepsOfHistory[usualStep]), z)
 	// A form that came back is not asked for again each second: its address takes no GET.
 	s.render(w, r, status, "subscriber", frame{Title: v.Name, Here: "/subscribers", Live: status == http.StatusOK}, v)
 }

@@ -72,18 +72,6 @@ func joined(parts ...string) string {
 
 // sessionLine is one session: from whom to whom, how it was protected, what went through, how it ended.
 func sessionLine(p map[string]string) string {
-	tls := "in clear"
-	switch {
-	case p["tls"] == "starttls" || p["tls"] == "implicit":
-		if tls = p["tls_version"]; tls == "" {
-			tls = "TLS"
-		}
-		if p["handshake"] != "complete" && p["handshake"] != "" {
-			tls += " handshake " + p["handshake"]
-		}
-	case p["starttls"] == "refused":
-		tls = "STARTTLS refused, in clear"
-	}
 	messages := ""
 	if n, err := strconv.Atoi(p["messages"]); err == nil && n > 0 {
 		messages = count(n, "message", "messages")
@@ -106,7 +94,7 @@ func sessionLine(p map[string]string) string {
 	if p["src"] != "" || p["dst"] != "" {
 		way = p["src"] + " → " + p["dst"]
 	}
-	return joined(way, tls, messages, bytes, took, end)
+	return joined(way, protection(p["tls"], p["tls_version"], p["handshake"], p["starttls"]), messages, bytes, took, end)
 }
 
 func decisionLine(p map[string]string) string {

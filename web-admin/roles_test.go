@@ -49,6 +49,7 @@ operator  POST   /syslog/test
 viewer    GET    /api/v1/status
 viewer    GET    /api/v1/subscribers
 viewer    GET    /api/v1/subscribers/{id}
+viewer    GET    /api/v1/subscribers/{id}/history
 operator  POST   /api/v1/subscribers/{id}/release
 operator  POST   /api/v1/subscribers/{id}/exemption
 operator  DELETE /api/v1/subscribers/{id}/exemption

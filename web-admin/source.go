@@ -10,7 +10,7 @@ import (
 // Source is where every number on a page and in the API comes from; package appliance implements it.
 //
 // All methods may be called from many goroutines at once and return copies that the web admin may keep. Those that only read must not
-// block on disk or network, but for Records: they are called about once a second for each open page. [Operator] and [Binder] may wait for a save.
+// block on disk or network, but for Records and History: they are called about once a second for each open page. [Operator] and [Binder] may wait for a save.
 type Source interface {
 	Reader
 	Operator
@@ -40,6 +40,9 @@ type Reader interface {
 	Subscribers(q Query) (items []Subscriber, next string)
 	// Subscriber is one line with its decisions, newest first.
 	Subscriber(id string) (Subscriber, bool)
+	// History is what a line did lately, in steps of one of the lengths of [HistoryReach]; false when there is no such line. It
+	// may read the disk, for a tenth of a second or so, and the next call reads on. The error is that of ctx, which ends it.
+	History(ctx context.Context, id string, step time.Duration) (h History, ok bool, err error)
 	// Case is what happened under a case number, open or ended, as long as the box remembers it.
 	Case(id string) (Case, bool)
 	// Records lists records, newest first. It may read the disk, some megabytes at most, and waits no longer than some seconds for it.

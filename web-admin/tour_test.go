@@ -31,7 +31,7 @@ func toVisit() map[string][]string {
 	all := map[string][]string{
 		"/{$}":                   {"/"},
 		"/subscribers":           {"/subscribers", "/subscribers?stage=cut", "/subscribers?exempt=1", "/subscribers?q=nobody-of-this-name", "/subscribers?sort=name"},
-		"/subscribers/{id}":      {subscriberLink("S-1044"), subscriberLink("S-0871"), subscriberLink("S-1102"), subscriberLink("100.64.77.15/32"), subscriberLink("S-2001")},
+		"/subscribers/{id}":      {subscriberLink("S-1044"), subscriberLink("S-1044") + "?step=1h", subscriberLink("S-0871"), subscriberLink("S-1102"), subscriberLink("100.64.77.15/32"), subscriberLink("S-2001")},
 		"/lookup":                {"/lookup", "/lookup?address=100.64.3.7&at=yesterday+03:12", "/lookup?address=100.64.250.1", "/lookup?address=Elm&at=soon"},
 		"/cases/{id}":            {"/cases/K7Q2X", "/cases/K7A1B"},
 		"/records":               {"/records", "/records?kind=AUDIT", "/records?subscriber=nobody", "/records?q=mx.example&severity=info&from=yesterday+00:00", "/records?from=soon"},

@@ -135,6 +135,31 @@ func (v *veil) subscriber(sub Subscriber) Subscriber {
 	return m
 }
 
+// History keeps when and how much; whom the line talks to is shown as records show it.
+func (v *veil) History(ctx context.Context, id string, step time.Duration) (History, bool, error) {
+	real, ok := v.ids.open(id)
+	if !ok {
+		return History{}, false, nil
+	}
+	h, ok, err := v.src.History(ctx, real, step)
+	m := History{Subscriber: v.ids.hide(real), Step: h.Step, From: h.From, To: h.To, Since: h.Since, More: h.More, Points: h.Points, OtherNetworks: h.OtherNetworks,
+		Prints: h.Prints, OtherPrints: h.OtherPrints}
+	if h.Fault != "" {
+		m.Fault = hidden
+	}
+	for _, c := range h.Stages {
+		m.Stages = append(m.Stages, Change{At: c.At, From: c.From, To: c.To, Reason: c.Reason})
+	}
+	for _, one := range h.Sessions {
+		one.Server = maskAddress(one.Server)
+		m.Sessions = append(m.Sessions, one)
+	}
+	for _, n := range h.Networks {
+		m.Networks = append(m.Networks, LineNetwork{Network: maskAddress(n.Network), Sessions: n.Sessions, Last: n.Last})
+	}
+	return m, ok, err
+}
+
 func (v *veil) binding(b Binding) Binding {
 	return Binding{Prefix: maskAddress(b.Prefix), Subscriber: v.ids.hide(b.Subscriber), Source: b.Source, From: b.From, Until: b.Until}
 }

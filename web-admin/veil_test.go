@@ -35,6 +35,8 @@ func namedBox() (*fakeBox, []string) {
 	box.cluster = []Cluster{{ID: "C1", Members: []ClusterMember{{Subscriber: "S-1044", Name: who}}}}
 	box.gone = append(box.gone, OfferGone{Server: "198.51.100.77:25", Network: "198.51.100.0/24", Since: At(noon)})
 	box.fault = who
+	box.histories = map[string]History{"S-1044": {Since: At(noon), Fault: who, Stages: []Change{{At: At(noon), From: "observe", To: "cut", Reason: "sessions 21/20 per 1h (105%)"}},
+		Sessions: []LineSession{{Seq: 1003, Start: At(noon), Server: "198.51.100.77", Port: 25}}, Networks: []LineNetwork{{Network: "198.51.100.77/32", Owner: who, AS: 1}}, Prints: []LinePrint{{JA4: "t13"}}}}
 	for i, kind := range recordKinds {
 		params := []Param{{"seq", "1"}, {"subscriber", "S-1044"}, {"src", "198.51.100.77"}, {"dst", "2001:db8:77::9"}, {"binding", "198.51.100.77/32"}, {"sni", who}, {"who", who}, {"from", who},
 			{"to", who}, {"what", "release"}, {"object", "S-1044"}, {"before", who}, {"after", who}, {"detail", who}, {"exemption", who}, {"file", who}, {"target", who}, {"something_new", who}, {"reason", who}}

@@ -252,3 +252,26 @@ func (c *Clusters) view(k *card) Card {
 	v.Why, v.MayBeWrong = k.why(), k.doubts()
 	return v
 }
+
+// Common is how common a JA4 is here.
+type Common struct {
+	Users int    // subscribers that had it in this memory or the one before, about; 0: it is not known
+	Of    int    // subscribers with any, about
+	Card  string // its card that runs; empty: none
+}
+
+// Common tells how common a JA4 is.
+func (c *Clusters) Common(ja4 string) (v Common) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.prints[ja4]
+	if p == nil {
+		return v
+	}
+	v.Users = max(countWho(p.who[:]...), 1)
+	v.Of = max(count(c.lines[:]...), v.Users)
+	if p.card.runs() {
+		v.Card = c.view(p.card).ID
+	}
+	return v
+}

@@ -445,3 +445,28 @@ func TestForget(t *testing.T) {
 		t.Error("twice")
 	}
 }
+
+// TestHowCommonAPrintIs: about how many had it, of how many; its card while it runs.
+func TestHowCommonAPrintIs(t *testing.T) {
+	t.Parallel()
+	c, now := learnt(t, Config{Subscribers: 10, Learn: time.Hour})
+	if v := c.Common("seen by nobody"); v != (Common{}) {
+		t.Errorf("of nobody: %+v", v)
+	}
+	c.See(Sighting{JA4: "alone", Subscriber: home(7), Network: network(1)}, now)
+	about := func(n int) bool { return n >= 360 && n <= 440 }
+	if v := c.Common(phone); !about(v.Users) || !about(v.Of) || v.Of < v.Users || v.Card != "" {
+		t.Errorf("of all 400: %+v", v)
+	}
+	if v := c.Common("alone"); v.Users != 1 || !about(v.Of) {
+		t.Errorf("of one: %+v", v)
+	}
+	for i := range 40 {
+		c.See(Sighting{JA4: "bot", Subscriber: home(i), Network: network(1000 + i)}, now)
+	}
+	c.Tick(now)
+	cards := c.Cards()
+	if v := c.Common("bot"); len(cards) != 1 || v.Card != cards[0].ID || v.Users < 36 || v.Users > 44 {
+		t.Errorf("of a bot: %+v; %+v", v, cards)
+	}
+}
