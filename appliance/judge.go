@@ -198,6 +198,9 @@ func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
 // with a wait: the server's next reply is then held.
 func (j *judge) Event(f nfq.Flow, handle any, e session.Event, now time.Time) time.Duration {
 	v, ok := handle.(*visit)
+	if ok && e.Kind == session.ClientHello {
+		j.traffic.handshake(now)
+	}
 	if !ok || !v.limited {
 		return 0
 	}

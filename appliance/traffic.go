@@ -14,15 +14,15 @@ const (
 	trafficSteps = 60
 )
 
-// traffic counts sessions per minute over the last hour, in memory.
+// traffic counts sessions and TLS handshakes per minute over the last hour, in memory.
 type traffic struct {
 	mu    sync.Mutex
 	steps [trafficSteps]step
 }
 
 type step struct {
-	start                                       time.Time
-	started, clear, startTLS, implicit, unknown int
+	start                                                   time.Time
+	started, handshakes, clear, startTLS, implicit, unknown int
 }
 
 // at returns the step of now, emptied when it still holds an hour ago. The
@@ -40,6 +40,13 @@ func (t *traffic) started(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at(now).started++
+}
+
+// handshake counts one of TLS that began.
+func (t *traffic) handshake(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at(now).handshakes++
 }
 
 func (t *traffic) ended(f session.Facts, now time.Time) {
@@ -66,7 +73,7 @@ func (t *traffic) view(now time.Time) webadmin.Traffic {
 	for i := trafficSteps - 1; i >= 0; i-- {
 		s := *t.read(now.Add(-time.Duration(i) * trafficStep))
 		v.Points = append(v.Points, webadmin.TrafficPoint{
-			Start: webadmin.At(s.start), Started: s.started,
+			Start: webadmin.At(s.start), Started: s.started, Handshakes: s.handshakes,
 			Clear: s.clear, StartTLS: s.startTLS, Implicit: s.implicit, Other: s.unknown,
 		})
 	}

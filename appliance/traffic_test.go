@@ -11,6 +11,8 @@ func TestTrafficOfTheLastHour(t *testing.T) {
 	var tr traffic
 	begin := time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC)
 	tr.started(begin)
+	tr.handshake(begin)
+	tr.handshake(begin)
 	tr.ended(session.Facts{TLS: session.TLSStartTLS}, begin)
 	tr.ended(session.Facts{TLS: session.TLSImplicit}, begin)
 	tr.ended(session.Facts{Unknown: true}, begin)
@@ -21,7 +23,7 @@ func TestTrafficOfTheLastHour(t *testing.T) {
 	if len(v) != trafficSteps {
 		t.Fatalf("%d steps", len(v))
 	}
-	if first := v[0]; first.Started != 1 || first.StartTLS != 1 || first.Implicit != 1 || first.Other != 1 || first.Clear != 0 {
+	if first := v[0]; first.Started != 1 || first.Handshakes != 2 || first.StartTLS != 1 || first.Implicit != 1 || first.Other != 1 || first.Clear != 0 {
 		t.Errorf("the first minute: %+v", first)
 	}
 	if last := v[trafficSteps-1]; last.Started != 1 || last.Clear != 1 || !last.Start.Equal(time.Date(2026, 3, 1, 12, 59, 0, 0, time.UTC)) {

@@ -33,6 +33,7 @@ func apiRoutes() []route {
 	paged := []string{"limit", "cursor"}
 	return append([]route{
 		{"GET", apiRoot + "/status", viewing, (*Server).apiStatus, &operation{summary: "The box as a whole", answer: Status{}}},
+		{"GET", apiRoot + "/traffic", viewing, (*Server).apiTraffic, &operation{summary: "Sessions and TLS handshakes that began, and sessions that ended by how they were protected, by the minute for the last hour", answer: Traffic{}}},
 		{"GET", apiRoot + "/subscribers", viewing, (*Server).apiSubscribers, &operation{summary: "Subscribers, strictest stage first; sort: name, id, budget (the fullest first), since (the stage's begin, the last one first) or networks (who contacted most, as far as a budget of destinations says) instead, for a viewer only the last three; q: part of an id, a name, a plan or a case number, or an address, a prefix, or the beginning of an address in whole numbers; brief: without bindings, budgets, decisions and sentence",
 			query: append([]string{"stage", "q", "exempt", "sort", "brief"}, paged...), answer: list[Subscriber]{}}},
 		{"GET", apiRoot + "/subscribers/{id}", viewing, (*Server).apiSubscriber, &operation{summary: "One subscriber with its decisions", answer: Subscriber{}}},
@@ -82,6 +83,12 @@ type list[T any] struct {
 
 func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, whole(s.see(r).Status()))
+}
+
+func (s *Server) apiTraffic(w http.ResponseWriter, r *http.Request) {
+	tr := s.see(r).Traffic()
+	tr.Points = orEmpty(tr.Points)
+	writeJSON(w, http.StatusOK, tr)
 }
 
 func (s *Server) apiSubscribers(w http.ResponseWriter, r *http.Request) {

@@ -33,7 +33,7 @@ func busyBox() *fakeBox {
 		if i == 59 {
 			n = n * 40 / 60
 		}
-		f.traffic.Points = append(f.traffic.Points, TrafficPoint{Start: At(t), Started: n, Clear: n / 4, StartTLS: n * 2 / 3, Implicit: n / 30, Other: n / 40})
+		f.traffic.Points = append(f.traffic.Points, TrafficPoint{Start: At(t), Started: n, Handshakes: n * 7 / 10, Clear: n / 4, StartTLS: n * 2 / 3, Implicit: n / 30, Other: n / 40})
 	}
 	budgets := func(value, handshakes int) []Budget {
 		over := func(v, n int) float64 { return float64(v) / float64(n) }
@@ -226,7 +226,7 @@ func largeBox() *fakeBox {
 	f.status.Lanes.Queue = QueueLane{Depth: 16_384, Held: 4_096, Packets: 48_201_338_112, Dropped: 1_204_221, Form: "nftables, xt NFQUEUE", Reader: "fast"}
 	for i := range f.traffic.Points {
 		p := &f.traffic.Points[i]
-		p.Started, p.Clear, p.StartTLS, p.Implicit, p.Other = p.Started*9973, p.Clear*9973, p.StartTLS*9973, p.Implicit*9973, p.Other*9973
+		p.Started, p.Handshakes, p.Clear, p.StartTLS, p.Implicit, p.Other = p.Started*9973, p.Handshakes*9973, p.Clear*9973, p.StartTLS*9973, p.Implicit*9973, p.Other*9973
 	}
 	return f
 }

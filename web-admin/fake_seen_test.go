@@ -44,6 +44,14 @@ func (f *fakeBox) Share(q ShareQuery) (points []SharePoint, next time.Time, err 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, fmt.Sprint("share ", q.Step, " ", q.To.Sub(q.From)))
+	if f.slow != nil {
+		f.mu.Unlock()
+		<-f.slow
+		f.mu.Lock()
+	}
+	if len(f.subs) == 0 { // it was just flashed
+		return nil, time.Time{}, f.broken
+	}
 	for at, n := q.From.UTC().Truncate(q.Step), 0; at.Before(q.To); at, n = at.Add(q.Step), n+1 {
 		if len(points) == q.Limit {
 			return points, at, f.broken

@@ -37,6 +37,7 @@ type fakeBox struct {
 	fault     string             // of Records
 	asked     []string           // of Destinations and Share
 	broken    error              // of Share
+	slow      chan struct{}      // what Share waits for; nil: nothing
 	config    string             // JSON; empty: fakeConfig
 	report    string             // of WhatIf, where a configuration is fine
 	waiting   []string           // for a restart

@@ -67,6 +67,8 @@ func TestPagesFitTheirScreens(t *testing.T) {
 	}{
 		{"login", busy, "login"},
 		{"overview", busy, ""},
+		{"overview-day", busy, "?share=day"},
+		{"overview-weeks", busy, "?share=weeks"},
 		{"overview-waits", busy, "#waits"},
 		{"subscribers", busy, "subscribers"},
 		{"subscriber-cut", busy, "subscribers/S-1044"},

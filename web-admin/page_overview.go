@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -67,10 +68,19 @@ type syslogView struct {
 
 func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 	now := s.opt.Now()
-	z := zone{now, s.opt.Location}
+	in, z := input{q: r.URL.Query()}, zone{now, s.opt.Location}
+	over := in.oneOf("share", cmp.Or(in.text("share"), shareTimes[0]), shareTimes)
+	if len(in.errors) > 0 {
+		s.refuse(w, r, http.StatusBadRequest, "This address asks for something that does not exist", "Start again from the overview.")
+		return
+	}
+	was := s.lookback.see(s.opt.Source, now) // of all lines together, which viewers see, too
+	if was.fault != "" && !actorOf(r).role.May(users.Operator) {
+		was.fault = hidden
+	}
 	st, traffic := s.see(r).Status(), s.see(r).Traffic()
 	lines, _ := s.see(r).Subscribers(Query{Stages: []string{"pace", "defer", "cut"}, Limit: shownOnOverview})
-	v := overviewOf(st, traffic, lines, z)
+	v := overviewOf(st, traffic, over, was, lines, z)
 	if left := s.stepsLeft(); len(left) > 0 && actorOf(r).role.May(users.Admin) {
 		v.Setup = count(len(left), "step is", "steps are") + " left"
 	}
@@ -101,10 +111,13 @@ func offset(d time.Duration) string {
 	return span(d)
 }
 
-func overviewOf(st Status, traffic Traffic, lines []Subscriber, z zone) overviewView {
+func overviewOf(st Status, traffic Traffic, over string, was series, lines []Subscriber, z zone) overviewView {
 	v := overviewView{
-		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: chartShare(traffic, time.Duration(st.Uptime), z),
+		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: shareOver(over, traffic, time.Duration(st.Uptime), was, z),
 		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen),
+	}
+	if perSecond, ok := usualRate(was.hours, z.now); ok {
+		v.Traffic.Usual = rate(perSecond)
 	}
 	for _, n := range []struct {
 		stage string

@@ -47,6 +47,7 @@ viewer    GET    /records
 viewer    GET    /records/{id}
 operator  POST   /syslog/test
 viewer    GET    /api/v1/status
+viewer    GET    /api/v1/traffic
 viewer    GET    /api/v1/subscribers
 viewer    GET    /api/v1/subscribers/{id}
 viewer    GET    /api/v1/subscribers/{id}/history

@@ -46,6 +46,7 @@ type Server struct {
 	doors    *throttle[netip.Addr]
 	accounts *throttle[string] // by name
 	sealing  sync.Mutex        // one backup is locked or opened at a time: 32 MiB
+	lookback lookback
 	pages    map[string]*template.Template
 	assets   map[string]asset
 	streams  chan struct{} // one slot per running event stream

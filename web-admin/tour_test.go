@@ -29,7 +29,7 @@ type stop struct {
 // neither a part nor a line here is visited as it is.
 func toVisit() map[string][]string {
 	all := map[string][]string{
-		"/{$}":                   {"/"},
+		"/{$}":                   {"/", "/?share=day", "/?share=weeks"},
 		"/subscribers":           {"/subscribers", "/subscribers?stage=cut", "/subscribers?exempt=1", "/subscribers?q=nobody-of-this-name", "/subscribers?sort=name"},
 		"/subscribers/{id}":      {subscriberLink("S-1044"), subscriberLink("S-1044") + "?step=1h", subscriberLink("S-0871"), subscriberLink("S-1102"), subscriberLink("100.64.77.15/32"), subscriberLink("S-2001")},
 		"/lookup":                {"/lookup", "/lookup?address=100.64.3.7&at=yesterday+03:12", "/lookup?address=100.64.250.1", "/lookup?address=Elm&at=soon"},

@@ -219,7 +219,7 @@ type Problem struct {
 	Link    string `json:"link,omitempty"` // the page of the web admin where it is looked at
 }
 
-// Traffic is the last hour in equal steps, oldest first; the last point may be incomplete.
+// Traffic is the last hour in equal steps: GET /api/v1/traffic. Oldest first; the last point may be incomplete.
 type Traffic struct {
 	Step   Seconds        `json:"step_s"`
 	Points []TrafficPoint `json:"points"`
@@ -229,6 +229,8 @@ type Traffic struct {
 type TrafficPoint struct {
 	Start   Time `json:"start"`
 	Started int  `json:"started"` // sessions that started in this step
+	// Handshakes are those of TLS that began in this step.
+	Handshakes int `json:"handshakes"`
 	// Sessions that ended in this step, by how they were protected. Other is what cannot be said (mid-air, nothing was sent).
 	Clear    int `json:"clear"`
 	StartTLS int `json:"starttls"`
