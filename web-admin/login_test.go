@@ -292,6 +292,82 @@ func TestWrongPasswordsAreThrottled(t *testing.T) {
 	}
 }
 
+// Who has the password begins a login anew as often as they like, and has no more tries for the code by that.
+func TestWrongCodesAreThrottled(t *testing.T) {
+	t.Parallel()
+	now, mu := noon, sync.Mutex{}
+	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	pass := func(d time.Duration) { mu.Lock(); now = now.Add(d); mu.Unlock() }
+	audit := &ears{}
+	s := startServer(t, Options{Source: busyBox(), Now: clock, Audit: audit.hear})
+	person(t, s, boss, users.Admin)
+	secret, err := users.NewFactor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	codeNow := func() string {
+		c, err := totp.GenerateCode(secret, clock())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if _, err := s.users.SetFactor(boss, secret, codeNow()); err != nil {
+		t.Fatal(err)
+	}
+	pass(time.Minute)
+	// Each is tried in a login of its own, which is where the right password leads.
+	try := func(code string, cookies ...string) *http.Response {
+		t.Helper()
+		half := cookieName + "=" + s.logins.begin(login{user: boss, at: byCode})
+		return post(t, s, "/login/code", url.Values{"code": {code}}, "Cookie", strings.Join(append(cookies, half), "; "))
+	}
+	a := try(codeNow())
+	if a.StatusCode != http.StatusSeeOther || len(a.Cookies()) != 2 {
+		t.Fatalf("the right code: %s", a.Status)
+	}
+	owner := a.Cookies()[1]
+	pass(time.Minute)
+	audit.words()
+	for i := range triesAtOnce {
+		if a := try("000000"); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("wrong code %d: %s", i+1, a.Status)
+		}
+	}
+	// The address has no try left for anything; half a minute later it has one for the password, and the name none for a code.
+	if a := postLogin(t, s, boss, password); a.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("a login from this address right after: %s", a.Status)
+	}
+	pass(tryEvery)
+	audit.words()
+	for _, code := range []string{"000000", codeNow()} {
+		if a := try(code); a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") == "" {
+			t.Errorf("code %s in the sixth login: %s, Retry-After %q", code, a.Status, a.Header.Get("Retry-After"))
+		}
+	}
+	audit.mustHear(t, "admin 127.0.0.1 login_refused admin > too many tries", "admin 127.0.0.1 login_refused admin > too many tries")
+	r, _ := http.NewRequestWithContext(t.Context(), "POST", "/login/code", nil)
+	r.RemoteAddr = "192.0.2.77:1000"
+	if _, right, wait, err := s.tryCode(r, boss, codeNow()); right || wait != codeTryEvery-tryEvery || err != nil {
+		t.Errorf("from another address: %v, waits %v, want %v; %v", right, wait, codeTryEvery-tryEvery, err)
+	}
+	// The owner's own browser goes by its own count.
+	if a := try(codeNow(), owner.Name+"="+owner.Value); a.StatusCode != http.StatusSeeOther || cookieFrom(a) == "" {
+		t.Errorf("the owner from a browser that was here before: %s", a.Status)
+	}
+	pass(codeTryEvery - tryEvery)
+	if a := try("000000"); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a wrong code when its time has come: %s", a.Status)
+	}
+	if a := try(codeNow()); a.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("and one more: %s", a.Status)
+	}
+	pass(codeTryEvery)
+	if a := try(codeNow()); a.StatusCode != http.StatusSeeOther || cookieFrom(a) == "" {
+		t.Errorf("the right code, later: %s", a.Status)
+	}
+}
+
 // Whoever guesses at one name from everywhere is slowed for that name, whether somebody has it or not.
 func TestANameIsThrottledFromEverywhere(t *testing.T) {
 	t.Parallel()
@@ -317,7 +393,7 @@ func TestANameIsThrottledFromEverywhere(t *testing.T) {
 func TestThrottleStory(t *testing.T) {
 	t.Parallel()
 	now := noon
-	th := &throttle[netip.Addr]{now: func() time.Time { return now }}
+	th := &throttle[netip.Addr]{now: func() time.Time { return now }, every: tryEvery}
 	a := func(text string) netip.Addr { return source64(netip.MustParseAddr(text)) }
 	for _, c := range []struct {
 		why   string
@@ -474,6 +550,7 @@ func TestTheFirstVisit(t *testing.T) {
 		t.Errorf("a recovery code: %s", a.Status)
 	}
 	half = login()
+	pass(codeTryEvery) // for the wrong one above
 	for i := range maxCodes {
 		a = post(t, s, "/login/code", url.Values{"code": {recovery}}, "Cookie", half)
 		if wantEnd := i == maxCodes-1; wantEnd != (a.StatusCode == http.StatusSeeOther) {

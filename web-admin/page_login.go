@@ -109,31 +109,51 @@ func (s *Server) refusedLogin(a actor, name, why string) {
 	s.tell(a, "login_refused", name, "", why)
 }
 
-// tryPassword checks a password as often as the throttles let it. wait is how long they ask for.
-func (s *Server) tryPassword(r *http.Request, name, password string) (u users.User, right bool, wait time.Duration, err error) {
+// try has something that is asked of who logs in looked at as often as the throttles let it: by tries for the name, and by the address.
+// wait is how long they ask for; nothing was looked at then.
+func (s *Server) try(r *http.Request, name string, tries *throttle[string], look func(known bool) (right bool, err error)) (right bool, wait time.Duration, err error) {
 	_, exists := s.users.Find(name)
 	from, account := source64(peer(r)), accountKey(s.users.Key(), name, exists)
 	known := s.knownBrowser(r, name)
 	if known != "" {
 		account = known
 	} else if wait = s.doors.charge(from); wait > 0 {
-		return u, false, wait, nil
+		return false, wait, nil
 	}
 	back := func() {
 		if known == "" {
 			s.doors.refund(from)
 		}
 	}
-	if wait = s.accounts.charge(account); wait > 0 {
+	if wait = tries.charge(account); wait > 0 {
 		back()
-		return u, false, wait, nil
+		return false, wait, nil
 	}
-	u, right, err = s.users.Check(r.Context(), name, password, known != "")
+	right, err = look(known != "")
 	if right || err != nil {
 		back()
-		s.accounts.refund(account)
+		tries.refund(account)
 	}
-	return u, right, 0, err
+	return right, 0, err
+}
+
+// tryPassword checks a password.
+func (s *Server) tryPassword(r *http.Request, name, password string) (u users.User, right bool, wait time.Duration, err error) {
+	right, wait, err = s.try(r, name, s.accounts, func(known bool) (right bool, err error) {
+		u, right, err = s.users.Check(r.Context(), name, password, known)
+		return right, err
+	})
+	return u, right, wait, err
+}
+
+// tryCode checks the code of a second factor. Who is asked for one has the password, and begins a login anew as often as they like: it is
+// the name and the address that the wrong ones are counted for.
+func (s *Server) tryCode(r *http.Request, name, code string) (recovered, right bool, wait time.Duration, err error) {
+	right, wait, err = s.try(r, name, s.codes, func(bool) (right bool, err error) {
+		recovered, right, err = s.users.CheckFactor(name, code)
+		return right, err
+	})
+	return recovered, right, wait, err
 }
 
 // goOn takes a login a step further, and leads to the page that the step has.
@@ -175,8 +195,12 @@ func (s *Server) codePage(w http.ResponseWriter, r *http.Request) {
 func (s *Server) code(w http.ResponseWriter, r *http.Request) {
 	a := actorOf(r)
 	v := loginView{Next: ownPage(r.PostFormValue("next"))}
-	recovered, ok, err := s.users.CheckFactor(a.name, r.PostFormValue("code"))
+	recovered, ok, wait, err := s.tryCode(r, a.name, r.PostFormValue("code"))
 	switch {
+	case wait > 0:
+		s.refusedLogin(a, a.name, "too many tries")
+		s.tooManyTries(w, r, wait)
+		return
 	case err != nil:
 		s.broken(w, r, err, "The code could not be taken")
 		return

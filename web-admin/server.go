@@ -44,7 +44,8 @@ type Server struct {
 	logins   *logins
 	bearers  *throttle[netip.Addr] // apart from doors, so that a script with an old token does not lock a person out
 	doors    *throttle[netip.Addr]
-	accounts *throttle[string] // by name
+	accounts *throttle[string] // passwords, by name
+	codes    *throttle[string] // of second factors, by name
 	sealing  sync.Mutex        // one backup is locked or opened at a time: 32 MiB
 	lookback lookback
 	pages    map[string]*template.Template
@@ -79,9 +80,10 @@ func New(o Options) (*Server, error) {
 		opt:      o,
 		box:      o.Source,
 		logins:   &logins{now: o.Now},
-		bearers:  &throttle[netip.Addr]{now: o.Now},
-		doors:    &throttle[netip.Addr]{now: o.Now},
-		accounts: &throttle[string]{now: o.Now, spare: "\x00"},
+		bearers:  &throttle[netip.Addr]{now: o.Now, every: tryEvery},
+		doors:    &throttle[netip.Addr]{now: o.Now, every: tryEvery},
+		accounts: &throttle[string]{now: o.Now, every: tryEvery, spare: "\x00"},
+		codes:    &throttle[string]{now: o.Now, every: codeTryEvery, spare: "\x00"},
 		wizard:   &progress{path: filepath.Join(o.DataDir, "wizard.json")},
 		streams:  make(chan struct{}, maxStreams),
 		path:     filepath.Join(o.DataDir, "mailweir.sock"),

@@ -12,13 +12,17 @@ import (
 const (
 	triesAtOnce = 5
 	tryEvery    = 30 * time.Second
-	maxTriers   = 4096
+	// A code is one of a million, and three of them are right at each moment, so that guesses at it are given fewer tries: one in 1150
+	// hits in a day for somebody who has the password.
+	codeTryEvery = 5 * time.Minute
+	maxTriers    = 4096
 )
 
-// throttle bounds wrong tries per key: five at once, then one every 30 s. Right ones cost nothing, but wait like the others once the
-// tries are used up.
+// throttle bounds wrong tries per key: five at once, then one after each time every. Right ones cost nothing, but wait like the others
+// once the tries are used up.
 type throttle[K comparable] struct {
-	now func() time.Time
+	now   func() time.Time
+	every time.Duration
 	// spare is the key of those for whom there is no room: a flood slows itself down, and never a session that is logged in already.
 	spare K
 
@@ -53,13 +57,13 @@ func (t *throttle[K]) charge(key K) (wait time.Duration) {
 	if full.Before(now) {
 		full = now
 	}
-	if wait = full.Sub(now) - (triesAtOnce-1)*tryEvery; wait > 0 {
+	if wait = full.Sub(now) - (triesAtOnce-1)*t.every; wait > 0 {
 		return wait
 	}
 	if t.fullAt == nil {
 		t.fullAt = map[K]time.Time{}
 	}
-	t.fullAt[key] = full.Add(tryEvery)
+	t.fullAt[key] = full.Add(t.every)
 	return 0
 }
 
@@ -69,7 +73,7 @@ func (t *throttle[K]) refund(key K) {
 	defer t.mu.Unlock()
 	key = t.room(key)
 	if full, ok := t.fullAt[key]; ok {
-		t.fullAt[key] = full.Add(-tryEvery)
+		t.fullAt[key] = full.Add(-t.every)
 	}
 }
 

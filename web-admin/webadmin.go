@@ -11,8 +11,8 @@
 // the last request, 12 hours after login, at logout, and when password, role or second factor of their user change.
 //
 // Programs send a bearer token: an API token of a user, or the admin token, 256 random bits made at the first start and kept in
-// DATA/admin.token (mode 0600). Tokens have full entropy, so they are compared by digest and no slow hash is needed. Wrong tries are
-// throttled, those for a name apart for browsers from which its owner logged in before. Over the unix socket in the data directory
+// DATA/admin.token (mode 0600). Tokens have full entropy, so they are compared by digest and no slow hash is needed. Wrong tries, of
+// passwords and of codes, are throttled by address and by name, apart for browsers from which its owner logged in before. Over the unix socket in the data directory
 // the API answers without a token: whoever may open that file (mode 0600) is the owner.
 package webadmin
 
