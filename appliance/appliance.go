@@ -377,7 +377,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		Audit: func(e webadmin.AuditEvent) { a.writer.Say(records.Audit(auditFacts(e, a.now()))) },
 	}
 	if cfg.Admin.Metrics {
-		o.Metrics = metricsHandler(a)
+		o.Metrics, o.MetricsMasked = metricsHandler(metrics{a: a}), metricsHandler(metrics{a: a, masked: true})
 	}
 	return o
 }

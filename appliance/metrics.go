@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -18,21 +17,27 @@ import (
 )
 
 // metrics reads every figure from where it is kept, at the moment it is asked.
-// No label names a subscriber: their number is not bounded.
-type metrics struct{ a *Appliance }
+// No label names a subscriber: their number is not bounded. masked are those for viewers.
+type metrics struct {
+	a      *Appliance
+	masked bool
+}
 
-func metricsHandler(a *Appliance) http.Handler {
+func metricsHandler(m metrics) http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(metrics{a}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 
 // described is every metric that a box may have, by name.
 var described = map[string]*prometheus.Desc{}
 
+// labelled are the names of their labels.
+var labelled = map[*prometheus.Desc][]string{}
+
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	d := prometheus.NewDesc("mailweir_"+name, help, labels, nil)
-	described["mailweir_"+name] = d
+	described["mailweir_"+name], labelled[d] = d, labels
 	return d
 }
 
@@ -153,11 +158,15 @@ func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect is called at each scrape.
 func (m metrics) Collect(ch chan<- prometheus.Metric) {
+	show := func(_ *prometheus.Desc, labels []string) []string { return labels }
+	if m.masked {
+		show = labelMask{}.of
+	}
 	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, show(d, labels)...)
 	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, show(d, labels)...)
 	}
 	a, cfg := m.a, m.a.cfg.Load()
 	gauge(mInfo, 1, a.opt.Version, cfg.Mode, string(a.kernel.QueueForm), cfg.Queue.Reader)
@@ -274,10 +283,6 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(mBindingEnded, float64(known.Gone), "repetitions")
 	counter(mBindingLost, float64(known.Lost), "history")
 	counter(mBindingLost, float64(known.Forgot), "repetitions")
-	for _, f := range a.lines.files() {
-		gauge(mLeases, float64(f.Leases), f.Path)
-		gauge(mLeaseBadLines, float64(f.BadLines), f.Path)
-	}
 	r := a.answers.Stats()
 	counter(mResponder, float64(r.Answered-r.General), "own")
 	counter(mResponder, float64(r.General), "general")
@@ -290,13 +295,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(mRecordsLost, float64(a.writer.Lost()))
 	gauge(mRecordsWaiting, float64(a.writer.Waiting()))
 	a.countKept(counter, gauge)
-	for _, t := range a.notices.Status() {
-		gauge(mNoticeUp, truth(t.Up), t.Name)
-		gauge(mNoticeWaiting, float64(t.Waiting), t.Name)
-		counter(mNoticeSent, float64(t.Delivered), t.Name)
-		counter(mNoticeFailed, float64(t.Failed), t.Name)
-		counter(mNoticeLost, float64(t.Given), t.Name)
-	}
+	a.countNamed(counter, gauge)
 	counter(mNoticeDigested, float64(a.notices.Digested()))
 	g := a.gov.Stats()
 	counter(mUncounted, float64(g.Untracked-g.Strangers), "table_full")
@@ -319,12 +318,6 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(mShareBytes, float64(all.Bytes[k]), word)
 	}
 	counter(mSightingsLost, float64(a.observer.seen.missed()+a.observer.series.Lost()))
-	if c := a.clockHere(); c.Known {
-		gauge(mClockSynced, truth(c.Synced), c.Server)
-		if c.Server != "" {
-			gauge(mClockOffset, time.Duration(c.Offset).Seconds())
-		}
-	}
 	ok, _ := a.saved()
 	gauge(mStoreOK, truth(ok))
 	counter(mStoreWritten, float64(a.store.WrittenBytes())+float64(a.observer.series.Written()))

@@ -1,6 +1,8 @@
 package appliance
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mailweir/mailweir/appliance/spool"
@@ -39,4 +41,25 @@ func (a *Appliance) countKept(counter, gauge func(d *prometheus.Desc, v float64,
 	counter(mJournalFailed, float64(jo.Failed))
 	counter(mJournalLost, float64(jo.Lost), "records")
 	counter(mJournalLost, float64(jo.Inputs), "inputs")
+}
+
+// countNamed gives the figures of whom the configuration names, or what it leads to: targets of notices, lease files, the server of the clock.
+func (a *Appliance) countNamed(counter, gauge func(d *prometheus.Desc, v float64, labels ...string)) {
+	for _, t := range a.notices.Status() {
+		gauge(mNoticeUp, truth(t.Up), t.Name)
+		gauge(mNoticeWaiting, float64(t.Waiting), t.Name)
+		counter(mNoticeSent, float64(t.Delivered), t.Name)
+		counter(mNoticeFailed, float64(t.Failed), t.Name)
+		counter(mNoticeLost, float64(t.Given), t.Name)
+	}
+	for _, f := range a.lines.files() {
+		gauge(mLeases, float64(f.Leases), f.Path)
+		gauge(mLeaseBadLines, float64(f.BadLines), f.Path)
+	}
+	if c := a.clockHere(); c.Known {
+		gauge(mClockSynced, truth(c.Synced), c.Server)
+		if c.Server != "" {
+			gauge(mClockOffset, time.Duration(c.Offset).Seconds())
+		}
+	}
 }

@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -58,5 +60,59 @@ func TestMetricsTellWhatWaitsAndHowFullItIs(t *testing.T) {
 	}
 	if n := read()["mailweir_spool_lost_records_total collector_removed"]; n != 0 {
 		t.Errorf("%v lost to a collector from which nothing was read", n)
+	}
+}
+
+// What a viewer scrapes has every figure and no name or address of the configuration: a label that is not known to be open is numbered.
+func TestMetricsForViewersNameNobody(t *testing.T) {
+	t.Parallel()
+	secrets := []string{"198.51.100.7:6514", "198.51.100.8", "desk-of-anna", "anna.leases"}
+	d := &deaf{t: t, dir: t.TempDir(), wall: opened}
+	d.write("mailweir.yaml", strings.Replace(homePlans, "identity: {", "identity: {lease_files: [{path: anna.leases, format: dnsmasq}], ", 1)+`syslog: {targets: [{url: "tcp://198.51.100.7:6514"}, {url: "udp://198.51.100.8"}]}
+notices: {webhooks: [{name: desk-of-anna, url: "https://198.51.100.9/hook", secret_file: hook}]}
+`)
+	d.write("hook", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+	d.write("subscribers.csv", homeList)
+	d.start()
+	t.Cleanup(d.cut)
+	if err := d.lines.use(d.cfg.Load()); err != nil {
+		t.Fatal(err)
+	}
+	scrape := func(show func(*prometheus.Desc, []string) []string) string {
+		var text strings.Builder
+		take := func(desc *prometheus.Desc, _ float64, labels ...string) {
+			name, _, _ := strings.Cut(strings.TrimPrefix(desc.String(), `Desc{fqName: "`), `"`)
+			text.WriteString(name + "{")
+			for i, value := range show(desc, labels) {
+				fmt.Fprintf(&text, "%s=%q,", labelled[desc][i], value)
+			}
+			text.WriteString("}\n")
+		}
+		d.countKept(take, take)
+		d.countNamed(take, take)
+		return text.String()
+	}
+	whole, masked := scrape(func(_ *prometheus.Desc, labels []string) []string { return labels }), scrape(labelMask{}.of)
+	if n, all := strings.Count(masked, "\n"), strings.Count(whole, "\n"); n != all || n < 30 {
+		t.Errorf("%d figures for a viewer, %d for others", n, all)
+	}
+	for _, secret := range secrets {
+		if !strings.Contains(whole, secret) || strings.Contains(masked, secret) {
+			t.Errorf("%q is in the whole metrics: %v, in a viewer's: %v", secret, strings.Contains(whole, secret), strings.Contains(masked, secret))
+		}
+	}
+	for _, want := range []string{`mailweir_syslog_up{url="tcp collector 1",}`, `mailweir_syslog_waiting_records{url="udp collector 2",}`, `mailweir_notices_up{target="target 1",}`, `mailweir_leases{path="lease file 1",}`} {
+		if !strings.Contains(masked, want) {
+			t.Errorf("a viewer's metrics lack %s", want)
+		}
+	}
+	number := regexp.MustCompile(`^([a-z]+ collector|target|lease file|time server|hidden) \d+$`)
+	for _, label := range regexp.MustCompile(`([a-z_]+)="([^"]*)",`).FindAllStringSubmatch(masked, -1) {
+		if !openLabels[label[1]] && label[2] != "" && !number.MatchString(label[2]) {
+			t.Errorf("a viewer is told %s=%q", label[1], label[2])
+		}
+	}
+	if got := (labelMask{}).of(mSyslogUp, []string{""}); got[0] != "" {
+		t.Errorf("nothing became %q", got)
 	}
 }

@@ -24,7 +24,7 @@ func body(t *testing.T, a *http.Response) string {
 func TestNothingIsSeenWithoutTheToken(t *testing.T) {
 	t.Parallel()
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "mailweir_up 1\n") })
-	s := startServer(t, Options{Source: busyBox(), Metrics: metrics})
+	s := startServer(t, Options{Source: busyBox(), Metrics: metrics, MetricsMasked: metrics})
 	person(t, s, boss, users.Admin)
 	n := 0
 	for _, rt := range routes() {
@@ -56,7 +56,7 @@ func TestNothingIsSeenWithoutTheToken(t *testing.T) {
 func TestTheTokenOpensTheAPIAndMetrics(t *testing.T) {
 	t.Parallel()
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "mailweir_up 1\n") })
-	s := startServer(t, Options{Source: busyBox(), Metrics: metrics})
+	s := startServer(t, Options{Source: busyBox(), Metrics: metrics, MetricsMasked: metrics})
 	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
 	for _, path := range []string{"/metrics", "/api/v1/status", "/api/v1/subscribers/S-1044"} {
 		if a := get(t, s, path, bearer...); a.StatusCode != 200 {
@@ -75,7 +75,7 @@ func TestTheTokenOpensTheAPIAndMetrics(t *testing.T) {
 	if a := get(t, s, "/api/v1/status", "Cookie", enter(t, s)); a.StatusCode != 200 {
 		t.Errorf("the API by session: %s", a.Status)
 	}
-	public := startServer(t, Options{Source: busyBox(), Metrics: metrics, MetricsPublic: true})
+	public := startServer(t, Options{Source: busyBox(), MetricsMasked: metrics, MetricsPublic: true})
 	if a := get(t, public, "/metrics"); a.StatusCode != 200 {
 		t.Errorf("public metrics: %s", a.Status)
 	}

@@ -26,7 +26,7 @@ const (
 	operating            // role operator and above
 	administering        // role admin
 	owning               // who may open the socket in the data directory
-	metricsOnly          // as Options.MetricsPublic says, or viewing
+	metricsOnly          // viewing, or as Options.MetricsPublic says for who sends no token
 )
 
 // roles are those that an access asks for.
@@ -286,13 +286,14 @@ func (s *Server) program(r *http.Request, bearer string) (actor, bool) {
 func (s *Server) guard(rt route, next http.Handler) http.Handler {
 	page := rt.api == nil && rt.access != metricsOnly
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rt.access == everybody || rt.access == metricsOnly && s.opt.MetricsPublic {
+		bearer, sent := bearerOf(r)
+		if rt.access == everybody || rt.access == metricsOnly && s.opt.MetricsPublic && !sent {
 			next.ServeHTTP(w, r)
 			return
 		}
 		var a actor
 		var ok bool
-		if bearer, sent := bearerOf(r); sent && !page {
+		if sent && !page {
 			a, ok = s.program(r, bearer)
 			if wait := s.bearers.admit(source64(peer(r)), ok); wait > 0 {
 				s.tooManyTries(w, r, wait)
@@ -367,11 +368,15 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, titl
 	s.render(w, r, status, "error", frame{Title: title}, detail)
 }
 
-// metrics hands over to the operator's collectors.
+// metrics hands over to the box's figures, whose labels are masked for viewers like all else.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	if s.opt.Metrics == nil {
+	figures := s.opt.MetricsMasked
+	if actorOf(r).role.May(users.Operator) {
+		figures = s.opt.Metrics
+	}
+	if figures == nil {
 		s.refuse(w, r, http.StatusNotFound, "There are no metrics", "admin.metrics is off in the configuration.")
 		return
 	}
-	s.opt.Metrics.ServeHTTP(w, r)
+	figures.ServeHTTP(w, r)
 }

@@ -41,8 +41,7 @@ func (v *veil) Status() Status {
 	st.Syslog = slices.Clone(st.Syslog)
 	for i := range st.Syslog {
 		t := &st.Syslog[i]
-		scheme, _, _ := strings.Cut(t.URL, ":")
-		t.URL = fmt.Sprintf("%s collector %d", scheme, i+1)
+		t.URL = CollectorMask(t.URL, i)
 		if !t.untried() && t.LastError != "" {
 			t.LastError = hidden
 		}
@@ -55,7 +54,10 @@ func (v *veil) Status() Status {
 			n.LastError = hidden
 		}
 	}
-	for _, why := range []*string{&st.Store.Why, &st.Spool.Fault, &st.Journal.Fault, &st.Journal.HoldsUnknown} {
+	if st.Clock.Server != "" {
+		st.Clock.Server = "a time server"
+	}
+	for _, why := range []*string{&st.Clock.Why, &st.Store.Why, &st.Spool.Fault, &st.Journal.Fault, &st.Journal.HoldsUnknown} {
 		if *why != "" {
 			*why = hidden
 		}
@@ -68,6 +70,12 @@ func (v *veil) Status() Status {
 			Do: "Tell an operator.", Since: first.Since}}
 	}
 	return st
+}
+
+// CollectorMask is what a viewer sees of the collector at place i of the list; the metrics call it the same.
+func CollectorMask(url string, i int) string {
+	scheme, _, _ := strings.Cut(url, ":")
+	return fmt.Sprintf("%s collector %d", scheme, i+1)
 }
 
 func (v *veil) Subscribers(q Query) ([]Subscriber, string) {

@@ -1,8 +1,12 @@
 package webadmin
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -23,6 +27,7 @@ func namedBox() (*fakeBox, []string) {
 	box.status.Lanes.Fast.Waiting = []Waiting{{Subscriber: "S-1044", Reason: "stage", Why: "S-1044 of SECRETNAME"}}
 	box.status.Problems = []Problem{{What: "RADIUS names SECRETNAME", Meaning: "S-1044", Do: "call 198.51.100.77"}}
 	box.status.Syslog = append(box.status.Syslog, Syslog{URL: "udp://198.51.100.77:514", LastError: "dial 198.51.100.77: refused", Since: At(noon)})
+	box.status.Clock = Clock{Known: true, Synced: true, Kept: true, Server: "198.51.100.77", Heard: At(noon), Why: who + " does not answer"}
 	box.status.Notices = []NoticeTarget{{Name: who, Where: "SECRETNAME@isp.example", LastError: who}}
 	box.status.Store.OK, box.status.Store.Why, box.status.Spool.Fault = false, who, who
 	for i := range box.subs {
@@ -51,18 +56,21 @@ func namedBox() (*fakeBox, []string) {
 // addresses is what looks like a whole IPv4 address.
 var addresses = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
 
-// TestAViewerSeesNobodysNameOrAddress reads every page and every answer of the API as a viewer, and follows every link on them.
+// TestAViewerSeesNobodysNameOrAddress reads every page, every answer of the API, the stream of events and the metrics as a viewer, and follows every link.
 func TestAViewerSeesNobodysNameOrAddress(t *testing.T) {
 	t.Parallel()
 	box, secrets := namedBox()
-	s := startServer(t, Options{Source: box})
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
+	}
+	s := startServer(t, Options{Source: box, Metrics: says(`up{url="udp://198.51.100.77:514"} 1`), MetricsMasked: says(`up{url="udp collector 1"} 1`)})
 	cookie := enterAs(t, s, "vera", users.Viewer)
 	open := enter(t, s)
 	hidden := s.veil.ids.hide("S-1044")
 	paths := []string{"/subscribers?q=" + hidden, "/records?subscriber=" + hidden, "/nothing", "/api/v1/nothing", "/subscribers?stage=cut", "/subscribers?exempt=1", "/records/1003", "/api/v1/records/1003", "/api/v1/records?q=" + hidden, "/clusters/C1", "/api/v1/clusters/C1",
 		"/api/v1/records.csv?kind=SESSION", "/api/v1/records.csv?kind=STAGE", "/api/v1/records.json?subscriber=" + hidden}
 	for _, rt := range routes() {
-		if rt.method == "GET" && (rt.access == viewing || rt.access == metricsOnly) && !strings.HasSuffix(rt.path, "/events") {
+		if rt.method == "GET" && (rt.access == viewing || rt.access == metricsOnly) {
 			path := strings.NewReplacer("{$}", "", "/cases/{id}", "/cases/K7Q2X", "{id}", hidden).Replace(rt.path)
 			paths = append(paths, path)
 			if rt.api != nil && strings.HasSuffix(path, "s") {
@@ -78,8 +86,15 @@ func TestAViewerSeesNobodysNameOrAddress(t *testing.T) {
 			continue
 		}
 		seen[path] = true
-		a := get(t, s, path, "Cookie", cookie)
-		text := body(t, a)
+		a := get(t, s, path, "Cookie", cookie, "Last-Event-ID", "0")
+		var text string
+		if strings.Contains(path, "/events") {
+			if text = firstSecond(t, a); strings.Count(text, "event: stage") == 0 || !strings.Contains(text, "event: health") {
+				t.Errorf("the stream of events lacks some: %s", text)
+			}
+		} else {
+			text = body(t, a)
+		}
 		if a.StatusCode == 200 {
 			answered++
 		}
@@ -104,7 +119,7 @@ func TestAViewerSeesNobodysNameOrAddress(t *testing.T) {
 	}
 	// The same pages have it all for whoever may see it, or the test looks for what is not there.
 	all := ""
-	for _, path := range []string{"/", "/subscribers", "/subscribers/S-1044", "/records", "/records/1003", "/destinations", "/clusters/C1", "/api/v1/records.csv", "/unmapped", "/api/v1/status", "/api/v1/records", "/api/v1/clusters", "/api/v1/subscribers"} {
+	for _, path := range []string{"/", "/subscribers", "/subscribers/S-1044", "/records", "/records/1003", "/destinations", "/clusters/C1", "/api/v1/records.csv", "/unmapped", "/api/v1/status", "/api/v1/records", "/api/v1/clusters", "/api/v1/subscribers", "/metrics"} {
 		all += body(t, get(t, s, path, "Cookie", open))
 	}
 	for _, secret := range secrets {
@@ -113,6 +128,59 @@ func TestAViewerSeesNobodysNameOrAddress(t *testing.T) {
 		}
 	}
 	t.Logf("%d addresses read, %d answered", len(seen), answered)
+}
+
+// firstSecond is what a stream of events says in its first second; the stream ends then.
+func firstSecond(t *testing.T, a *http.Response) string {
+	t.Helper()
+	defer a.Body.Close()
+	var text strings.Builder
+	lines := bufio.NewScanner(a.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fmt.Fprintln(&text, lines.Text())
+		if counters := strings.Contains(text.String(), "event: counters\n"); counters && lines.Text() == "" {
+			return text.String()
+		}
+	}
+	t.Fatalf("the stream of events ends: %v after %s", lines.Err(), text.String())
+	return ""
+}
+
+// Whoever has the role operator gets the metrics as they are, all others the masked ones, also where they are public.
+func TestMetricsAreMaskedForViewers(t *testing.T) {
+	t.Parallel()
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
+	}
+	for _, public := range []bool{false, true} {
+		s := startServer(t, Options{Source: busyBox(), Metrics: says("whole"), MetricsMasked: says("masked"), MetricsPublic: public})
+		person(t, s, boss, users.Admin)
+		bearer := func(role users.Role) []string {
+			secret, _, err := s.users.AddToken(boss, "scrape", role, s.opt.Now().Add(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []string{"Authorization", "Bearer " + secret}
+		}
+		for _, c := range []struct {
+			why    string
+			header []string
+			status int
+			want   string
+		}{
+			{"a viewer's token", bearer(users.Viewer), 200, "masked"},
+			{"an operator's token", bearer(users.Operator), 200, "whole"},
+			{"the admin token", []string{"Authorization", "Bearer " + tokenOf(t, s)}, 200, "whole"},
+			{"a token that is none", []string{"Authorization", "Bearer mwt_nothing"}, http.StatusUnauthorized, ""},
+			{"no token", nil, map[bool]int{true: 200, false: http.StatusUnauthorized}[public], "masked"},
+		} {
+			a := get(t, s, "/metrics", c.header...)
+			if text := body(t, a); a.StatusCode != c.status || c.status == 200 && text != c.want {
+				t.Errorf("%s, public %v: %s %q, want %d %q", c.why, public, a.Status, text, c.status, c.want)
+			}
+		}
+	}
 }
 
 // A viewer cannot ask whether a name or an address is there, but finds a case and a pseudonym.
@@ -178,7 +246,7 @@ func TestPseudonymsLeadBackAndSayNothing(t *testing.T) {
 const openWords = `
 Status.Version Status.Box Status.Mode Status.Lanes.Queue.Form Status.Lanes.Queue.Reader Status.Lanes.Fast.Why Status.Lanes.Fast.How Status.Lanes.Fast.Tracked
 Status.Lanes.Fast.ShortCut.Why Status.Lanes.Fast.Waiting.Reason Status.Lanes.Fast.Waiting.Why Status.Bridge.Name Status.Bridge.Why Status.Bridge.Changed Status.Bridge.Tracked
-Status.Notices.Kind Status.Syslog.URL Status.Head.Hash Status.Clock.Server Status.Clock.Why
+Status.Notices.Kind Status.Syslog.URL Status.Head.Hash
 Subscriber.Plan Subscriber.PlanSource Subscriber.ListPlan Subscriber.Stage Subscriber.Reason Subscriber.Case Subscriber.Budgets.Of Subscriber.Bindings.Source
 Subscriber.Lane.Reason Subscriber.Lane.Why
 Subscriber.Decisions.Action Subscriber.Decisions.Stage Subscriber.Decisions.Before Subscriber.Decisions.Of Subscriber.Decisions.Reason Subscriber.Decisions.Case

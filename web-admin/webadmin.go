@@ -29,11 +29,12 @@ type Options struct {
 	DataDir string
 	// CertFile and KeyFile name the operator's own pair (PEM). Both empty: a self-signed one is made once and kept in DataDir/tls.
 	CertFile, KeyFile string
-	// Metrics answers GET /metrics; nil: there is no such page. MetricsPublic serves it without a token.
-	Metrics       http.Handler
-	MetricsPublic bool
-	Source        Source
-	Recovery      Recovery // the box governs nothing
+	// Metrics answers GET /metrics to operators and admins, MetricsMasked to viewers, without addresses and names of the configuration;
+	// nil: there is no such page. MetricsPublic serves the masked one without a token.
+	Metrics, MetricsMasked http.Handler
+	MetricsPublic          bool
+	Source                 Source
+	Recovery               Recovery // the box governs nothing
 	// Audit hears of logins, and of what is done to users; nil: nobody does. It must not block.
 	Audit func(AuditEvent)
 	// Location is the zone of the times on the pages; nil: the machine's. The API always says UTC.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,22 @@ func TestPrometheusReadsTheBox(t *testing.T) {
 	lint.Stdin = strings.NewReader(b.metrics())
 	if out, err := lint.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+
+	// Without a token they are masked as for a viewer: what the configuration names has no name in them, and there are as many figures.
+	whole, public := b.metrics(), b.scrape("")
+	for _, secret := range []string{"192.0.2.99", "dnsmasq.leases"} {
+		if !strings.Contains(whole, secret) || strings.Contains(public, secret) {
+			t.Errorf("%q is in the metrics of an admin: %v; of everybody: %v", secret, strings.Contains(whole, secret), strings.Contains(public, secret))
+		}
+	}
+	for _, masked := range []string{`mailweir_syslog_up{url="tcp collector 1"}`, `mailweir_leases{path="lease file 1"}`} {
+		if !strings.Contains(public, masked) {
+			t.Errorf("the metrics of everybody lack %s", masked)
+		}
+	}
+	if found := wholeAddress.FindAllString(public, -1); len(found) > 0 {
+		t.Errorf("the metrics of everybody tell addresses: %q", found)
 	}
 
 	prometheus := startPrometheus(t, b)
@@ -100,6 +117,9 @@ func TestPrometheusReadsTheBox(t *testing.T) {
 		}
 	}
 }
+
+// wholeAddress is what looks like one.
+var wholeAddress = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
 
 // prometheus is Debian's, in the box's namespace, with a job mailweir.
 type prometheus struct {

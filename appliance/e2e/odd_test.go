@@ -3,8 +3,10 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,10 +99,27 @@ func oddPackets(t *testing.T, reader string) {
 	}
 }
 
-// metrics are read over HTTP inside the box.
+// metrics are read over HTTP inside the box, with the admin token.
 func (b *box) metrics() string {
 	b.t.Helper()
-	resp, err := b.browser().Get("https://127.0.0.1:8443/metrics")
+	token, err := os.ReadFile(filepath.Join(b.data, "admin.token"))
+	if err != nil {
+		b.t.Fatalf("read the metrics: %v", err)
+	}
+	return b.scrape(strings.TrimSpace(string(token)))
+}
+
+// scrape reads the metrics with a bearer token, or without one.
+func (b *box) scrape(token string) string {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.ctx, "GET", "https://127.0.0.1:8443/metrics", nil)
+	if err != nil {
+		b.t.Fatalf("read the metrics: %v", err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := b.browser().Do(req)
 	if err != nil {
 		b.t.Fatalf("read the metrics: %v", err)
 	}
