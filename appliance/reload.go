@@ -143,6 +143,10 @@ func (a *Appliance) take(next *config.Config, waiting []string, table *subscribe
 			return err
 		}
 	}
+	showCertificate, err := a.certificate(next)
+	if err != nil {
+		return err
+	}
 	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
 	if resteer {
 		if err := a.steer(next); err != nil {
@@ -155,6 +159,7 @@ func (a *Appliance) take(next *config.Config, waiting []string, table *subscribe
 		}
 		return err
 	}
+	showCertificate()
 	a.resyslog(next, collectors)
 	if notify {
 		a.notices.Use(told)

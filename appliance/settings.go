@@ -140,6 +140,7 @@ func carried(old, next *config.Config) (live *config.Config, waiting []string) {
 		n.OnFailure, n.MarkMask = old.Network.OnFailure, old.Network.MarkMask
 	}
 	c.Queue, c.Admin = old.Queue, old.Admin
+	c.Admin.TLS = next.Admin.TLS
 	for _, d := range config.Differences(live, next) {
 		waiting = append(waiting, d.Key)
 	}
@@ -205,6 +206,9 @@ func (a *Appliance) takeable(next *config.Config, table *subscriber.Table) error
 	if err := canListen(a.cfg.Load().Admin.Listen, next); err != nil {
 		return err
 	}
+	if _, err := a.certificate(next); err != nil {
+		return err
+	}
 	if err := a.stillThere(next, table); err != nil {
 		return err
 	}
@@ -242,6 +246,17 @@ func canListen(now string, next *config.Config) error {
 		why = "another program has this port"
 	}
 	return config.Problems{next.ProblemAt("admin.listen", why)}
+}
+
+// certificate reads the pair that the web admin is to show by next; show has it shown. Files that somebody replaced under the same names are read again.
+func (a *Appliance) certificate(next *config.Config) (show func(), err error) {
+	if a.web == nil { // it reads them when it begins
+		return func() {}, nil
+	}
+	if show, err = a.web.PrepareCertificate(next.Resolve(next.Admin.TLS.CertFile), next.Resolve(next.Admin.TLS.KeyFile)); err != nil {
+		return nil, config.Problems{next.ProblemAt("admin.tls.cert_file", err.Error())}
+	}
+	return show, nil
 }
 
 // makeFile writes a file that a key is going to name, and gives its path beside the configuration. It is never one that was there.

@@ -27,39 +27,50 @@ const (
 	renewSelfBefore = 30 * 24 * time.Hour
 )
 
-// keeper holds the certificate that the server shows. The operator's own pair is read once; a self-signed one is made when there is
-// none and made again in its last month, by the first handshake that notices, so that a box may run for years.
+// keeper holds the certificate that the server shows: the operator's own pair, read when it is told to, or a self-signed one, which is made when
+// there is none and made again in its last month, by the first handshake that notices, so that a box may run for years.
 type keeper struct {
-	dir string // of the self-signed pair; empty: the pair is the operator's
+	dir string // of the self-signed pair
 	now func() time.Time
 
-	mu   sync.Mutex
-	pair *tls.Certificate
+	mu    sync.Mutex
+	own   *tls.Certificate // the operator's; nil: the self-signed one is shown
+	files [2]string        // certificate and key, of own
+	made  *tls.Certificate // the self-signed one
 }
 
-// operatorsPair reads the configured pair.
-func operatorsPair(certFile, keyFile string) (*keeper, error) {
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("admin.tls: %w", err)
-	}
-	return &keeper{pair: &pair}, nil
-}
-
-// selfSigned reads the pair in dir or makes it.
-func selfSigned(dir string, now func() time.Time) (*keeper, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
-	}
-	k := &keeper{dir: dir, now: now}
-	// A pair that cannot be read or parsed is of no use to anybody: a new one replaces it.
-	if pair, err := tls.LoadX509KeyPair(k.file("cert.pem"), k.file("key.pem")); err == nil {
-		k.pair = &pair
-	}
-	if _, err := k.current(); err != nil {
+// prepare reads the operator's pair, or, without names of files, the self-signed one; show has it shown from then on.
+func (k *keeper) prepare(certFile, keyFile string) (show func(), err error) {
+	var own *tls.Certificate
+	if certFile != "" || keyFile != "" {
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("admin.tls: %w", err)
+		}
+		own = &pair
+	} else if err := k.begin(); err != nil {
 		return nil, err
 	}
-	return k, nil
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.own, k.files = own, [2]string{certFile, keyFile}
+	}, nil
+}
+
+// begin has a self-signed pair there.
+func (k *keeper) begin() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := os.MkdirAll(k.dir, 0o700); err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	// A pair that cannot be read or parsed is of no use to anybody: a new one replaces it.
+	if pair, err := tls.LoadX509KeyPair(k.file("cert.pem"), k.file("key.pem")); k.made == nil && err == nil {
+		k.made = &pair
+	}
+	_, err := k.selfMade()
+	return err
 }
 
 func (k *keeper) file(name string) string { return filepath.Join(k.dir, name) }
@@ -68,26 +79,59 @@ func (k *keeper) file(name string) string { return filepath.Join(k.dir, name) }
 func (k *keeper) current() (*tls.Certificate, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.dir == "" || k.pair != nil && k.now().Before(k.pair.Leaf.NotAfter.Add(-renewSelfBefore)) {
-		return k.pair, nil
+	if k.own != nil {
+		return k.own, nil
 	}
+	return k.selfMade()
+}
+
+// operators tells whether the pair is the operator's own.
+func (k *keeper) operators() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.own != nil
+}
+
+// selfMade is the self-signed pair, made anew where it is time for that; mu is held.
+func (k *keeper) selfMade() (*tls.Certificate, error) {
+	if k.made != nil && k.now().Before(k.made.Leaf.NotAfter.Add(-renewSelfBefore)) {
+		return k.made, nil
+	}
+	if err := k.makeAnew(); err != nil && k.made == nil {
+		return nil, err
+	}
+	return k.made, nil // after an error the old one, which is better than no page; the next handshake tries again
+}
+
+// renew makes the self-signed pair anew, for the names and addresses that the machine has now.
+func (k *keeper) renew() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.makeAnew()
+}
+
+// makeAnew makes a self-signed pair and keeps it; mu is held.
+func (k *keeper) makeAnew() error {
 	certPEM, keyPEM, err := makePair(k.now())
 	if err == nil {
 		// The key first: a certificate without its key would be taken for a damaged pair, and replaced.
 		err = errors.Join(durable.Replace(k.file("key.pem"), keyPEM), durable.Replace(k.file("cert.pem"), certPEM))
 	}
 	if err != nil {
-		if k.pair != nil {
-			return k.pair, nil // an old certificate is better than no page; the next handshake tries again
-		}
-		return nil, fmt.Errorf("certificate: %w", err)
+		return fmt.Errorf("certificate: %w", err)
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
+		return fmt.Errorf("certificate: %w", err)
 	}
-	k.pair = &pair
-	return k.pair, nil
+	k.made = &pair
+	return nil
+}
+
+// PrepareCertificate reads the pair that the web admin is to show, or, without names of files, its self-signed one; show has it shown from the next
+// connection on.
+func (s *Server) PrepareCertificate(certFile, keyFile string) (show func(), err error) {
+	return s.keeper.prepare(certFile, keyFile)
 }
 
 // fingerprint is the SHA-256 of the certificate as browsers show it, for comparing by eye.
@@ -96,7 +140,11 @@ func (k *keeper) fingerprint() string {
 	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(pair.Certificate[0])
+	return fingerprintOf(pair.Certificate[0])
+}
+
+func fingerprintOf(der []byte) string {
+	sum := sha256.Sum256(der)
 	hex := make([]string, len(sum))
 	for i, b := range sum {
 		hex[i] = fmt.Sprintf("%02X", b)

@@ -129,6 +129,12 @@ viewer    GET    /api/v1/recovery
 admin     GET    /api/v1/update
 admin     POST   /api/v1/update
 admin     POST   /api/v1/update/reboot
+admin     GET    /settings/certificate
+admin     POST   /settings/certificate
+admin     POST   /settings/certificate/self-signed
+admin     GET    /api/v1/certificate
+admin     PUT    /api/v1/certificate
+admin     POST   /api/v1/certificate/self-signed
 admin     GET    /settings/backup
 admin     POST   /settings/backup
 admin     POST   /settings/restore

@@ -102,6 +102,9 @@ func routes() []route {
 		{"POST", "/settings/network", administering, (*Server).tryNetwork, nil},
 		{"GET", "/network/{token}", everybody, (*Server).confirmPage, nil},
 		{"POST", "/network/{token}", everybody, (*Server).confirmNetwork, nil},
+		{"GET", "/settings/certificate", administering, (*Server).certificatePage, nil},
+		{"POST", "/settings/certificate", administering, (*Server).setCertificatePage, nil},
+		{"POST", "/settings/certificate/self-signed", administering, (*Server).selfSignedPage, nil},
 		{"GET", "/settings/backup", administering, (*Server).backupPage, nil},
 		{"POST", "/settings/backup", administering, (*Server).backup, nil},
 		{"POST", "/settings/restore", administering, (*Server).restore, nil},
@@ -202,7 +205,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		h.Set("Cache-Control", "no-store")
-		if s.keeper.dir == "" {
+		if s.keeper.operators() {
 			h.Set("Strict-Transport-Security", "max-age=31536000") // only with the operator's own certificate: a browser must never be locked out
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, mostOf(r.URL.Path))
@@ -230,7 +233,7 @@ func mostOf(path string) int64 {
 		return maxListBytes
 	case "/settings/update", updatePath:
 		return maxUpdateBytes
-	case "/settings/collectors", "/wizard/syslog": // with certificates
+	case "/settings/collectors", "/wizard/syslog", "/settings/certificate", apiRoot + "/certificate": // with certificates
 		return maxCertBytes
 	}
 	return maxBodyBytes

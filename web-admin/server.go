@@ -111,14 +111,12 @@ func New(o Options) (*Server, error) {
 		o.Log.Error("web admin: there are no users any more; make the first one again with `mailweir users setup-code`", "err", damaged)
 	}
 	s.veil = newVeil(o.Source, derived(s.users.Key(), "masks"))
-	if o.CertFile != "" || o.KeyFile != "" {
-		s.keeper, err = operatorsPair(o.CertFile, o.KeyFile)
-	} else {
-		s.keeper, err = selfSigned(filepath.Join(o.DataDir, "tls"), o.Now)
-	}
+	s.keeper = &keeper{dir: filepath.Join(o.DataDir, "tls"), now: o.Now}
+	show, err := s.keeper.prepare(o.CertFile, o.KeyFile)
 	if err != nil {
 		return nil, err
 	}
+	show()
 	if s.socket, err = listenOwnerOnly(s.path); err != nil {
 		return nil, err
 	}

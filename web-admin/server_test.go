@@ -110,6 +110,17 @@ func TestTheTokenIsMadeOnceAndMustBeLong(t *testing.T) {
 	}
 }
 
+// selfSigned keeps the pair in dir, or makes it.
+func selfSigned(dir string, now func() time.Time) (*keeper, error) {
+	k := &keeper{dir: dir, now: now}
+	show, err := k.prepare("", "")
+	if err != nil {
+		return nil, err
+	}
+	show()
+	return k, nil
+}
+
 func TestTheSelfSignedPairIsKeptAndRenewed(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(shortDir(t), "tls")
@@ -124,7 +135,7 @@ func TestTheSelfSignedPairIsKeptAndRenewed(t *testing.T) {
 	if err != nil || again.fingerprint() != first {
 		t.Errorf("a restart makes another pair: %v", err)
 	}
-	leaf := k.pair.Leaf
+	leaf := k.made.Leaf
 	if err := leaf.VerifyHostname("127.0.0.1"); err != nil {
 		t.Error(err)
 	}

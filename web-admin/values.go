@@ -44,6 +44,9 @@ type values struct {
 	} `json:"clusters"`
 	Admin struct {
 		Listen string `json:"listen"`
+		TLS    struct {
+			CertFile string `json:"cert_file"`
+		} `json:"tls"`
 	} `json:"admin"`
 }
 

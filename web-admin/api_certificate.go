@@ -1,0 +1,49 @@
+package webadmin
+
+import "net/http"
+
+type pairBody struct {
+	Certificate string `json:"certificate"` // PEM, the box's own first
+	Key         string `json:"key"`         // PEM
+}
+
+func certificateRoutes() []route {
+	return []route{
+		{"GET", apiRoot + "/certificate", administering, (*Server).apiCertificate, &operation{summary: "The certificate that browsers are shown", answer: Certificate{}}},
+		{"PUT", apiRoot + "/certificate", administering, (*Server).apiSetCertificate, &operation{summary: "Show another one, from the next connection on; the configuration names it", body: pairBody{}, answer: Certificate{}}},
+		{"POST", apiRoot + "/certificate/self-signed", administering, (*Server).apiSelfSigned, &operation{summary: "Make a self-signed one anew for the names and addresses of now, and show it", answer: Certificate{}}},
+	}
+}
+
+func (s *Server) apiCertificate(w http.ResponseWriter, r *http.Request) {
+	c, err := s.keeper.shown()
+	if err != nil {
+		s.notDone(w, err, "There is no certificate")
+		return
+	}
+	writeJSON(w, http.StatusOK, c)
+}
+
+func (s *Server) apiSetCertificate(w http.ResponseWriter, r *http.Request) {
+	b, ok := bodyOf(w, r)
+	if !ok {
+		return
+	}
+	certificate, key := b.secret("certificate"), b.secret("key")
+	if b.refused(w) {
+		return
+	}
+	if err := s.setCertificate(actorOf(r), []byte(certificate), []byte(key), ""); err != nil {
+		s.configNotDone(w, err, "The certificate stays as it is")
+		return
+	}
+	s.apiCertificate(w, r)
+}
+
+func (s *Server) apiSelfSigned(w http.ResponseWriter, r *http.Request) {
+	if err := s.makeSelfSigned(actorOf(r), ""); err != nil {
+		s.configNotDone(w, err, "The certificate stays as it is")
+		return
+	}
+	s.apiCertificate(w, r)
+}
