@@ -19,6 +19,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/appliance/leases"
 	"github.com/mailweir/mailweir/governor/subscriber"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -216,13 +217,23 @@ func (a *Appliance) takeable(next *config.Config, table *subscriber.Table) error
 	return err
 }
 
-// foreign are the files that a candidate may not name: whoever is admin of the web admin need not be root. Those in [settingsDir] are its own.
+// foreign are the files that a candidate may not name: whoever is admin of the web admin need not be root. Those in [settingsDir] are its own, and where
+// DHCP servers keep their leases everybody knows.
 func (a *Appliance) foreign(next, box *config.Config) config.Problems {
 	own := map[string]bool{}
 	for _, f := range next.Files() {
-		own[f.Key] = filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir)
+		own[f.Key] = filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir) || strings.HasPrefix(f.Key, "identity.lease_files[") && usualLeases(f.Path)
 	}
 	return slices.DeleteFunc(next.Foreign(box), func(p config.Problem) bool { return own[p.Key] })
+}
+
+func usualLeases(path string) bool {
+	for _, u := range leases.Usual {
+		if path == u.Path {
+			return true
+		}
+	}
+	return false
 }
 
 // canListen tries the address of the web admin, when it is another one. That of now may be in the way of a new one on the same port.

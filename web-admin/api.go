@@ -72,7 +72,7 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/presets", viewing, (*Server).apiPresets, &operation{summary: "The ready-made plans that a configuration can name", answer: list[Plan]{}}},
 		{"GET", apiRoot + "/events", viewing, (*Server).apiEvents, &operation{summary: "Server-sent events: counters (a status each second), stage (a STAGE record), health (the problems, when they change)", stream: true}},
 		{"GET", apiRoot + "/openapi.json", viewing, (*Server).apiOpenAPI, &operation{summary: "This document"}},
-	}, slices.Concat(recordRoutes(), userRoutes(), accountRoutes(), configRoutes(), certificateRoutes(), networkRoutes(), updateRoutes())...)
+	}, slices.Concat(recordRoutes(), userRoutes(), accountRoutes(), configRoutes(), certificateRoutes(), sourceRoutes(), networkRoutes(), updateRoutes())...)
 }
 
 // list is one page of a list; Next is the cursor of the following page, empty on the last one.

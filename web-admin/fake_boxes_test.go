@@ -249,6 +249,6 @@ func troubledBox() *fakeBox {
 
 // quietBox is a box in observe mode that has just started.
 func quietBox() *fakeBox {
-	return &fakeBox{status: Status{Version: "0.1.0", Box: "edge-1", Mode: "observe", Since: ago(40 * time.Second), Ready: true, Uptime: Seconds(40 * time.Second),
+	return &fakeBox{bare: true, status: Status{Version: "0.1.0", Box: "edge-1", Mode: "observe", Since: ago(40 * time.Second), Ready: true, Uptime: Seconds(40 * time.Second),
 		Ports: []int{25}, Store: Store{OK: true}, Clusters: Clusters{Learning: true, Learnt: Seconds(40 * time.Second)}}}
 }

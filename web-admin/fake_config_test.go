@@ -13,7 +13,8 @@ import (
 // fakeConfig is what the fake box is configured to; the real one is looked at in package appliance.
 const fakeConfig = `{"mode": "observe",
  "network": {"topology": "routed", "subscriber_interfaces": ["lan0"], "upstream_interfaces": ["wan0"], "limited_ports": [25], "counted_ports": [465, 587]},
- "identity": {"subscribers_file": "subscribers.csv", "unmapped_plan": "unmapped"},
+ "identity": {"subscribers_file": "subscribers.csv", "unmapped_plan": "unmapped", "radius": {"listen": "192.0.2.9:1813", "secret_file": "settings.d/radius-secret", "clients": ["192.0.2.1/32"], "require_timestamp": false},
+  "lease_files": [{"path": "/var/lib/misc/dnsmasq.leases", "format": "dnsmasq"}]},
  "plans": [{"name": "residential", "preset": "", "highest_stage": "cut", "budgets": [{"of": "sessions", "limit": 20, "per": "1h", "burst": 5}, {"of": "concurrent_sessions", "limit": 3}],
    "ladder": {"warn_at": 50, "pace_at": 80, "pace_max": "60s", "defer_at": 100, "cut_at": 300, "cut_for": "1h", "release_after": "15m"}},
   {"name": "unmapped", "preset": "unmapped", "highest_stage": "defer", "budgets": [], "ladder": {"warn_at": 50, "pace_at": 80, "pace_max": "60s", "defer_at": 100, "cut_at": 300, "cut_for": "1h", "release_after": "15m"}}],
@@ -180,6 +181,21 @@ func (f *fakeBox) Restore(file []byte, dry bool, who string) (RestoreOutcome, er
 	f.by = append(f.by, fmt.Sprintf("%s restore dry %t", who, dry))
 	return RestoreOutcome{Made: ago(0), Box: "edge-1", Version: "0.1.0", Files: []string{"mailweir.yaml", "subscribers.csv"},
 		Config: ConfigOutcome{Changed: []ConfigDifference{{"plans[0].budgets[0].limit", "20", "30"}, {"syslog.targets[1].url", "", "relp://collector.isp.example"}}}}, nil
+}
+
+func (f *fakeBox) Sources() Sources {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bare {
+		return Sources{}
+	}
+	return Sources{
+		List:        ListSource{File: "/etc/mailweir/subscribers.csv", Subscribers: 1206, Refused: "line 7: there is no plan \"golden\""},
+		RADIUS:      &RADIUSSource{Last: ago(40 * time.Second), Taken: 48_211, NotWanted: 12, Repeated: 3, Ignored: map[string]int64{"wrong_secret": 7, "old": 41}, Unlisted: 2},
+		Leases:      []LeaseSource{{Path: "/var/lib/misc/dnsmasq.leases", Format: "dnsmasq", Read: ago(20 * time.Second), Leases: 311, BadLines: 1, FirstBad: "/var/lib/misc/dnsmasq.leases:12: no address"}},
+		Bindings:    BindingCounts{RADIUS: 894, Leases: 311, API: 1, Unknown: 4},
+		UsualLeases: []LeaseFile{{"/var/lib/misc/dnsmasq.leases", "dnsmasq"}, {"/var/lib/kea/kea-leases4.csv", "kea-csv"}},
+	}
 }
 
 func (f *fakeBox) Platform() Platform {

@@ -41,6 +41,7 @@ type fakeBox struct {
 	config    string             // JSON; empty: fakeConfig
 	report    string             // of WhatIf, where a configuration is fine
 	waiting   []string           // for a restart
+	bare      bool               // neither list nor RADIUS nor leases
 	foreign   bool               // it does not run the image: addresses and updates are not its own
 	tried     *NetworkSettings
 

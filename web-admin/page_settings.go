@@ -260,7 +260,7 @@ func (s *Server) setMail(w http.ResponseWriter, r *http.Request) {
 	}
 	get := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
 	m := mailForm{Smarthost: get("smarthost"), TLS: get("tls"), User: get("user"), From: get("from"), To: get("to"), Of: subjects(r.PostForm["of"])}
-	to := orEmpty(strings.FieldsFunc(m.To, func(r rune) bool { return r == ',' || r == ' ' || r == ';' }))
+	to := splitWords(m.To)
 	const at = "notices.mail."
 	var c ConfigChange
 	add := func(key string, differs bool, value any) {

@@ -129,6 +129,12 @@ viewer    GET    /api/v1/recovery
 admin     GET    /api/v1/update
 admin     POST   /api/v1/update
 admin     POST   /api/v1/update/reboot
+admin     GET    /settings/sources
+admin     POST   /settings/sources/radius
+admin     POST   /settings/sources/leases
+admin     POST   /settings/sources/leases/remove
+admin     GET    /api/v1/sources
+admin     PUT    /api/v1/sources/radius
 admin     GET    /settings/certificate
 admin     POST   /settings/certificate
 admin     POST   /settings/certificate/self-signed

@@ -19,6 +19,7 @@ type Source interface {
 	Notifier
 	Packer
 	Trier
+	Identifier
 	Configurer
 	Lister
 	Backer

@@ -21,8 +21,10 @@ type values struct {
 		Counted     []int    `json:"counted_ports"`
 	} `json:"network"`
 	Identity struct {
-		File     string `json:"subscribers_file"`
-		Unmapped string `json:"unmapped_plan"`
+		File     string       `json:"subscribers_file"`
+		Unmapped string       `json:"unmapped_plan"`
+		RADIUS   radiusValues `json:"radius"`
+		Leases   []LeaseFile  `json:"lease_files"`
 	} `json:"identity"`
 	Plans  []planValues `json:"plans"`
 	Syslog struct {
@@ -48,6 +50,13 @@ type values struct {
 			CertFile string `json:"cert_file"`
 		} `json:"tls"`
 	} `json:"admin"`
+}
+
+type radiusValues struct {
+	Listen     string   `json:"listen"`
+	SecretFile string   `json:"secret_file"`
+	Clients    []string `json:"clients"`
+	Dated      bool     `json:"require_timestamp"`
 }
 
 type planValues struct {

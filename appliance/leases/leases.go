@@ -33,6 +33,15 @@ const (
 	KeaCSV               // kea-csv: the memfile backend of kea-dhcp4 and kea-dhcp6
 )
 
+// Usual are the lease files of DHCP servers as distributions have them, where only root and the server write.
+var Usual = []struct {
+	Path   string
+	Format Format
+}{
+	{"/var/lib/misc/dnsmasq.leases", Dnsmasq}, {"/var/lib/dnsmasq/dnsmasq.leases", Dnsmasq},
+	{"/var/lib/kea/kea-leases4.csv", KeaCSV}, {"/var/lib/kea/kea-leases6.csv", KeaCSV},
+}
+
 // ParseFormat reads the configuration's word for a format.
 func ParseFormat(s string) (Format, bool) {
 	for _, f := range []Format{Dnsmasq, KeaCSV} {

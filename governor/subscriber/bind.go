@@ -197,6 +197,7 @@ func (d *Directory) hold(c *claim, name string) {
 		before.next = c
 	}
 	d.bindings++
+	d.bySource[c.source]++
 }
 
 // link puts c to the others of its line, unlink takes it away.
@@ -277,6 +278,7 @@ func (d *Directory) remove(c *claim) {
 		delete(d.sessions, s.key)
 	}
 	d.bindings--
+	d.bySource[c.source]--
 	d.unlink(c)
 	d.dirty[c.key()] = struct{}{}
 }

@@ -44,6 +44,7 @@ type Directory struct {
 	sessions  map[sessionKey]*session
 	lines     map[string]*claim // the youngest of each line
 	bindings  int               // claims in all
+	bySource  [sources]int      // of them
 	unknown   int               // of them, those whose line nobody has
 	made      madeUp            // lines that only RADIUS knows
 	history   history
@@ -140,12 +141,13 @@ func (l *lengths) covering(addr netip.Addr, f func(netip.Prefix)) {
 
 // Stats is what a directory counts. The first six are how many there are now, the others since the start.
 type Stats struct {
-	Bindings int // of RADIUS, leases and API
-	Unknown  int // of them, whose line nobody has
-	MadeUp   int // lines that RADIUS names and the list does not have
-	History  int // ended bindings that are kept
-	Gone     int // ended sessions of RADIUS that are known beyond these, for a day
-	Plans    int // plans of the operator's
+	Bindings int          // of RADIUS, leases and API
+	BySource [sources]int // of them, those of each
+	Unknown  int          // of them, whose line nobody has
+	MadeUp   int          // lines that RADIUS names and the list does not have
+	History  int          // ended bindings that are kept
+	Gone     int          // ended sessions of RADIUS that are known beyond these, for a day
+	Plans    int          // plans of the operator's
 
 	Stale, Ended, Full, Invalid uint64 // bindings refused, see the errors of Bind
 	Lost                        uint64 // ended bindings that made room before their time: At does not know them
@@ -334,6 +336,7 @@ func (d *Directory) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.stats
+	s.BySource = d.bySource
 	s.Bindings, s.Unknown, s.MadeUp, s.History, s.Plans = d.bindings, d.unknown, d.made.lines, d.history.len(), len(d.view.Load().plans)
 	s.Gone, s.Forgot = len(d.history.gone.list), d.history.gone.lost
 	if s.History == MaxHistory {

@@ -356,6 +356,13 @@ func TestDirectoryAgreesWithASlowLoop(t *testing.T) {
 					strangers[id] = true
 				}
 			}
+			var bySource [sources]int
+			for _, b := range o.said {
+				bySource[b.Source]++
+			}
+			if s := d.Stats(); s.BySource != bySource {
+				t.Fatalf("%v bindings by source, want %v", s.BySource, bySource)
+			}
 			if s := d.Stats(); s.Bindings != len(o.said) || s.MadeUp != len(strangers) {
 				t.Fatalf("%d bindings, want %d; %d lines made up, want %d", s.Bindings, len(o.said), s.MadeUp, len(strangers))
 			}
