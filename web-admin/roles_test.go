@@ -129,6 +129,8 @@ viewer    GET    /api/v1/recovery
 admin     GET    /api/v1/update
 admin     POST   /api/v1/update
 admin     POST   /api/v1/update/reboot
+admin     GET    /mode
+admin     POST   /mode
 admin     GET    /settings/sources
 admin     POST   /settings/sources/radius
 admin     POST   /settings/sources/leases

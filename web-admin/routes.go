@@ -102,6 +102,8 @@ func routes() []route {
 		{"POST", "/settings/network", administering, (*Server).tryNetwork, nil},
 		{"GET", "/network/{token}", everybody, (*Server).confirmPage, nil},
 		{"POST", "/network/{token}", everybody, (*Server).confirmNetwork, nil},
+		{"GET", "/mode", administering, (*Server).modePage, nil},
+		{"POST", "/mode", administering, (*Server).setMode, nil},
 		{"GET", "/settings/sources", administering, (*Server).sourcesPage, nil},
 		{"POST", "/settings/sources/radius", administering, (*Server).setRADIUS, nil},
 		{"POST", "/settings/sources/leases", administering, (*Server).addLeases, nil},
