@@ -31,6 +31,8 @@ func configRoutes() []route {
 		{"GET", apiRoot + "/config", administering, (*Server).apiConfig, &operation{summary: "The configuration: its text, revision, and what it says with all defaults"}},
 		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names",
 			body: configBody{}, answer: ConfigOutcome{}}},
+		{"GET", apiRoot + "/config/revisions", administering, (*Server).apiRevisions, &operation{summary: "Who changed the configuration through the web admin, its API or a restore, and what, newest first, as far back as records are kept; the texts of before are not kept. What was changed by hand on the box is a record of kind CONFIG",
+			query: []string{"limit", "cursor"}, answer: ConfigRevisions{}}},
 		{"POST", apiRoot + "/config/check", administering, (*Server).apiCheckConfig, &operation{summary: "What would become of a configuration; nothing is changed", body: checkBody{}, answer: ConfigOutcome{}}},
 		{"POST", apiRoot + "/config/subscribers/check", administering, (*Server).apiCheckList, &operation{summary: "What is in a list of subscribers, and what is wrong with it, by line", body: listBody{}, answer: ListOutcome{}}},
 		{"PUT", apiRoot + "/config/subscribers", administering, (*Server).apiSetList, &operation{summary: "Put a list of subscribers in the place of the one there is, at once", body: listBody{}, answer: ListOutcome{}}},

@@ -131,6 +131,7 @@ admin     POST   /api/v1/update
 admin     POST   /api/v1/update/reboot
 admin     GET    /mode
 admin     POST   /mode
+admin     GET    /api/v1/config/revisions
 admin     GET    /settings/sources
 admin     POST   /settings/sources/radius
 admin     POST   /settings/sources/leases
