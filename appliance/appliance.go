@@ -372,8 +372,8 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 	o := webadmin.Options{
 		Listen: cfg.Admin.Listen, DataDir: a.opt.DataDir,
 		CertFile: cfg.Resolve(cfg.Admin.TLS.CertFile), KeyFile: cfg.Resolve(cfg.Admin.TLS.KeyFile),
-		MetricsPublic: cfg.Admin.MetricsPublic,
-		Source:        &source{a: a}, Log: a.log, Now: a.now,
+		MetricsPublic: cfg.Admin.MetricsPublic, Location: cfg.Location(),
+		Source: &source{a: a}, Log: a.log, Now: a.now,
 		Audit: func(e webadmin.AuditEvent) { a.writer.Say(records.Audit(auditFacts(e, a.now()))) },
 	}
 	if cfg.Admin.Metrics {

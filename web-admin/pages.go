@@ -39,6 +39,7 @@ type frame struct {
 	Box      string
 	Version  string
 	At       moment // when the page was made
+	Zone     string // of the times on it: "CET, UTC+01:00"
 	Page     any
 }
 
@@ -118,7 +119,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	now := s.opt.Now()
 	z := zone{now, s.opt.Location}
 	f.Page = page
-	f.At = z.second(now)
+	f.At, f.Zone = z.second(now), z.name()
 	a, ok := s.person(r, false)
 	if f.LoggedIn = ok && a.at == inside; f.LoggedIn {
 		f.User, f.Operates, f.Manages = a.name, a.role.May(users.Operator), a.role.May(users.Admin)

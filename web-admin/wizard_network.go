@@ -186,5 +186,5 @@ type timeForm struct {
 func (s *Server) showTime(v *wizardView, _ Configuration, _ values) {
 	now := s.opt.Now()
 	clock := s.opt.Source.Platform().Clock
-	v.Time = &timeForm{zone{now, s.opt.Location}.second(now), now.In(s.opt.Location).Format("MST, UTC-07:00"), clock.Known, clock.Synced, clock.Kept, inert(clock.Server), inert(clock.Why)}
+	v.Time = &timeForm{zone{now, s.opt.Location}.second(now), zone{now, s.opt.Location}.name(), clock.Known, clock.Synced, clock.Kept, inert(clock.Server), inert(clock.Why)}
 }

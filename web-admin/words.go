@@ -153,6 +153,15 @@ type zone struct {
 	loc *time.Location
 }
 
+// name is what the zone is called now, and how far it is from UTC.
+func (z zone) name() string {
+	local := z.now.In(z.loc)
+	if name, offset := local.Zone(); offset == 0 && name == "UTC" {
+		return name
+	}
+	return local.Format("MST, UTC-07:00")
+}
+
 // clock is the time of day, with the day where it is not today.
 func (z zone) clock(t time.Time) moment {
 	if t.IsZero() {

@@ -224,6 +224,7 @@ type Admin struct {
 	TLS           TLS    `mapstructure:"tls"`
 	Metrics       bool   `mapstructure:"metrics"`
 	MetricsPublic bool   `mapstructure:"metrics_public"`
+	Timezone      string `mapstructure:"timezone"` // of the times on pages and in sentences for callers; empty: the machine's. See Config.Location
 }
 
 // TLS names a certificate and its key; both empty: a self-signed pair is made once and kept.
@@ -301,6 +302,15 @@ func (c *Config) Resolve(p string) string {
 		return p
 	}
 	return filepath.Join(filepath.Dir(c.path), p)
+}
+
+// Location is the zone of the times on pages; nil: the machine's.
+func (c *Config) Location() *time.Location {
+	if c.Admin.Timezone == "" {
+		return nil
+	}
+	l, _ := time.LoadLocation(c.Admin.Timezone) // the rules know no other
+	return l
 }
 
 // SubscribersPath is where the subscriber list is, empty when there is none.

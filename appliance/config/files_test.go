@@ -29,7 +29,7 @@ func TestEveryTextIsAFileOrIsNone(t *testing.T) {
 	noFile := []string{"network.subscriber_interfaces[0]", "network.upstream_interfaces[0]", "identity.unmapped_plan", "identity.radius.listen",
 		"plans[0].name", "defer.text", "clusters.known_good[0]", "syslog.targets[0].url", "notices.webhooks[0].name", "notices.webhooks[0].url",
 		"notices.mail.smarthost", "notices.mail.user", "notices.mail.from", "notices.mail.to[0]", "evidence.organization", "evidence.contact",
-		"admin.listen", "fleet.nats_url", "management.ipv4", "management.ipv4_gateway", "management.ipv6", "management.ipv6_gateway", "management.dns[0]", "ntp.servers[0]"}
+		"admin.listen", "admin.timezone", "fleet.nats_url", "management.ipv4", "management.ipv4_gateway", "management.ipv6", "management.ipv6_gateway", "management.dns[0]", "ntp.servers[0]"}
 	var seen []string
 	files := 0
 	texts(reflect.TypeFor[Config](), "", "", func(key string, tag reflect.StructTag) {

@@ -149,6 +149,8 @@ func TestContractMutations(t *testing.T) {
 		{"size with a bad unit", "spool_bytes: 64MiB", "spool_bytes: 64M", "", "syslog.spool_bytes", "has no unit we know"},
 		{"size out of range", "spool_bytes: 64MiB", "spool_bytes: 1KiB", "", "syslog.spool_bytes", "allowed: 1MiB to 64GiB"},
 		{"listen without a port", `listen: ":8443"`, `listen: "8443"`, "", "admin.listen", "has no port"},
+		{"a time zone that is none", `listen: ":8443"`, "listen: \":8443\"\n  timezone: Europe/Wien", "timezone", "admin.timezone", "is not a time zone"},
+		{"a time zone that depends on the machine", `listen: ":8443"`, "listen: \":8443\"\n  timezone: Local", "timezone", "admin.timezone", "or nothing for the machine's"},
 		{"listen on port 70000", `listen: ":8443"`, `listen: ":70000"`, "", "admin.listen", "allowed: 1 to 65535"},
 		{"listen on bare IPv6", `listen: ":8443"`, `listen: "2001:db8::1:8443"`, "", "admin.listen", "stands in brackets"},
 		{"listen on half an address", `listen: ":8443"`, `listen: "192.0.2:8443"`, "", "admin.listen", "is not an IPv4 address"},

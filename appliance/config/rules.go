@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+	_ "time/tzdata" // the image has no zone files, and a machine may lack them: 450 kB
 	"unicode"
 )
 
@@ -317,6 +319,9 @@ func (r *rules) admin() {
 			missing, present = present, missing
 		}
 		r.bad("admin.tls."+missing, "is missing although %s is set; set both, or neither for a self-signed pair", present)
+	}
+	if _, err := time.LoadLocation(a.Timezone); err != nil || a.Timezone == "Local" {
+		r.bad("admin.timezone", "%q is not a time zone; write one as the tz database names it, such as Europe/Vienna, or nothing for the machine's", a.Timezone)
 	}
 	if a.MetricsPublic && !a.Metrics {
 		r.warn("admin.metrics_public", "has no effect while admin.metrics is false")
