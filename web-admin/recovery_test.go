@@ -15,6 +15,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/mailweir/mailweir/web-admin/browsertest"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -310,7 +311,7 @@ func TestTheRecoveryPageInABrowser(t *testing.T) {
 	box := crashed()
 	box.now.Lines = append(box.now.Lines, `"><script>document.title='owned'</script>`, `</bdi></pre><h1>owned</h1><img src=x onerror="document.title='owned'">`, "\u202egnp.exe\u202c", "nul\x00byte\x1b[31mred", strings.Repeat("W", 64<<10), "\tgoroutine 1 [running]:", "{{.}}")
 	s := startStopped(t, box)
-	said := browsertest.Complaints(t, ctx)
+	said := browsertest.Complaints(ctx)
 	do, look := walk(t, ctx, false)
 	see := func(css string) chromedp.Action[chromedp.Void] { return chromedp.WaitVisible(chromedp.CSS(css)) }
 	typed := func(css, text string) chromedp.Action[chromedp.Void] {
