@@ -7,13 +7,19 @@ import (
 	"time"
 )
 
-// EndOfDay is the midnight at which a day, written 2006-01-02, ends in loc.
+// EndOfDay is when a day, written 2006-01-02, ends in loc: at midnight, or where clocks are changed then, at the first moment of the next day.
 func EndOfDay(day string, loc *time.Location) (time.Time, error) {
-	t, err := time.ParseInLocation(time.DateOnly, day, loc)
+	d, err := time.Parse(time.DateOnly, day)
 	if err != nil {
 		return time.Time{}, err
 	}
-	return time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, loc), nil
+	// Noon is there on every day. From there on, since no arithmetic with dates says which of two midnights it means, nor which hour in place
+	// of none; every zone's days begin at a quarter of an hour.
+	t := time.Date(d.Year(), d.Month(), d.Day(), 12, 0, 0, 0, loc)
+	for t.Day() == d.Day() {
+		t = t.Add(15 * time.Minute)
+	}
+	return t, nil
 }
 
 // oldest is the first time of which anything can be known.

@@ -57,6 +57,29 @@ func TestADayEndsAtMidnight(t *testing.T) {
 	}
 }
 
+// Where clocks are changed at midnight, a day begins at one, or twice.
+func TestADayEndsWhereMidnightIsMissing(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ zone, day, want string }{
+		{"America/Santiago", "2026-09-05", "2026-09-06T01:00:00-03:00"},
+		{"America/Santiago", "2026-09-06", "2026-09-07T00:00:00-03:00"},
+		{"America/Santiago", "2026-04-04", "2026-04-05T00:00:00-04:00"}, // its last hour comes twice
+		{"America/Havana", "2026-03-07", "2026-03-08T01:00:00-04:00"},
+		{"America/Havana", "2026-03-08", "2026-03-09T00:00:00-04:00"},
+		{"America/Havana", "2026-10-31", "2026-11-01T00:00:00-04:00"}, // the first of two midnights
+		{"Australia/Lord_Howe", "2026-10-04", "2026-10-05T00:00:00+11:00"},
+		{"Asia/Kathmandu", "2026-10-04", "2026-10-05T00:00:00+05:45"},
+	} {
+		loc, err := time.LoadLocation(c.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := EndOfDay(c.day, loc); err != nil || got.Format(time.RFC3339) != c.want {
+			t.Errorf("%s in %s: %v, %v, want %s", c.day, c.zone, got, err, c.want)
+		}
+	}
+}
+
 func TestTheSearchBoxTakesAnAddressAtATime(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
