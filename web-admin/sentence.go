@@ -37,13 +37,10 @@ func sentence(sub Subscriber, st Status, now time.Time, loc *time.Location) stri
 		} else {
 			say("Nothing is being held back on this line: it is within what its plan allows.")
 		}
-		for _, d := range sub.Decisions { // newest first: what the caller may have noticed
-			if d.Acted && stageRank(d.Action) >= stageRank("pace") {
-				say("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, d.Reason)
-				if d.Case != "" {
-					say("The case number is %s.", d.Case)
-				}
-				break
+		if d, ok := lastActed(sub); ok { // what the caller may have noticed
+			say("%s", d.told(z))
+			if d.Case != "" {
+				say("The case number is %s.", d.Case)
 			}
 		}
 		return strings.Join(said, " ")
@@ -62,9 +59,15 @@ func sentence(sub Subscriber, st Status, now time.Time, loc *time.Location) stri
 	default:
 		say("This line has come close to what its plan allows%s: %s of %s %s%s.", since, number(top.Value), number(top.Burst), counted[top.Of], allowance(*top))
 	}
-	if st.Mode != "enforce" {
+	d, acted := lastActed(sub)
+	switch {
+	case st.Mode != "enforce" && acted:
+		say("The box only watches since %s. %s", z.clock(st.Since.Time).Text, d.told(z))
+	case st.Mode != "enforce" && !sub.Since.IsZero() && sub.Since.Before(st.Since.Time):
+		say("The box only watches since %s; what it did to this line's mail before that is in the records.", z.clock(st.Since.Time).Text)
+	case st.Mode != "enforce":
 		say("The box only watches at present, so its mail was neither slowed nor stopped by us.")
-	} else {
+	default:
 		say("%s", doing[sub.Stage])
 		if !sub.Until.IsZero() && sub.Until.After(now) {
 			if sub.Stage == "cut" {
@@ -82,6 +85,20 @@ func sentence(sub Subscriber, st Status, now time.Time, loc *time.Location) stri
 		say("The case number is %s.", sub.Case)
 	}
 	return strings.Join(said, " ")
+}
+
+// lastActed is the last decision that held a line's mail back.
+func lastActed(sub Subscriber) (Decision, bool) {
+	i := slices.IndexFunc(sub.Decisions, func(d Decision) bool { return d.Acted && stageRank(d.Action) >= stageRank("pace") }) // newest first
+	if i < 0 {
+		return Decision{}, false
+	}
+	return sub.Decisions[i], true
+}
+
+// told says what was done by a decision, and when.
+func (d Decision) told(z zone) string {
+	return fmt.Sprintf("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, d.Reason)
 }
 
 // allowance is the rest of a limit: " in an hour", " at once and 20 in an hour".
