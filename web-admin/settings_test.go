@@ -7,8 +7,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 // send posts a form as an admin.
@@ -76,6 +79,46 @@ func TestTheWizardIsResumed(t *testing.T) {
 	}
 	if st := (&progress{path: s.wizard.path}).read(); st.Begun || len(st.Done) != 0 {
 		t.Errorf("of a damaged file: %+v", st)
+	}
+}
+
+// Two admins look at two lists: a button takes, or throws away, the list that it stood under, and no other.
+func TestOnlyTheListThatWasShownIsTaken(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	anna, otto := enter(t, s), enterAs(t, s, "otto", users.Admin)
+	const head = "subscriber,plan,prefixes\n"
+	look := func(cookie, lines string) string {
+		t.Helper()
+		page := body(t, send(t, s, cookie, "/wizard/subscribers", url.Values{"do": {"preview"}, "text": {head + lines}}))
+		m := regexp.MustCompile(`name="shown" value="([0-9a-f]+)"`).FindStringSubmatch(page)
+		if !strings.Contains(page, "Take this list") {
+			t.Fatal("the list is not shown")
+		}
+		if m == nil {
+			return ""
+		}
+		return m[1]
+	}
+	three := look(anna, "S-1,residential,100.64.0.1\nS-2,residential,100.64.0.2\nS-3,residential,100.64.0.3\n")
+	one := look(otto, "S-9,residential,100.64.0.9\n")
+	for _, do := range []string{"take", "discard"} {
+		for why, shown := range map[string]string{"the other one": three, "none": ""} {
+			a := send(t, s, anna, "/wizard/subscribers", url.Values{"do": {do}, "shown": {shown}})
+			if page := body(t, a); a.StatusCode != http.StatusBadRequest || !strings.Contains(page, "another list") || !strings.Contains(page, "1 subscriber") {
+				t.Errorf("%s, shown was %s: %s", do, why, a.Status)
+			}
+		}
+	}
+	if did := box.done(); did != "" {
+		t.Errorf("in force by it: %s", did)
+	}
+	if a := send(t, s, otto, "/wizard/subscribers", url.Values{"do": {"take"}, "shown": {one}}); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("the one that was shown: %s", a.Status)
+	}
+	if did := box.done(); !strings.HasSuffix(did, "list of 1") {
+		t.Errorf("done: %q", did)
 	}
 }
 

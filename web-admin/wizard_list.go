@@ -2,9 +2,10 @@ package webadmin
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -22,6 +23,7 @@ type listForm struct {
 	Now     string // how many there are
 	File    string
 	Draft   bool
+	Shown   string // names the draft
 	Count   string
 	Plans   []string // "residential: 1,204"
 	Rows    []badRow
@@ -60,6 +62,7 @@ func (s *Server) showList(v *wizardView, _ Configuration, now values) {
 	if !there {
 		return
 	}
+	f.Shown = draftName(csv)
 	f.Draft, f.CanTake, f.Count = true, len(o.Problems) == 0, count(o.Subscribers, "subscriber", "subscribers")
 	for _, plan := range slices.Sorted(maps.Keys(o.Plans)) {
 		f.Plans = append(f.Plans, inert(plan)+": "+number(o.Plans[plan]))
@@ -99,11 +102,13 @@ func (s *Server) takeList(t *wizardTry) {
 	}
 	switch t.r.PostFormValue("do") {
 	case "take":
-		s.takeDraft(t)
+		if csv, ok := s.draftShown(t); ok {
+			s.takeDraft(t, csv)
+		}
 	case "discard":
 		t.stay = true
-		if err := os.Remove(s.draftPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.err = err
+		if _, ok := s.draftShown(t); ok {
+			t.err = os.Remove(s.draftPath())
 		}
 	case "preview":
 		t.stay = true
@@ -125,13 +130,29 @@ func (s *Server) takeList(t *wizardTry) {
 	} // anything else: the list stays as it is
 }
 
-func (s *Server) takeDraft(t *wizardTry) {
+// draftName tells a draft from others.
+func draftName(csv []byte) string {
+	sum := sha256.Sum256(csv)
+	return hex.EncodeToString(sum[:])
+}
+
+// draftShown is the draft over which the button stood. There is one draft, and several admins: it may be gone, or another one by now.
+func (s *Server) draftShown(t *wizardTry) (csv []byte, ok bool) {
 	csv, there, err := s.draft()
-	if err != nil || !there {
+	switch {
+	case err != nil:
 		t.err = err
+	case !there:
 		t.wrong("text", "List", "the one that was looked at is not there any more: send it again")
-		return
+	case t.r.PostFormValue("shown") != draftName(csv):
+		t.wrong("text", "List", "another list was sent meanwhile, and is shown now: look at it, or send yours again")
+	default:
+		return csv, true
 	}
+	return nil, false
+}
+
+func (s *Server) takeDraft(t *wizardTry, csv []byte) {
 	if t.now.Identity.File == "" {
 		if _, t.err = s.opt.Source.SetConfig(ConfigChange{Keys: []ConfigKey{takeOut("identity.subscribers_file")}}, actorOf(t.r).who); t.err != nil {
 			return
