@@ -204,6 +204,7 @@ func (o *observer) problems() (found []webadmin.Problem) {
 			Meaning: "Probably one botnet. Nothing is done because of it; each subscriber is judged by its budgets as always.",
 			Do:      "Its page has who they are, why, and why it may be wrong. If you know the program, say so there (clusters.known_good: " + k.JA4 + ").",
 			Link:    "/clusters/" + k.ID,
+			Lines:   true,
 		})
 	}
 	if err := o.names.Err(); err != nil {

@@ -44,6 +44,7 @@ type problemView struct {
 	What, Meaning, Do string
 	Since             moment
 	Link              string // where it is looked at; empty: nowhere
+	Shape             string // bad: the box is ill; warn: it is something to look at
 }
 
 type lanesView struct {
@@ -130,7 +131,11 @@ func overviewOf(st Status, traffic Traffic, over string, was series, lines []Sub
 		v.Now = append(v.Now, nowRow{n.stage, number(n.count), text, "/subscribers?stage=" + n.stage, n.count > 0})
 	}
 	for _, p := range problemsOf(st) {
-		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time), p.Link})
+		shape := "bad"
+		if p.Lines {
+			shape = "warn"
+		}
+		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time), p.Link, shape})
 	}
 	for _, sub := range lines {
 		if sub.Exemption == nil { // somebody has looked already

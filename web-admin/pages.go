@@ -196,11 +196,18 @@ func modeOf(st Status, z zone) modeView {
 	return m
 }
 
+// healthOf is the light at the top: whether the box itself is well. What subscribers' lines do is to be looked at, and no illness of the box.
 func healthOf(problems []Problem) healthView {
-	if len(problems) == 0 {
+	ill := 0
+	for _, p := range problems {
+		if !p.Lines {
+			ill++
+		}
+	}
+	if ill == 0 {
 		return healthView{OK: true, Text: "healthy"}
 	}
-	return healthView{Text: count(len(problems), "problem", "problems")}
+	return healthView{Text: count(ill, "problem", "problems")}
 }
 
 // asset is one file of static/, served for ever under its version.

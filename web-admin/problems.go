@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// problemsOf is everything about the box itself that somebody should look at: what the status shows, and what its source adds.
-// Empty means healthy. It changes only when something does, neither with time nor with the order of its source, so that it can be
+// problemsOf is everything that somebody should look at: what the status shows, and what its source adds. The box is healthy if none of it is about
+// the box itself. It changes only when something does, neither with time nor with the order of its source, so that it can be
 // compared with that of a second ago. What counts since the start and never falls (packets lost) is no problem: it would stand for ever.
 func problemsOf(st Status) []Problem {
 	out := []Problem{}
@@ -55,7 +55,7 @@ func problemsOf(st Status) []Problem {
 		return cmp.Or(a.Since.Compare(b.Since.Time), cmp.Compare(a.What, b.What))
 	})
 	for _, p := range added {
-		out = append(out, Problem{What: inert(p.What), Meaning: inert(p.Meaning), Do: inert(p.Do), Since: p.Since, Link: p.Link})
+		out = append(out, Problem{What: inert(p.What), Meaning: inert(p.Meaning), Do: inert(p.Do), Since: p.Since, Link: p.Link, Lines: p.Lines})
 	}
 	return out
 }

@@ -216,7 +216,8 @@ type Problem struct {
 	Meaning string `json:"meaning"` // what it means for mail: "Mail is not affected."
 	Do      string `json:"do"`      // what to do about it
 	Since   Time   `json:"since"`
-	Link    string `json:"link,omitempty"` // the page of the web admin where it is looked at
+	Link    string `json:"link,omitempty"`  // the page of the web admin where it is looked at
+	Lines   bool   `json:"lines,omitempty"` // it is one of subscribers' lines, not of the box: the box is healthy
 }
 
 // Traffic is the last hour in equal steps: GET /api/v1/traffic. Oldest first; the last point may be incomplete.

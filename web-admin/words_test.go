@@ -207,6 +207,26 @@ func TestProblemsStandStill(t *testing.T) {
 	}
 }
 
+// A botnet among the subscribers is something to look at. The box is well meanwhile.
+func TestTheLightIsOfTheBoxItself(t *testing.T) {
+	t.Parallel()
+	st := Status{Mode: "observe", Ready: true, Store: Store{OK: true}, Problems: []Problem{{What: "Cluster C-1: one rare TLS client on 23 subscribers", Link: "/clusters/C-1", Lines: true}}}
+	if h := healthOf(problemsOf(st)); !h.OK || h.Text != "healthy" {
+		t.Errorf("with a cluster: %+v", h)
+	}
+	v := overviewOf(st, Traffic{}, nil, zone{noon, vienna})
+	if len(v.Problems) != 1 || v.Problems[0].Shape != "warn" || v.Problems[0].Link != "/clusters/C-1" {
+		t.Errorf("to be looked at: %+v", v.Problems)
+	}
+	st.Ready = false
+	if h := healthOf(problemsOf(st)); h.OK || h.Text != "1 problem" {
+		t.Errorf("with a fault of the box beside it: %+v", h)
+	}
+	if v := overviewOf(st, Traffic{}, nil, zone{noon, vienna}); len(v.Problems) != 2 || v.Problems[0].Shape != "bad" {
+		t.Errorf("to be looked at: %+v", v.Problems)
+	}
+}
+
 func TestChartsSayWhatHappened(t *testing.T) {
 	t.Parallel()
 	z := zone{noon, vienna}
