@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 const (
@@ -44,6 +46,7 @@ type logins struct {
 type login struct {
 	id          string // names it to its user; worth nothing as a cookie
 	user        string
+	as          users.User // what they were when they were let in
 	at          step
 	start, used time.Time
 	from        netip.Addr

@@ -51,6 +51,12 @@ func enterAs(t *testing.T, s *Server, name string, role users.Role) string {
 	return cookieFrom(a)
 }
 
+// loginOf is a login of a user that has come so far.
+func loginOf(s *Server, name string, at step) login {
+	u, _ := s.users.Find(name)
+	return login{user: name, as: u, at: at}
+}
+
 // cookieFrom is the Cookie header that goes on with the session of an answer; empty: it gives none.
 func cookieFrom(a *http.Response) string {
 	for _, c := range a.Cookies() {

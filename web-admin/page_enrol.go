@@ -71,7 +71,12 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err, "The second factor was not set up")
 		return
 	}
-	u, _ := s.users.Find(a.name)
+	u, there := s.users.Find(a.name)
+	if !there || u.Disabled || !u.SamePassword(a.as) {
+		s.logins.end(a.cookie)
+		http.Redirect(w, r, "/login", http.StatusSeeOther)
+		return
+	}
 	s.begin(w, r, u, inside)
 	s.render(w, r, http.StatusOK, "recovery", frame{Title: "Recovery codes"}, recoveryView{codes, v.Next})
 }

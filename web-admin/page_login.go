@@ -177,7 +177,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, u users.User, at 
 	}
 	s.logins.end(cookieOf(r))
 	from := peer(r)
-	cookie := s.logins.begin(login{user: u.Name, at: at, from: from, agent: inert(r.UserAgent())})
+	cookie := s.logins.begin(login{user: u.Name, as: u, at: at, from: from, agent: inert(r.UserAgent())})
 	http.SetCookie(w, sessionCookie(cookie, int(sessionLife.Seconds())))
 	if at == inside {
 		http.SetCookie(w, s.knownCookie(u))
@@ -215,7 +215,7 @@ func (s *Server) code(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u, there := s.users.Find(a.name)
-	if !there || u.Disabled {
+	if !there || u.Disabled || !u.SamePassword(a.as) {
 		s.logins.end(a.cookie)
 		http.Redirect(w, r, "/login", http.StatusSeeOther)
 		return
@@ -256,7 +256,7 @@ func (s *Server) changePassword(ctx context.Context, a actor, password, again st
 	} else if same {
 		return u, "This is the password of now.", nil
 	}
-	u, err = s.users.SetPassword(a.name, password, false)
+	u, err = s.users.ChangePassword(a.as, password)
 	if refused, ok := errors.AsType[users.Refused](err); ok {
 		return u, "Password: " + refused.Message + ".", nil
 	}

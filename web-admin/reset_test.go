@@ -116,7 +116,7 @@ func TestOnlyAnAdminOfTheImageMayReset(t *testing.T) {
 	cookie := enter(t, s)
 	person(t, s, "olga", users.Operator)
 	form := url.Values{"now": {password}, "confirm": {resetWords}, "anyway": {"1"}}
-	operator := cookieName + "=" + s.logins.begin(login{user: "olga", at: inside})
+	operator := cookieName + "=" + s.logins.begin(loginOf(s, "olga", inside))
 	if a := send(t, s, operator, "/settings/reset", form); a.StatusCode != http.StatusForbidden || box.done() != "" {
 		t.Errorf("an operator: %s", a.Status)
 	}

@@ -211,12 +211,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 		header     []string
 		session    bool
 	}
+	person(t, s, "vera", users.Viewer)
 	callers := []caller{{name: "nobody"}, {"a wrong token", "", []string{"Authorization", "Bearer mwt_" + strings.Repeat("A", 43)}, false}, {"the admin token", "admin", []string{"Authorization", "Bearer " + tokenOf(t, s)}, false},
-		{"half a login", "", []string{"Cookie", cookieName + "=" + s.logins.begin(login{user: "vera", at: byCode})}, true}}
+		{"half a login", "", []string{"Cookie", cookieName + "=" + s.logins.begin(loginOf(s, "vera", byCode))}, true}}
 	for _, role := range users.Roles {
 		name := map[users.Role]string{users.Viewer: "vera", users.Operator: "olga", users.Admin: "anna"}[role]
 		person(t, s, name, role)
-		callers = append(callers, caller{name, string(role), []string{"Cookie", cookieName + "=" + s.logins.begin(login{user: name, at: inside})}, true})
+		callers = append(callers, caller{name, string(role), []string{"Cookie", cookieName + "=" + s.logins.begin(loginOf(s, name, inside))}, true})
 	}
 	for _, role := range users.Roles { // an API token is never more than its user
 		secret, _, err := s.users.AddToken("anna", "test", role, s.opt.Now().Add(time.Hour))

@@ -253,6 +253,7 @@ type actor struct {
 	name   string     // of the user; empty: none, as over the socket and with the admin token
 	from   string     // address, or "socket"
 	role   users.Role // what they may now
+	as     users.User // whom the guard let in
 	cookie string     // of the session, if there is one
 	at     step       // how far its login is
 }
@@ -270,11 +271,11 @@ func (s *Server) person(r *http.Request, use bool) (actor, bool) {
 		return actor{}, false
 	}
 	u, ok := s.users.Find(l.user)
-	if !ok || u.Disabled {
+	if !ok || u.Disabled || !u.SamePassword(l.as) {
 		return actor{}, false
 	}
 	from := peer(r).String()
-	a := actor{who: u.Name + " " + from, name: u.Name, from: from, cookie: cookie, at: l.at}
+	a := actor{as: u, who: u.Name + " " + from, name: u.Name, from: from, cookie: cookie, at: l.at}
 	if l.at == inside {
 		a.role = u.Role
 	}

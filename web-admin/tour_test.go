@@ -67,7 +67,9 @@ func tourOf(t *testing.T, box *fakeBox) (stops []stop) {
 	if _, _, err := busy.users.AddToken(boss, "backup of the lists", users.Viewer, noon.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	busy.logins.begin(login{user: boss, at: inside, agent: "Mozilla/5.0 (somewhere else)"})
+	elsewhere := loginOf(busy, boss, inside)
+	elsewhere.agent = "Mozilla/5.0 (somewhere else)"
+	busy.logins.begin(elsewhere)
 	if err := busy.wizard.mark("network"); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,8 @@ func tourOf(t *testing.T, box *fakeBox) (stops []stop) {
 	}
 	seen := map[string]bool{}
 	add := func(of string, s *Server, at step, path string, status int64) {
-		who := login{user: boss, at: at, agent: "the tour"}
+		who := loginOf(s, boss, at)
+		who.agent = "the tour"
 		stops = append(stops, stop{of + " " + path, s, who, path, status})
 	}
 	for _, rt := range routes() {

@@ -212,11 +212,25 @@ func (s *Store) Check(ctx context.Context, name, password string, known bool) (U
 	}
 	s.mu.Unlock()
 	right, err := s.gate.is(ctx, hash, password, known)
-	return u, there && right && err == nil, err
+	if err != nil || !right || !there {
+		return User{}, false, err
+	}
+	// The hash took its time, and its turn: what counts is what holds now.
+	now, there := s.Find(name)
+	return now, there && !now.Disabled && now.SamePassword(u), nil
 }
 
 // SetPassword gives name another password. mustChange says that somebody else chose it.
 func (s *Store) SetPassword(name, password string, mustChange bool) (User, error) {
+	return s.setPassword(name, password, mustChange, func(User) bool { return true })
+}
+
+// ChangePassword gives whoever was let in as was another password of their own choice, unless somebody else changed it since.
+func (s *Store) ChangePassword(was User, password string) (User, error) {
+	return s.setPassword(was.Name, password, false, was.SamePassword)
+}
+
+func (s *Store) setPassword(name, password string, mustChange bool, may func(User) bool) (User, error) {
 	if message := PasswordWrong(name, password); message != "" {
 		return User{}, Refused{"password", message}
 	}
@@ -224,6 +238,9 @@ func (s *Store) SetPassword(name, password string, mustChange bool) (User, error
 	return s.change(name, func(_ *state, a *account) error {
 		if a == nil {
 			return ErrUnknown
+		}
+		if !may(a.view()) {
+			return ErrChanged
 		}
 		a.Password, a.MustChange, a.Changed = hash, mustChange, s.now()
 		return nil

@@ -68,12 +68,18 @@ type User struct {
 	Created      time.Time
 	Changed      time.Time // the password
 	Tokens       []Token
+
+	stamp string // tells one password from another
 }
+
+// SamePassword tells whether the password of the user is still the one of then.
+func (u User) SamePassword(then User) bool { return u.stamp == then.stamp }
 
 // Errors that callers tell apart.
 var (
 	ErrUnknown = errors.New("no such user")
 	ErrBusy    = errors.New("too many logins at once")
+	ErrChanged = errors.New("the password was changed meanwhile")
 )
 
 // Refused is a value that cannot be taken: which field, and what it must be.
@@ -98,7 +104,7 @@ type account struct {
 
 func (a *account) view() User {
 	u := User{Name: a.Name, Role: a.Role, Disabled: a.Disabled, MustChange: a.MustChange, NeedsFactor: a.NeedsFactor, HasFactor: a.Factor != nil,
-		RecoveryLeft: len(a.Recovery), Created: a.Created, Changed: a.Changed}
+		RecoveryLeft: len(a.Recovery), Created: a.Created, Changed: a.Changed, stamp: digest(a.Password)}
 	for _, t := range a.Tokens {
 		u.Tokens = append(u.Tokens, t.view())
 	}

@@ -391,3 +391,57 @@ func TestSumsMadeElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// While a password is being hashed, another may take its place, or the user be changed: what is told is what holds when the hash is there.
+func TestACheckHoldsForNow(t *testing.T) {
+	t.Parallel()
+	s, _ := made(t)
+	change := func(name string, do func(a *account)) {
+		if _, err := s.change(name, func(_ *state, a *account) error { do(a); return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		does func()
+		ok   bool
+	}{
+		{"nothing", func() {}, true},
+		{"reset", func() { change("reset", func(a *account) { a.Password, a.MustChange = a.Password+"A", true }) }, false},
+		{"disabled", func() { change("disabled", func(a *account) { a.Disabled = true }) }, false},
+		{"removed", func() {
+			if _, err := s.Remove("removed"); err != nil {
+				t.Error(err)
+			}
+		}, false},
+		{"needs-factor", func() { change("needs-factor", func(a *account) { a.NeedsFactor = true }) }, true},
+	} {
+		s.gate.sum = func(Sum) []byte { return make([]byte, hashBytes) }
+		if _, err := s.Add(c.name, Viewer, good, false); err != nil {
+			t.Fatal(err)
+		}
+		s.gate.sum = func(Sum) []byte { c.does(); return make([]byte, hashBytes) }
+		u, ok, err := s.Check(t.Context(), c.name, good, true)
+		if err != nil || ok != c.ok || ok && u.NeedsFactor != (c.name == "needs-factor") {
+			t.Errorf("%s meanwhile: %+v, %v, %v", c.name, u, ok, err)
+		}
+	}
+}
+
+// Who is in may choose another password, but not in place of one that somebody gave them since.
+func TestAnOwnPasswordTakesTheOldOnesPlace(t *testing.T) {
+	t.Parallel()
+	s, _ := made(t)
+	s.gate.sum = func(Sum) []byte { return make([]byte, hashBytes) } // salts still differ
+	then, _ := s.Find("anna")
+	if _, err := s.SetPassword("anna", "what the admin says", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ChangePassword(then, "what I want instead"); !errors.Is(err, ErrChanged) {
+		t.Errorf("in place of another one: %v", err)
+	}
+	now, _ := s.Find("anna")
+	if u, err := s.ChangePassword(now, "what I want instead"); err != nil || u.MustChange || u.SamePassword(now) {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
