@@ -214,7 +214,7 @@ func TestTheLightIsOfTheBoxItself(t *testing.T) {
 	if h := healthOf(problemsOf(st)); !h.OK || h.Text != "healthy" {
 		t.Errorf("with a cluster: %+v", h)
 	}
-	v := overviewOf(st, Traffic{}, nil, zone{noon, vienna})
+	v := overviewOf(st, Traffic{}, "", series{}, nil, zone{noon, vienna})
 	if len(v.Problems) != 1 || v.Problems[0].Shape != "warn" || v.Problems[0].Link != "/clusters/C-1" {
 		t.Errorf("to be looked at: %+v", v.Problems)
 	}
@@ -222,7 +222,7 @@ func TestTheLightIsOfTheBoxItself(t *testing.T) {
 	if h := healthOf(problemsOf(st)); h.OK || h.Text != "1 problem" {
 		t.Errorf("with a fault of the box beside it: %+v", h)
 	}
-	if v := overviewOf(st, Traffic{}, nil, zone{noon, vienna}); len(v.Problems) != 2 || v.Problems[0].Shape != "bad" {
+	if v := overviewOf(st, Traffic{}, "", series{}, nil, zone{noon, vienna}); len(v.Problems) != 2 || v.Problems[0].Shape != "bad" {
 		t.Errorf("to be looked at: %+v", v.Problems)
 	}
 }
