@@ -33,8 +33,8 @@ const (
 	inside        // logged in
 )
 
-// logins are the sessions of people who logged in. Only digests of their cookies are kept, in memory. A page that stays open
-// asks for itself every second and so counts as use: a wall display stays logged in until sessionLife.
+// logins are the sessions of people who logged in. Only digests of their cookies are kept, in memory. What a page that stays open asks for by
+// itself is no use: a browser that its owner left is nobody's after sessionIdle. A wall display reads the API with a viewer's token.
 type logins struct {
 	now func() time.Time
 

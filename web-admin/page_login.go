@@ -54,7 +54,8 @@ func ownPage(next string) string {
 // loginView is what the pages of a login need: what was typed, and what was wrong with it.
 type loginView struct {
 	Next, Name, Error string
-	Min               int // characters of a password
+	Min               int  // characters of a password
+	Ended             bool // a page was open when the login ended
 }
 
 // stepPages are where a login that is not complete goes on.
@@ -70,7 +71,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	s.render(w, r, http.StatusOK, "login", frame{Title: "Log in"}, loginView{Next: next})
+	s.render(w, r, http.StatusOK, "login", frame{Title: "Log in"}, loginView{Next: next, Ended: r.URL.Query().Has("ended")})
 }
 
 // login takes name and password and begins a session under a new cookie, whatever cookie came with the request.

@@ -42,6 +42,9 @@ function take(before, after) {
   while (before.childNodes.length > fresh.length) before.lastChild.remove();
 }
 
+// What a page asks for by itself keeps no login from ending.
+const BY_ITSELF = { Accept: "text/html", "Mailweir-By-Itself": "1" };
+
 let running = false;
 
 // refresh asks for this page again and takes over what is live in it.
@@ -49,9 +52,9 @@ async function refresh() {
   if (running || document.hidden) return;
   running = true;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(QUIET_MS) });
+    const answer = await fetch(location.href, { headers: BY_ITSELF, signal: AbortSignal.timeout(QUIET_MS) });
     if (answer.redirected && new URL(answer.url).pathname === "/login") {
-      location.reload(); // logged out meanwhile
+      location.replace(answer.url + (answer.url.includes("?") ? "&" : "?") + "ended=1"); // says so, in place of old figures
       return;
     }
     if (!answer.ok) return;
@@ -156,7 +159,7 @@ if (waiting) {
   const to = waiting.dataset.back, shown = waiting.dataset.state;
   const look = setInterval(async () => {
     try {
-      const answer = await fetch(to, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(LOOK_MS) });
+      const answer = await fetch(to, { headers: BY_ITSELF, signal: AbortSignal.timeout(LOOK_MS) });
       if (!answer.ok) return;
       if (!answer.redirected) {
         if (shown === undefined) return; // it has not gone down yet
