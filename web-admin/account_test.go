@@ -53,8 +53,8 @@ func TestUsersAreManagedOnTheirPages(t *testing.T) {
 	if olga = cookieFrom(a); olga == "" || a.Header.Get("Location") != "/" {
 		t.Fatalf("the first login: %s to %q", a.Status, a.Header.Get("Location"))
 	}
-	token := secretOn(post(t, s, "/account/tokens", url.Values{"label": {"backup of lists"}, "role": {"viewer"}, "days": {"30"}}, "Cookie", olga))
-	if a := post(t, s, "/account/tokens", url.Values{"label": {"more"}, "role": {"admin"}, "days": {"30"}}, "Cookie", olga); a.StatusCode != 400 {
+	token := secretOn(post(t, s, "/account/tokens", url.Values{"label": {"backup of lists"}, "role": {"viewer"}, "days": {"30"}, "now": {password}}, "Cookie", olga))
+	if a := post(t, s, "/account/tokens", url.Values{"label": {"more"}, "role": {"admin"}, "days": {"30"}, "now": {password}}, "Cookie", olga); a.StatusCode != 400 {
 		t.Errorf("a token with more than the own role: %s", a.Status)
 	}
 	asToken := func(path string) int {
@@ -104,7 +104,7 @@ func TestUsersAreManagedOnTheirPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := post(t, s, "/account/factor", url.Values{"code": {code}}, "Cookie", fresh); a.StatusCode != 200 || strings.Count(body(t, a), "<li><code>") != 10 {
+	if a := post(t, s, "/account/factor", url.Values{"code": {code}, "now": {second}}, "Cookie", fresh); a.StatusCode != 200 || strings.Count(body(t, a), "<li><code>") != 10 {
 		t.Errorf("a second factor: %s", a.Status)
 	}
 	audit.words()
@@ -177,9 +177,9 @@ func TestUsersAreManagedByTheAPI(t *testing.T) {
 	olga := cookieFrom(postLogin(t, s, "olga", "words that I was told"))
 	olga = cookieFrom(post(t, s, "/login/password", url.Values{"password": {password}, "again": {password}}, "Cookie", olga))
 	own := []string{"Cookie", olga, "Sec-Fetch-Site", "same-origin"}
-	call("POST", "/account/tokens", `{"label":"x","role":"operator","expires":"2020-01-01T00:00:00Z"}`, 400, own...)
+	call("POST", "/account/tokens", `{"now":"`+password+`","label":"x","role":"operator","expires":"2020-01-01T00:00:00Z"}`, 400, own...)
 	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-	token := call("POST", "/account/tokens", `{"label":"x","role":"operator","expires":"`+until+`"}`, 200, own...)
+	token := call("POST", "/account/tokens", `{"now":"`+password+`","label":"x","role":"operator","expires":"`+until+`"}`, 200, own...)
 	secret, _ := token["secret"].(string)
 	call("GET", "/holds", "", 200, "Authorization", "Bearer "+secret)
 	call("GET", "/users", "", 403, "Authorization", "Bearer "+secret)
@@ -191,11 +191,49 @@ func TestUsersAreManagedByTheAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call("PUT", "/account/second-factor", `{"code":"000"}`, 400, own...)
-	if codes := call("PUT", "/account/second-factor", `{"code":"`+code+`"}`, 200, own...); len(codes["codes"].([]any)) != 10 {
+	call("PUT", "/account/second-factor", `{"now":"`+password+`","code":"000"}`, 400, own...)
+	if codes := call("PUT", "/account/second-factor", `{"now":"`+password+`","code":"`+code+`"}`, 200, own...); len(codes["codes"].([]any)) != 10 {
 		t.Errorf("%v", codes)
 	}
 	call("DELETE", "/account/second-factor", `{"now":"wrong"}`, 400, own...)
 	call("POST", "/account/password", `{"now":"`+password+`","password":"the last words of all"}`, 200, own...)
 	call("GET", "/account", "", 401, own...)
+}
+
+// Who finds a browser open makes no token and puts no second factor of theirs in place of the one there is: both would outlive the login.
+func TestAnOpenBrowserGivesNothingThatStays(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, Options{Source: busyBox()})
+	found := enter(t, s)
+	secret, _, err := s.enrolling(actor{name: boss, cookie: strings.TrimPrefix(found, cookieName+"=")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := totp.GenerateCode(secret, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	const now = "a guess at the words"
+	for path, form := range map[string]url.Values{
+		"/account/tokens": {"label": {"mine"}, "role": {"admin"}, "days": {"365"}, "now": {now}},
+		"/account/factor": {"code": {code}, "now": {now}},
+	} {
+		if a := post(t, s, path, form, "Cookie", found); a.StatusCode != 400 || !strings.Contains(body(t, a), "is wrong") {
+			t.Errorf("%s with the password %q: %s", path, now, a.Status)
+		}
+	}
+	for what, sent := range map[string]string{
+		"POST /api/v1/account/tokens":       `{"label":"mine","role":"admin","expires":"` + until + `","now":"` + now + `"}`,
+		"PUT /api/v1/account/second-factor": `{"code":"` + code + `","now":"` + now + `"}`,
+	} {
+		method, path, _ := strings.Cut(what, " ")
+		a := ask(t, s, method, path, sent, "Content-Type", "application/json", "Cookie", found, "Sec-Fetch-Site", "same-origin")
+		if text := body(t, a); a.StatusCode != 400 || !strings.Contains(text, `"now"`) {
+			t.Errorf("%s with the password %q: %s %s", what, now, a.Status, text)
+		}
+	}
+	if u, _ := s.users.Find(boss); u.HasFactor || len(u.Tokens) > 0 {
+		t.Errorf("%+v", u)
+	}
 }

@@ -56,19 +56,22 @@ type (
 		Password string `json:"password"`
 	}
 	codeBody struct {
+		Now  string `json:"now"` // the password of now
 		Code string `json:"code"`
 	}
 	nowBody struct {
 		Now string `json:"now"` // the password of now
 	}
 	tokenBody struct {
+		Now     string `json:"now"` // the password of now
 		Label   string `json:"label"`
 		Role    string `json:"role"`
 		Expires string `json:"expires" format:"date-time"`
 	}
 )
 
-// accountRoutes are for logins in a browser: a token that is found out makes no other ones, and changes no password.
+// accountRoutes are for logins in a browser: a token has no password that could be asked for again, so one that is found out makes no other ones, and
+// changes no password nor second factor. What would outlive a browser that somebody left open asks for the password.
 func accountRoutes() []route {
 	const only = "; only with the session of a login"
 	return []route{
@@ -155,8 +158,8 @@ func (s *Server) apiSetMyFactor(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	code := b.text("code", false)
-	if b.refused(w) {
+	now, code := b.secret("now"), b.text("code", false)
+	if b.refused(w) || !s.passwordWas(w, r, now) {
 		return
 	}
 	codes, err := s.setFactor(actorOf(r), code)
@@ -185,8 +188,8 @@ func (s *Server) apiAddToken(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	label, role, expires := b.text("label", false), b.text("role", false), b.time("expires")
-	if b.refused(w) {
+	now, label, role, expires := b.secret("now"), b.text("label", false), b.text("role", false), b.time("expires")
+	if b.refused(w) || !s.passwordWas(w, r, now) {
 		return
 	}
 	secret, t, err := s.addToken(actorOf(r), label, users.Role(role), expires)

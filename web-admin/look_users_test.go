@@ -112,7 +112,7 @@ func TestUsersComeInWithoutScript(t *testing.T) {
 	do("recovered", typed("#code", recovery+"\r"), see("#mode"))
 	do("account", click(".me"), see("#do-token"))
 	look("account-empty")
-	do("a token", click("#do-token summary"), typed("#label", "backup of the lists"))
+	do("a token", click("#do-token summary"), typed("#label", "backup of the lists"), typed("#now-token", password))
 	look("account-token")
 	do("made", click("#do-token button"), see("#given"))
 	postLogin(t, s, "olga", password) // somewhere else

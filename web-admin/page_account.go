@@ -133,13 +133,20 @@ func (s *Server) setMyPassword(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) myFactorPage(w http.ResponseWriter, r *http.Request) {
-	s.showEnrol(w, r, http.StatusOK, enrolView{Action: "/account/factor", Next: "/account"})
+	s.showMyFactor(w, r, http.StatusOK, "")
+}
+
+func (s *Server) showMyFactor(w http.ResponseWriter, r *http.Request, status int, wrong string) {
+	s.showEnrol(w, r, status, enrolView{Action: "/account/factor", Next: "/account", Error: wrong, Password: true, Name: actorOf(r).name})
 }
 
 func (s *Server) setMyFactor(w http.ResponseWriter, r *http.Request) {
+	if !s.passwordAgain(w, r, func() { s.showMyFactor(w, r, http.StatusBadRequest, "The password is wrong.") }) {
+		return
+	}
 	codes, err := s.setFactor(actorOf(r), r.PostFormValue("code"))
 	if refused, ok := errors.AsType[users.Refused](err); ok {
-		s.showEnrol(w, r, http.StatusBadRequest, enrolView{Action: "/account/factor", Next: "/account", Error: "The code " + refused.Message + "."})
+		s.showMyFactor(w, r, http.StatusBadRequest, "The code "+refused.Message+".")
 		return
 	}
 	if err != nil {
@@ -175,6 +182,9 @@ func (s *Server) addMyToken(w http.ResponseWriter, r *http.Request) {
 	days, err := strconv.Atoi(r.PostFormValue("days"))
 	if err != nil {
 		s.accountWrong(w, r, "token", "Holds for", "30, 90 or 365 days")
+		return
+	}
+	if !s.mine(w, r, "token") {
 		return
 	}
 	secret, t, err := s.addToken(actorOf(r), r.PostFormValue("label"), users.Role(r.PostFormValue("role")), s.opt.Now().AddDate(0, 0, days))

@@ -17,7 +17,8 @@ type enrolView struct {
 	Action, Next, Error string
 	QR                  template.HTML
 	Secret              string // in groups, for who cannot scan
-	Password            bool   // the password is asked for, too
+	Password            bool   // is asked for, too: the login is not of this moment
+	Name                string // whose password
 }
 
 // recoveryView shows the recovery codes, once.
