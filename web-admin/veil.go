@@ -64,10 +64,17 @@ func (v *veil) Status() Status {
 	}
 	problems := st.Problems
 	st.Problems = nil
-	if len(problems) > 0 { // what they say may name lines
-		first := slices.MinFunc(problems, func(a, b Problem) int { return a.Since.Compare(b.Since.Time) })
-		st.Problems = []Problem{{What: count(len(problems), "problem of the box", "problems of the box"), Meaning: "What it is names lines or addresses.",
-			Do: "Tell an operator.", Since: first.Since}}
+	for _, lines := range []bool{false, true} { // what they say may name lines
+		of := slices.DeleteFunc(slices.Clone(problems), func(p Problem) bool { return p.Lines != lines })
+		if len(of) == 0 {
+			continue
+		}
+		what := count(len(of), "problem of the box", "problems of the box")
+		if lines {
+			what = count(len(of), "thing to look at among the subscribers", "things to look at among the subscribers")
+		}
+		first := slices.MinFunc(of, func(a, b Problem) int { return a.Since.Compare(b.Since.Time) })
+		st.Problems = append(st.Problems, Problem{What: what, Meaning: "What it is names lines or addresses.", Do: "Tell an operator.", Since: first.Since, Lines: lines})
 	}
 	return st
 }

@@ -218,6 +218,9 @@ func TestTheLightIsOfTheBoxItself(t *testing.T) {
 	if len(v.Problems) != 1 || v.Problems[0].Shape != "warn" || v.Problems[0].Link != "/clusters/C-1" {
 		t.Errorf("to be looked at: %+v", v.Problems)
 	}
+	if h := healthOf(problemsOf(newVeil(&fakeBox{status: st}, make([]byte, 32)).Status())); !h.OK {
+		t.Errorf("a viewer sees with a cluster: %+v", h)
+	}
 	st.Ready = false
 	if h := healthOf(problemsOf(st)); h.OK || h.Text != "1 problem" {
 		t.Errorf("with a fault of the box beside it: %+v", h)
