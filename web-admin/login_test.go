@@ -325,7 +325,8 @@ func TestWrongCodesAreThrottled(t *testing.T) {
 	// Each is tried in a login of its own, which is where the right password leads.
 	try := func(code string, cookies ...string) *http.Response {
 		t.Helper()
-		half := cookieName + "=" + s.logins.begin(login{user: boss, at: byCode})
+		u, _ := s.users.Find(boss)
+		half := cookieName + "=" + s.logins.begin(login{user: boss, as: u, at: byCode})
 		return post(t, s, "/login/code", url.Values{"code": {code}}, "Cookie", strings.Join(append(cookies, half), "; "))
 	}
 	a := try(codeNow())
