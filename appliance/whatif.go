@@ -17,6 +17,7 @@ import (
 type WhatIfOptions struct {
 	Journal    string    // its directory
 	From       time.Time // zero: all of it
+	Now        time.Time // what is stamped later is of a clock that was ahead, and From is not found by it; zero: nothing is
 	ConfigFile string    // a configuration; "": the policies that were in force, and is the same decided again?
 	Against    string    // another one, to compare with; "": none
 	InForce    string    // in its place, a file with what a running box goes by, as [InForce]; "": none
@@ -97,7 +98,7 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 		compared.run.played = compared.played
 		runs = append(runs, compared.run)
 	}
-	report, err := play(ctx, reader, opt.From, runs)
+	report, err := play(ctx, reader, opt.From, opt.Now, runs)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +123,8 @@ type turn struct {
 // turnsFar is how many batches one trial may be ahead of another.
 const turnsFar = 8
 
-// play has trials play the inputs from a time on, and those before it that they need to know what was known then.
-func play(ctx context.Context, reader *journal.Reader, from time.Time, runs []*trial) (*WhatIfReport, error) {
+// play has trials play the inputs from a time on, and those before it that they need to know what was known then; now is that of [WhatIfOptions].
+func play(ctx context.Context, reader *journal.Reader, from, now time.Time, runs []*trial) (*WhatIfReport, error) {
 	report := &WhatIfReport{}
 	began := from.IsZero()
 	var all sync.WaitGroup
@@ -140,13 +141,13 @@ func play(ctx context.Context, reader *journal.Reader, from time.Time, runs []*t
 			}
 		})
 	}
-	err := reader.Inputs(from, func(b *journal.Batch) error {
+	err := reader.Inputs(from, now, func(b *journal.Batch) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		t := &turn{Batch: b, restart: -1}
 		for i := range b.In {
-			if in := &b.In[i]; !began && !in.Now.Before(from) { // what came before was for what is known
+			if in := &b.In[i]; !began && !in.Now.Before(from) && (now.IsZero() || !in.Now.After(now)) { // what came before was for what is known
 				began, *report, t.restart = true, WhatIfReport{}, i
 			}
 			report.count(&b.In[i])

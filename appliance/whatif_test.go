@@ -216,3 +216,43 @@ func TestAJournalThatWasBentIsFound(t *testing.T) {
 		t.Errorf("%+v", rec)
 	}
 }
+
+// A clock that was ahead for a while leaves stamps of the future behind, which are no part of "since".
+func TestSinceBehindAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	for _, row := range []struct {
+		ahead time.Duration
+		after int // steps; a file of the journal spans some hours
+	}{{0, 144}, {2 * time.Hour, 144}, {year, 144}, {2 * time.Hour, 1}, {year, 1}} {
+		d := newDeaf(t, "mode: enforce\nidentity: {unmapped_plan: small}\nplans:\n  - name: small\n    highest_stage: defer\n    budgets: [{of: sessions, limit: 20, per: 10m}]\n", homeList)
+		n := 0
+		step := func() {
+			d.pass(10 * time.Minute)
+			d.settled(d.gov.Tick(d.time()))
+			if n++; n%7 == 0 { // in the hour of the clock that is ahead, and long after
+				d.gov.Checkpoint(d.time, d.journal.Room)
+			}
+			d.journaled()
+		}
+		for range 6 {
+			d.sends("100.64.0.1", 30)
+			step()
+		}
+		d.pass(row.ahead)
+		d.sends("100.64.0.1", 1)
+		step()
+		d.pass(-row.ahead)
+		for range row.after {
+			d.sends("100.64.0.1", 30)
+			step()
+		}
+		since := d.time()
+		d.sends("100.64.0.2", 5)
+		step()
+		r := d.whatIf(WhatIfOptions{From: since, Now: d.time()})
+		if r.Sessions != 5 || r.First.Before(since) || r.Last.After(d.time()) || r.Recorded == nil || r.Recorded.OnlyThen+r.Recorded.OnlyNow > 0 {
+			t.Errorf("ahead for %v, %d steps ago: %d sessions from %v to %v, since %v; %+v", row.ahead, row.after, r.Sessions, r.First, r.Last, since, r.Recorded)
+		}
+	}
+}

@@ -55,7 +55,7 @@ func (w *world) inputs() (all []governor.Input) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := r.Inputs(time.Time{}, func(b *Batch) error { all = append(all, b.In...); b.Free(); return nil }); err != nil {
+	if err := r.Inputs(time.Time{}, time.Time{}, func(b *Batch) error { all = append(all, b.In...); b.Free(); return nil }); err != nil {
 		w.Fatal(err)
 	}
 	return all

@@ -40,11 +40,11 @@ func (b *Batch) Free() {
 }
 
 // Inputs gives what the governor was told, the oldest first: from the last begin of a life, or checkpoint, before a time on, or,
-// where there is none, all of it. Where something is damaged, of an older form or not understood, or a file between two others is not there,
+// where there is none, all of it; that time is not found by what is stamped after now, unless that is zero, since the clock was ahead then. Where something is damaged, of an older form or not understood, or a file between two others is not there,
 // an OpLost says so and why, with the time up to which all is there. Frames are decoded beside whoever is given their inputs, on as many processors as
 // there are. Whoever is given a batch calls its Free. It ends with the first error of give, or of reading.
-func (r *Reader) Inputs(from time.Time, give func(*Batch) error) error {
-	first, err := r.begins(from)
+func (r *Reader) Inputs(from, now time.Time, give func(*Batch) error) error {
+	first, err := r.begins(from, now)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (r *Reader) Inputs(from time.Time, give func(*Batch) error) error {
 
 // begins is the number of the file to begin with. Behind the first thing of the time that is wanted none does: a clock that was set back
 // makes a later begin look like one before it.
-func (r *Reader) begins(from time.Time) (first int, err error) {
+func (r *Reader) begins(from, now time.Time) (first int, err error) {
 	there := false
 	err = r.files(inputsFamily, func(s *segment, last bool) error {
 		if last && s.sum == (summary{}) { // it is being written to
@@ -89,7 +89,8 @@ func (r *Reader) begins(from time.Time) (first int, err error) {
 		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() && !there {
 			first = s.number
 		}
-		there = there || s.sum.Newest >= from.UnixMilli()
+		within := func(ms int64) bool { return ms >= from.UnixMilli() && (now.IsZero() || ms <= now.UnixMilli()) }
+		there = there || within(s.sum.Newest) || within(s.sum.Begins)
 		return nil
 	})
 	return first, err

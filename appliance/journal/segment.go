@@ -179,32 +179,32 @@ func (s *segment) seal() error {
 	if err == nil {
 		err = s.sync()
 	}
-	if err == nil {
-		err = s.dated()
+	if err != nil { // it goes on without its end, as far as the disk lets it
+		s.size = rows
+		return errors.Join(err, s.f.Truncate(rows))
 	}
-	if err != nil {
-		s.size = rows // whoever tries again writes the end over this one
-		return err
-	}
-	err = s.f.Close()
+	// By the open file, which may have lost its name: it is complete whatever comes of this.
+	err = errors.Join(s.sum.date(fmt.Sprintf("/proc/self/fd/%d", s.f.Fd())), s.f.Close())
 	s.f = nil
 	return err
 }
 
-// dated has the file say that it was last written at the newest moment that is in it, whenever it was completed or written anew: once it cannot be read that is all there is to tell its time by.
-func (s *segment) dated() error {
-	if s.sum.Newest == 0 {
+func (s *segment) dated() error { return s.sum.date(s.path) }
+
+// date has the file say that it was last written at the newest moment that is in it, whenever it was completed or written anew: once it cannot be read that is all there is to tell its time by.
+func (s *summary) date(path string) error {
+	if s.Newest == 0 {
 		return nil
 	}
-	info, err := os.Stat(s.path)
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	newest := time.UnixMilli(s.sum.Newest)
+	newest := time.UnixMilli(s.Newest)
 	if !newest.Before(info.ModTime()) { // as by a clock that was ahead
 		return nil
 	}
-	return os.Chtimes(s.path, newest, newest)
+	return os.Chtimes(path, newest, newest)
 }
 
 // ending is what stands at the end of a complete file.

@@ -51,7 +51,8 @@ func replayCommand(ctx context.Context, c *invocation) error {
 		if *plans != "list" && *plans != "recorded" {
 			return usagef("--plans %q: recorded or list", *plans)
 		}
-		if opt.From, err = sinceTime("--since", *since, time.Now()); err != nil {
+		opt.Now = time.Now()
+		if opt.From, err = sinceTime("--since", *since, opt.Now); err != nil {
 			return err
 		}
 		return whatIf(ctx, c, opt, *asJSON)
