@@ -470,3 +470,30 @@ func TestHowCommonAPrintIs(t *testing.T) {
 		t.Errorf("of a bot: %+v; %+v", v, cards)
 	}
 }
+
+// Where hardly anybody uses TLS who had a print is as many as sketches err by; the card comes all the same, whatever the key of the hashes.
+func TestAFewWhoUseTLSHideNoCluster(t *testing.T) {
+	t.Parallel()
+	for key := range uint64(60) {
+		for _, others := range []int{0, 1, 3, 15} {
+			c := New(Config{Subscribers: 10, Learn: 72 * time.Hour})
+			c.key = key + 1
+			now := start
+			for range 80 {
+				for i := range others {
+					c.See(Sighting{JA4: phone, Subscriber: home(100 + i), Network: network(i)}, now)
+				}
+				c.Listed(4000)
+				c.Tick(now)
+				now = now.Add(time.Hour)
+			}
+			for i := range 80 {
+				c.See(Sighting{JA4: botPrint, Subscriber: home(i % 40), Network: network(1000 + i), Messages: 1}, now)
+			}
+			c.Tick(now)
+			if n := len(c.Cards()); n != 1 {
+				t.Errorf("key %d, %d others: %d cards", c.key, others, n)
+			}
+		}
+	}
+}

@@ -68,6 +68,13 @@ func countWho(all ...who) int {
 	return (count(bits...) + 1) / 2
 }
 
+// countWhoErrs is by how much countWho errs where there are n, as a rule: one standard deviation of linear counting (Whang, Vander-Zanden and Taylor,
+// ACM TODS 15, 1990), rounded up.
+func countWhoErrs(n int) int {
+	t := 2 * float64(n) / whoBits
+	return int(math.Ceil(math.Sqrt(whoBits*(math.Exp(t)-t-1)) / 2))
+}
+
 // fill is the share of bits that are set in any of the sketches.
 func fill(all ...sketch) float64 {
 	set := 0

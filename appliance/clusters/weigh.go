@@ -57,9 +57,10 @@ func (c *Clusters) weigh(p *print, h int) found {
 	if f.came == 0 {
 		return f
 	}
-	f.had = max(countWho(p.who[:]...)-f.came, 0)
+	ever := countWho(p.who[:]...)
 	f.lines = max(count(c.lines[:]...)-c.came[h][0]-c.came[h][1], 0)
-	if f.had*uncommon <= f.lines {
+	f.had = min(max(ever-f.came, 0), f.lines)
+	if sure := max(f.had-countWhoErrs(ever), 0); sure*uncommon <= f.lines {
 		f.lines = max(f.lines, c.listed-f.came)
 	}
 	for _, m := range p.members {

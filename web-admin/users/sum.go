@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -33,10 +34,24 @@ func here(s Sum) []byte {
 // SumElsewhere has f make the sums; where it cannot, which it has to tell, they are made in this process. It is to be called before the first of them.
 func (s *Store) SumElsewhere(f func(Sum) ([]byte, error)) {
 	s.gate.sum = func(q Sum) []byte {
-		if sum, err := f(q); err == nil && len(sum) == hashBytes {
-			return sum
+		sum, err := f(q)
+		if err != nil || len(sum) != hashBytes {
+			return here(q)
 		}
-		return here(q)
+		tidy()
+		return sum
+	}
+}
+
+// garbageMost is what connections that knock and go may leave behind until it is collected: as they do in a flood of logins, some 100 kB each.
+const garbageMost = 16 << 20
+
+// tidy collects garbage where there is much of it: by itself the collector comes when there is as much as all that is in memory.
+func tidy() {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(s)
+	if objects, live := s[0].Value.Uint64(), s[1].Value.Uint64(); objects > live+garbageMost {
+		runtime.GC()
 	}
 }
 
