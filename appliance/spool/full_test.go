@@ -176,9 +176,16 @@ func TestWhatIsWrittenAnewKeepsItsTime(t *testing.T) {
 		if g.file != nil {
 			continue
 		}
-		at := b.at.Add(time.Duration(i-1000) * time.Hour).Truncate(time.Second)
+		at := b.at.Add(time.Duration(i*7%11-1000) * time.Hour).Truncate(time.Second) // of two that are joined either may be the younger one
 		if err := os.Chtimes(g.path, at, at); err != nil {
 			t.Fatal(err)
+		}
+		if i == 2 {
+			at = b.at.Add(1000 * time.Hour) // by a clock that was ahead
+			if err := os.Chtimes(g.path, at, at); err != nil {
+				t.Fatal(err)
+			}
+			at = b.at
 		}
 		for seq := g.after + 1; seq <= g.last; seq++ {
 			youngest[seq] = at

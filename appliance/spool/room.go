@@ -281,6 +281,9 @@ func (s *Spool) rewrite(i int, keep func(*Item) bool) (gone records.Ranges, err 
 	if err := durable.Replace(into.path, b); err != nil {
 		return nil, err
 	}
+	if now := s.opt.Now(); written.After(now) { // by a clock that was ahead
+		written = now
+	}
 	err = os.Chtimes(into.path, written, written) // once it cannot be read that is all there is to tell its time by
 	s.list(func(all []*segment) []*segment {
 		all[i] = into
