@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -147,4 +148,16 @@ func (d *deaf) told(kind records.Kind) []string {
 		lines = append([]string{fmt.Sprintf("%s | %s -> %s", r.Text, r.Value("before"), r.Value("after"))}, lines...)
 	}
 	return lines
+}
+
+// theProgram is mailweir, built of this tree.
+func theProgram(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "mailweir")
+	build := exec.Command("go", "build", "-o", path, "./cmd/mailweir")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,12 +21,7 @@ import (
 // The real program hashes passwords for another: at a lower priority, one after the other, again after it was killed, and not beyond the other's end.
 func TestPasswordsAreHashedByAProcessOfItsOwn(t *testing.T) {
 	t.Parallel()
-	bin := filepath.Join(t.TempDir(), "mailweir")
-	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin := theProgram(t)
 	var said bytes.Buffer
 	p := &passwords{exe: bin, log: slog.New(slog.NewTextHandler(&said, nil))}
 	defer p.close()

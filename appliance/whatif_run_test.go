@@ -18,12 +18,7 @@ import (
 // newTrying is a box with the real program for what-ifs, an hour ago: their days are counted back from now.
 func newTrying(t *testing.T) *deaf {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "mailweir")
-	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin := theProgram(t)
 	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
 	d.mu.Lock()
 	d.wall = time.Now().Add(-time.Hour)
@@ -119,12 +114,7 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 // those that it does open stays in the log.
 func TestACandidateReadsNoFilesOut(t *testing.T) {
 	t.Parallel()
-	bin := filepath.Join(t.TempDir(), "mailweir")
-	build := exec.Command("go", "build", "-o", bin, "./cmd/mailweir")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin := theProgram(t)
 	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
 	d.opt.Executable = bin
 	d.write("data/admin.token", "mwt_top-secret\n")
