@@ -247,6 +247,9 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 		a.floods = &floods{bits: lineBits(cfg), flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
 	}
 	processors(int(queueCount(cfg)))
+	if err := shortenSlices(); err != nil {
+		a.log.Warn("packets may wait while other programs compute", "err", err)
+	}
 	// Before the first rule, so that a queue never steers to nobody.
 	if a.queues, err = nfq.Open(a.queueConfig(cfg)); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
