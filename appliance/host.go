@@ -47,12 +47,28 @@ func interfacesHere() (all []webadmin.Interface) {
 
 // clockHere asks the kernel whether something disciplines its clock (adjtimex(2)), and whoever does that in the image how.
 func (a *Appliance) clockHere() webadmin.Clock {
+	kept, err := ntp.Load(a.opt.ClockFile)
+	return clockNow(kept, err)
+}
+
+// watchClock is called each second.
+func (a *Appliance) watchClock() {
+	kept, err := ntp.Load(a.opt.ClockFile)
+	a.clockWatch.look(a.now(), clockNow(kept, err), a.health)
+	if kept == nil || kept.Stepped == nil {
+		return
+	}
+	if err := a.clockWatch.keeperSet(*kept.Stepped, a.opt.ClockFile+"-told", a.health); err != nil {
+		a.log.Error("tell that the clock was set", "err", err)
+	}
+}
+
+func clockNow(kept *ntp.State, err error) webadmin.Clock {
 	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	if err != nil {
+	state, failed := unix.Adjtimex(&t)
+	if failed != nil {
 		return webadmin.Clock{}
 	}
-	kept, err := ntp.Load(a.opt.ClockFile)
 	return clockOf(state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0, kept, err)
 }
 

@@ -48,7 +48,7 @@ func (a *Appliance) second(n int) {
 	a.health.watchRooms(rooms{a.gov.Stats(), a.cases.missed()})
 	a.watchJournal()
 	a.watchNetwork()
-	a.clockWatch.look(a.now(), a.clockHere(), a.health)
+	a.watchClock()
 	if err := a.updates.look(a.opt.DataDir, a.health); err != nil {
 		a.log.Error("what became of the last update", "err", err)
 	}

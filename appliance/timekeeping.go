@@ -1,9 +1,13 @@
 package appliance
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/ntp"
 	"github.com/mailweir/mailweir/appliance/records"
 	webadmin "github.com/mailweir/mailweir/web-admin"
@@ -29,6 +33,8 @@ func clockOf(synced bool, kept *ntp.State, err error) webadmin.Clock {
 // clockWatch makes records of what becomes of the clock.
 type clockWatch struct {
 	last  time.Time // when it was looked at last
+	set   time.Time // what it was set to while we looked; zero: never
+	told  string    // when the last step was that is a record, as the keeper says; "": not read yet
 	right bool      // somebody kept it, once in this life
 	since time.Time // nobody has kept it since
 }
@@ -36,9 +42,8 @@ type clockWatch struct {
 // look is called each second.
 func (w *clockWatch) look(now time.Time, c webadmin.Clock, h *health) {
 	if !w.last.IsZero() && stepped(w.last, now) {
-		would := w.last.Round(0).Add(now.Sub(w.last))
-		h.tell(records.HealthFacts{What: "clock_step", Detail: fmt.Sprintf("the clock was set from %s to %s; budgets go by the time that passes and are as they were",
-			would.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))})
+		w.set = now.Round(0)
+		h.tell(clockSet(w.last.Round(0).Add(now.Sub(w.last)), w.set))
 	}
 	w.last = now
 	switch {
@@ -51,6 +56,35 @@ func (w *clockWatch) look(now time.Time, c webadmin.Clock, h *health) {
 	case (c.Kept || w.right) && now.Sub(w.since) >= clockGrace:
 		h.begin(records.HealthFacts{What: "clock_lost", Detail: c.Why})
 	}
+}
+
+// keeperSet has a step be a record that the image's keeper of the clock made while nobody looked: before governing began. Which one was the last that
+// became one, file knows over a restart.
+func (w *clockWatch) keeperSet(s ntp.Step, file string, h *health) error {
+	text, err := s.To.MarshalText()
+	if err != nil {
+		return err
+	}
+	if w.told == "" {
+		told, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		w.told = string(told)
+	}
+	if w.told == string(text) {
+		return nil
+	}
+	w.told = string(text)
+	if w.set.IsZero() || w.set.Sub(s.To).Abs() > time.Minute {
+		h.tell(clockSet(s.From, s.To))
+	}
+	return durable.Replace(file, text)
+}
+
+func clockSet(from, to time.Time) records.HealthFacts {
+	return records.HealthFacts{What: "clock_step", Detail: fmt.Sprintf("the clock was set from %s to %s; budgets go by the time that passes and are as they were",
+		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))}
 }
 
 // heardFrom says who keeps the clock.

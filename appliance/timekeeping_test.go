@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,5 +67,53 @@ func TestAStepOfTheClockIsARecord(t *testing.T) {
 	}
 	if len(said) != 2 || !strings.HasPrefix(said[0].Text, "clock_step: the clock was set from ") {
 		t.Errorf("%+v", said)
+	}
+}
+
+// The keeper of the clock set it while nobody governed. One life tells that, and the next ones do not.
+func TestAStepFromBeforeGoverningIsARecordOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "told")
+	start := time.Now()
+	first := ntp.Step{From: start.Add(1000 * time.Hour), To: start.Add(-time.Second)}
+	life := func(seconds int, step func(second int) (s ntp.Step, ahead int)) (said []string) {
+		h := &health{now: time.Now, say: func(e records.Entry) bool { said = append(said, e.Text); return true }}
+		var w clockWatch
+		for i := range seconds {
+			s, ahead := step(i)
+			w.look(set(t, start.Add(time.Duration(i)*time.Second), ahead), webadmin.Clock{}, h)
+			if err := w.keeperSet(s, file, h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return said
+	}
+	as := func(s ntp.Step) func(int) (ntp.Step, int) { return func(int) (ntp.Step, int) { return s, 0 } }
+	want := clockSet(first.From, first.To)
+	if said := life(3, as(first)); len(said) != 1 || said[0] != "clock_step: "+want.Detail {
+		t.Errorf("the first life says %q", said)
+	}
+	if said := life(3, as(first)); said != nil {
+		t.Errorf("the second life says %q", said)
+	}
+	// In this one it is set before our eyes; the keeper says so before we look, or after.
+	for _, late := range []int{0, 1} {
+		to := start.Add(time.Duration(7200*(1+late)) * time.Second)
+		said := life(5, func(i int) (ntp.Step, int) {
+			s, ahead := first, 0
+			if i >= 2 {
+				ahead = int(to.Sub(start) / time.Second)
+			}
+			if i >= 2+late {
+				s = ntp.Step{From: start, To: to.Add(2 * time.Second)}
+			}
+			return s, ahead
+		})
+		if len(said) != 1 {
+			t.Errorf("set while we look, and told %d s later: %q", late, said)
+		}
+		first = ntp.Step{From: start, To: to.Add(2 * time.Second)}
+	}
+	if err := new(clockWatch).keeperSet(first, t.TempDir(), &health{now: time.Now, say: func(records.Entry) bool { return true }}); err == nil {
+		t.Error("a file that cannot be read is no error")
 	}
 }

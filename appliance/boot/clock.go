@@ -34,6 +34,10 @@ func keepTime(file string) int {
 			f.said(err)
 		}
 	}
+	before, err := ntp.Load(ClockFile)
+	if err != nil {
+		f.said(err)
+	}
 	k := ntp.Keeper{
 		Clock:   setClock{ntp.Kernel{}},
 		Servers: func() []string { return ntpServers(f.config(), readString(ManagementDir.NTPServers())) },
@@ -44,6 +48,9 @@ func keepTime(file string) int {
 				f.said(err)
 			}
 		},
+	}
+	if before != nil {
+		k.Stepped = before.Stepped
 	}
 	if err := k.Run(ctx); err != nil {
 		f.said(err)

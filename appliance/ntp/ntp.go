@@ -52,6 +52,7 @@ type Keeper struct {
 	Servers func() []string  // HOST or HOST:PORT; asked before each round and while it waits, so that a change is noticed
 	Floor   time.Time        // a server that says an earlier time is not believed
 	Tell    func(State)      // called after each round
+	Stepped *Step            // by an earlier Run
 	Now     func() time.Time // what Clock shows
 
 	shortest, longest time.Duration // between two rounds; zero: 64 s and 1024 s
@@ -75,6 +76,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.dial = (&net.Dialer{}).DialContext
 	}
 	k.silent = map[string]time.Time{}
+	k.state.Stepped = k.Stepped
 	for ctx.Err() == nil {
 		servers := k.Servers()
 		next := k.round(ctx, servers)
@@ -152,7 +154,7 @@ func (k *Keeper) apply(s sample) (next time.Duration) {
 		next = k.poll
 		err = k.Clock.Slew(s.offset, next)
 	case !k.set:
-		err = k.Clock.Step(s.offset)
+		err = k.step(s.offset)
 	default:
 		if k.ahead == 0 || (s.offset-k.off).Abs() > slewMost {
 			k.off, k.ahead = s.offset, 0
@@ -161,7 +163,7 @@ func (k *Keeper) apply(s sample) (next time.Duration) {
 			k.state.Why = fmt.Sprintf("%s says that the clock is off by %v; asked again before that is believed", s.server, s.offset.Round(time.Millisecond))
 			return next / 4
 		}
-		err = k.Clock.Step(s.offset)
+		err = k.step(s.offset)
 		k.ahead = 0
 	}
 	if err != nil {
@@ -169,8 +171,17 @@ func (k *Keeper) apply(s sample) (next time.Duration) {
 		return next
 	}
 	k.set = true
-	k.state = State{Synced: true, Server: s.server, Stratum: s.stratum, Offset: s.offset, Heard: k.Now()}
+	k.state = State{Synced: true, Server: s.server, Stratum: s.stratum, Offset: s.offset, Heard: k.Now(), Stepped: k.state.Stepped}
 	return next
+}
+
+func (k *Keeper) step(by time.Duration) error {
+	from := k.Now()
+	if err := k.Clock.Step(by); err != nil {
+		return err
+	}
+	k.state.Stepped = &Step{From: from.Round(0), To: from.Round(0).Add(by)}
+	return nil
 }
 
 // sample is what one server said.

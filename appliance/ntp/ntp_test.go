@@ -277,6 +277,11 @@ func TestAClockThatIsAheadIsSetBackAtTheStart(t *testing.T) {
 	if steps, _, _ := r.clock.done(); len(steps) != 1 || (steps[0]+10*365*24*time.Hour).Abs() > time.Second {
 		t.Errorf("steps %v", steps)
 	}
+	// Who comes later learns of it, also after the next rounds.
+	s := r.said.Load().Stepped
+	if s == nil || s.To.Sub(s.From) > -10*365*24*time.Hour+time.Second || time.Since(s.To).Abs() > time.Minute {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestAClockThatWasRightIsSteppedOnlyWhenThatIsSaidAgainAndAgain(t *testing.T) {

@@ -19,6 +19,13 @@ type State struct {
 	Offset  time.Duration `json:"offset_ns"` // what was added to the clock then
 	Heard   time.Time     `json:"heard,omitzero"`
 	Why     string        `json:"why,omitempty"` // what was wrong in the last round
+	Stepped *Step         `json:"stepped,omitempty"`
+}
+
+// Step is the last time that the clock was set, in this run of the machine.
+type Step struct {
+	From time.Time `json:"from"` // what it said
+	To   time.Time `json:"to"`
 }
 
 // Save keeps a state for other processes.
