@@ -1,6 +1,6 @@
 // Package boot is process 1 of the image: the mailweir binary itself. It mounts, loads the kernel's modules, arms the watchdog, bridges the ports so that
 // mail passes from the first second, opens the data partition, and then supervises children, which are the same binary again: `mailweir run`, which governs,
-// or in its place who shows the recovery page, the keeper of the management port's addresses, and that of the clock. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
+// or in its place who shows the recovery page, the keeper of the management port's addresses, that of the clock, and who serves the board's front. Nothing that fails here may end process 1 (the kernel would panic) or keep mail from passing: it is said
 // on the console, and the next step is tried. If governing fails again and again the box goes into safe mode: the bridge stays, nothing is queued.
 package boot
 
@@ -51,6 +51,9 @@ func Reexec() {
 	}
 	if len(os.Args) == 2 && os.Args[1] == stickCommand {
 		os.Exit(sticks())
+	}
+	if len(os.Args) == 2 && os.Args[1] == panelCommand {
+		os.Exit(servePanel())
 	}
 	if len(os.Args) == 3 && os.Args[1] == menuCommand {
 		os.Exit(menuOn(os.Args[2]))
@@ -193,6 +196,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	for _, name := range consoles() {
 		s.add(&child{name: "console " + name, argv: []string{menuCommand, name}})
 	}
+	s.add(&child{name: "panel", argv: []string{panelCommand}})
 	if b.ports.management != "" {
 		s.add(&child{name: "net", argv: []string{netCommand, b.ports.management, config}})
 		s.add(&child{name: "time", argv: []string{timeCommand, config}})

@@ -12,10 +12,10 @@ import (
 // startsMost is how many starts in a row may end soon after governing began (appliance/boot).
 const startsMost = 5
 
-// A box whose power fails again and again soon after it began to govern comes to safe mode: mail passes, the recovery page says why, and has it govern again.
+// A box whose power fails again and again soon after it began to govern comes to safe mode: mail passes, the recovery page says why, and has it govern again. Its power button ends it in order.
 func TestStartsThatDoNotLastLeadToSafeMode(t *testing.T) {
-	s, d := newSite(t), disk(t)
-	m := s.governs(t, d, "observe")
+	s, d, q := newSite(t), disk(t), newMonitor(t)
+	m := s.governs(t, d, "observe", q.usb()...)
 	visitor, login := s.firstVisit(t, m)
 	var governed int
 	for n := 0; ; n++ {
@@ -23,7 +23,7 @@ func TestStartsThatDoNotLastLeadToSafeMode(t *testing.T) {
 		if n > 2*startsMost { // one or another may have lasted, on a slow host, or have failed by the emulation
 			t.Fatalf("%d starts, and no safe mode; the last one said:\n%s", n, m.said())
 		}
-		m = powerOn(t, s.board, d, nil, s.cables...)
+		m = powerOn(t, s.board, d, q.usb(), s.cables...)
 		first := m.either(t, "SAFE MODE", "governing, mode observe")
 		if first == "SAFE MODE" {
 			break
@@ -61,6 +61,16 @@ func TestStartsThatDoNotLastLeadToSafeMode(t *testing.T) {
 		t.Errorf("after safe mode mail does not pass: %v", err)
 	}
 	m.waitFor(t, o.from, "mail was seen")
+
+	q.do(t, "system_powerdown") // its power button
+	select {
+	case <-m.gone:
+	case <-time.After(patience):
+		t.Errorf("the power button does not power it off; the console said:\n%s", m.said()[o.from:])
+	}
+	if said := m.said()[o.from:]; !strings.Contains(said, "the power button was pressed") || !strings.Contains(said, "stopping: power off") {
+		t.Errorf("the power button: the console said:\n%s", said)
+	}
 }
 
 // either waits until the console has said one of some texts, and gives it; "": the machine ended before.
