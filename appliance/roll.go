@@ -21,6 +21,7 @@ type place struct {
 	networks uint16  // contacted, as far as a budget says
 	since    int64   // of the stage, Unix nanoseconds; 0 in observe
 	name     string  // the beginning of it, where the order is by name
+	tie      uint64  // comes before the id among equals, of a query with Tie
 	id       string
 }
 

@@ -3,8 +3,10 @@ package appliance
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +104,9 @@ func allOf(s *source, q webadmin.Query) (ids []string) {
 	rank := []string{"cut", "defer", "pace", "warn", "observe"}
 	slices.SortFunc(found, func(a, b webadmin.Subscriber) int {
 		stage, full, id := cmp.Compare(slices.Index(rank, a.Stage), slices.Index(rank, b.Stage)), cmp.Compare(fullest(b), fullest(a)), cmp.Compare(a.ID, b.ID)
+		if q.Tie != nil {
+			id = cmp.Or(cmp.Compare(q.Tie(a.ID), q.Tie(b.ID)), id)
+		}
 		switch q.Sort {
 		case webadmin.SortName:
 			return cmp.Or(cmp.Compare(name(a), name(b)), id)
@@ -172,7 +177,8 @@ func TestPagesOfTheListShowEverybodyOnce(t *testing.T) {
 		above += len(allOf(s, webadmin.Query{Stages: []string{stage}}))
 	}
 	for _, sort := range orders {
-		for _, q := range []webadmin.Query{{Sort: sort}, {Sort: sort, Text: "lane"}, {Sort: sort, Text: "100.64.7.1"}, {Sort: sort, Stages: []string{"observe"}}} {
+		for _, q := range []webadmin.Query{{Sort: sort}, {Sort: sort, Text: "lane"}, {Sort: sort, Text: "100.64.7.1"}, {Sort: sort, Stages: []string{"observe"}},
+			{Sort: sort, Tie: someTie}, {Sort: sort, Text: "lane", Tie: someTie}, {Sort: sort, Stages: []string{"observe"}, Tie: someTie}} {
 			want := allOf(s, q)
 			for _, limit := range []int{1, 7, 137, 1000} {
 				if got := pages(s, q, limit); !slices.Equal(got, want) {
@@ -183,6 +189,47 @@ func TestPagesOfTheListShowEverybodyOnce(t *testing.T) {
 	}
 	if all := len(pages(s, webadmin.Query{}, 100)); all != n+150 || above < 20 {
 		t.Errorf("%d are there, %d of them above observe", all, above)
+	}
+}
+
+// someTie puts ids in another order than theirs, some of them on one place.
+func someTie(id string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return h.Sum64() % 5000
+}
+
+// Who is equal otherwise comes in the order of the tie that is asked for, and not of the ids, also in a new list.
+func TestEqualsComeInTheOrderOfTheirTies(t *testing.T) {
+	t.Parallel()
+	list := "subscriber,plan\n"
+	for i := range 300 {
+		list += fmt.Sprintf("line-%03d,small\n", i)
+	}
+	d := newDeaf(t, homePlans, list)
+	s := &source{a: d.Appliance}
+	for range 2 {
+		plain, tied := pages(s, webadmin.Query{}, 7), pages(s, webadmin.Query{Tie: someTie}, 7)
+		if slices.Equal(plain, tied) || !slices.IsSorted(plain) || !slices.IsSortedFunc(tied, func(a, b string) int { return cmp.Compare(someTie(a), someTie(b)) }) {
+			t.Errorf("by id %q\nby tie %q", plain[:20], tied[:20])
+		}
+		if got := slices.Sorted(slices.Values(tied)); !slices.Equal(got, plain) {
+			t.Errorf("%d of %d", len(got), len(plain))
+		}
+		// A place of somebody who has gone is still one.
+		at := place{stage: governor.StageObserve, id: "line-of-nobody"}
+		after, _ := s.Subscribers(webadmin.Query{Tie: someTie, Cursor: at.cursor(), Limit: 1000})
+		if want := len(tied) - sort.Search(len(tied), func(i int) bool {
+			return someTie(tied[i]) > someTie(at.id) || someTie(tied[i]) == someTie(at.id) && tied[i] > at.id
+		}); len(after) != want {
+			t.Errorf("%d come after a place that nobody has, want %d", len(after), want)
+		}
+		d.write("subscribers.csv", list+"another,small\nline-x,small\n")
+		d.looks()
+		d.pass(2 * time.Second)
+	}
+	if n := len(pages(s, webadmin.Query{Tie: someTie}, 100)); n != 302 {
+		t.Errorf("%d of a new list", n)
 	}
 }
 
@@ -275,8 +322,10 @@ func BenchmarkSubscribers(b *testing.B) {
 		{"last", webadmin.Query{Cursor: deep.cursor()}}, {"last-by-name", webadmin.Query{Sort: webadmin.SortName, Cursor: byName.cursor()}},
 		{"nobody", webadmin.Query{Text: "nobody's"}}, {"everybody", webadmin.Query{Text: "name of"}}, {"everybody-by-name", webadmin.Query{Text: "name of", Sort: webadmin.SortName}}, {"address", webadmin.Query{Text: "fe80::1"}},
 		{"prefix", webadmin.Query{Text: "10.0.7"}}, {"prefix-of-all", webadmin.Query{Text: "10."}}, {"exempt", webadmin.Query{Exempt: true}},
+		{"tied", webadmin.Query{Tie: someTie}}, {"tied-budget", webadmin.Query{Tie: someTie, Sort: webadmin.SortBudget}}, {"tied-last", webadmin.Query{Tie: someTie, Cursor: deep.cursor()}},
 	} {
 		b.Run(one.what, func(b *testing.B) {
+			s.Subscribers(one.q) // puts the list in order, where that is needed
 			for b.Loop() {
 				s.Subscribers(one.q)
 			}

@@ -15,6 +15,7 @@ type source struct {
 	packing   sync.Mutex // one pack of evidence at a time
 	trying    sync.Mutex // one what-if at a time
 	searching sync.Mutex // one page of subscribers at a time: however many ask, the packet path has room
+	untold    untold     // searching guards it
 	histories histories
 	reading   slot // one reads the journal at a time, for the same reason
 }

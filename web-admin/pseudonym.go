@@ -1,35 +1,44 @@
 package webadmin
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"strings"
 )
 
 // pseudonyms turn subscribers' ids into words that say nothing without the box's key and stay the same, and back. It is the synthetic
 // IV construction (as in RFC 5297): the IV is a MAC of the id, so equal ids give equal words and a word that nobody made is told. No
-// table is needed, so that a list of a million lines costs nothing and a link holds through a restart.
+// table is needed, so that a list of a million lines costs nothing and a link holds through a restart. Ids are padded before, so that all pseudonyms
+// have one length.
 type pseudonyms struct {
 	mac   []byte
 	block cipher.Block
+	order cipher.Block // see tie
 }
 
 const (
 	pseudonymMark = "line-"
-	ivBytes       = 8 // 64 bits: among a million lines two share one with a chance of 1 in 37 million
-	nameLetters   = 7 // of what stands for a name: 35 bits
-	longestID     = 512
+	ivBytes       = 8   // 64 bits: among a million lines two share one with a chance of 1 in 37 million
+	nameLetters   = 7   // of what stands for a name: 35 bits
+	idRoom        = 136 // bytes of an id with its padding: a list's have 128 at most, and its pseudonym fits where a text may have 256
+	longRoom      = 576 // of one that is longer, such as a RADIUS user that is in no list, and of every cursor
+	longestID     = longRoom - 1
 )
 
 func newPseudonyms(key []byte) pseudonyms {
-	block, err := aes.NewCipher(derived(key, "pseudonyms, to hide"))
-	if err != nil {
-		panic("webadmin: " + err.Error()) // the key has 32 bytes
+	block := func(what string) cipher.Block {
+		b, err := aes.NewCipher(derived(key, what))
+		if err != nil {
+			panic("webadmin: " + err.Error()) // the key has 32 bytes
+		}
+		return b
 	}
-	return pseudonyms{mac: derived(key, "pseudonyms, to tell apart"), block: block}
+	return pseudonyms{mac: derived(key, "pseudonyms, to tell apart"), block: block("pseudonyms, to hide"), order: block("pseudonyms, to put in order")}
 }
 
 var words = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding) // without l and o, 0 and 1
@@ -51,8 +60,47 @@ func (p pseudonyms) hide(id string) string {
 	if id == "" {
 		return ""
 	}
-	iv := p.iv([]byte(id))
-	return pseudonymMark + words.EncodeToString(append(iv, p.stream(iv, []byte(id))...))
+	if len(id) < idRoom {
+		return p.seal(id, idRoom)
+	}
+	return p.seal(id, longRoom)
+}
+
+// hideCursor is hide for a text that has an id among other things: all of these have one length, too.
+func (p pseudonyms) hideCursor(text string) string {
+	if text == "" {
+		return ""
+	}
+	return p.seal(text, longRoom)
+}
+
+// seal hides a text in as much room as others take; what does not fit takes it several times, and cannot be opened.
+func (p pseudonyms) seal(text string, room int) string {
+	padded := append([]byte(text), padding)
+	if over := len(padded) % room; over > 0 {
+		padded = append(padded, make([]byte, room-over)...)
+	}
+	iv := p.iv([]byte(text))
+	return pseudonymMark + words.EncodeToString(append(iv, p.stream(iv, padded)...))
+}
+
+// padding ends a text; zeros follow (ISO/IEC 7816-4).
+const padding = 0x80
+
+// tie is a number for an id that orders ids and tells nothing of them: a MAC (CBC, with the length first), of which a million take a tenth of a second.
+func (p pseudonyms) tie(id string) uint64 {
+	var b [aes.BlockSize]byte
+	binary.BigEndian.PutUint64(b[:], uint64(len(id)))
+	p.order.Encrypt(b[:], b[:])
+	for rest := id; rest != ""; {
+		n := min(len(rest), aes.BlockSize)
+		for i := range n {
+			b[i] ^= rest[i]
+		}
+		p.order.Encrypt(b[:], b[:])
+		rest = rest[n:]
+	}
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // open is the id of a pseudonym; of nothing, nothing.
@@ -62,11 +110,11 @@ func (p pseudonyms) open(word string) (id string, ok bool) {
 	}
 	text, marked := strings.CutPrefix(word, pseudonymMark)
 	b, err := words.DecodeString(text)
-	if !marked || err != nil || len(b) <= ivBytes || len(b) > longestID+ivBytes {
+	if !marked || err != nil || len(b) != ivBytes+idRoom && len(b) != ivBytes+longRoom {
 		return "", false
 	}
-	out := p.stream(b[:ivBytes], b[ivBytes:])
-	if !hmac.Equal(p.iv(out), b[:ivBytes]) {
+	out, padded := bytes.CutSuffix(bytes.TrimRight(p.stream(b[:ivBytes], b[ivBytes:]), "\x00"), []byte{padding})
+	if !padded || !hmac.Equal(p.iv(out), b[:ivBytes]) {
 		return "", false
 	}
 	return string(out), true

@@ -12,7 +12,8 @@ import (
 // veil is a [Source] as a viewer sees it: what lines do and what becomes of them, and not whose they are. It declares each method by
 // itself and lets through what it knows to tell nobody's name, so that what is new is masked until somebody thinks about it.
 //
-//   - A subscriber's id becomes a pseudonym, which stays the same and leads to the same page; its name, the beginning of that.
+//   - A subscriber's id becomes a pseudonym, which stays the same and leads to the same page; its name, the beginning of that. Nothing is in the order
+//     of ids.
 //   - A customer's address keeps its first 16 bits, or the first 32 of IPv6. Networks of the internet that customers contact, /24 and
 //     /48, stay as they are: they are servers of others, counted over all customers.
 //   - Words that people or programs wrote (reasons, details, texts of records) are left out.
@@ -38,6 +39,7 @@ func (v *veil) Status() Status {
 		w := &st.Lanes.Fast.Waiting[i]
 		w.Subscriber, w.Why = v.ids.hide(w.Subscriber), strings.ReplaceAll(w.Reason, "_", " ")
 	}
+	slices.SortFunc(st.Lanes.Fast.Waiting, func(a, b Waiting) int { return strings.Compare(a.Subscriber, b.Subscriber) }) // equal ones are by id
 	st.Syslog = slices.Clone(st.Syslog)
 	for i := range st.Syslog {
 		t := &st.Syslog[i]
@@ -109,20 +111,13 @@ func (v *veil) Subscribers(q Query) ([]Subscriber, string) {
 		}
 		return []Subscriber{v.subscriber(sub)}, ""
 	}
+	q.Tie = v.ids.tie
 	items, next := v.src.Subscribers(q)
 	masked := make([]Subscriber, len(items))
 	for i, sub := range items {
 		masked[i] = v.subscriber(sub)
 	}
-	return masked, v.cursor(next)
-}
-
-// cursor hides the id in a cursor.
-func (v *veil) cursor(next string) string {
-	if next == "" {
-		return ""
-	}
-	return v.ids.hide(next)
+	return masked, v.ids.hideCursor(next)
 }
 
 func (v *veil) Subscriber(id string) (Subscriber, bool) {
@@ -214,7 +209,7 @@ func (v *veil) Unmapped(p Page) ([]Unmapped, string) {
 			masked[i].Crowd = "looks like many"
 		}
 	}
-	return masked, v.cursor(next)
+	return masked, v.ids.hideCursor(next)
 }
 
 // Lookup answers nothing: who held an address is what a viewer is not told.
@@ -269,7 +264,7 @@ func (v *veil) OffersGone(p Page) ([]OfferGone, string) {
 		server, _ := netip.ParseAddrPort(masked[i].Server) // of what is none nothing is shown
 		masked[i].Server = maskAddress(server.Addr().String())
 	}
-	return masked, v.cursor(next)
+	return masked, v.ids.hideCursor(next)
 }
 
 // Records are masked one by one. A text finds case numbers and pseudonyms only, as on the list of subscribers.

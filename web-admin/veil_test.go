@@ -2,6 +2,7 @@ package webadmin
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -215,7 +216,7 @@ func TestAViewersSearchTellsNothing(t *testing.T) {
 func TestPseudonymsLeadBackAndSayNothing(t *testing.T) {
 	t.Parallel()
 	p, other := newPseudonyms(make([]byte, 32)), newPseudonyms([]byte("another key"))
-	for _, id := range []string{"S-1044", "100.64.9.9/32", "2001:db8::/56", "Ä\x00", strings.Repeat("x", longestID)} {
+	for _, id := range []string{"S-1044", "100.64.9.9/32", "2001:db8::/56", "Ä\x00", "\x80", "S\x80\x00", strings.Repeat("x", idRoom-1), strings.Repeat("x", idRoom), strings.Repeat("x", longestID)} {
 		word := p.hide(id)
 		if back, ok := p.open(word); !ok || back != id || p.hide(id) != word {
 			t.Errorf("%q became %q and then %q", id, word, back)
@@ -238,6 +239,85 @@ func TestPseudonymsLeadBackAndSayNothing(t *testing.T) {
 	}
 	if p.hide("") != "" || p.name("") != "" {
 		t.Error("nobody has a pseudonym")
+	}
+}
+
+// What a pseudonym looks like tells nothing of the id: neither its length, nor that of a cursor.
+func TestPseudonymsHaveOneLength(t *testing.T) {
+	t.Parallel()
+	p := newPseudonyms(make([]byte, 32))
+	length := len(p.hide("S-1"))
+	for n := 1; n <= 128; n++ { // as long as an id of a list may be
+		if word := p.hide(strings.Repeat("n", n)); len(word) != length || len(word) > maxText {
+			t.Fatalf("an id of %d bytes has a pseudonym of %d, and one of 3 has %d", n, len(word), length)
+		}
+	}
+	if a, b := p.hide("radius:"+strings.Repeat("n", 130)), p.hide("radius:"+strings.Repeat("n", 250)); len(a) != len(b) {
+		t.Errorf("long ones: %d and %d", len(a), len(b))
+	}
+	for _, place := range []string{"b2", strings.Repeat("b2JzZXJ2ZSAw", 30)} {
+		if word := p.hideCursor(place); len(word) != len(p.hideCursor("x")) || len(word) > maxCursor {
+			t.Errorf("a cursor of %d bytes becomes one of %d", len(place), len(word))
+		} else if back, ok := p.open(word); !ok || back != place {
+			t.Errorf("%q is read back as %q", place, back)
+		}
+	}
+}
+
+// orderly is a box whose list goes by [Query.Tie] alone, as it does for lines that are equal otherwise.
+type orderly struct{ *fakeBox }
+
+func (o orderly) Subscribers(q Query) ([]Subscriber, string) {
+	all := slices.Clone(o.subs)
+	slices.SortFunc(all, func(a, b Subscriber) int {
+		if q.Tie != nil {
+			return cmp.Compare(q.Tie(a.ID), q.Tie(b.ID))
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return all, ""
+}
+
+// Whoever sees no ids is shown nobody in their order, and the same order each time. With another key of the box it is another one.
+func TestTheOrderTellsAViewerNothing(t *testing.T) {
+	t.Parallel()
+	box := orderly{&fakeBox{}}
+	for i := range 400 {
+		box.subs = append(box.subs, Subscriber{ID: fmt.Sprintf("S-%04d", i)})
+		box.status.Lanes.Fast.Waiting = append(box.status.Lanes.Fast.Waiting, Waiting{Subscriber: fmt.Sprintf("S-%04d", i)})
+	}
+	rising := func(ids []string) (n int) {
+		for i := range ids[1:] {
+			if ids[i] < ids[i+1] {
+				n++
+			}
+		}
+		return n
+	}
+	open := func(v *veil, subs []Subscriber) (ids []string) {
+		for _, sub := range subs {
+			id, _ := v.ids.open(sub.ID)
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	v, other := newVeil(box, make([]byte, 32)), newVeil(box, []byte("another key"))
+	subs, _ := v.Subscribers(Query{})
+	again, _ := v.Subscribers(Query{})
+	others, _ := other.Subscribers(Query{})
+	one, two := open(v, subs), open(other, others)
+	if n := rising(one); n < 150 || n > 250 {
+		t.Errorf("%d of 399 ids are greater than the one before them", n)
+	}
+	if !slices.Equal(one, open(v, again)) || slices.Equal(one, two) {
+		t.Error("the order is another one each time, or the same for every box")
+	}
+	var waiting []Subscriber
+	for _, w := range v.Status().Lanes.Fast.Waiting {
+		waiting = append(waiting, Subscriber{ID: w.Subscriber})
+	}
+	if n := rising(open(v, waiting)); n < 150 || n > 250 {
+		t.Errorf("of those who wait, %d of 399 ids are greater than the one before them", n)
 	}
 }
 

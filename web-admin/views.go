@@ -297,6 +297,8 @@ type Query struct {
 const (
 	SortName     = "name" // without regard to case; then id
 	SortID       = "id"
+	// Tie takes the place of the id wherever that decides the order; nil: the id does. It is one function for as long as its source lives.
+	Tie func(id string) uint64
 	SortBudget   = "budget"   // fullest first; then id
 	SortNetworks = "networks" // who contacted most, as far as a budget of destinations says; then id
 	SortSince    = "since"    // who came into a stage above observe last, first; then as usual

@@ -61,6 +61,9 @@ var kindsOfPages = []struct {
 	what string
 	path func(r *reader, n int, before string) string
 }{
+	{aViewer + "the first page", fixed("/subscribers")},
+	{aViewer + "by budget", fixed("/subscribers?sort=budget")},
+	{aViewer + "the next page, and the next", next("/subscribers")},
 	{"the first page", fixed("/subscribers")},
 	{"by name", fixed("/subscribers?sort=name")},
 	{"by id", fixed("/subscribers?sort=id")},
@@ -88,6 +91,9 @@ var kindsOfPages = []struct {
 	{"the API's first page of 100", fixed("/api/v1/subscribers?limit=100")},
 	{"the overview", fixed("/")},
 }
+
+// aViewer begins what is asked for by somebody who sees no names, and gets another order.
+const aViewer = "for a viewer: "
 
 type pathOf = func(r *reader, n int, before string) string
 
@@ -127,7 +133,14 @@ func openPages(task pagesTask, stop <-chan struct{}) (pagesResult, error) {
 	all := pagesResult{Took: map[string][]time.Duration{}}
 	r, err := newReader(task.Reader)
 	if err == nil {
-		err = r.login()
+		err = r.login("admin")
+	}
+	var viewer *reader
+	if err == nil {
+		viewer, err = newReader(task.Reader)
+	}
+	if err == nil {
+		err = viewer.login("viewer")
 	}
 	if err == nil && r.Last == "" {
 		err = r.toLast()
@@ -139,8 +152,12 @@ func openPages(task pagesTask, stop <-chan struct{}) (pagesResult, error) {
 	before := map[string]string{}
 	for n := range task.Each {
 		for _, kind := range kindsOfPages {
+			asks := r
+			if strings.HasPrefix(kind.what, aViewer) {
+				asks = viewer
+			}
 			began := time.Now()
-			body, err := r.get(kind.path(r, n, before[kind.what]))
+			body, err := asks.get(kind.path(r, n, before[kind.what]))
 			if err != nil {
 				return all, err
 			}

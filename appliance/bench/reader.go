@@ -58,7 +58,7 @@ func readAdmin(task readerTask, stop <-chan struct{}) (readerResult, error) {
 	case readSearches:
 		step = r.search
 	case readPages:
-		if err := r.login(); err != nil {
+		if err := r.login("admin"); err != nil {
 			return readerResult{}, err
 		}
 		step = r.page
@@ -83,10 +83,10 @@ type reader struct {
 	result readerResult
 }
 
-// login makes an admin, as the first user has to be, with the admin's token, and logs in as one does who was given a password: with another that they choose.
-func (r *reader) login() error {
+// login makes a user, of whom the first has to be an admin, with the admin's token, and logs in as one does who was given a password: with another that they choose.
+func (r *reader) login(role string) error {
 	name, given, chosen := "reader-"+strings.ToLower(rand.Text()[:8]), rand.Text(), rand.Text()
-	body, err := json.Marshal(map[string]string{"name": name, "role": "admin", "password": given})
+	body, err := json.Marshal(map[string]string{"name": name, "role": role, "password": given})
 	if err != nil {
 		return err
 	}
