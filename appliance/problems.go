@@ -82,6 +82,11 @@ func (a *Appliance) problems() []webadmin.Problem {
 		})
 	}
 	if keys := a.waits(); len(keys) > 0 {
+		plans := a.cfg.Load().PlanNames()
+		var named []string
+		for _, key := range keys[:min(len(keys), 8)] {
+			named = append(named, fmt.Sprintf("%s (%s)", webadmin.KeyText(key, plans), key))
+		}
 		found = append(found, webadmin.Problem{
 			What:    "The configuration waits for a restart: " + strings.Join(keys[:min(len(keys), 8)], ", ") + ".",
 			Meaning: "Until then these are as they were; everything else is in force.",

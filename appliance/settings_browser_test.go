@@ -206,7 +206,7 @@ func TestAPlanIsChangedWithAWhatIfAndRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Do("what the backup would change", open(p.URL+"settings/backup"), see("#file"), sends("#file", file), click("button[value=look]"), see("#looked"))
-	if said := p.Text("#looked"); !strings.Contains(said, "plans[0].budgets[0].limit") || d.cfg.Load().Plans[0].Budgets[0].Limit != 4 {
+	if said := p.Text("#looked"); !strings.Contains(said, "Plan small, budget 1: limit") || !strings.Contains(said, "plans[0].budgets[0].limit") || d.cfg.Load().Plans[0].Budgets[0].Limit != 4 {
 		t.Errorf("%q", said)
 	}
 	p.Do("restored", sends("#file", file), click("button[value=restore]"), reads("#looked", "Restored"))

@@ -157,7 +157,7 @@ func TestWhatNeedsARestartWaits(t *testing.T) {
 	if o, err = s.SetConfig(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{key("defer.text", `"later"`)}}, "me"); err != nil || len(o.Waiting) != 2 || d.cfg.Load().Defer.Text != "later" {
 		t.Error("what comes after:", o, err)
 	}
-	if ps := d.problems(); !strings.Contains(ps[len(ps)-1].What+ps[0].What+ps[1].What, "network.topology, network.counted_ports") {
+	if ps := d.problems(); !strings.Contains(ps[len(ps)-1].What+ps[0].What+ps[1].What, "The box is a router or a bridge (network.topology), Ports that are only counted (network.counted_ports).") {
 		t.Errorf("%+v", ps)
 	}
 	// If the restart fails, the box comes up with everything but that.

@@ -23,9 +23,9 @@ func nextSession(l Lane) string {
 	case l.Reason == "":
 		return ""
 	case l.Waits:
-		return "Next session waits for a verdict · " + inert(l.Why)
+		return "Next session waits for a verdict · " + reasonText(l.Why)
 	}
-	return "Next session does not wait · " + inert(l.Why)
+	return "Next session does not wait · " + reasonText(l.Why)
 }
 
 // nextSessions says in one line what the next sessions of all meet.
@@ -52,7 +52,7 @@ func nextSessions(next map[string]int64) string {
 func waitingOf(all []Waiting) []waitingView {
 	out := make([]waitingView, 0, len(all))
 	for _, w := range all {
-		out = append(out, waitingView{inert(w.Subscriber), inert(w.Why), subscriberLink(w.Subscriber)})
+		out = append(out, waitingView{inert(w.Subscriber), reasonText(w.Why), subscriberLink(w.Subscriber)})
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // historyView is what a subscriber did: the chart, its last sessions, where they went and with which clients.
@@ -100,7 +101,11 @@ func sessionRowOf(s LineSession, z zone) sessionRow {
 	if s.Rejected > 0 {
 		refused = count(s.Rejected, "refusal", "refusals") + " of the server"
 	}
-	row.Outcome = joined(decided, inert(s.Alert), refused, sessionEnds[s.EndReason])
+	alert := ""
+	if s.Alert != "" { // as RFC 8446 calls it
+		alert = "TLS alert: " + inert(strings.ReplaceAll(s.Alert, "_", " "))
+	}
+	row.Outcome = joined(decided, alert, refused, sessionEnds[s.EndReason])
 	return row
 }
 

@@ -23,12 +23,10 @@ type restoredView struct {
 	Box     string
 	Version string
 	Files   []string
-	Changed []ConfigDifference
+	Changed []difference
 	More    string
 	Waiting []string
 }
-
-const shownDifferences = 60
 
 func (s *Server) backupPage(w http.ResponseWriter, r *http.Request) {
 	s.showBackup(w, r, http.StatusOK, backupView{})
@@ -134,17 +132,6 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 	for _, f := range o.Files {
 		v.Files = append(v.Files, inert(f))
 	}
-	v.Changed, v.More = shownChanges(o.Config.Changed)
+	v.Changed, v.More = s.differences(o.Config.Changed)
 	s.showBackup(w, r, http.StatusOK, backupView{Looked: v})
-}
-
-// shownChanges are the first of many, safe to look at.
-func shownChanges(all []ConfigDifference) (some []ConfigDifference, more string) {
-	for i, d := range all {
-		if i == shownDifferences {
-			return some, count(len(all)-i, "more key", "more keys")
-		}
-		some = append(some, ConfigDifference{inert(d.Key), inert(d.Before), inert(d.After)})
-	}
-	return some, ""
 }

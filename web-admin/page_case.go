@@ -39,13 +39,13 @@ func (s *Server) casePage(w http.ResponseWriter, r *http.Request) {
 	z := zone{s.opt.Now(), s.opt.Location}
 	v := caseView{ID: inert(c.ID), Subscriber: shownID(Subscriber{ID: c.Subscriber, Name: c.Name}), Name: inert(c.Name), Plan: inert(c.Plan), Link: subscriberLink(c.Subscriber),
 		Open: c.Closed.IsZero(), Stage: inert(c.Stage), Highest: inert(c.Highest), Opened: z.clock(c.Opened.Time), Closed: z.clock(c.Closed.Time),
-		Until: z.clock(c.Until.Time), Reason: inert(c.Reason), Decisions: decisionsOf(c.Decisions, z), AllLink: recordsLink("", c.Subscriber),
+		Until: z.clock(c.Until.Time), Reason: reasonText(c.Reason), Decisions: decisionsOf(c.Decisions, z), AllLink: recordsLink("", c.Subscriber),
 		PackLink: apiRoot + caseLink(c.ID) + "/evidence.zip"}
 	if v.Name == "" {
 		v.Name = v.Subscriber
 	}
 	for _, ch := range c.Changes {
-		v.Changes = append(v.Changes, changeView{z.second(ch.At.Time), inert(ch.From), inert(ch.To), inert(ch.Reason)})
+		v.Changes = append(v.Changes, changeView{z.second(ch.At.Time), inert(ch.From), inert(ch.To), reasonText(ch.Reason)})
 	}
 	s.render(w, r, http.StatusOK, "case", frame{Title: "Case " + v.ID, Here: "/subscribers", Live: true}, v)
 }

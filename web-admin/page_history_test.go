@@ -19,7 +19,7 @@ func TestASubscribersHistoryIsShown(t *testing.T) {
 	cookie := enter(t, s)
 	page := body(t, get(t, s, "/subscribers/S-1044", "Cookie", cookie))
 	for _, want := range []string{`<a href="/subscribers/S-1044" aria-current="true">Last 2 days</a>`, `href="/subscribers/S-1044?step=1m"`, `href="/subscribers/S-1044?step=1h"`,
-		"with a TLS handshake", "come to 0.69 in 10", `class="band cut"`, `class="band observe"`, "203.0.113.25", "2001:db8:ffff::19, port 465", "TLS1.2 handshake failed", "unknown_ca", "deferred · ended in order",
+		"with a TLS handshake", "come to 0.69 in 10", `class="band cut"`, `class="band observe"`, "203.0.113.25", "2001:db8:ffff::19, port 465", "TLS1.2 handshake failed", "TLS alert: unknown ca", "deferred · ended in order",
 		"2 refusals of the server", "2 or more", "1 to 4", "Cloud Mail Protection GmbH &amp; Co. KG · AS64497", "And 37 more networks", "about 25 of 1,181 lines", `<a href="/clusters/K7">cluster K7</a>`, "not remembered",
 		"cd08e31494f9531f560d64c695473da9", `href="/records/182400"`, `href="/records?kind=SESSION&amp;subscriber=S-1044"`} {
 		if !strings.Contains(page, want) {
@@ -82,7 +82,7 @@ func TestAViewersHistory(t *testing.T) {
 	s := startServer(t, Options{Source: busyBox(), Now: func() time.Time { return noon }})
 	id := s.veil.ids.hide("S-1044")
 	page := body(t, get(t, s, "/subscribers/"+id, "Cookie", enterAs(t, s, "vera", users.Viewer)))
-	for _, want := range []string{"203.0.x.x", "2001:db8:x", "about 25 of 1,181 lines", "unknown_ca", `href="/subscribers/` + id + `?step=1h"`} {
+	for _, want := range []string{"203.0.x.x", "2001:db8:x", "about 25 of 1,181 lines", "TLS alert: unknown ca", `href="/subscribers/` + id + `?step=1h"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("a viewer's page lacks %s", want)
 		}

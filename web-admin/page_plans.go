@@ -40,7 +40,7 @@ func (s *Server) showPlans(w http.ResponseWriter, r *http.Request, status int, v
 		row := planRow{Name: inert(p.Name), Link: planLink(p.Name), Preset: p.Preset, Highest: p.HighestStage,
 			Ladder: fmt.Sprintf("warn at %d %%, pace at %d %%, defer at %d %%, cut at %d %%", p.Ladder.WarnAt, p.Ladder.PaceAt, p.Ladder.DeferAt, p.Ladder.CutAt)}
 		for _, b := range p.Budgets {
-			row.Budgets = append(row.Budgets, inert(b.Of)+" "+planBudgetText(b))
+			row.Budgets = append(row.Budgets, kindText(b.Of)+" "+planBudgetText(b))
 		}
 		v.Plans = append(v.Plans, row)
 	}
@@ -76,18 +76,22 @@ type planView struct {
 	Name, Link, Revision string
 	Edits                bool // the role may change it
 	Stages               []stageChoice
-	Kinds                []string
+	Kinds                []kindChoice
 	Budgets              []budgetRow
 	Ladder               ladderForm
 	Errors               []formError
 	Checked              bool // nothing is wrong with what was typed
-	Changed              []ConfigDifference
+	Changed              []difference
+	MoreChanged          string // how many more there are; empty: none
 	WhatIf               *whatIfView
 	Seen                 string // what a what-if was seen of: this can be saved
 	NoTrial              string // why there is no what-if
 	Saved                bool
 	In                   string // the wizard, or nothing
 }
+
+// kindChoice is something that a budget can count.
+type kindChoice struct{ Kind, Text string }
 
 type stageChoice struct {
 	Stage  string
@@ -103,9 +107,6 @@ type budgetRow struct {
 type ladderForm struct {
 	WarnAt, PaceAt, PaceMax, DeferAt, CutAt, CutFor, ReleaseAfter string
 }
-
-// budgetKinds are what budgets count; the configuration's words.
-var budgetKinds = []string{"sessions", "tls_handshakes", "tls_failures", "concurrent_sessions", "destinations", "messages", "recipients", "rejected"}
 
 const (
 	maxBudgetRows = 32
@@ -156,7 +157,13 @@ func (v *planView) stagesOf(highest string) {
 }
 
 func (s *Server) showPlan(w http.ResponseWriter, r *http.Request, status int, revision string, v planView) {
-	v.Link, v.Kinds, v.Edits, v.Revision = planLink(v.Name), budgetKinds, true, revision
+	v.Link, v.Edits, v.Revision = planLink(v.Name), true, revision
+	for _, kind := range budgetKinds {
+		v.Kinds = append(v.Kinds, kindChoice{kind, kindText(kind)})
+	}
+	for i := range v.Errors {
+		v.Errors[i].Message = reasonText(v.Errors[i].Message)
+	}
 	for range spareRows {
 		if len(v.Budgets) < maxBudgetRows {
 			v.Budgets = append(v.Budgets, budgetRow{})
@@ -266,7 +273,7 @@ func (s *Server) changePlan(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.Checked = true
-	v.Changed, _ = shownChanges(o.Changed)
+	v.Changed, v.MoreChanged = s.differences(o.Changed)
 	do := r.PostFormValue("do")
 	if do == "save" && (len(keys) == 0 || r.PostFormValue("seen") == o.Revision) {
 		if len(keys) == 0 {

@@ -9,6 +9,7 @@ import (
 const (
 	recordsOfSubscriber   = 20
 	decisionsOfSubscriber = 15
+	shownAddresses        = 3 // prefixes of a line that stand above what to say on the telephone
 )
 
 // subscriberView answers: why, since when, until when, and what do I say?
@@ -20,6 +21,7 @@ type subscriberView struct {
 	Reason    string
 	Next      string // what its next session meets, in one line
 	Prefix    []prefixView
+	Rest      []prefixView // more of them, folded
 	Budgets   []budgetView
 	Decisions []decisionView
 	History   historyView
@@ -102,12 +104,14 @@ func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f 
 
 func subscriberOf(sub Subscriber, st Status, records []Record, plans []Plan, f form, z zone) subscriberView {
 	v := subscriberView{lineView: lineOf(sub, z), Enforce: st.Mode == "enforce", Held: stageRank(sub.Stage) >= stageRank("pace"),
-		Sentence: sub.Sentence, Reason: inert(sub.Reason), AllLink: recordsLink("", sub.ID), DecisionsLink: recordsLink("DECISION", sub.ID),
+		Sentence: sub.Sentence, Reason: reasonText(sub.Reason), AllLink: recordsLink("", sub.ID), DecisionsLink: recordsLink("DECISION", sub.ID),
 		ByHand: sub.PlanSource == "operator", ListPlan: inert(sub.ListPlan), Form: f}
 	if sub.Case != "" {
 		v.CaseLink = caseLink(sub.Case)
 	}
-	v.Prefix = prefixesOf(sub, z)
+	if v.Prefix = prefixesOf(sub, z); len(v.Prefix) > shownAddresses+1 { // one more would take no less room folded
+		v.Prefix, v.Rest = v.Prefix[:shownAddresses], v.Prefix[shownAddresses:]
+	}
 	v.Next = nextSession(sub.Lane)
 	for _, b := range sub.Budgets {
 		v.Budgets = append(v.Budgets, budgetOf(b, z))
@@ -187,7 +191,7 @@ func planOptions(sub Subscriber, plans []Plan, f form) []planOption {
 func decisionsOf(all []Decision, z zone) []decisionView {
 	var out []decisionView
 	for _, d := range all {
-		v := decisionView{At: z.second(d.At.Time), Action: inert(d.Action), Acted: d.Acted, Reason: inert(d.Reason), Before: inert(d.Before),
+		v := decisionView{At: z.second(d.At.Time), Action: inert(d.Action), Acted: d.Acted, Reason: reasonText(d.Reason), Before: inert(d.Before),
 			Stage: inert(d.Stage), Changed: d.Before != d.Stage && d.Before != "", Until: z.clock(d.Until.Time), Case: inert(d.Case),
 			WouldHaveActed: !d.Acted && stageRank(d.Action) >= stageRank("pace")}
 		if w := time.Duration(d.Wait); w >= time.Millisecond {

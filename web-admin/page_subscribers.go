@@ -44,7 +44,7 @@ type budgetView struct {
 const limitAt = 100.0 / 1.5
 
 func budgetOf(b Budget, z zone) budgetView {
-	v := budgetView{Of: inert(b.Of), Text: limitText(b), Percent: percent(b.Ratio), Refills: z.clock(b.RefillsAt.Time), Tone: "good"}
+	v := budgetView{Of: kindText(b.Of), Text: limitText(b), Percent: percent(b.Ratio), Refills: z.clock(b.RefillsAt.Time), Tone: "good"}
 	ratio := b.Ratio
 	if math.IsNaN(ratio) || ratio < 0 {
 		ratio = 0

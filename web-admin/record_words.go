@@ -116,7 +116,7 @@ func decisionLine(p map[string]string) string {
 	case p["retry"] == "1":
 		note = "a retry"
 	}
-	return joined(action, p["reason"], wait, note, caseText(p["case"]))
+	return joined(action, reasonText(p["reason"]), wait, note, caseText(p["case"]))
 }
 
 // auditLine is what a person did, and what that changed.
@@ -129,7 +129,7 @@ func auditLine(text string, p map[string]string) string {
 }
 
 func stageLine(p map[string]string) string {
-	return joined(fmt.Sprintf("%s → %s", p["from"], p["to"]), p["reason"], caseText(p["case"]))
+	return joined(fmt.Sprintf("%s → %s", p["from"], p["to"]), reasonText(p["reason"]), caseText(p["case"]))
 }
 
 func caseText(c string) string {

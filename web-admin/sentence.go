@@ -96,11 +96,6 @@ func lastActed(sub Subscriber) (Decision, bool) {
 	return sub.Decisions[i], true
 }
 
-// told says what was done by a decision, and when.
-func (d Decision) told(z zone) string {
-	return fmt.Sprintf("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, d.Reason)
-}
-
 // allowance is the rest of a limit: " in an hour", " at once and 20 in an hour".
 func allowance(b Budget) string {
 	w := time.Duration(b.Window)

@@ -40,7 +40,7 @@ func (s *Server) showPresets(v *wizardView, _ Configuration, now values) {
 		at := slices.IndexFunc(presets, func(p Plan) bool { return p.Name == one.Name })
 		one.For, one.Highest = presets[at].For, presets[at].HighestStage
 		for _, b := range presets[at].Budgets {
-			one.Budgets = append(one.Budgets, inert(b.Of)+" "+planBudgetText(b))
+			one.Budgets = append(one.Budgets, kindText(b.Of)+" "+planBudgetText(b))
 		}
 		if one.In {
 			f.Choices = append(f.Choices, one.Name)

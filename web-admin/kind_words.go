@@ -1,0 +1,48 @@
+package webadmin
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// budgetKinds are what budgets count: the configuration's words, which are those of the API and of records too.
+var budgetKinds = []string{"sessions", "tls_handshakes", "tls_failures", "concurrent_sessions", "destinations", "messages", "recipients", "rejected"}
+
+// kindWords are what pages call those that are no words of a language.
+var kindWords = map[string]string{"tls_handshakes": "TLS handshakes", "tls_failures": "TLS failures", "concurrent_sessions": "concurrent sessions", "rejected": "rejections"}
+
+// kindText is what a page calls what a budget counts.
+func kindText(of string) string {
+	if words := kindWords[of]; words != "" {
+		return words
+	}
+	return inert(of)
+}
+
+// kindsInside finds the kinds in what the box says of budgets: the underscored ones wherever they are, and "rejected", which is a word of the language as well,
+// only as a reason has it, before two numbers.
+var kindsInside = regexp.MustCompile(`\b(?:tls_handshakes|tls_failures|concurrent_sessions)\b|\brejected (\d+/\d)`)
+
+// reasonText is a reason of the box, or another text of it that may have one inside, as a page says it: "TLS handshakes 21/20 per 1h (105%)".
+func reasonText(reason string) string {
+	return inert(kindsInside.ReplaceAllStringFunc(reason, func(found string) string {
+		if kind, numbers, more := strings.Cut(found, " "); more {
+			return kindWords[kind] + " " + numbers
+		}
+		return kindWords[found]
+	}))
+}
+
+// told says what was done by a decision, and when, for the telephone.
+func (d Decision) told(z zone) string {
+	b := Budget{Of: d.Of, Window: d.Window, Limit: d.Limit, Burst: d.Burst, Value: d.Value}
+	if b.Burst == 0 {
+		b, _ = budgetIn(d.Reason)
+	}
+	after := reasonText(d.Reason)
+	if counted[b.Of] != "" && b.Burst > 0 {
+		after = fmt.Sprintf("%s %s; %s allowed%s", number(b.Value), counted[b.Of], number(b.Burst), allowance(b))
+	}
+	return fmt.Sprintf("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, after)
+}
