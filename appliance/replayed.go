@@ -101,6 +101,7 @@ type ReplaySubscriber struct {
 	Unbounded              bool // a session of his has no upper bound of messages
 	Encrypted              int  // sessions that turned to TLS
 	Decisions              ReplayDecisions
+	Touched                int // messages, at least, in sessions that were held, deferred or cut; of a what-if only, see trial.follow
 	Highest                governor.Stage
 	Why                    string                           // it came to be Highest
 	In                     map[governor.Stage]time.Duration // how long, of the stages above observe

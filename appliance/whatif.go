@@ -58,6 +58,9 @@ type WhatIfRun struct {
 	InForce bool   // it is that of the running box, whatever its configuration file says by now
 	List    string // where its list of subscribers is from: ListInForce or ListRecorded; "": the file
 	Guessed uint64 // sessions that were denied then and are not now: what they would have done nobody knows
+
+	names       func(id string) string // of its list; nil: there is none
+	mailServers map[string]bool        // plans of registered mail servers; nil: of the policies as they were nobody knows
 }
 
 // WhatIf has the governor decide again what a journal says it was told, under other policies. Nothing is written, and no
@@ -209,8 +212,12 @@ type trial struct {
 	file, mode string
 	policy     string // its hash; "": those that were in force
 	inForce    bool
-	list       string // as WhatIfRun.List
+	list       string                 // as WhatIfRun.List
+	names      func(id string) string // as in WhatIfRun
+	servers    map[string]bool        // the same, mailServers
 	player     *governor.Player
+	held       bool                // what is being played would have been held back
+	touched    map[uint64]struct{} // sessions that ran then, run still, and were held back here
 	tally      *tally
 	sum        ReplayDecisions
 	acted      int
@@ -224,7 +231,9 @@ func (r *trial) take(t *turn, from time.Time) {
 		if i == t.restart {
 			r.restart(from)
 		}
+		r.held = false
 		r.player.Play(&t.In[i])
+		r.follow(&t.In[i])
 		if r.played != nil {
 			r.played(&t.In[i])
 		}
@@ -232,7 +241,7 @@ func (r *trial) take(t *turn, from time.Time) {
 }
 
 func newTrial(file, mode string, opt governor.PlayerOptions) *trial {
-	r := &trial{file: file, mode: mode, tally: newTally()}
+	r := &trial{file: file, mode: mode, tally: newTally(), touched: map[uint64]struct{}{}}
 	opt.Decision, opt.Change = r.decision, r.change
 	opt.Began = func(c governor.StageChange) { r.tally.change(c) }
 	r.player = governor.NewPlayer(opt)
@@ -241,13 +250,13 @@ func newTrial(file, mode string, opt governor.PlayerOptions) *trial {
 
 // tryConfig tries the policy of a configuration.
 func tryConfig(cfg *config.Config, table *subscriber.Table, byList bool) *trial {
-	r := tryPolicy(cfg.Policy(), table, cfg.Identity.UnmappedPlan, byList)
+	r := tryPolicy(cfg.Policy(), table, cfg.Identity.UnmappedPlan, byList, cfg.MailServerPlans())
 	r.file, r.mode = cfg.Path(), cfg.Mode
 	return r
 }
 
 // tryPolicy tries a policy. Who has a plan that it does not have is under that of the list, and who is in no list under that of strangers.
-func tryPolicy(policy governor.Policy, table *subscriber.Table, unmapped string, byList bool) *trial {
+func tryPolicy(policy governor.Policy, table *subscriber.Table, unmapped string, byList bool, servers []string) *trial {
 	has := map[string]bool{}
 	for _, p := range policy.Plans {
 		has[p.Name] = true
@@ -266,6 +275,11 @@ func tryPolicy(policy governor.Policy, table *subscriber.Table, unmapped string,
 	}
 	r := newTrial("", policy.Mode.String(), governor.PlayerOptions{Policy: &policy, PlanOf: planOf})
 	r.policy = policy.Hash
+	r.names = func(id string) string { s, _ := table.ByID(id); return s.Name }
+	r.servers = map[string]bool{}
+	for _, name := range servers {
+		r.servers[name] = true
+	}
 	return r
 }
 
@@ -281,6 +295,7 @@ func (r *trial) decision(d governor.Decision) {
 	if action == governor.ActionPace && d.Wait <= 0 {
 		action = governor.ActionWarn // nothing would have been held
 	}
+	r.held = r.held || action >= governor.ActionPace
 	a := r.tally.account(d.Subscriber, d.Plan)
 	if d.Session > 0 {
 		a.Sessions++
@@ -308,6 +323,26 @@ func (r *trial) change(c governor.StageChange) {
 	r.tally.change(c)
 }
 
+// follow counts messages of sessions that ran then and are held back here: all of a session that does not begin here, or begins late, and of one whose
+// replies are held those from then on. What a session had in it that a cut ends here is not among them, nor what one would have had that was denied then.
+func (r *trial) follow(in *governor.Input) {
+	if r.held && in.Session > 0 && (in.Op != governor.OpOpen || in.Ran) {
+		r.touched[in.Session] = struct{}{}
+	}
+	switch in.Op {
+	case governor.OpBegin: // whose sessions have numbers of their own
+		clear(r.touched)
+	case governor.OpClose, governor.OpWithdraw:
+		delete(r.touched, in.Session)
+	case governor.OpSpend, governor.OpEstimate:
+		if _, held := r.touched[in.Session]; held && in.Of == governor.Messages {
+			if a := r.tally.accounts[in.Subscriber]; a != nil {
+				a.Touched += in.Cost
+			}
+		}
+	}
+}
+
 // restart begins to count anew, with everybody on the stage that is his.
 func (r *trial) restart(at time.Time) {
 	r.sum, r.acted, r.player.Guessed = ReplayDecisions{}, 0, 0
@@ -322,7 +357,7 @@ func (r *trial) restart(at time.Time) {
 }
 
 func (r *trial) finish() WhatIfRun {
-	run := WhatIfRun{Policy: r.policy, InForce: r.inForce, List: r.list, Guessed: r.player.Guessed, ReplayRun: ReplayRun{ConfigFile: r.file, Mode: r.mode, Decisions: r.sum, Acted: r.acted, Unlisted: len(r.tally.unlisted)}}
+	run := WhatIfRun{Policy: r.policy, InForce: r.inForce, List: r.list, Guessed: r.player.Guessed, names: r.names, mailServers: r.servers, ReplayRun: ReplayRun{ConfigFile: r.file, Mode: r.mode, Decisions: r.sum, Acted: r.acted, Unlisted: len(r.tally.unlisted)}}
 	if g := r.player.Governor(); g != nil {
 		run.Uncounted = g.Stats().Untracked
 	}

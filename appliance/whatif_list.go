@@ -29,6 +29,7 @@ const (
 type InForce struct {
 	Policy   governor.Policy `json:"policy"`
 	Unmapped string          `json:"unmapped_plan"`
+	Servers  []string        `json:"mail_servers"`    // its plans of registered mail servers
 	List     string          `json:"list"`            // the path of the list of subscribers, from the root; "": there is none
 	Known    string          `json:"known,omitempty"` // a file with the list as the box has it, where that in List is not that one; "": it is
 }
@@ -67,7 +68,7 @@ func tryInForce(l *lists) (*trial, error) {
 			return nil, err
 		}
 	}
-	r := tryPolicy(f.Policy, table, f.Unmapped, l.byList)
+	r := tryPolicy(f.Policy, table, f.Unmapped, l.byList, f.Servers)
 	r.inForce, r.list = true, l.from
 	return r, nil
 }
@@ -118,7 +119,7 @@ func (a *Appliance) inForce() (files []*os.File, err error) {
 		}
 	}()
 	cfg := a.cfg.Load()
-	f := InForce{Policy: a.gov.Policy(), Unmapped: cfg.Identity.UnmappedPlan}
+	f := InForce{Policy: a.gov.Policy(), Unmapped: cfg.Identity.UnmappedPlan, Servers: cfg.MailServerPlans()}
 	if path := cfg.SubscribersPath(); path != "" {
 		if f.List, err = filepath.Abs(path); err != nil {
 			return nil, err
@@ -154,12 +155,12 @@ func (a *Appliance) listIsFile(path string) bool {
 	return a.listRefused.Load() == nil && fileState(path) == a.listSeen
 }
 
-// writeList writes who is under which plan, as a list. The plan comes first: a name may begin as a comment does.
+// writeList writes who is under which plan and what they are called, as a list. The plan comes first: an id may begin as a comment does.
 func writeList(w io.Writer, table *subscriber.Table) error {
 	out := csv.NewWriter(w)
-	_ = out.Write([]string{"plan", "subscriber"}) // Error tells
+	_ = out.Write([]string{"plan", "subscriber", "name"}) // Error tells
 	for s := range table.After("") {
-		_ = out.Write([]string{s.Plan, s.ID})
+		_ = out.Write([]string{s.Plan, s.ID, s.Name})
 	}
 	out.Flush()
 	return out.Error()

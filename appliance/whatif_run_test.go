@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,7 @@ import (
 func newTrying(t *testing.T) *deaf {
 	t.Helper()
 	bin := theProgram(t)
-	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), homeList)
+	d := newDeaf(t, fmt.Sprintf(ladderPlans, 20), "subscriber,plan,prefixes,name\nhome,small,100.64.0.1,#Elm Street 12\nother,small,100.64.0.2,\n")
 	d.mu.Lock()
 	d.wall = time.Now().Add(-time.Hour)
 	d.mu.Unlock()
@@ -50,7 +51,12 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 	if err := json.Unmarshal(answer, &v); err != nil {
 		t.Fatalf("%v: %s", err, answer)
 	}
-	if v.Sessions != 40 || v.Against == nil || v.Config.Decisions.Passed >= v.Against.Decisions.Passed || len(v.Subscribers) != 1 || v.Subscribers[0].Subscriber != "home" || v.Subscribers[0].Against == nil {
+	described := json.NewDecoder(bytes.NewReader(answer)) // as the API's document has it
+	described.DisallowUnknownFields()
+	if err := described.Decode(&webadmin.WhatIf{}); err != nil {
+		t.Errorf("%v: %s", err, answer)
+	}
+	if v.Sessions != 40 || v.Against == nil || v.Config.Decisions.Passed >= v.Against.Decisions.Passed || len(v.Subscribers) != 1 || v.Subscribers[0].Subscriber != "home" || v.Subscribers[0].Name != "#Elm Street 12" || v.Subscribers[0].Against == nil {
 		t.Errorf("%s", answer)
 	}
 
@@ -176,7 +182,8 @@ func TestAWhatIfGoesByTheListInForce(t *testing.T) {
 	with := func(limit int, burst string) string {
 		return strings.NewReplacer("burst: 5", "burst: "+burst, "name: small", "name: fresh").Replace(fmt.Sprintf(ladderPlans, limit))
 	}
-	fresh := strings.ReplaceAll(homeList, ",small,", ",fresh,")
+	const name = "=Elm, \"12\""
+	fresh := "subscriber,plan,prefixes,name\nhome,fresh,100.64.0.1,\"=Elm, \"\"12\"\"\"\nother,fresh,100.64.0.2,\n"
 	d.write("mailweir.yaml", with(10_000, "1000"))
 	d.write("subscribers.csv", fresh)
 	if err := errors.Join(d.reload(), d.reload()); err != nil { // after the second one the old plan is not in force any more
@@ -194,6 +201,9 @@ func TestAWhatIfGoesByTheListInForce(t *testing.T) {
 			t.Fatalf("%s: %v: %s", why, err, answer)
 		}
 		// The plan that he had is in neither, so that the list says which one he is under.
+		if len(v.Subscribers) == 1 && v.Subscribers[0].Name != name {
+			t.Errorf("%s: the line is called %q, want %q", why, v.Subscribers[0].Name, name)
+		}
 		if v.Config.List != list || v.Against == nil || v.Against.List != list || len(v.Subscribers) != 1 || v.Subscribers[0].Plan != "fresh" || v.Subscribers[0].Against.Plan != "fresh" {
 			t.Errorf("%s: %s", why, answer)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,55 @@ func TestAJournalDecidesAgain(t *testing.T) {
 		if o.Subscriber == "home" && (o.Highest != "cut" || o.Stages["cut"] <= 0 || o.Against == nil || o.Stages["cut"] <= o.Against.Stages["cut"]) {
 			t.Errorf("home: %+v against %+v", o.OutcomeView, o.Against)
 		}
+	}
+}
+
+// What becomes of the mail of registered mail servers is counted: of those under a plan for them, in either configuration, with the messages of the sessions that are
+// held back.
+func TestAWhatIfCountsTheMailOfServers(t *testing.T) {
+	t.Parallel()
+	const plans = `mode: enforce
+identity: {unmapped_plan: strangers}
+plans:
+  - {name: mx, preset: mailserver, highest_stage: %s, budgets: [{of: sessions, limit: %d, per: 24h}], ladder: {pace_max: 10s}}
+  - {name: small, highest_stage: cut, budgets: [{of: sessions, limit: 1000, per: 1h}]}
+  - {name: strangers, highest_stage: defer, budgets: [{of: sessions, limit: 1000, per: 24h}]}
+`
+	const list = "subscriber,plan,prefixes\nhome,small,100.64.0.1\npost,mx,100.64.0.2\nquiet,mx,100.64.0.3\nspare,mx,100.64.0.4\n"
+	d := newDeaf(t, fmt.Sprintf(plans, "pace", 1000), list)
+	d.sends("100.64.0.1", 40)
+	d.sends("100.64.0.2", 40)
+	d.sends("100.64.0.3", 3)
+	d.write("strict.yaml", fmt.Sprintf(plans, "defer", 20))
+	d.write("unnamed.yaml", strings.Replace(fmt.Sprintf(plans, "defer", 20), "name: mx, preset: mailserver, ", "name: mx, ", 1))
+	for _, c := range []struct {
+		config, against string
+		is, was         MailServersView
+	}{
+		// Ten of the forty sessions come to 80 % of the budget and more before it is used up: they are paced, and the twenty after that deferred, each with one message.
+		{"strict.yaml", "mailweir.yaml", MailServersView{Plans: []string{"mx"}, Subscribers: 2, Touched: 1}, MailServersView{Plans: []string{"mx"}, Subscribers: 2}},
+		{"unnamed.yaml", "mailweir.yaml", MailServersView{Plans: []string{}, Subscribers: 2, Touched: 1}, MailServersView{Plans: []string{"mx"}, Subscribers: 2}},
+		{"unnamed.yaml", "unnamed.yaml", MailServersView{Plans: []string{}}, MailServersView{Plans: []string{}}},
+	} {
+		v := d.whatIf(WhatIfOptions{ConfigFile: filepath.Join(d.dir, c.config), Against: filepath.Join(d.dir, c.against)}).View()
+		is, was := *v.Config.MailServers, *v.Against.MailServers
+		held := is.Decisions.Paced + is.Decisions.Deferred + is.Decisions.Cut
+		if all := is.Decisions.Passed + held; all != 43 && is.Subscribers > 0 {
+			t.Errorf("%s: %d sessions of mail servers", c.config, all)
+		}
+		if is.Messages != held { // each has one
+			t.Errorf("%s: %d messages in %d sessions", c.config, is.Messages, held)
+		}
+		if c.is.Touched > 0 && (is.Decisions.Deferred < 20 || is.Decisions.Paced == 0) {
+			t.Errorf("%s: %+v", c.config, is)
+		}
+		is.Decisions, is.Messages, was.Decisions = ReplayDecisions{}, 0, ReplayDecisions{}
+		if !reflect.DeepEqual(is, c.is) || !reflect.DeepEqual(was, c.was) {
+			t.Errorf("%s: %+v against %+v", c.config, is, was)
+		}
+	}
+	if v := d.whatIf(WhatIfOptions{}).View(); v.Config.MailServers != nil {
+		t.Errorf("without a configuration: %+v", v.Config.MailServers)
 	}
 }
 

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"cmp"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -54,6 +55,17 @@ type WhatIfRunView struct {
 	Acted     int             `json:"acted"`
 	Guessed   uint64          `json:"guessed"` // sessions that were denied then and not here: what they would have done nobody knows
 	Highest   map[string]int  `json:"highest"` // how many subscribers came how far, above observe
+	// MailServers is what becomes of the mail of registered mail servers; without a configuration it is not known which they are.
+	MailServers *MailServersView `json:"mail_servers,omitempty"`
+}
+
+// MailServersView is what becomes of registered mail servers: lines under a plan that begins as the preset of that name, in either of the configurations.
+type MailServersView struct {
+	Plans       []string        `json:"plans"`       // of this configuration; none: it has none for them
+	Subscribers int             `json:"subscribers"` // that sent something
+	Touched     int             `json:"touched"`     // of these, of whom a session was paced, deferred or cut
+	Decisions   ReplayDecisions `json:"decisions"`
+	Messages    int             `json:"messages_lo"` // in sessions that ran then and were paced, deferred or cut, at least
 }
 
 // OutcomeView is what becomes of a subscriber under a policy.
@@ -68,6 +80,7 @@ type OutcomeView struct {
 // WhatIfOutcomeView is a subscriber.
 type WhatIfOutcomeView struct {
 	Subscriber string `json:"subscriber"`
+	Name       string `json:"name,omitempty"` // as the list has it
 	OutcomeView
 	Against *OutcomeView `json:"against,omitempty"`
 }
@@ -75,7 +88,9 @@ type WhatIfOutcomeView struct {
 // View is the report as JSON. Subscribers are in the order of what happened to them, the harshest first.
 func (r *WhatIfReport) View() WhatIfView {
 	v := WhatIfView{From: r.First.UTC(), To: r.Last.UTC(), Sessions: r.Sessions, Inputs: r.Inputs, Missing: r.Missing, Starts: r.Lives,
-		Config: r.Run.view(), Subscribers: []WhatIfOutcomeView{}}
+		Subscribers: []WhatIfOutcomeView{}}
+	servers := r.mailServers()
+	v.Config = r.Run.view(servers)
 	for _, l := range r.Lacks {
 		v.MissingWhy = append(v.MissingWhy, LackView{l.Why, l.Places, l.File, l.Files})
 	}
@@ -84,7 +99,7 @@ func (r *WhatIfReport) View() WhatIfView {
 	}
 	var all []ReplayDifference
 	if r.Against != nil {
-		against := r.Against.view()
+		against := r.Against.view(servers)
 		v.Against = &against
 		all = Differences(&r.Run.ReplayRun, &r.Against.ReplayRun)
 	} else {
@@ -98,7 +113,7 @@ func (r *WhatIfReport) View() WhatIfView {
 		return cmp.Or(cmp.Compare(max(b.One.Highest, b.Two.Highest), max(a.One.Highest, a.Two.Highest)), cmp.Compare(a.ID, b.ID))
 	})
 	for _, d := range all {
-		o := WhatIfOutcomeView{Subscriber: d.ID, OutcomeView: d.One.outcome()}
+		o := WhatIfOutcomeView{Subscriber: d.ID, Name: r.name(d.ID), OutcomeView: d.One.outcome()}
 		if r.Against != nil {
 			two := d.Two.outcome()
 			o.Against = &two
@@ -108,8 +123,66 @@ func (r *WhatIfReport) View() WhatIfView {
 	return v
 }
 
-func (r *WhatIfRun) view() WhatIfRunView {
-	v := WhatIfRunView{InForce: r.InForce, List: r.List, Policy: r.Policy, Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}}
+// name is what a subscriber is called, by the first list that says so.
+func (r *WhatIfReport) name(id string) string {
+	for _, run := range r.runs() {
+		if run.names != nil {
+			if name := run.names(id); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func (r *WhatIfReport) runs() []*WhatIfRun {
+	if r.Against == nil {
+		return []*WhatIfRun{&r.Run}
+	}
+	return []*WhatIfRun{&r.Run, r.Against}
+}
+
+// mailServers are the subscribers that are under a plan of mail servers in one of the runs.
+func (r *WhatIfReport) mailServers() map[string]bool {
+	ids := map[string]bool{}
+	for _, run := range r.runs() {
+		for _, s := range run.Subscribers {
+			if run.mailServers[s.Plan] {
+				ids[s.ID] = true
+			}
+		}
+	}
+	return ids
+}
+
+// served is what becomes of those mail servers.
+func (r *WhatIfRun) served(ids map[string]bool) *MailServersView {
+	if r.mailServers == nil {
+		return nil
+	}
+	v := &MailServersView{Plans: slices.Sorted(maps.Keys(r.mailServers))}
+	if v.Plans == nil {
+		v.Plans = []string{}
+	}
+	for _, s := range r.Subscribers {
+		if !ids[s.ID] {
+			continue
+		}
+		if s.Sessions > 0 {
+			v.Subscribers++
+		}
+		d := s.Decisions
+		if d.Paced+d.Deferred+d.Cut > 0 {
+			v.Touched++
+		}
+		v.Decisions = ReplayDecisions{v.Decisions.Passed + d.Passed, v.Decisions.Paced + d.Paced, v.Decisions.Deferred + d.Deferred, v.Decisions.Cut + d.Cut}
+		v.Messages += s.Touched
+	}
+	return v
+}
+
+func (r *WhatIfRun) view(servers map[string]bool) WhatIfRunView {
+	v := WhatIfRunView{InForce: r.InForce, List: r.List, Policy: r.Policy, Mode: r.Mode, Decisions: r.Decisions, Acted: r.Acted, Guessed: r.Guessed, Highest: map[string]int{}, MailServers: r.served(servers)}
 	if r.ConfigFile != "" {
 		v.File = filepath.Base(r.ConfigFile)
 	}

@@ -50,7 +50,7 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/holds", operating, (*Server).apiHolds, &operation{summary: "The cases that are held", answer: Holds{}}},
 		{"GET", apiRoot + "/cases/{id}", viewing, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
 		{"GET", apiRoot + "/cases/{id}/evidence.zip", operating, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
-		{"POST", whatIfPath, operating, (*Server).apiWhatIf, &operation{summary: "Try a configuration (its text in YAML or JSON, or an object) on the last days of the journal, against the one in force: who would have been in which stage for how long. One at a time; it ends with the connection", body: whatIfBody{}}},
+		{"POST", whatIfPath, operating, (*Server).apiWhatIf, &operation{summary: "Try a configuration (its text in YAML or JSON, or an object) on the last days of the journal, against the one in force: who would have been in which stage for how long. One at a time; it ends with the connection", body: whatIfBody{}, answer: WhatIf{}}},
 		{"GET", apiRoot + "/lookup", operating, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
 			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
 		{"GET", apiRoot + "/unmapped", viewing, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},

@@ -18,12 +18,14 @@ import (
 
 // triedReport is what a what-if answers of a change that hits some and frees others.
 const triedReport = `{"from": "2026-11-11T11:00:00Z", "sessions": 18231, "missing": 0,
- "config": {"guessed": 12, "decisions": {"passed": 17900, "paced": 200, "deferred": 120, "cut": 11}},
- "against": {"decisions": {"passed": 18100, "paced": 90, "deferred": 40, "cut": 1}},
+ "config": {"guessed": 12, "decisions": {"passed": 17900, "paced": 200, "deferred": 120, "cut": 11},
+  "mail_servers": {"plans": ["mailserver"], "subscribers": 3, "touched": 2, "decisions": {"passed": 4100, "paced": 61, "deferred": 9, "cut": 0}, "messages_lo": 88}},
+ "against": {"decisions": {"passed": 18100, "paced": 90, "deferred": 40, "cut": 1},
+  "mail_servers": {"plans": ["mailserver"], "subscribers": 3, "touched": 1, "decisions": {"passed": 4163, "paced": 7, "deferred": 0, "cut": 0}, "messages_lo": 7}},
  "subscribers": [
-  {"subscriber": "S-1044", "plan": "residential", "highest_stage": "cut", "why": "sessions 61/20 per 1h (305%)", "stage_seconds": {"defer": 3600, "cut": 7200}, "against": {"plan": "residential", "highest_stage": "pace", "stage_seconds": {"pace": 600}}},
-  {"subscriber": "S-1102", "plan": "residential", "highest_stage": "defer", "why": "sessions 9/5 at once, 20 per 1h (180%)", "stage_seconds": {"defer": 1800}, "against": {"plan": "residential", "highest_stage": "observe", "stage_seconds": {}}},
-  {"subscriber": "S-0871", "plan": "office", "highest_stage": "warn", "why": "", "stage_seconds": {}, "against": {"plan": "office", "highest_stage": "defer", "why": "destinations 31/30 per 1h (103%)", "stage_seconds": {"defer": 5400}}},
+  {"subscriber": "S-1044", "name": "Elm Street 12", "plan": "residential", "highest_stage": "cut", "why": "tls_handshakes 61/20 per 1h (305%)", "stage_seconds": {"defer": 3600, "cut": 7200}, "against": {"plan": "residential", "highest_stage": "pace", "stage_seconds": {"pace": 600}}},
+  {"subscriber": "S-1102", "name": "Mill Lane 3, 2nd floor", "plan": "residential", "highest_stage": "defer", "why": "sessions 9/5 at once, 20 per 1h (180%)", "stage_seconds": {"defer": 1800}, "against": {"plan": "residential", "highest_stage": "observe", "stage_seconds": {}}},
+  {"subscriber": "S-0871", "name": "Bakery Hinterholz", "plan": "office", "highest_stage": "warn", "why": "", "stage_seconds": {}, "against": {"plan": "office", "highest_stage": "defer", "why": "destinations 31/30 per 1h (103%)", "stage_seconds": {"defer": 5400}}},
   {"subscriber": "S-2004", "plan": "office", "highest_stage": "pace", "why": "", "stage_seconds": {"pace": 60}, "against": {"plan": "office", "highest_stage": "warn", "why": "", "stage_seconds": {}}}]}`
 
 // The pages on which the box is set up, at every width and in both colours, with scripts: each fits, none is refused by the content policy, and a

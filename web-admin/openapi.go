@@ -2,6 +2,7 @@ package webadmin
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -152,6 +153,12 @@ func structSchema(t reflect.Type, named object) object {
 func fieldsSchema(t reflect.Type, named object) object {
 	properties, required := object{}, []string{}
 	for f := range t.Fields() {
+		if f.Anonymous {
+			inner := fieldsSchema(f.Type, named)
+			maps.Copy(properties, inner["properties"].(object))
+			required = append(required, inner["required"].([]string)...)
+			continue
+		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "-" {
 			continue

@@ -1,11 +1,14 @@
 package webadmin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,9 +30,17 @@ type whatIfView struct {
 	Guessed    string
 	List       string // why it does not go by the list in the file
 	Rows       []whatIfRow
+	Servers    whatIfServers
 }
 
-type whatIfLine struct{ ID, Link, Plan, Was, Is, Why string }
+// whatIfLine is a subscriber; ID is empty where it has no other name.
+type whatIfLine struct{ Name, ID, Link, Plan, Was, Is, Why string }
+
+// whatIfServers is what becomes of the mail of registered mail servers, which is the lawful mail that the box knows of.
+type whatIfServers struct {
+	Lead  string // in one line
+	Known string // which lines these are, and what is not known
+}
 
 // whatIfRow compares a number now and then.
 type whatIfRow struct{ What, Was, Is string }
@@ -38,37 +49,6 @@ const shownWhatIfLines = 30
 
 // listInForce is the word of a what-if that goes by the list which the box has in memory, and not by the file.
 const listInForce = "in_force"
-
-// whatIfReport is what a page needs of the answer to a what-if.
-type whatIfReport struct {
-	From        time.Time    `json:"from"`
-	Sessions    int64        `json:"sessions"`
-	Missing     int64        `json:"missing"`
-	Config      whatIfRun    `json:"config"`
-	Against     *whatIfRun   `json:"against"`
-	Subscribers []whatIfLife `json:"subscribers"`
-}
-
-type whatIfRun struct {
-	List      string `json:"list"`
-	Guessed   int64  `json:"guessed"`
-	Decisions struct {
-		Passed, Paced, Deferred, Cut int64
-	} `json:"decisions"`
-}
-
-type whatIfLife struct {
-	Subscriber string `json:"subscriber"`
-	whatIfOutcome
-	Against *whatIfOutcome `json:"against"`
-}
-
-type whatIfOutcome struct {
-	Plan    string             `json:"plan"`
-	Highest string             `json:"highest_stage"`
-	Why     string             `json:"why"`
-	Stages  map[string]float64 `json:"stage_seconds"`
-}
 
 // tryPlan has a change tried on the last days and shows it on v. Where that cannot be, v says why; then it can be saved all the same, but for
 // another trial that is under way. It answers itself, and returns false, when nobody waits any more.
@@ -79,7 +59,7 @@ func (s *Server) tryPlan(w http.ResponseWriter, r *http.Request, v *planView, o 
 	}
 	answer, err := s.opt.Source.WhatIf(r.Context(), []byte(o.Text), planDays, actorOf(r).who)
 	var refused Refused
-	var report whatIfReport
+	var report WhatIf
 	switch {
 	case errors.Is(err, context.Canceled):
 		return false
@@ -105,8 +85,8 @@ func (s *Server) tryPlan(w http.ResponseWriter, r *http.Request, v *planView, o 
 	return true
 }
 
-func (s *Server) whatIfOf(report whatIfReport) *whatIfView {
-	v := &whatIfView{Sessions: count(report.Sessions, "session", "sessions"), Empty: report.Sessions == 0, From: zone{s.opt.Now(), s.opt.Location}.clock(report.From)}
+func (s *Server) whatIfOf(report WhatIf) *whatIfView {
+	v := &whatIfView{Sessions: count(report.Sessions, "session", "sessions"), Empty: report.Sessions == 0, From: zone{s.opt.Now(), s.opt.Location}.clock(report.From.Time)}
 	if report.Missing > 0 {
 		v.Missing = count(report.Missing, "thing is missing in the journal", "things are missing in the journal")
 	}
@@ -127,14 +107,17 @@ func (s *Server) whatIfOf(report whatIfReport) *whatIfView {
 			continue
 		}
 		is, was := stageRank(one.Highest) >= deferRank, stageRank(one.Against.Highest) >= deferRank
-		line := whatIfLine{ID: inert(one.Subscriber), Link: subscriberLink(one.Subscriber), Plan: inert(one.Plan), Was: one.Against.Highest, Is: one.Highest, Why: inert(one.Why)}
+		line := whatIfLine{Name: inert(cmp.Or(one.Name, one.Subscriber)), Link: subscriberLink(one.Subscriber), Plan: inert(one.Plan), Was: one.Against.Highest, Is: one.Highest, Why: reasonText(one.Why)}
+		if one.Name != "" && one.Name != one.Subscriber {
+			line.ID = inert(one.Subscriber)
+		}
 		switch {
 		case is && !was:
 			if hit++; hit <= shownWhatIfLines {
 				v.Deferred = append(v.Deferred, line)
 			}
 		case was && !is:
-			line.Why = inert(one.Against.Why)
+			line.Why = reasonText(one.Against.Why)
 			if freed++; freed <= shownWhatIfLines {
 				v.Free = append(v.Free, line)
 			}
@@ -153,7 +136,7 @@ func (s *Server) whatIfOf(report whatIfReport) *whatIfView {
 	if other > 0 {
 		v.Other = count(other, "subscriber comes to another stage below that", "subscribers come to another stage below that")
 	}
-	var was whatIfRun
+	var was WhatIfRun
 	if report.Against != nil {
 		was = *report.Against
 	}
@@ -169,5 +152,38 @@ func (s *Server) whatIfOf(report whatIfReport) *whatIfView {
 		}
 		v.Rows = append(v.Rows, whatIfRow{"hours in stage " + stage + ", of those whom it changes", fmt.Sprintf("%.1f", then/3600), fmt.Sprintf("%.1f", now/3600)})
 	}
+	v.serve(was.MailServers, report.Config.MailServers)
 	return v
+}
+
+// serve says how much mail of lawful servers the box held back, or would: of those that the operator has put under a plan for mail servers. More it cannot know.
+func (v *whatIfView) serve(was, is WhatIfMailServers) {
+	plans := slices.Compact(slices.Sorted(slices.Values(slices.Concat(was.Plans, is.Plans))))
+	for i := range plans {
+		plans[i] = inert(plans[i])
+	}
+	sent := max(was.Subscribers, is.Subscribers)
+	switch under := strings.Join(plans, ", "); {
+	case len(plans) == 0:
+		v.Servers = whatIfServers{"of mail servers nothing can be said", "No plan begins as mailserver, so the box does not know which lines are registered mail servers, and how much of their mail would have been touched"}
+		return
+	case sent == 0:
+		v.Servers = whatIfServers{"no registered mail server sent anything", "Registered mail servers are the lines under " + under + ", and none of them sent anything in these days. Lines that run one under another plan are not known as such"}
+		return
+	default:
+		v.Servers.Known = "Registered mail servers are the lines under " + under + "; a server under another plan is not known as one, and what their mail is the box does not know either. " +
+			"Messages are counted in sessions that ran then, inside TLS at least so many; what sessions had sent that were refused then nobody knows"
+	}
+	v.Servers.Lead = fmt.Sprintf("mail of %s would have been held back or refused (as it is: %s)", count(is.Touched, "registered mail server", "registered mail servers"), number(was.Touched))
+	for _, row := range []struct {
+		what string
+		of   func(WhatIfMailServers) string
+	}{
+		{"registered mail servers touched", func(m WhatIfMailServers) string { return number(m.Touched) + " of " + number(sent) }},
+		{"their sessions paced", func(m WhatIfMailServers) string { return number(m.Decisions.Paced) }},
+		{"their sessions deferred or cut", func(m WhatIfMailServers) string { return number(m.Decisions.Deferred + m.Decisions.Cut) }},
+		{"their messages in these sessions, at least", func(m WhatIfMailServers) string { return number(m.Messages) }},
+	} {
+		v.Rows = append(v.Rows, whatIfRow{row.what, row.of(was), row.of(is)})
+	}
 }

@@ -27,6 +27,18 @@ func (c *Config) Policy() governor.Policy {
 	return p
 }
 
+// MailServerPlans are the names of the plans for registered mail servers: those that begin as the preset, or have its name.
+func (c *Config) MailServerPlans() []string {
+	const preset = "mailserver"
+	names := []string{}
+	for _, p := range c.Plans {
+		if p.Preset == preset || p.Name == preset {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 func (l Ladder) governors() governor.Ladder {
 	return governor.Ladder{
 		WarnAt: l.WarnAt, PaceAt: l.PaceAt, DeferAt: l.DeferAt, CutAt: l.CutAt,
