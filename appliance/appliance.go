@@ -121,7 +121,8 @@ type Appliance struct {
 
 	since         atomic.Pointer[time.Time] // of the mode
 	clock         wallClock
-	clockWatch    clockWatch               // only tick uses it
+	clockWatch    clockWatch // only tick uses it
+	certWatch     certificateWatch
 	listRefused   atomic.Pointer[string]   // why the list on disk is not in force; nil: it is
 	waiting       atomic.Pointer[[]string] // keys of the configuration that wait for a restart; nil: none
 	again         chan struct{}            // of one: somebody wants a restart
@@ -436,6 +437,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.rolls.Run(workCtx, a.rollMaker()) })
 	work.Go(func() error { return a.census.Run(workCtx, a.censusMaker()) })
 	work.Go(func() error { return a.lines.Run(workCtx) })
+	work.Go(func() error { return a.certWatch.Run(workCtx, a.web, a.health) })
 	work.Go(func() error { return a.tick(workCtx) })
 	work.Go(func() error { return a.checkpoints(workCtx) })
 	work.Go(func() error { return a.reloads(workCtx) })

@@ -114,7 +114,7 @@ func TestWhatIsSeenOfAllSessions(t *testing.T) {
 		t.Errorf("%q", members)
 	}
 	problems := d.observer.problems()
-	if len(problems) != 1 || !strings.Contains(problems[0].What, "one rare TLS client on 40 subscribers") {
+	if len(problems) != 1 || !strings.Contains(problems[0].What, "one rare TLS client on 40 subscribers.") || problems[0].Since.IsZero() || strings.Contains(problems[0].What, "UTC") {
 		t.Errorf("%+v", problems)
 	}
 	dest := d.api().Destinations(time.Hour, webadmin.Page{Limit: 5})

@@ -88,7 +88,7 @@ func (a *Appliance) problems() []webadmin.Problem {
 			named = append(named, fmt.Sprintf("%s (%s)", webadmin.KeyText(key, plans), key))
 		}
 		found = append(found, webadmin.Problem{
-			What:    "The configuration waits for a restart: " + strings.Join(keys[:min(len(keys), 8)], ", ") + ".",
+			What:    "The configuration waits for a restart: " + strings.Join(named, ", ") + ".",
 			Meaning: "Until then these are as they were; everything else is in force.",
 			Do:      "Restart mailweir; on the page of settings there is a button.",
 		})
@@ -125,6 +125,9 @@ func (a *Appliance) problems() []webadmin.Problem {
 				Since:   webadmin.At(t.Since),
 			})
 		}
+	}
+	if p := a.certWatch.problem.Load(); p != nil {
+		found = append(found, *p)
 	}
 	found = append(found, updateProblem(a.opt.DataDir)...)
 	found = append(found, a.lines.unlisted()...)

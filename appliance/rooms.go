@@ -91,8 +91,9 @@ func shortHistory(s subscriber.Stats, now time.Time) []webadmin.Problem {
 		return nil
 	}
 	return []webadmin.Problem{{
-		What:    fmt.Sprintf("Who held an address is known since %s only.", s.Since.UTC().Format("2006-01-02 15:04 UTC")),
-		Meaning: fmt.Sprintf("Of bindings that ended the last %d are kept, and so many end within this time. Mail is judged as always.", subscriber.MaxHistory),
+		What:    "Who held an address is known for less than a week back.",
+		Since:   webadmin.At(s.Since),
+		Meaning: fmt.Sprintf("It is known since then. Of bindings that ended the last %d are kept, and so many end within this time. Mail is judged as always.", subscriber.MaxHistory),
 		Do:      "For what was before, ask the RADIUS server's accounting log, or the collector for the records of the time.",
 	}}
 }

@@ -72,7 +72,7 @@ func TestAFullHistoryIsTold(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(got[0], "bindings_history_full") || !strings.Contains(got[0], since.Format(time.RFC3339)) {
 		t.Errorf("since %v: %q", since, got)
 	}
-	if p := shortHistory(d.who.Stats(), d.time()); len(p) != 1 {
+	if p := shortHistory(d.who.Stats(), d.time()); len(p) != 1 || !p[0].Since.Equal(since) {
 		t.Errorf("%v", p)
 	}
 	d.pass(7 * 24 * time.Hour)

@@ -200,7 +200,8 @@ func (o *observer) problems() (found []webadmin.Problem) {
 			continue
 		}
 		found = append(found, webadmin.Problem{
-			What:    fmt.Sprintf("Cluster %s: one rare TLS client on %d subscribers since %s.", k.ID, k.Subscribers, k.Began.UTC().Format("2006-01-02 15:04 UTC")),
+			What:    fmt.Sprintf("Cluster %s: one rare TLS client on %d subscribers.", k.ID, k.Subscribers),
+			Since:   webadmin.At(k.Began),
 			Meaning: "Probably one botnet. Nothing is done because of it; each subscriber is judged by its budgets as always.",
 			Do:      "Its page has who they are, why, and why it may be wrong. If you know the program, say so there (clusters.known_good: " + k.JA4 + ").",
 			Link:    "/clusters/" + k.ID,

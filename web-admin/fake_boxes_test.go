@@ -236,7 +236,7 @@ func troubledBox() *fakeBox {
 	f := busyBox()
 	f.status.Ready = false
 	f.fault = "read records-00000412.seg: input/output error, and 3 more"
-	f.status.Problems = []Problem{{What: "Cluster K7: one rare TLS client on 25 subscribers since 2026-11-17 10:04 UTC.", Meaning: "Probably one botnet. Nothing is done because of it.", Do: "Its page has who they are.", Link: "/clusters/K7"}}
+	f.status.Problems = []Problem{{What: "Cluster K7: one rare TLS client on 25 subscribers.", Meaning: "Probably one botnet. Nothing is done because of it.", Do: "Its page has who they are.", Since: ago(26 * time.Hour), Link: "/clusters/K7", Lines: true}}
 	f.status.Clock.Synced = false
 	f.status.Store = Store{Why: "write budgets-0003.log: no space left on device"}
 	f.status.Syslog[0].Up, f.status.Syslog[0].Since, f.status.Syslog[0].LastError = false, ago(40*time.Second), "network is unreachable"

@@ -33,6 +33,7 @@ type overviewView struct {
 	Spool    string
 	Clock    string // who keeps it; empty: not known, or a problem says so
 	Setup    string // what the wizard still asks; empty: nothing
+	Starting bool   // nothing was measured yet: its zeros are none
 }
 
 type nowRow struct {
@@ -42,7 +43,7 @@ type nowRow struct {
 
 type problemView struct {
 	What, Meaning, Do string
-	Since             moment
+	Since, By         moment
 	Link              string // where it is looked at; empty: nowhere
 	Shape             string // bad: the box is ill; warn: it is something to look at
 }
@@ -85,6 +86,13 @@ func (s *Server) overviewPage(w http.ResponseWriter, r *http.Request) {
 	if left := s.stepsLeft(); len(left) > 0 && actorOf(r).role.May(users.Admin) {
 		v.Setup = count(len(left), "step is", "steps are") + " left"
 	}
+	if !actorOf(r).role.May(users.Admin) { // settings are theirs
+		for i := range v.Problems {
+			if strings.HasPrefix(v.Problems[i].Link, "/settings/") {
+				v.Problems[i].Link = ""
+			}
+		}
+	}
 	v.Networks = destinationRows(s.see(r).Destinations(5*time.Minute, Page{Limit: shownContacted}))
 	v.Owners = slices.ContainsFunc(v.Networks, func(row destinationRow) bool { return row.Owner != "" })
 	s.render(w, r, http.StatusOK, "overview", frame{Title: "Overview", Here: "/", Live: true}, v)
@@ -115,7 +123,7 @@ func offset(d time.Duration) string {
 func overviewOf(st Status, traffic Traffic, over string, was series, lines []Subscriber, z zone) overviewView {
 	v := overviewView{
 		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: shareOver(over, traffic, time.Duration(st.Uptime), was, z),
-		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen),
+		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen), Starting: st.unmeasured(),
 	}
 	if perSecond, ok := usualRate(was.hours, z.now); ok {
 		v.Traffic.Usual = rate(perSecond)
@@ -135,7 +143,7 @@ func overviewOf(st Status, traffic Traffic, over string, was series, lines []Sub
 		if p.Lines {
 			shape = "warn"
 		}
-		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time), p.Link, shape})
+		v.Problems = append(v.Problems, problemView{p.What, p.Meaning, p.Do, z.lasting(p.Since.Time), z.clock(p.By.Time), p.Link, shape})
 	}
 	for _, sub := range lines {
 		if sub.Exemption == nil { // somebody has looked already
@@ -151,7 +159,7 @@ func overviewOf(st Status, traffic Traffic, over string, was series, lines []Sub
 	q := st.Lanes.Queue
 	v.Lanes = lanesView{Judged: number(q.Packets), Waiting: number(q.Depth), Held: number(q.Held), Lost: number(q.Dropped + q.UserDropped),
 		Unjudged: number(st.Actions.FailedOpen), HasLost: q.Dropped+q.UserDropped > 0, Uptime: span(time.Duration(st.Uptime)), Fast: "on"}
-	if f := st.Lanes.Fast; f.On {
+	if f := st.Lanes.Fast; f.On && !v.Starting {
 		v.Lanes.Fast = fmt.Sprintf("on: %s of %s sessions began without waiting", number(f.Sessions), number(st.Sessions.Total))
 		if f.CopiesLost > 0 {
 			v.Lanes.Fast += fmt.Sprintf("; %s copies lost", number(f.CopiesLost))
@@ -159,7 +167,7 @@ func overviewOf(st Status, traffic Traffic, over string, was series, lines []Sub
 		if why := inert(f.ShortCut.Why); why != "" {
 			v.Lanes.Fast += "; short cut off: " + why
 		}
-	} else {
+	} else if !f.On {
 		v.Lanes.Fast = "off"
 		if why := inert(st.Lanes.Fast.Why); why != "" {
 			v.Lanes.Fast += ": " + why

@@ -188,7 +188,9 @@ func modeOf(st Status, z zone) modeView {
 	a := st.Actions
 	decided := a.Passed + a.Paced + a.Deferred + a.Cut
 	m := modeView{Enforce: st.Mode == "enforce", Since: z.lasting(st.Since.Time)}
-	if m.Enforce {
+	if st.unmeasured() {
+		m.Since, m.Line = moment{}, "nothing is judged yet"
+	} else if m.Enforce {
 		m.Line = fmt.Sprintf("acted on %s of %s", number(st.Acted), count(decided, "decision", "decisions"))
 	} else {
 		m.Line = fmt.Sprintf("acted %s · would have acted on %s of %s", number(st.Acted), number(st.WouldHaveActed), count(decided, "decision", "decisions"))

@@ -55,7 +55,7 @@ func problemsOf(st Status) []Problem {
 		return cmp.Or(a.Since.Compare(b.Since.Time), cmp.Compare(a.What, b.What))
 	})
 	for _, p := range added {
-		out = append(out, Problem{What: inert(p.What), Meaning: inert(p.Meaning), Do: inert(p.Do), Since: p.Since, Link: p.Link, Lines: p.Lines})
+		out = append(out, Problem{What: inert(p.What), Meaning: inert(p.Meaning), Do: inert(p.Do), Since: p.Since, By: p.By, Link: p.Link, Lines: p.Lines})
 	}
 	return out
 }

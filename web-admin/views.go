@@ -82,6 +82,11 @@ type Status struct {
 	Problems []Problem `json:"problems"`
 }
 
+// unmeasured tells whether the part that judges packets has only begun, or begun again, so that what counts since its start says nothing.
+func (st Status) unmeasured() bool {
+	return !st.Ready && st.Sessions.Total == 0 && st.Lanes.Queue.Packets == 0 && st.Lanes.Fast.Packets == 0
+}
+
 // Bridge says how the bridge is governed. What has a VLAN tag or a PPPoE header passes it unjudged.
 type Bridge struct {
 	Name       string   `json:"name"`              // "" while none of the ports is on one
@@ -216,6 +221,7 @@ type Problem struct {
 	Meaning string `json:"meaning"` // what it means for mail: "Mail is not affected."
 	Do      string `json:"do"`      // what to do about it
 	Since   Time   `json:"since"`
+	By      Time   `json:"by"`              // when it gets worse, so that something is to be done before; null: no such time is known
 	Link    string `json:"link,omitempty"`  // the page of the web admin where it is looked at
 	Lines   bool   `json:"lines,omitempty"` // it is one of subscribers' lines, not of the box: the box is healthy
 }
@@ -291,14 +297,14 @@ type Query struct {
 	Sort   string   // one of those below; empty: strictest stage first, then fullest budget, then id
 	Limit  int      // 1..1000
 	Cursor string   // from the page before
+	// Tie takes the place of the id wherever that decides the order; nil: the id does. It is one function for as long as its source lives.
+	Tie func(id string) uint64
 }
 
 // Orders of a list of subscribers beside the usual one.
 const (
 	SortName     = "name" // without regard to case; then id
 	SortID       = "id"
-	// Tie takes the place of the id wherever that decides the order; nil: the id does. It is one function for as long as its source lives.
-	Tie func(id string) uint64
 	SortBudget   = "budget"   // fullest first; then id
 	SortNetworks = "networks" // who contacted most, as far as a budget of destinations says; then id
 	SortSince    = "since"    // who came into a stage above observe last, first; then as usual

@@ -99,9 +99,21 @@ func statusCommand(ctx context.Context, c *invocation) error {
 		fmt.Fprintf(w, "clock\t%s\n", clockLine(s.Clock))
 	}
 	for _, p := range s.Problems {
-		fmt.Fprintf(w, "problem\t%s %s %s\n", p.What, p.Meaning, p.Do)
+		fmt.Fprintf(w, "problem\t%s\n", problemLine(p))
 	}
 	return w.Flush()
+}
+
+// problemLine is a problem in a line, with its times.
+func problemLine(p webadmin.Problem) string {
+	text := p.What
+	if !p.Since.IsZero() {
+		text += " (since " + clock(p.Since) + ")"
+	}
+	if !p.By.IsZero() {
+		text += " (by " + clock(p.By) + ")"
+	}
+	return plain(text + " " + p.Meaning + " " + p.Do)
 }
 
 // clockLine says who keeps the clock, in a line.
