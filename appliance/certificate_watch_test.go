@@ -1,6 +1,8 @@
 package appliance
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -36,5 +38,28 @@ func TestACertificateThatEndsIsTold(t *testing.T) {
 	told := slices.DeleteFunc(d.told(records.KindHealth), func(text string) bool { return !strings.Contains(text, "certificate") })
 	if len(told) != 4 || !strings.Contains(told[0], "30 days") || !strings.Contains(told[0], d.time().Add(time.Hour).UTC().Format(time.RFC3339)) || !strings.Contains(told[1], "7 days") || !strings.Contains(told[2], "has ended") {
 		t.Errorf("%q", told)
+	}
+}
+
+// The box looks at the certificate that its web admin shows, from the start on.
+func TestTheCertificateThatIsShownIsLookedAt(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans+"admin: {tls: {cert_file: cert.pem, key_file: key.pem}}\n", homeList)
+	certPEM, keyPEM, _ := pairFor(t, "box.isp.example")
+	d.write("cert.pem", string(certPEM))
+	d.write("key.pem", string(keyPEM))
+	end := serve(t, d, "127.0.0.1:0")
+	d.pass(85 * 24 * time.Hour) // of 90
+	ended := background(t.Context(), func(ctx context.Context) error { return d.certWatch.Run(ctx, d.web, d.health) })
+	for until := time.Now().Add(20 * time.Second); d.certWatch.problem.Load() == nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("nobody looks at it")
+		}
+	}
+	if err := errors.Join(ended(), end()); err != nil {
+		t.Error(err)
+	}
+	if p := d.certWatch.problem.Load(); !strings.Contains(p.What, "within 7 days") || !p.By.Equal(opened.Add(90*24*time.Hour)) {
+		t.Errorf("%+v", p)
 	}
 }

@@ -7,6 +7,16 @@ import (
 	"time"
 )
 
+// How a session ended is said on the row of its record as on the page of its line.
+func TestRecordsSayHowASessionEnded(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]string{"fin": "ended in order", "rst": "broken off", "something_new": "something_new", "": "in clear"} {
+		if got := sessionLine(map[string]string{"tls": "none", "end_reason": reason}); !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q", reason, got)
+		}
+	}
+}
+
 // What budgets count is said in words, wherever the box says it.
 func TestReasonsAreInWords(t *testing.T) {
 	t.Parallel()

@@ -52,7 +52,7 @@ func nextSessions(next map[string]int64) string {
 func waitingOf(all []Waiting) []waitingView {
 	out := make([]waitingView, 0, len(all))
 	for _, w := range all {
-		out = append(out, waitingView{inert(w.Subscriber), reasonText(w.Why), subscriberLink(w.Subscriber)})
+		out = append(out, waitingView{shortID(w.Subscriber), reasonText(w.Why), subscriberLink(w.Subscriber)})
 	}
 	return out
 }

@@ -37,7 +37,7 @@ func (s *Server) casePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	z := zone{s.opt.Now(), s.opt.Location}
-	v := caseView{ID: inert(c.ID), Subscriber: shownID(Subscriber{ID: c.Subscriber, Name: c.Name}), Name: inert(c.Name), Plan: inert(c.Plan), Link: subscriberLink(c.Subscriber),
+	v := caseView{ID: inert(c.ID), Subscriber: shortID(c.Subscriber), Name: inert(c.Name), Plan: inert(c.Plan), Link: subscriberLink(c.Subscriber),
 		Open: c.Closed.IsZero(), Stage: inert(c.Stage), Highest: inert(c.Highest), Opened: z.clock(c.Opened.Time), Closed: z.clock(c.Closed.Time),
 		Until: z.clock(c.Until.Time), Reason: reasonText(c.Reason), Decisions: decisionsOf(c.Decisions, z), AllLink: recordsLink("", c.Subscriber),
 		PackLink: apiRoot + caseLink(c.ID) + "/evidence.zip"}

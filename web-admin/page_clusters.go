@@ -140,7 +140,7 @@ func (s *Server) showCluster(w http.ResponseWriter, r *http.Request, status int,
 	from = min(max(from, 0), len(c.Members))
 	to := min(from+membersPerPage, len(c.Members))
 	for _, m := range c.Members[from:to] {
-		row := memberRow{Name: inert(m.Name), ID: shownID(Subscriber{ID: m.Subscriber, Name: m.Name}), Link: subscriberLink(m.Subscriber), First: z.clock(m.First.Time), Last: z.clock(m.Last.Time),
+		row := memberRow{Name: inert(m.Name), ID: shortID(m.Subscriber), Link: subscriberLink(m.Subscriber), First: z.clock(m.First.Time), Last: z.clock(m.Last.Time),
 			Sessions: number(m.Sessions), Messages: number(m.MessagesLo), Networks: number(m.Networks), Former: m.Former}
 		if row.Name == "" {
 			row.Name = row.ID

@@ -121,7 +121,7 @@ func TestManyPrefixesAreFolded(t *testing.T) {
 	cookie := enter(t, s)
 	page := body(t, get(t, s, subscriberLink(largest), "Cookie", cookie))
 	above, rest, ok := strings.Cut(page, `<details class="twin folded" id="more-prefixes">`)
-	if n := strings.Count(above, `class="prefix"`); !ok || n != shownAddresses || !strings.Contains(above, "and 37 more") {
+	if n := strings.Count(above, `class="prefix"`); !ok || n != shownAddresses {
 		t.Errorf("%d stand above, folded %v", n, ok)
 	}
 	folded, _, _ := strings.Cut(rest, "</details>")

@@ -67,7 +67,7 @@ func budgetOf(b Budget, z zone) budgetView {
 }
 
 func lineOf(sub Subscriber, z zone) lineView {
-	v := lineView{ID: shownID(sub), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
+	v := lineView{ID: shortID(sub.ID), Name: inert(sub.Name), Link: subscriberLink(sub.ID), Plan: inert(sub.Plan), Unmapped: sub.Unmapped,
 		Stage: inert(sub.Stage), Since: z.clock(sub.Since.Time), Until: z.clock(sub.Until.Time), Case: inert(sub.Case), Open: number(sub.Open)}
 	if sub.Exemption != nil {
 		v.Exempt = z.clock(sub.Exemption.Until.Time)
@@ -125,12 +125,12 @@ var (
 
 var orderWords = map[string]string{"": "stage", SortName: "name", SortID: "id", SortBudget: "budget", SortSince: "since when", SortNetworks: "networks contacted"}
 
-// shownID is a line's id as pages show it: the pseudonym of a line behind the veil is long, and its name is the beginning of it.
-func shownID(sub Subscriber) string {
-	if strings.HasPrefix(sub.ID, pseudonymMark) && strings.HasPrefix(sub.ID, sub.Name) {
-		return inert(sub.Name)
+// shortID is an id as pages show it: the pseudonym of a line behind the veil is long, longer than any id that begins so, and its name is the beginning of it.
+func shortID(id string) string {
+	if strings.HasPrefix(id, pseudonymMark) && len(id) > idRoom {
+		return inert(id[:len(pseudonymMark)+nameLetters])
 	}
-	return inert(sub.ID)
+	return inert(id)
 }
 
 func (s *Server) subscribersPage(w http.ResponseWriter, r *http.Request) {

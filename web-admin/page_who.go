@@ -101,7 +101,7 @@ func (s *Server) unmappedPage(w http.ResponseWriter, r *http.Request) {
 		row := unmappedRow{Address: inert(u.Address), Link: subscriberLink(u.Subscriber), Stage: inert(u.Stage), Sessions: number(u.Sessions), Denied: number(u.Denied),
 			Messages: number(u.Messages), Destinations: number(u.Destinations), Clients: number(u.Clients), First: z.clock(u.First.Time), Last: z.clock(u.Last.Time), Crowd: inert(u.Crowd)}
 		if u.Subscriber != u.Address && u.Subscriber != u.Address+"/32" {
-			row.CountedAs = inert(u.Subscriber)
+			row.CountedAs = shortID(u.Subscriber)
 		}
 		v.Crowd = v.Crowd || u.Crowd != ""
 		v.Rows = append(v.Rows, row)

@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ type recordView struct {
 
 func recordOf(rec Record, z zone) recordView {
 	p := map[string]string{}
-	v := recordView{Seq: number(rec.Seq), Page: recordLink(rec.Seq), Kind: inert(rec.Kind), Severity: inert(rec.Severity), At: z.second(rec.At.Time), Subscriber: inert(rec.Subscriber)}
+	v := recordView{Seq: number(rec.Seq), Page: recordLink(rec.Seq), Kind: inert(rec.Kind), Severity: inert(rec.Severity), At: z.second(rec.At.Time), Subscriber: shortID(rec.Subscriber)}
 	for _, param := range rec.Params {
 		p[param.Name] = inert(param.Value)
 	}
@@ -86,10 +87,7 @@ func sessionLine(p map[string]string) string {
 	if ms, err := strconv.ParseInt(p["dur_ms"], 10, 64); err == nil {
 		took = span(time.Duration(ms) * time.Millisecond)
 	}
-	end := ""
-	if p["end_reason"] != "" {
-		end = "ended by " + p["end_reason"]
-	}
+	end := cmp.Or(sessionEnds[p["end_reason"]], p["end_reason"])
 	way := ""
 	if p["src"] != "" || p["dst"] != "" {
 		way = p["src"] + " → " + p["dst"]

@@ -264,6 +264,17 @@ func TestPseudonymsHaveOneLength(t *testing.T) {
 	}
 }
 
+// What a page shows of a pseudonym is its beginning, and of an id that begins as they do all.
+func TestPagesShowTheBeginningOfAPseudonym(t *testing.T) {
+	t.Parallel()
+	p := newPseudonyms(make([]byte, 32))
+	for id, want := range map[string]string{p.hide("S-1"): p.name("S-1"), p.hide("radius:" + strings.Repeat("n", 200)): p.name("radius:" + strings.Repeat("n", 200)), "line-" + strings.Repeat("4", 123): "line-" + strings.Repeat("4", 123), "S-1": "S-1"} {
+		if got := shortID(id); got != want {
+			t.Errorf("%q is shown as %q", id, got)
+		}
+	}
+}
+
 // orderly is a box whose list goes by [Query.Tie] alone, as it does for lines that are equal otherwise.
 type orderly struct{ *fakeBox }
 
