@@ -38,29 +38,56 @@ type (
 		Name     string `json:"name"`
 		Role     string `json:"role"`
 		Password string `json:"password"` // empty: one is made up
+		againBody
 	}
 	settingsBody struct {
 		Role        string `json:"role"`
 		Disabled    bool   `json:"disabled"`
 		NeedsFactor bool   `json:"second_factor_needed"`
+		againBody
 	}
 	passwordBody struct {
 		Password string `json:"password"` // empty: one is made up
+		againBody
+	}
+	// againBody is asked of the session of a login only.
+	againBody struct {
+		Now string `json:"now,omitempty"` // the password of who asks
 	}
 )
 
+// surelyToo asks who comes with the session of a login for their password: an open browser is not enough for what outlives it. It answers when that is not
+// right, or something else of b is not.
+func (s *Server) surelyToo(w http.ResponseWriter, r *http.Request, b *jsonBody) bool {
+	if actorOf(r).cookie == "" {
+		return !b.refused(w)
+	}
+	now := b.secret("now")
+	return !b.refused(w) && s.passwordWas(w, r, now)
+}
+
+// surelyAlone is the same for what has no other body, and with a token none.
+func (s *Server) surelyAlone(w http.ResponseWriter, r *http.Request) bool {
+	if actorOf(r).cookie == "" {
+		return true
+	}
+	b, ok := bodyOf(w, r)
+	return ok && s.surelyToo(w, r, b)
+}
+
 func userRoutes() []route {
+	const sure = "; the session of a login sends its own password in now, a token does not"
 	return []route{
 		{"GET", apiRoot + "/users", administering, (*Server).apiUsers, &operation{summary: "Who may log in", answer: list[User]{}}},
-		{"POST", apiRoot + "/users", administering, (*Server).apiAddUser, &operation{summary: "Add a user; an empty password is made up and told once, and either is chosen anew at the first login",
+		{"POST", apiRoot + "/users", administering, (*Server).apiAddUser, &operation{summary: "Add a user; an empty password is made up and told once, and either is chosen anew at the first login" + sure,
 			body: userBody{}, answer: UserMade{}}},
-		{"PUT", apiRoot + "/users/{name}", administering, (*Server).apiSetUser, &operation{summary: "Set a user's role, whether they may log in, and whether only with a second factor; a change ends their sessions",
+		{"PUT", apiRoot + "/users/{name}", administering, (*Server).apiSetUser, &operation{summary: "Set a user's role, whether they may log in, and whether only with a second factor; a change ends their sessions" + sure,
 			body: settingsBody{}, answer: User{}}},
-		{"DELETE", apiRoot + "/users/{name}", administering, (*Server).apiRemoveUser, &operation{summary: "Remove a user with their sessions and tokens", answer: User{}}},
-		{"POST", apiRoot + "/users/{name}/password", administering, (*Server).apiResetPassword, &operation{summary: "Give a user a password for one login; an empty one is made up and told once",
+		{"DELETE", apiRoot + "/users/{name}", administering, (*Server).apiRemoveUser, &operation{summary: "Remove a user with their sessions and tokens" + sure, body: againBody{}, answer: User{}}},
+		{"POST", apiRoot + "/users/{name}/password", administering, (*Server).apiResetPassword, &operation{summary: "Give a user a password for one login; an empty one is made up and told once" + sure,
 			body: passwordBody{}, answer: UserMade{}}},
 		{"DELETE", apiRoot + "/users/{name}/sessions", administering, (*Server).apiEndSessions, &operation{summary: "Log a user out everywhere", answer: User{}}},
-		{"DELETE", apiRoot + "/users/{name}/second-factor", administering, (*Server).apiDropFactor, &operation{summary: "Take away the second factor of a user who lost it", answer: User{}}},
+		{"DELETE", apiRoot + "/users/{name}/second-factor", administering, (*Server).apiDropFactor, &operation{summary: "Take away the second factor of a user who lost it" + sure, body: againBody{}, answer: User{}}},
 		{"GET", apiRoot + "/setup-code", owning, (*Server).apiSetupCode, &operation{summary: "The code for the first visit; only over the socket in the data directory, and only while there is no user", answer: SetupCode{}}},
 	}
 }
@@ -84,7 +111,7 @@ func (s *Server) apiAddUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, role, password := b.text("name", false), b.text("role", false), b.secret("password")
-	if b.refused(w) {
+	if !s.surelyToo(w, r, b) {
 		return
 	}
 	u, given, err := s.addUser(actorOf(r), name, users.Role(role), password)
@@ -97,7 +124,7 @@ func (s *Server) apiSetUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to := users.Settings{Role: users.Role(b.text("role", false)), Disabled: b.yes("disabled"), NeedsFactor: b.yes("second_factor_needed")}
-	if b.refused(w) {
+	if !s.surelyToo(w, r, b) {
 		return
 	}
 	u, err := s.setUser(actorOf(r), r.PathValue("name"), to)
@@ -105,6 +132,9 @@ func (s *Server) apiSetUser(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiRemoveUser(w http.ResponseWriter, r *http.Request) {
+	if !s.surelyAlone(w, r) {
+		return
+	}
 	u, err := s.removeUser(actorOf(r), r.PathValue("name"))
 	s.userDone(w, err, "The user was not removed", s.userView(u))
 }
@@ -115,7 +145,7 @@ func (s *Server) apiResetPassword(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	password := b.secret("password")
-	if b.refused(w) {
+	if !s.surelyToo(w, r, b) {
 		return
 	}
 	u, given, err := s.resetPassword(actorOf(r), r.PathValue("name"), password)
@@ -129,6 +159,9 @@ func (s *Server) apiEndSessions(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiDropFactor(w http.ResponseWriter, r *http.Request) {
+	if !s.surelyAlone(w, r) {
+		return
+	}
 	u, err := s.dropFactor(actorOf(r), r.PathValue("name"))
 	s.userDone(w, err, "The second factor is still there", s.userView(u))
 }

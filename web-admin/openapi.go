@@ -55,7 +55,8 @@ func openAPI(rs []route) object {
 			},
 		}
 		if rt.api.body != nil {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": bodySchema(reflect.TypeOf(rt.api.body))}}}
+			schema := bodySchema(reflect.TypeOf(rt.api.body))
+			op["requestBody"] = object{"required": len(schema["required"].([]string)) > 0, "content": object{"application/json": object{"schema": schema}}}
 		}
 		if rt.api.takes != "" {
 			op["requestBody"] = object{"required": true, "content": object{rt.api.takes: object{}}}

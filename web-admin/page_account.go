@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -22,7 +23,9 @@ type accountView struct {
 	Roles        []roleChoice // of a new token
 	Days         []string
 	Min          int
-	Label        string // typed
+	Label        string     // typed, as are the two below
+	Chosen       users.Role // of a new token
+	Day          string
 	Open         string // the form that stays open
 	Errors       []formError
 }
@@ -85,18 +88,25 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, status int,
 	for _, t := range u.Tokens {
 		v.Tokens = append(v.Tokens, tokenView{t.ID, inert(t.Label), string(t.Role), z.clock(t.Created), z.clock(t.Expires), !t.Expires.After(z.now)})
 	}
-	v.Roles, v.Days = rolesUpTo(u.Role, users.Viewer), tokenDays
+	v.Roles, v.Days = rolesUpTo(u.Role, cmp.Or(v.Chosen, users.Viewer)), tokenDays
 	s.render(w, r, status, "account", frame{Title: "My account", Here: "/account"}, v)
 }
 
 // accountWrong shows the page again with what was wrong, and the form open in which it was.
-func (s *Server) accountWrong(w http.ResponseWriter, r *http.Request, form, label, message string) {
-	s.showAccount(w, r, http.StatusBadRequest, accountView{Open: form, Label: inert(r.PostFormValue("label")), Errors: []formError{{form, label, message}}})
+func (s *Server) accountWrong(w http.ResponseWriter, r *http.Request, form string, wrong formError) {
+	s.showAccount(w, r, http.StatusBadRequest, accountView{Open: form, Label: inert(r.PostFormValue("label")), Chosen: users.Role(r.PostFormValue("role")), Day: r.PostFormValue("days"),
+		Errors: []formError{wrong}})
 }
+
+// nowFields are the fields for the password of now, by form.
+var nowFields = map[string]string{"password": "now", "factor": "now-factor", "token": "now-token"}
+
+// wrongNow is said of another password than that of who asks.
+const wrongNow = "is wrong: type the one that you log in with"
 
 // mine asks for the password again, and shows the account's page when that is not given.
 func (s *Server) mine(w http.ResponseWriter, r *http.Request, form string) bool {
-	return s.passwordAgain(w, r, func() { s.accountWrong(w, r, form, "Password of now", "is wrong") })
+	return s.passwordAgain(w, r, func() { s.accountWrong(w, r, form, formError{nowFields[form], "Password of now", wrongNow}) })
 }
 
 // passwordAgain asks for the password again, before something is done that whoever finds an open browser must not do. It answers when that is not
@@ -126,7 +136,7 @@ func (s *Server) setMyPassword(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.broken(w, r, err, "The password was not changed")
 	case wrong != "":
-		s.accountWrong(w, r, "password", "New password", wrong)
+		s.accountWrong(w, r, "password", formError{"password", "New password", wrong})
 	default:
 		s.goOn(w, r, u, inside, "/account")
 	}
@@ -159,7 +169,7 @@ func (s *Server) setMyFactor(w http.ResponseWriter, r *http.Request) {
 func (s *Server) dropMyFactor(w http.ResponseWriter, r *http.Request) {
 	a := actorOf(r)
 	if u, _ := s.users.Find(a.name); u.NeedsFactor {
-		s.accountWrong(w, r, "factor", "Second factor", "is needed for this account; an admin can take it away")
+		s.accountWrong(w, r, "factor", formError{"", "Second factor", "is needed for this account; an admin can take that need away (Settings, Users)"})
 		return
 	}
 	if !s.mine(w, r, "factor") {
@@ -181,7 +191,7 @@ type givenView struct {
 func (s *Server) addMyToken(w http.ResponseWriter, r *http.Request) {
 	days, err := strconv.Atoi(r.PostFormValue("days"))
 	if err != nil {
-		s.accountWrong(w, r, "token", "Holds for", "30, 90 or 365 days")
+		s.accountWrong(w, r, "token", formError{"days", "Holds for", "30, 90 or 365 days"})
 		return
 	}
 	if !s.mine(w, r, "token") {
@@ -189,7 +199,7 @@ func (s *Server) addMyToken(w http.ResponseWriter, r *http.Request) {
 	}
 	secret, t, err := s.addToken(actorOf(r), r.PostFormValue("label"), users.Role(r.PostFormValue("role")), s.opt.Now().AddDate(0, 0, days))
 	if refused, ok := errors.AsType[users.Refused](err); ok {
-		s.accountWrong(w, r, "token", tokenLabels[refused.Field], refused.Message)
+		s.accountWrong(w, r, "token", formError{tokenFields[refused.Field], tokenLabels[refused.Field], refused.Message})
 		return
 	}
 	if err != nil {
@@ -200,7 +210,10 @@ func (s *Server) addMyToken(w http.ResponseWriter, r *http.Request) {
 		Means: "Send it as Authorization: Bearer. It is shown now and never again.", Next: "/account", NextText: "I have kept it: go on"})
 }
 
-var tokenLabels = map[string]string{"label": "What for", "role": "Role", "expires": "Holds for"}
+var (
+	tokenLabels = map[string]string{"label": "What for", "role": "Role", "expires": "Holds for"}
+	tokenFields = map[string]string{"label": "label", "role": "role", "expires": "days"}
+)
 
 func (s *Server) endMyToken(w http.ResponseWriter, r *http.Request) {
 	if err := s.dropToken(actorOf(r), r.PathValue("id")); err != nil && !errors.Is(err, users.ErrUnknown) {

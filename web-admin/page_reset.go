@@ -73,7 +73,7 @@ func (s *Server) reset(w http.ResponseWriter, r *http.Request) {
 		wrong(formError{"confirm", "To confirm", "type " + resetWords})
 		return
 	}
-	if !s.passwordAgain(w, r, func() { wrong(formError{"now", "Your password", "is wrong"}) }) {
+	if !s.passwordAgain(w, r, func() { wrong(formError{"now", yourPassword, wrongNow}) }) {
 		return
 	}
 	told, missed, err := s.factoryReset(r, v.Anyway)
@@ -82,7 +82,7 @@ func (s *Server) reset(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err, "Nothing is erased")
 		return
 	case len(missed) > 0:
-		wrong(missed...)
+		wrong(append(missed, formError{"", "", "Mend that and try again, or choose \"also if a collector cannot be told\"."})...)
 		return
 	}
 	var e erasingView

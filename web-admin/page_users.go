@@ -16,6 +16,7 @@ type usersView struct {
 	Name   string
 	Roles  []roleChoice
 	Factor bool
+	Admin  string // who asks, whose password is asked for
 	Errors []formError
 }
 
@@ -32,8 +33,11 @@ type userPageView struct {
 	userRow
 	NeedsFactor, HasFactor bool
 	Roles                  []roleChoice
+	Wanted                 users.Settings // what the form says
 	Tokens                 []tokenView
 	Logins                 []sessionView
+	Admin                  string // who asks, whose password is asked for
+	Open                   string // the form in which something was wrong: set, reset, factor, remove
 	Errors                 []formError
 }
 
@@ -65,6 +69,7 @@ func (s *Server) showUsers(w http.ResponseWriter, r *http.Request, status int, v
 	for _, u := range s.users.List() {
 		v.Users = append(v.Users, s.rowOf(u, actorOf(r), z))
 	}
+	v.Admin = actorOf(r).name
 	s.render(w, r, status, "users", frame{Title: "Users", Here: "/settings"}, v)
 }
 
@@ -72,6 +77,12 @@ func (s *Server) addUserPage(w http.ResponseWriter, r *http.Request) {
 	a := actorOf(r)
 	role := users.Role(r.PostFormValue("role"))
 	v := usersView{Open: true, Name: inert(strings.ToLower(strings.TrimSpace(r.PostFormValue("name")))), Roles: rolesUpTo(users.Admin, role), Factor: r.PostFormValue("factor") != ""}
+	if !s.passwordAgain(w, r, func() {
+		v.Errors = []formError{{"now", yourPassword, wrongNow}}
+		s.showUsers(w, r, http.StatusBadRequest, v)
+	}) {
+		return
+	}
 	u, given, err := s.addUser(a, v.Name, role, "")
 	if err == nil && v.Factor {
 		_, err = s.setUser(a, u.Name, users.Settings{Role: role, NeedsFactor: true})
@@ -88,6 +99,9 @@ func (s *Server) addUserPage(w http.ResponseWriter, r *http.Request) {
 	s.given(w, r, u.Name, given)
 }
 
+// What is asked of an admin before somebody else may log in as more, or by another password: who finds a browser open has none of it.
+const yourPassword = "Your password"
+
 var userLabels = map[string]string{"name": "Name", "role": "Role", "password": "Password"}
 
 // given shows a password that the box made up.
@@ -97,17 +111,22 @@ func (s *Server) given(w http.ResponseWriter, r *http.Request, name, password st
 }
 
 func (s *Server) userPage(w http.ResponseWriter, r *http.Request) {
-	s.showUser(w, r, http.StatusOK, nil)
+	s.showUser(w, r, http.StatusOK, userPageView{})
 }
 
-func (s *Server) showUser(w http.ResponseWriter, r *http.Request, status int, wrong []formError) {
+// showUser fills what v does not have.
+func (s *Server) showUser(w http.ResponseWriter, r *http.Request, status int, v userPageView) {
 	u, ok := s.users.Find(r.PathValue("name"))
 	if !ok {
 		s.refuse(w, r, http.StatusNotFound, "No such user", "Nobody has this name; the list of users has who there is.")
 		return
 	}
 	z := zone{s.opt.Now(), s.opt.Location}
-	v := userPageView{userRow: s.rowOf(u, actorOf(r), z), NeedsFactor: u.NeedsFactor, HasFactor: u.HasFactor, Roles: rolesUpTo(users.Admin, u.Role), Errors: wrong}
+	v.userRow, v.NeedsFactor, v.HasFactor, v.Admin = s.rowOf(u, actorOf(r), z), u.NeedsFactor, u.HasFactor, actorOf(r).name
+	if v.Open != "set" {
+		v.Wanted = users.Settings{Role: u.Role, Disabled: u.Disabled, NeedsFactor: u.NeedsFactor}
+	}
+	v.Roles = rolesUpTo(users.Admin, v.Wanted.Role)
 	for _, t := range u.Tokens {
 		v.Tokens = append(v.Tokens, tokenView{t.ID, inert(t.Label), string(t.Role), z.clock(t.Created), z.clock(t.Expires), !t.Expires.After(z.now)})
 	}
@@ -117,14 +136,28 @@ func (s *Server) showUser(w http.ResponseWriter, r *http.Request, status int, wr
 	s.render(w, r, status, "user", frame{Title: u.Name, Here: "/settings"}, v)
 }
 
+// surely asks the admin for their password, and shows the page again when that is not given.
+func (s *Server) surely(w http.ResponseWriter, r *http.Request, form string) bool {
+	return s.passwordAgain(w, r, func() { s.userWrong(w, r, form, formError{"now-" + form, yourPassword, wrongNow}) })
+}
+
+// userWrong shows a user's page with what was wrong, and the form open in which it was.
+func (s *Server) userWrong(w http.ResponseWriter, r *http.Request, form string, wrong formError) {
+	s.showUser(w, r, http.StatusBadRequest, userPageView{Open: form, Wanted: wantedOf(r), Errors: []formError{wrong}})
+}
+
+func wantedOf(r *http.Request) users.Settings {
+	return users.Settings{Role: users.Role(r.PostFormValue("role")), Disabled: r.PostFormValue("disabled") != "", NeedsFactor: r.PostFormValue("factor") != ""}
+}
+
 // userChanged leads back to the user's page, or shows why nothing was changed.
-func (s *Server) userChanged(w http.ResponseWriter, r *http.Request, err error, not string) {
+func (s *Server) userChanged(w http.ResponseWriter, r *http.Request, form string, err error, not string) {
 	refused, ok := errors.AsType[users.Refused](err)
 	switch {
 	case ok:
-		s.showUser(w, r, http.StatusBadRequest, []formError{{refused.Field, userLabels[refused.Field], refused.Message}})
+		s.userWrong(w, r, form, formError{refused.Field, userLabels[refused.Field], refused.Message})
 	case errors.Is(err, users.ErrUnknown):
-		s.showUser(w, r, http.StatusNotFound, nil)
+		s.showUser(w, r, http.StatusNotFound, userPageView{})
 	case err != nil:
 		s.broken(w, r, err, not)
 	default:
@@ -133,33 +166,44 @@ func (s *Server) userChanged(w http.ResponseWriter, r *http.Request, err error, 
 }
 
 func (s *Server) setUserPage(w http.ResponseWriter, r *http.Request) {
-	to := users.Settings{Role: users.Role(r.PostFormValue("role")), Disabled: r.PostFormValue("disabled") != "", NeedsFactor: r.PostFormValue("factor") != ""}
-	_, err := s.setUser(actorOf(r), r.PathValue("name"), to)
-	s.userChanged(w, r, err, "The user was not changed")
+	if !s.surely(w, r, "set") {
+		return
+	}
+	_, err := s.setUser(actorOf(r), r.PathValue("name"), wantedOf(r))
+	s.userChanged(w, r, "set", err, "The user was not changed")
 }
 
 func (s *Server) resetPasswordPage(w http.ResponseWriter, r *http.Request) {
+	if !s.surely(w, r, "reset") {
+		return
+	}
 	u, given, err := s.resetPassword(actorOf(r), r.PathValue("name"), "")
 	if err != nil {
-		s.userChanged(w, r, err, "The password was not changed")
+		s.userChanged(w, r, "reset", err, "The password was not changed")
 		return
 	}
 	s.given(w, r, u.Name, given)
 }
 
 func (s *Server) dropFactorPage(w http.ResponseWriter, r *http.Request) {
+	if !s.surely(w, r, "factor") {
+		return
+	}
 	_, err := s.dropFactor(actorOf(r), r.PathValue("name"))
-	s.userChanged(w, r, err, "The second factor is still there")
+	s.userChanged(w, r, "factor", err, "The second factor is still there")
 }
 
 func (s *Server) endSessionsPage(w http.ResponseWriter, r *http.Request) {
 	_, err := s.endSessions(actorOf(r), r.PathValue("name"))
-	s.userChanged(w, r, err, "No session was ended")
+	s.userChanged(w, r, "", err, "No session was ended")
 }
 
 func (s *Server) removeUserPage(w http.ResponseWriter, r *http.Request) {
+	if !s.surely(w, r, "remove") {
+		return
+	}
 	if _, err := s.removeUser(actorOf(r), r.PathValue("name")); err != nil {
-		s.userChanged(w, r, err, "The user was not removed")
+		s.userChanged(w, r, "remove", err, "The user was not removed")
 		return
 	}
 	http.Redirect(w, r, "/settings/users", http.StatusSeeOther)

@@ -33,6 +33,8 @@ type frame struct {
 	Manages  bool // role admin
 	Network  bool // who manages sees the network settings: they are the box's to give
 	Image    bool // and updates: the box runs the image
+	Console  bool // the box runs the image: it has a console with a menu, and no shell
+	Closed   bool // network.on_failure is closed
 	Search   string
 	Mode     modeView
 	Health   healthView
@@ -57,6 +59,15 @@ type tabsView struct {
 	Network, Image, Stopped bool
 }
 
+// waitsView are the keys that wait for a restart, and what mail does during that.
+type waitsView struct {
+	Keys   []string
+	Closed bool // network.on_failure is closed
+}
+
+// againView is a field for the password of who asks: one form of a page has one.
+type againView struct{ ID, Admin string }
+
 // healthView is the light at the top.
 type healthView struct {
 	OK   bool
@@ -76,6 +87,8 @@ func parsePages(assets map[string]asset) (map[string]*template.Template, error) 
 		"shape":   shape,
 		"capital": capital,
 		"tabs":    func(here string, f frame) tabsView { return tabsView{here, f.Network, f.Image, f.Mode.Stopped != ""} },
+		"waits":   func(keys []string, f frame) waitsView { return waitsView{keys, f.Closed} },
+		"again":   func(form, admin string) againView { return againView{strings.TrimSuffix("now-"+form, "-"), admin} },
 		"past":    func(stage string) string { return past[stage] },
 	}
 	names, err := files.ReadDir("templates/pages")
