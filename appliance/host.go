@@ -45,15 +45,21 @@ func interfacesHere() (all []webadmin.Interface) {
 	return all
 }
 
-// clockHere asks the kernel whether something disciplines its clock (adjtimex(2)), and whoever does that in the image how.
-func (a *Appliance) clockHere() webadmin.Clock {
+// keptClock is what the image's keeper of the clock says; nil: there is none.
+func (a *Appliance) keptClock() (*ntp.State, error) {
 	kept, err := ntp.Load(a.opt.ClockFile)
-	return clockNow(kept, err)
+	if kept == nil && err == nil && a.opt.Image != nil {
+		kept = &ntp.State{Why: "no server was asked yet"} // nobody else keeps the clock there
+	}
+	return kept, err
 }
+
+// clockHere asks the kernel whether something disciplines its clock (adjtimex(2)), and whoever does that in the image how.
+func (a *Appliance) clockHere() webadmin.Clock { return clockNow(a.keptClock()) }
 
 // watchClock is called each second.
 func (a *Appliance) watchClock() {
-	kept, err := ntp.Load(a.opt.ClockFile)
+	kept, err := a.keptClock()
 	a.clockWatch.look(a.now(), clockNow(kept, err), a.health)
 	if kept == nil || kept.Stepped == nil {
 		return

@@ -130,6 +130,9 @@ func (a *Appliance) problems() []webadmin.Problem {
 		found = append(found, *p)
 	}
 	found = append(found, updateProblem(a.opt.DataDir)...)
+	if a.web != nil { // else it is just coming up
+		found = append(found, a.web.Problems()...)
+	}
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)
 	found = append(found, shortHistory(a.who.Stats(), a.now())...)

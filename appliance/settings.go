@@ -413,12 +413,15 @@ func (s *source) SetSubscribers(csv []byte, who string) (webadmin.ListOutcome, e
 
 // Platform is what this machine has.
 func (s *source) Platform() webadmin.Platform {
-	p := webadmin.Platform{Interfaces: interfacesHere(), Clock: s.a.clockHere()}
+	p := webadmin.Platform{Interfaces: interfacesHere()}
 	for i := range p.Interfaces {
 		slices.SortFunc(p.Interfaces[i].Addresses, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	}
 	return p
 }
+
+// Clock is how it stands with the time.
+func (s *source) Clock() webadmin.Clock { return s.a.clockHere() }
 
 // fallback is the file's text with what waits for a restart as it is in force now; nil when there is no saying.
 func (a *Appliance) fallback() []byte {

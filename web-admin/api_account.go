@@ -149,6 +149,10 @@ func (s *Server) apiMyPassword(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiOfferFactor(w http.ResponseWriter, r *http.Request) {
+	if err := s.codesFit(); err != nil {
+		s.notDone(w, userRefused(err), "The second factor could not be made")
+		return
+	}
 	secret, uri, err := s.enrolling(actorOf(r))
 	s.userDone(w, err, "The second factor could not be made", FactorOffer{secret, uri})
 }

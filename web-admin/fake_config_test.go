@@ -18,6 +18,7 @@ const fakeConfig = `{"mode": "observe",
  "plans": [{"name": "residential", "preset": "", "highest_stage": "cut", "budgets": [{"of": "sessions", "limit": 20, "per": "1h", "burst": 5}, {"of": "concurrent_sessions", "limit": 3}],
    "ladder": {"warn_at": 50, "pace_at": 80, "pace_max": "60s", "defer_at": 100, "cut_at": 300, "cut_for": "1h", "release_after": "15m"}},
   {"name": "unmapped", "preset": "unmapped", "highest_stage": "defer", "budgets": [], "ladder": {"warn_at": 50, "pace_at": 80, "pace_max": "60s", "defer_at": 100, "cut_at": 300, "cut_for": "1h", "release_after": "15m"}}],
+ "ntp": {"servers": []},
  "syslog": {"targets": [{"url": "udp://192.0.2.1:514", "ca_file": ""}, {"url": "tcp://syslog-2.isp.example:6514", "ca_file": ""}]},
  "notices": {"webhooks": [{"name": "desk", "url": "https://desk.isp.example/hook", "of": ["stages", "clusters"]}],
   "mail": {"smarthost": "", "tls": "starttls", "user": "", "password_file": "", "from": "", "to": [], "of": ["stages", "clusters", "health"]}},
@@ -199,11 +200,17 @@ func (f *fakeBox) Sources() Sources {
 }
 
 func (f *fakeBox) Platform() Platform {
-	return Platform{Clock: Clock{Known: true, Synced: true}, Interfaces: []Interface{
+	return Platform{Interfaces: []Interface{
 		{Name: "lan0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("100.64.0.1/10")}},
 		{Name: "wan0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.2/30"), netip.MustParsePrefix("2001:db8:ffff::2/64")}},
 		{Name: "eth2", Up: false},
 	}}
+}
+
+func (f *fakeBox) Clock() Clock {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status.Clock
 }
 
 func (f *fakeBox) Restart(who string) {

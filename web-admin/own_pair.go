@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ type Certificate struct {
 	NotBefore  Time     `json:"not_before"`
 	NotAfter   Time     `json:"not_after"`
 	SHA256     string   `json:"sha256"` // of the certificate, as browsers show it
+	Fault      string   `json:"fault"`  // what is wrong with it by the box's clock, "has been over since ..."; empty: nothing
 	File       string   `json:"file"`
 	KeyFile    string   `json:"key_file"`
 }
@@ -34,11 +34,47 @@ func (k *keeper) shown() (Certificate, error) {
 	defer k.mu.Unlock()
 	leaf := pair.Leaf
 	v := Certificate{SelfSigned: k.own == nil, Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Names: namesOf(leaf), NotBefore: At(leaf.NotBefore), NotAfter: At(leaf.NotAfter),
-		SHA256: fingerprintOf(pair.Certificate[0]), File: k.files[0], KeyFile: k.files[1]}
+		SHA256: fingerprintOf(pair.Certificate[0]), Fault: faultOf(leaf, k.now()), File: k.files[0], KeyFile: k.files[1]}
 	if v.SelfSigned {
 		v.File, v.KeyFile = k.file("cert.pem"), k.file("key.pem")
 	}
 	return v, nil
+}
+
+// faultOf says what is wrong with a certificate at a time; empty: nothing.
+func faultOf(leaf *x509.Certificate, now time.Time) string {
+	const day = "2006-01-02 15:04 MST"
+	switch here := "; the box's clock says " + now.UTC().Format(day); {
+	case now.After(leaf.NotAfter):
+		return "has been over since " + leaf.NotAfter.UTC().Format(day) + here
+	case now.Before(leaf.NotBefore):
+		return "holds only from " + leaf.NotBefore.UTC().Format(day) + " on" + here
+	}
+	return ""
+}
+
+// endsSoon is when a certificate of the operator's is a problem before it is over.
+const endsSoon = 14 * 24 * time.Hour
+
+// Problems are those of the web admin itself, for the status of the box.
+func (s *Server) Problems() []Problem {
+	c, err := s.keeper.shown()
+	if err != nil {
+		return []Problem{{What: "The web admin has no certificate: " + err.Error() + ".", Meaning: "Mail is not affected. No browser comes in.", Do: "Check that the data directory is neither full nor read-only."}}
+	}
+	p := Problem{What: "The web admin's certificate " + c.Fault + ".", Meaning: "Mail is not affected. Browsers warn, and those that have seen it before let nobody pass.", Do: "Show another one: Settings, Certificate."}
+	switch soon := s.opt.Now().After(c.NotAfter.Add(-endsSoon)); {
+	case c.Fault == "" && (c.SelfSigned || !soon):
+		return nil
+	case c.Fault == "":
+		p.What = "The web admin's certificate ends at " + c.NotAfter.UTC().Format("2006-01-02 15:04 MST") + "."
+		p.Meaning = "Mail is not affected. From then on browsers that have seen it let nobody pass."
+	case c.SelfSigned:
+		p.Meaning, p.Do = "Mail is not affected. Browsers warn of its dates.", "It is made anew as soon as somebody keeps the clock; or at once: Settings, Certificate."
+	case !s.box.Clock().right():
+		p.Do = "Look at the box's clock first, which nobody keeps. If it is right, show another one: Settings, Certificate."
+	}
+	return []Problem{p}
 }
 
 func namesOf(leaf *x509.Certificate) []string {
@@ -65,11 +101,9 @@ func checkPair(certPEM, keyPEM []byte, now time.Time) error {
 		return Refused{"key", "does not fit the certificate: " + strings.TrimPrefix(err.Error(), "tls: ")}
 	}
 	leaf := pair.Leaf
-	switch day := "2006-01-02 15:04 MST"; {
-	case now.After(leaf.NotAfter):
-		return Refused{"certificate", "has been over since " + leaf.NotAfter.UTC().Format(day)}
-	case now.Before(leaf.NotBefore):
-		return Refused{"certificate", fmt.Sprintf("begins at %s, and here it is %s; look at the box's clock", leaf.NotBefore.UTC().Format(day), now.UTC().Format(day))}
+	switch fault := faultOf(leaf, now); {
+	case fault != "":
+		return Refused{"certificate", fault}
 	case len(namesOf(leaf)) == 0:
 		return Refused{"certificate", "is for no host name or address (subject alternative name); browsers refuse it"}
 	case len(leaf.ExtKeyUsage) > 0 && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny):

@@ -156,7 +156,7 @@ func (s *Server) setMyFactor(w http.ResponseWriter, r *http.Request) {
 	}
 	codes, err := s.setFactor(actorOf(r), r.PostFormValue("code"))
 	if refused, ok := errors.AsType[users.Refused](err); ok {
-		s.showMyFactor(w, r, http.StatusBadRequest, "The code "+refused.Message+".")
+		s.showMyFactor(w, r, http.StatusBadRequest, "The code "+refused.Message+" ("+s.clockShows()+").")
 		return
 	}
 	if err != nil {

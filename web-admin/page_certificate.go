@@ -14,6 +14,10 @@ type certificateView struct {
 	Names           []string
 	From, Until     moment
 	Soon            bool // it ends within the time in which a self-signed one is made anew
+	Fault           string
+	Clock           string // what the clock shows, where it is not set
+	Renewed         moment // the box made it anew by itself, in this life
+	Why             string
 	SHA256          string
 	File, KeyFile   string
 	Errors          []formError
@@ -34,8 +38,12 @@ func (s *Server) showCertificate(w http.ResponseWriter, r *http.Request, status 
 		return
 	}
 	z := zone{s.opt.Now(), s.opt.Location}
-	v := certificateView{Revision: c.Revision, SelfSigned: now.SelfSigned, Subject: inert(now.Subject), Issuer: inert(now.Issuer), From: z.clock(now.NotBefore.Time), Until: z.clock(now.NotAfter.Time),
-		Soon: s.opt.Now().After(now.NotAfter.Add(-renewSelfBefore)), SHA256: now.SHA256, File: inert(now.File), KeyFile: inert(now.KeyFile), Errors: wrong}
+	v := certificateView{Revision: c.Revision, SelfSigned: now.SelfSigned, Subject: inert(now.Subject), Issuer: inert(now.Issuer), From: z.day(now.NotBefore.Time), Until: z.day(now.NotAfter.Time),
+		Soon: s.opt.Now().After(now.NotAfter.Add(-renewSelfBefore)), SHA256: now.SHA256, File: inert(now.File), KeyFile: inert(now.KeyFile), Fault: inert(now.Fault),
+		Clock: s.unsetClock(), Errors: wrong}
+	if last := s.keeper.last(); last != nil && now.SelfSigned {
+		v.Renewed, v.Why = z.clock(last.at), last.why
+	}
 	for _, name := range now.Names {
 		v.Names = append(v.Names, inert(name))
 	}

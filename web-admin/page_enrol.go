@@ -19,6 +19,8 @@ type enrolView struct {
 	Secret              string // in groups, for who cannot scan
 	Password            bool   // is asked for, too: the login is not of this moment
 	Name                string // whose password
+	Clock               string // why it cannot be set up now: what the clock shows, which is not set; empty: it can
+	Needed              bool   // there is no way in without it
 }
 
 // recoveryView shows the recovery codes, once.
@@ -34,6 +36,11 @@ func (s *Server) enrolPage(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) showEnrol(w http.ResponseWriter, r *http.Request, status int, v enrolView) {
 	a := actorOf(r)
+	if v.Clock = s.unsetClock(); v.Clock != "" {
+		v.Needed = a.at != inside
+		s.render(w, r, status, "enrol", frame{Title: "Second factor", Here: "/account"}, v)
+		return
+	}
 	secret, uri, err := s.enrolling(a)
 	if err != nil {
 		s.broken(w, r, err, "The second factor could not be made")
@@ -64,7 +71,7 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
 	v := enrolView{Action: "/login/factor", Next: ownPage(r.PostFormValue("next"))}
 	codes, err := s.setFactor(a, r.PostFormValue("code"))
 	if refused, ok := errors.AsType[users.Refused](err); ok {
-		v.Error = "The code " + refused.Message + "."
+		v.Error = "The code " + refused.Message + " (" + s.clockShows() + ")."
 		s.showEnrol(w, r, http.StatusBadRequest, v)
 		return
 	}
@@ -84,6 +91,9 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
 
 // setFactor takes the code that shows that the actor's app has the secret, and returns the recovery codes. Other sessions of theirs end.
 func (s *Server) setFactor(a actor, code string) ([]string, error) {
+	if err := s.codesFit(); err != nil {
+		return nil, err
+	}
 	secret, _, err := s.enrolling(a)
 	if err != nil {
 		return nil, err

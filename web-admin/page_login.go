@@ -54,8 +54,9 @@ func ownPage(next string) string {
 // loginView is what the pages of a login need: what was typed, and what was wrong with it.
 type loginView struct {
 	Next, Name, Error string
-	Min               int  // characters of a password
-	Ended             bool // a page was open when the login ended
+	Min               int    // characters of a password
+	Ended             bool   // a page was open when the login ended
+	Clock             string // what the box's clock shows, where it is not set: codes of apps do not fit then
 }
 
 // stepPages are where a login that is not complete goes on.
@@ -71,7 +72,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	s.render(w, r, http.StatusOK, "login", frame{Title: "Log in"}, loginView{Next: next, Ended: r.URL.Query().Has("ended")})
+	s.render(w, r, http.StatusOK, "login", frame{Title: "Log in"}, loginView{Next: next, Ended: r.URL.Query().Has("ended"), Clock: s.unsetClock()})
 }
 
 // login takes name and password and begins a session under a new cookie, whatever cookie came with the request.
@@ -89,7 +90,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	case err != nil: // the caller has gone
 	case !right:
 		s.refusedLogin(a, v.Name, "wrong name or password")
-		v.Error = "The name or the password is wrong."
+		v.Error, v.Clock = "The name or the password is wrong.", s.unsetClock()
 		s.render(w, r, http.StatusUnauthorized, "login", frame{Title: "Log in"}, v)
 	default:
 		at := inside
@@ -172,9 +173,9 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, u users.User, at 
 		switch {
 		case u.MustChange:
 			at = byChange
-		case u.NeedsFactor && !u.HasFactor:
+		case u.NeedsFactor && !u.HasFactor && s.unsetClock() == "":
 			at = byEnrol
-		}
+		} // with a clock that is not set nobody can set one up, and whoever has the password could as well: better in than locked out
 	}
 	s.logins.end(cookieOf(r))
 	from := peer(r)
@@ -183,13 +184,17 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, u users.User, at 
 	if at == inside {
 		http.SetCookie(w, s.knownCookie(u))
 		s.opt.Log.Info("web admin: login", "from", from, "user", u.Name)
-		s.tell(actor{who: u.Name + " " + from.String(), from: from.String()}, "login", u.Name, "", string(u.Role))
+		as := string(u.Role)
+		if u.NeedsFactor && !u.HasFactor {
+			as += ", without the second factor that is needed: the clock is not set"
+		}
+		s.tell(actor{who: u.Name + " " + from.String(), from: from.String()}, "login", u.Name, "", as)
 	}
 	return at
 }
 
 func (s *Server) codePage(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusOK, "code", frame{Title: "Second factor"}, loginView{Next: ownPage(r.URL.Query().Get("next"))})
+	s.render(w, r, http.StatusOK, "code", frame{Title: "Second factor"}, loginView{Next: ownPage(r.URL.Query().Get("next")), Clock: s.unsetClock()})
 }
 
 // code takes the second factor.
@@ -211,7 +216,10 @@ func (s *Server) code(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, withNext("/login", v.Next), http.StatusSeeOther)
 			return
 		}
-		v.Error = "This is not the code of now. Each code is taken once; wait for the next one."
+		v.Error, v.Clock = "This is not the code of now, or it was taken before. Wait for the next one; your app's clock and the box's have to say the same, and the box's says "+s.clockShows()+".", s.unsetClock()
+		if v.Clock != "" {
+			v.Error = "This is none of your recovery codes that are left."
+		}
 		s.render(w, r, http.StatusUnauthorized, "code", frame{Title: "Second factor"}, v)
 		return
 	}

@@ -134,6 +134,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	f.Page = page
 	f.At, f.Zone = z.second(now), z.name()
 	a, ok := s.person(r, false)
+	f.Console = s.box.FromImage()
 	if f.LoggedIn = ok && a.at == inside; f.LoggedIn {
 		f.User, f.Operates, f.Manages = a.name, a.role.May(users.Operator), a.role.May(users.Admin)
 		var st Status
@@ -145,7 +146,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 			f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
 			f.Network = f.Manages && s.opt.Source.Network() != nil
 		}
-		f.Image = f.Manages && s.box.FromImage()
+		f.Image = f.Manages && f.Console
 		f.Box, f.Version = inert(st.Box), inert(st.Version)
 	}
 	var out bytes.Buffer

@@ -24,6 +24,7 @@ type Recovery interface {
 type machine interface {
 	Updater
 	Status() Status
+	Clock() Clock
 	Holds() Holds
 	Restore(file []byte, dry bool, who string) (RestoreOutcome, error)
 }

@@ -111,7 +111,7 @@ func New(o Options) (*Server, error) {
 		o.Log.Error("web admin: there are no users any more; make the first one again with `mailweir users setup-code`", "err", damaged)
 	}
 	s.veil = newVeil(o.Source, derived(s.users.Key(), "masks"))
-	s.keeper = &keeper{dir: filepath.Join(o.DataDir, "tls"), now: o.Now}
+	s.keeper = newKeeper(filepath.Join(o.DataDir, "tls"), o.Now, s.box.Clock, o.Log)
 	show, err := s.keeper.prepare(o.CertFile, o.KeyFile)
 	if err != nil {
 		return nil, err

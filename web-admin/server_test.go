@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -112,7 +113,7 @@ func TestTheTokenIsMadeOnceAndMustBeLong(t *testing.T) {
 
 // selfSigned keeps the pair in dir, or makes it.
 func selfSigned(dir string, now func() time.Time) (*keeper, error) {
-	k := &keeper{dir: dir, now: now}
+	k := newKeeper(dir, now, func() Clock { return Clock{} }, slog.New(slog.DiscardHandler))
 	show, err := k.prepare("", "")
 	if err != nil {
 		return nil, err

@@ -36,6 +36,8 @@ type Backer interface {
 // Host is the machine, as far as setting up needs it.
 type Host interface {
 	Platform() Platform
+	// Clock is how it stands with the time. It is asked for at each login.
+	Clock() Clock
 	// Restart begins the program anew, which takes what waits for it; mail passes unjudged meanwhile. It returns at once.
 	Restart(who string)
 }
@@ -111,7 +113,6 @@ type RestoreOutcome struct {
 // Platform is what the machine has.
 type Platform struct {
 	Interfaces []Interface
-	Clock      Clock
 }
 
 // Interface is a network interface of the box.

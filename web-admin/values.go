@@ -26,6 +26,9 @@ type values struct {
 		RADIUS   radiusValues `json:"radius"`
 		Leases   []LeaseFile  `json:"lease_files"`
 	} `json:"identity"`
+	NTP struct {
+		Servers []string `json:"servers"`
+	} `json:"ntp"`
 	Plans  []planValues `json:"plans"`
 	Syslog struct {
 		Targets []struct {

@@ -23,7 +23,7 @@ func wizardSteps() []wizardStep {
 	return []wizardStep{
 		{"network", "Ports and topology", (*Server).showNetwork, (*Server).takeNetwork},
 		{"management", "Management address", (*Server).showManagement, (*Server).takeManagement},
-		{"time", "Time", (*Server).showTime, nil},
+		{"time", "Time", (*Server).showTime, (*Server).takeTime},
 		{"plans", "Plans", (*Server).showPresets, (*Server).takePresets},
 		{"subscribers", "Subscribers", (*Server).showList, (*Server).takeList},
 		{"syslog", "Syslog", (*Server).showCollectors, (*Server).takeCollectors},

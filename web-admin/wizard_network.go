@@ -104,10 +104,10 @@ func (s *Server) takeNetwork(t *wizardTry) {
 	limited, ok1 := ports(f.Limited)
 	counted, ok2 := ports(f.Counted)
 	if !ok1 {
-		t.wrong("limited", "Governed ports", "numbers with commas between them, such as 25")
+		t.wrong("limited", "Governed ports", "write numbers with commas between them, such as 25")
 	}
 	if !ok2 {
-		t.wrong("counted", "Counted ports", "numbers with commas between them, such as 465, 587")
+		t.wrong("counted", "Counted ports", "write numbers with commas between them, such as 465, 587")
 	}
 	n := t.now.Network
 	if f.Topology == "" {
@@ -141,7 +141,7 @@ type hostChoice struct {
 	Chosen     bool
 }
 
-var managementLabels = keyLabels{{"admin.listen", "port", "Address"}}
+var managementLabels = keyLabels{{"admin.listen", "host", "Address and port"}}
 
 func (s *Server) showManagement(v *wizardView, _ Configuration, now values) {
 	if v.Management == nil {
@@ -179,12 +179,28 @@ type timeForm struct {
 	Now           moment
 	Zone          string
 	Known, Synced bool
-	Kept          bool   // by the box itself
+	Kept, Unset   bool   // by the box itself; nobody has told it the time yet
 	Server, Why   string // whom it asks, and what is wrong with that
+	Servers       string // that the configuration names
 }
 
-func (s *Server) showTime(v *wizardView, _ Configuration, _ values) {
-	now := s.opt.Now()
-	clock := s.opt.Source.Platform().Clock
-	v.Time = &timeForm{zone{now, s.opt.Location}.second(now), zone{now, s.opt.Location}.name(), clock.Known, clock.Synced, clock.Kept, inert(clock.Server), inert(clock.Why)}
+var timeLabels = keyLabels{{"ntp.servers", "servers", "NTP servers"}}
+
+func (s *Server) showTime(v *wizardView, _ Configuration, now values) {
+	if v.Time == nil {
+		v.Time = &timeForm{Servers: inert(strings.Join(now.NTP.Servers, ", "))}
+	}
+	f, at, clock := v.Time, s.opt.Now(), s.opt.Source.Clock()
+	z := zone{at, s.opt.Location}
+	f.Now, f.Zone, f.Known, f.Synced, f.Kept, f.Unset = z.day(at), z.name(), clock.Known, clock.Synced, clock.Kept, clock.Unset()
+	f.Server, f.Why = inert(clock.Server), inert(clock.Why)
+}
+
+// takeTime takes whom the box asks for the time, where it keeps its clock by itself.
+func (s *Server) takeTime(t *wizardTry) {
+	typed := t.r.PostFormValue("servers")
+	t.view.Time, t.of = &timeForm{Servers: inert(typed)}, timeLabels
+	if servers := splitWords(typed); s.opt.Source.Clock().Kept && !slices.Equal(servers, t.now.NTP.Servers) {
+		t.keys = append(t.keys, set("ntp.servers", servers))
+	}
 }

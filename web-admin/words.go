@@ -192,6 +192,13 @@ func (z zone) second(t time.Time) moment {
 	return m
 }
 
+// day is a moment with its date, today too: for who has to see whether that is right.
+func (z zone) day(t time.Time) moment {
+	m := z.clock(t)
+	m.Text = t.In(z.loc).Format("2 Jan 2006 15:04:05")
+	return m
+}
+
 // lasting says how long something has been so: "for 4 min" under an hour, "since 02:16" beyond.
 func (z zone) lasting(t time.Time) moment {
 	m := z.clock(t)

@@ -34,7 +34,7 @@ func showRecovery(config string) int {
 		version = b.About.Version
 	}
 	err := appliance.Recover(ctx, appliance.RecoveryOptions{
-		Options: appliance.Options{ConfigFile: config, DataDir: stateDir, Version: version, Log: log,
+		Options: appliance.Options{ConfigFile: config, DataDir: stateDir, Version: version, Log: log, ClockFile: ClockFile,
 			Image: &appliance.Image{Machine: Machine, Links: Links, Restart: Restart, Erase: FactoryReset}},
 		Standstill: func() webadmin.Standstill {
 			return standing(standstillFile, governedFile, time.Now(), netconf.Uptime())
