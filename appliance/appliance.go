@@ -245,7 +245,7 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 	a.lane = openLane(cfg, a.size, a.log)
 	a.lane.act(modeOf(cfg))
 	if a.lane.lane != nil {
-		a.floods = &floods{bits: lineBits(cfg), flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
+		a.floods = &floods{bits: lineBits(cfg), closed: !cfg.Network.FailOpen(), flooding: a.lane.lane.Flooding, of: func(addr netip.Addr) string { return a.who.of(addr).id }, say: a.health.tell, now: a.now}
 	}
 	processors(int(queueCount(cfg)))
 	if err := shortenSlices(); err != nil {

@@ -20,6 +20,7 @@ import (
 type floods struct {
 	flooding func(each func(addr netip.Addr, over uint64)) error // package lane
 	bits     int                                                 // of the IPv6 address of a line
+	closed   bool                                                // network.on_failure is
 	of       func(netip.Addr) string                             // whose it is
 	say      func(records.HealthFacts)
 	now      func() time.Time
@@ -169,8 +170,11 @@ func (fs *floods) problem(now time.Time) *webadmin.Problem {
 	}
 	p := &webadmin.Problem{
 		What:    "More new connections come than can be judged.",
-		Meaning: "Who sends many of them has his dropped. What is still too much passes unjudged, or is dropped if network.on_failure is closed.",
+		Meaning: "Who sends many of them has his dropped. What is still too much passes unjudged.",
 		Do:      "The HEALTH records name who floods; end it at his port.",
+	}
+	if fs.closed {
+		p.Meaning = "Who sends many of them has his dropped. What is still too much is dropped, too, since network.on_failure is closed; mail servers try again."
 	}
 	if crowded {
 		return p

@@ -3,6 +3,7 @@ package appliance
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,5 +103,17 @@ func TestWhatHappensOftenIsToldInTheEnd(t *testing.T) {
 	h.flush()
 	if want := []string{"flood cut: 3", "flood cut: 12"}; !slices.Equal(said, want) {
 		t.Errorf("told %q, want %q", said, want)
+	}
+}
+
+// What is too much is dropped or passes as network.on_failure has it, and that is what is said.
+func TestAFloodIsSaidAsOnFailureHasIt(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	for closed, want := range map[bool]string{false: "still too much passes unjudged.", true: "still too much is dropped, too, since network.on_failure is closed"} {
+		fs := &floods{closed: closed, crowded: now.Add(-time.Second), now: func() time.Time { return now }}
+		if p := fs.problem(now); p == nil || !strings.Contains(p.Meaning, want) {
+			t.Errorf("closed %v: %+v", closed, p)
+		}
 	}
 }

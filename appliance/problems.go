@@ -56,7 +56,8 @@ func (a *Appliance) problems() []webadmin.Problem {
 		found = append(found, webadmin.Problem{
 			What:    "It is not known which cases are held: " + unknown + ".",
 			Meaning: "Nothing of any case is deleted until it is, whatever its age; mail is not affected.",
-			Do:      "Say in " + journal.HoldsPath(a.opt.DataDir) + " which cases are held; it is read within a minute. [] says that none is, and what belonged to held cases goes.",
+			Do: a.byPlace("Say in "+journal.HoldsPath(a.opt.DataDir)+" which cases are held; it is read within a minute. [] says that none is, and what belonged to held cases goes.",
+				"Look at the disk. Nobody edits that file without taking the disk out; a factory reset ends all holds, with all else."),
 		})
 	}
 	f := a.syslog.spool.Stat()
@@ -64,21 +65,21 @@ func (a *Appliance) problems() []webadmin.Problem {
 		found = append(found, webadmin.Problem{
 			What:    fmt.Sprintf("The disk has not answered for %v.", f.Hangs.Round(time.Second)),
 			Meaning: fmt.Sprintf("Mail is not affected. %d records wait in memory, %d at most; collectors that are there get them. After a crash numbers of records may occur twice.", f.Waiting, spool.MemoryRecords),
-			Do:      "Look at the disk and its controller (dmesg). A HEALTH record says how long it lasted when it answers again.",
+			Do:      a.byPlace("Look at the disk and its controller (dmesg).", "Look at the disk, or take another one.") + " A HEALTH record says how long it lasted when it answers again.",
 		})
 	}
 	if f.Aside > 0 {
 		found = append(found, webadmin.Problem{
 			What:    fmt.Sprintf("%d files of the spool could not be read and are set aside (*.unreadable, %d bytes).", f.Aside, f.AsideBytes),
 			Meaning: "A HEALTH record says which records collectors lack for it. The files go when the spool needs the room, or their retention is over.",
-			Do:      "Check the disk; remove them from DATA/spool when nobody wants to look at them. A restart counts anew.",
+			Do:      a.byPlace("Check the disk; remove them from DATA/spool when nobody wants to look at them.", "Check the disk.") + " A restart counts anew.",
 		})
 	}
 	if lost := a.writer.Lost(); lost > 0 && a.writer.Waiting() > recordQueue/2 {
 		found = append(found, webadmin.Problem{
 			What:    "More happens than can be recorded.",
 			Meaning: "Mail is judged as always. Some records are lost; a HEALTH record will say how many.",
-			Do:      "Look for a flood: mailweir subscribers shows who is at the top.",
+			Do:      "Look for a flood: the page Subscribers shows who is at the top" + a.byPlace(", and so does mailweir subscribers.", "."),
 		})
 	}
 	if keys := a.waits(); len(keys) > 0 {
@@ -90,14 +91,14 @@ func (a *Appliance) problems() []webadmin.Problem {
 		found = append(found, webadmin.Problem{
 			What:    "The configuration waits for a restart: " + strings.Join(named, ", ") + ".",
 			Meaning: "Until then these are as they were; everything else is in force.",
-			Do:      "Restart mailweir; on the page of settings there is a button.",
+			Do:      "Restart mailweir; under Settings, Set-up there is a button.",
 		})
 	}
 	if why := a.listRefused.Load(); why != nil {
 		found = append(found, webadmin.Problem{
 			What:    "The list of subscribers was refused: " + *why + ".",
 			Meaning: "The list before it is in force; mail is judged by that.",
-			Do:      "Put it right; mailweir check names what is wrong with it.",
+			Do:      "Bring one that is right (Set-up, Subscribers): it is looked at line by line" + a.byPlace("; or mend the file, of which mailweir check names what is wrong.", "."),
 		})
 	}
 	for _, f := range a.lines.files() {
@@ -129,10 +130,10 @@ func (a *Appliance) problems() []webadmin.Problem {
 	if p := a.certWatch.problem.Load(); p != nil {
 		found = append(found, *p)
 	}
-	found = append(found, updateProblem(a.opt.DataDir)...)
 	if a.web != nil { // else it is just coming up
 		found = append(found, a.web.Problems()...)
 	}
+	found = append(found, updateProblem(a.opt.DataDir)...)
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)
 	found = append(found, shortHistory(a.who.Stats(), a.now())...)
@@ -145,6 +146,14 @@ func (a *Appliance) problems() []webadmin.Problem {
 		})
 	}
 	return found
+}
+
+// byPlace is what there is to do on a machine with a shell, or, on the image, without one.
+func (a *Appliance) byPlace(shell, image string) string {
+	if a.opt.Image != nil {
+		return image
+	}
+	return shell
 }
 
 // forwardingProblems are those of a box that ought to route.

@@ -106,7 +106,7 @@ func (r *recovered) Standstill() webadmin.Standstill { return r.opt.Standstill()
 
 // Status has the little that is known.
 func (r *recovered) Status() webadmin.Status {
-	st := webadmin.Status{Version: r.opt.Version, Box: r.a.box}
+	st := webadmin.Status{Version: r.opt.Version, Box: r.a.box, Image: r.a.opt.Image != nil}
 	for _, url := range r.collectors() {
 		st.Syslog = append(st.Syslog, webadmin.Syslog{URL: url})
 	}

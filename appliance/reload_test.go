@@ -254,10 +254,13 @@ func TestWhatNeedsARestart(t *testing.T) {
 		"":                      func(c *config.Config) {},
 		"network.topology":      func(c *config.Config) { c.Network.Topology = "bridged" },
 		"network.limited_ports": func(c *config.Config) { c.Network.LimitedPorts = []uint16{2525} },
-		"network.on_failure":    func(c *config.Config) { c.Network.OnFailure = "block" },
-		"network.mark_mask":     func(c *config.Config) { c.Network.MarkMask++ },
-		"queue.length":          func(c *config.Config) { c.Queue.Length++ },
-		"admin.listen":          func(c *config.Config) { c.Admin.Listen = "127.0.0.1:1" },
+		"network.limited_ports network.counted_ports": func(c *config.Config) {
+			c.Network.LimitedPorts, c.Network.CountedPorts = []uint16{}, []uint16{25} // the same ports, and the kernel cuts at other ones
+		},
+		"network.on_failure": func(c *config.Config) { c.Network.OnFailure = "block" },
+		"network.mark_mask":  func(c *config.Config) { c.Network.MarkMask++ },
+		"queue.length":       func(c *config.Config) { c.Queue.Length++ },
+		"admin.listen":       func(c *config.Config) { c.Admin.Listen = "127.0.0.1:1" },
 	} {
 		old, next := config.Default(), config.Default()
 		next.Mode = config.Enforce

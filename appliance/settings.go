@@ -135,7 +135,7 @@ func carried(old, next *config.Config) (live *config.Config, waiting []string) {
 	if n := &c.Network; n.Topology != old.Network.Topology {
 		*n = old.Network // the interfaces go with it
 	} else {
-		if !slices.Equal(n.Ports(), old.Network.Ports()) {
+		if !slices.Equal(n.LimitedPorts, old.Network.LimitedPorts) || !slices.Equal(n.CountedPorts, old.Network.CountedPorts) { // the kernel's rules know them apart
 			n.LimitedPorts, n.CountedPorts = old.Network.LimitedPorts, old.Network.CountedPorts
 		}
 		n.OnFailure, n.MarkMask = old.Network.OnFailure, old.Network.MarkMask

@@ -100,8 +100,8 @@ func freePort(t *testing.T) int {
 
 const browserPassword = "four words are easier"
 
-// From the first visit to a box that observes and sends its records: every step is in force on a real box as soon as it is saved, and somebody who
-// leaves in the middle finds where they were.
+// From the first visit to a box that observes and sends its records: what a step says to be in force at once is, on a real box, what it says to wait waits, and
+// somebody who leaves in the middle finds where they were.
 func TestTheWizardSetsUpABox(t *testing.T) {
 	d := newDeaf(t, "# Written by hand.\nmode: enforce # too early\n", "subscriber,plan\n")
 	p := browse(t, d)
@@ -111,7 +111,13 @@ func TestTheWizardSetsUpABox(t *testing.T) {
 	if said := p.Text("#errors"); !strings.Contains(said, "Counted ports: 70000 is out of range; allowed: 1 to 65535") {
 		t.Errorf("%q", said)
 	}
+	if said := p.Text("#force"); !strings.Contains(said, "ports wait for a restart") {
+		t.Errorf("%q", said)
+	}
 	p.Do("the ports", typed("#counted", "465, 587"), click(".go button"), see("select[name=host]"))
+	if said := p.Text("#waiting"); len(d.cfg.Load().Network.CountedPorts) != 0 || !strings.Contains(said, "network.counted_ports waits for a restart") {
+		t.Errorf("ports that are to wait: %v in force, and the page says %q", d.cfg.Load().Network.CountedPorts, said)
+	}
 	p.Do("left", open(p.URL), see("#setup-left"))
 	if said := p.Text("#setup-left"); !strings.Contains(said, "6 steps are left") {
 		t.Errorf("%q", said)
@@ -119,7 +125,13 @@ func TestTheWizardSetsUpABox(t *testing.T) {
 	port := fmt.Sprint(freePort(t))
 	p.Do("resumed", click("#setup-left a"), see(".steps"), click("main .button"), see("select[name=host]"), typed("#port", port), click(".go button"), see(".facts"))
 	p.Do("the time", click(".go button"), see("#presets"))
+	if said := p.Text("#waiting"); d.cfg.Load().Admin.Listen == ":"+port || !strings.Contains(said, "admin.listen") {
+		t.Errorf("an address that is to wait: %s in force, and the page says %q", d.cfg.Load().Admin.Listen, said)
+	}
 	p.Do("plans", click("input[value=hosting]"), click(".go button"), see("#text"))
+	if !slices.Contains(d.cfg.Load().PlanNames(), "hosting") {
+		t.Error("plans that are to be in force at once are not")
+	}
 	p.Do("a list with an error", typed("#text", "subscriber,plan,prefixes\nS-1,residential,100.64.0.1\nS-2,golden,100.64.0.2\nS-3,hosting,100.64.0.300\n"), click("button[value=preview]"), see("#bad-lines"))
 	if said := p.Text("#bad-lines"); !strings.Contains(said, `3unknown plan "golden"`) || !strings.Contains(said, "golden") || !strings.Contains(said, "S-3,hosting,100.64.0.300") {
 		t.Errorf("%q", said)

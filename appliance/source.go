@@ -26,10 +26,10 @@ func (s *source) Status() webadmin.Status {
 	a, now := s.a, s.a.now()
 	cfg := a.cfg.Load()
 	q := a.queues.Stats()
-	stages := a.gov.Stages()
+	stages, ready := a.gov.Stages(), a.ready.Load()
 	st := webadmin.Status{
 		Version: a.opt.Version, Box: a.box, Mode: cfg.Mode, Since: webadmin.At(*a.since.Load()),
-		Ready: a.ready.Load(), Uptime: webadmin.Seconds(now.Sub(a.start)),
+		Ready: ready, Image: a.opt.Image != nil, FailClosed: !cfg.Network.FailOpen(), Steered: ready || a.steered(), Uptime: webadmin.Seconds(now.Sub(a.start)),
 		Lanes: webadmin.Lanes{
 			Fast: a.lane.view(q.Lane),
 			Queue: webadmin.QueueLane{

@@ -80,6 +80,13 @@ func (a *Appliance) unsteer() error {
 	return nil
 }
 
+// steered tells whether the kernel has our rules: those of before, as a rule, when we are not ready. Where that cannot be seen the worse is taken for true, which
+// is that with on_failure closed they keep mail from passing.
+func (a *Appliance) steered() bool {
+	there, err := ruleset.Steering(a.bridge != nil)
+	return there || err != nil
+}
+
 // resteer writes the ruleset again when somebody removed it: without it mail
 // passes unjudged and nobody would know.
 func (a *Appliance) resteer() {

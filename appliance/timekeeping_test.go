@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -115,5 +116,36 @@ func TestAStepFromBeforeGoverningIsARecordOnce(t *testing.T) {
 	}
 	if err := new(clockWatch).keeperSet(first, t.TempDir(), &health{now: time.Now, say: func(records.Entry) bool { return true }}); err == nil {
 		t.Error("a file that cannot be read is no error")
+	}
+}
+
+// On the image nobody else keeps the clock: before its keeper has said anything the time is not known, whatever the kernel makes of it. Problems name the
+// console there, and no shell.
+func TestTheImageKnowsThatItsClockIsNotSet(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	if c := s.Clock(); c.Kept || c.Unset() {
+		t.Errorf("another Linux: %+v", c)
+	}
+	d.opt.Image = &Image{}
+	if c := s.Clock(); !c.Unset() || c.Why == "" {
+		t.Errorf("before anybody was asked: %+v", c)
+	}
+	d.opt.ClockFile = filepath.Join(d.dir, "clock")
+	if err := (ntp.State{Why: "no answer", Heard: opened}).Save(d.opt.ClockFile); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.Clock(); c.Unset() || c.Synced || c.Why != "no answer" {
+		t.Errorf("after it was set once: %+v", c)
+	}
+	why := "line 7: unknown plan"
+	d.listRefused.Store(&why)
+	for image, want := range map[*Image]string{{}: "Bring one that is right (Set-up, Subscribers): it is looked at line by line.", nil: "or mend the file, of which mailweir check names what is wrong."} {
+		d.opt.Image = image
+		said := fmt.Sprint(d.problems())
+		if !strings.Contains(said, want) || image != nil && strings.Contains(said, "mailweir check") {
+			t.Errorf("image %v: %s", image != nil, said)
+		}
 	}
 }

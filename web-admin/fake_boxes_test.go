@@ -243,7 +243,7 @@ func troubledBox() *fakeBox {
 	f.status.Syslog[1].Dropped = 18_204
 	f.status.Lanes.Fast = FastLane{Why: "the kernel has no BPF ring buffer"}
 	f.status.Problems = append(f.status.Problems, []Problem{{What: "There is no interface enp3s0f1np1.", Meaning: "Mail that comes another way passes unjudged.", Do: "Put the right names into network.subscriber_interfaces and upstream_interfaces, or wait for it to come up."},
-		{What: "The configuration waits for a restart: Ports that are only counted (network.counted_ports), Address of the web admin (admin.listen).", Meaning: "Until then these are as they were; everything else is in force.", Do: "Restart mailweir; on the page of settings there is a button."}}...)
+		{What: "The configuration waits for a restart: Ports that are only counted (network.counted_ports), Address of the web admin (admin.listen).", Meaning: "Until then these are as they were; everything else is in force.", Do: "Restart mailweir; under Settings, Set-up there is a button."}}...)
 	return f
 }
 

@@ -144,6 +144,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 		} else {
 			st = s.seeAs(a.role).Status()
 			f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
+			f.Closed = st.FailClosed
 			f.Network = f.Manages && s.opt.Source.Network() != nil
 		}
 		f.Image = f.Manages && f.Console
@@ -152,7 +153,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	var out bytes.Buffer
 	if err := s.pages[name].Execute(&out, f); err != nil {
 		s.opt.Log.Error("web admin: page", "page", name, "err", err)
-		http.Error(w, "This page broke. Mail is not affected. The log has the details.", http.StatusInternalServerError)
+		http.Error(w, "This page broke. Mail is not affected. The details are in "+logPlace(f.Console)+".", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -224,7 +224,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 				panic(what)
 			}
 			s.opt.Log.Error("web admin: panic in a handler", "path", r.Pattern, "panic", fmt.Sprint(what), "stack", string(debug.Stack()))
-			s.refuse(w, r, http.StatusInternalServerError, "This page broke", "Mail is not affected. The log has the details.")
+			s.refuse(w, r, http.StatusInternalServerError, "This page broke", "Mail is not affected. The details are in "+logPlace(s.box.FromImage())+".")
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -327,7 +327,7 @@ func (s *Server) guard(rt route, next http.Handler) http.Handler {
 		case rt.access == halfway:
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 		case ok && (a.at == inside || a.cookie == ""):
-			s.refuse(w, r, http.StatusForbidden, "Your role does not allow this", forbidden(rt.access, a.role))
+			s.refuse(w, r, http.StatusForbidden, "Your role does not allow this", forbidden(rt, a.role))
 		case page:
 			http.Redirect(w, r, loginURL(r), http.StatusSeeOther)
 		default:
@@ -342,8 +342,12 @@ func byItself(r *http.Request) bool {
 	return r.Header.Get("Mailweir-By-Itself") != "" || r.URL.Path == apiRoot+"/events"
 }
 
-func forbidden(needed access, has users.Role) string {
-	if role, ok := roles[needed]; ok {
+func forbidden(rt route, has users.Role) string {
+	role, ok := roles[rt.access]
+	switch {
+	case ok && rt.method == http.MethodGet && rt.api == nil:
+		return fmt.Sprintf("This page needs the role %s; yours is %s. An admin can do there what you want done, or give you the role (Settings, Users).", role, has)
+	case ok:
 		return fmt.Sprintf("It needs the role %s; yours is %s. Nothing was changed.", role, has)
 	}
 	return "This is answered on the box itself only: see mailweir users --help. Nothing was changed."

@@ -103,8 +103,8 @@ func (s *Server) configured(w http.ResponseWriter, r *http.Request) (c Configura
 	var wrong WrongConfig
 	switch {
 	case errors.As(err, &wrong) && len(wrong) > 0:
-		s.refuse(w, r, http.StatusConflict, "The configuration file has an error", fmt.Sprintf("Somebody changed it: line %d: %s: %s. What was in force before goes on. "+
-			"mailweir check says all that is wrong with it; put it right on the box first.", wrong[0].Line, inert(wrong[0].Key), inert(wrong[0].Message)))
+		s.refuse(w, r, http.StatusConflict, "The configuration file has an error", fmt.Sprintf("Somebody changed it: line %d: %s: %s. What was in force before goes on. %s",
+			wrong[0].Line, inert(wrong[0].Key), inert(wrong[0].Message), mendFile(s.box.FromImage())))
 		return c, v, false
 	case err != nil:
 		s.broken(w, r, err, "The configuration cannot be read")
@@ -115,6 +115,14 @@ func (s *Server) configured(w http.ResponseWriter, r *http.Request) (c Configura
 		return c, v, false
 	}
 	return c, v, true
+}
+
+// mendFile says how a file is put right that this page cannot read: nobody edits one on the image, which has no shell.
+func mendFile(image bool) string {
+	if image {
+		return "A backup that is put back mends it (Settings, Backup)."
+	}
+	return "mailweir check says all that is wrong with it; put it right on the box first."
 }
 
 // set is a key with a value.

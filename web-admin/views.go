@@ -50,15 +50,19 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 
 // Status is the box as a whole: GET /api/v1/status.
 type Status struct {
-	Version string  `json:"version"`
-	Box     string  `json:"box"`  // the box's name or id in its records
-	Mode    string  `json:"mode"` // observe | enforce
-	Since   Time    `json:"mode_since"`
-	Ready   bool    `json:"ready"` // packets are being judged
-	Uptime  Seconds `json:"uptime_s"`
-	Ports   []int   `json:"limited_ports"`
-	Lanes   Lanes   `json:"lanes"`
-	Bridge  *Bridge `json:"bridge,omitempty"` // only with network.topology: bridge
+	Version string `json:"version"`
+	Box     string `json:"box"`  // the box's name or id in its records
+	Mode    string `json:"mode"` // observe | enforce
+	Since   Time   `json:"mode_since"`
+	Ready   bool   `json:"ready"` // packets are being judged
+	Image   bool   `json:"image"` // the box runs mailweir's own image: a menu at its console, and no shell
+	// FailClosed: network.on_failure is closed, so what nobody judges is dropped, as long as it is steered to us.
+	FailClosed bool    `json:"fail_closed"`
+	Steered    bool    `json:"steered"` // the kernel has the rules that steer mail to us; without them it forwards what comes
+	Uptime     Seconds `json:"uptime_s"`
+	Ports      []int   `json:"limited_ports"`
+	Lanes      Lanes   `json:"lanes"`
+	Bridge     *Bridge `json:"bridge,omitempty"` // only with network.topology: bridge
 	// Sessions counts TCP sessions on governed ports since the start.
 	Sessions Sessions `json:"sessions"`
 	// Actions counts decisions about sessions since the start, as decided; in observe mode none of them was carried out.

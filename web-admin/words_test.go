@@ -181,10 +181,15 @@ func TestProblemsStandStill(t *testing.T) {
 		make func(*Status)
 		want string
 	}{
-		{"not judging", func(s *Status) { s.Ready = false }, "No packets are being judged"},
+		{"not judging", func(s *Status) { s.Ready = false }, "No packets are being judged Mail passes unjudged. Look at the log of the service;"},
+		{"not judging, and mail has to wait", func(s *Status) { s.Ready, s.FailClosed, s.Steered = false, true, true }, "Mail does not pass: network.on_failure is closed, so it is dropped until it is judged, and its senders try again. Look at"},
+		{"not judging, and without rules nothing stops mail", func(s *Status) { s.Ready, s.FailClosed = false, true }, "Mail passes unjudged, although network.on_failure is closed"},
+		{"not judging, on the image, which has no service", func(s *Status) { s.Ready, s.Image = false, true }, "Look at the log: item 6 of the menu at the box's console; it says what mailweir waits for. Item 7 starts the box again."},
 		{"the store", func(s *Status) { s.Store = Store{Why: "no space left on device"} }, "Budgets cannot be saved"},
 		{"the clock", func(s *Status) { s.Clock = Clock{Known: true} }, "The clock is not synchronised"},
-		{"the clock that the box keeps itself", func(s *Status) { s.Clock = Clock{Known: true, Kept: true, Why: "no server answered"} }, "ntp.servers, or have your DHCP server name one (option 42), and let the box reach its UDP port 123. Last: no server answered."},
+		{"the clock that the box keeps itself", func(s *Status) { s.Clock = Clock{Known: true, Kept: true, Why: "no server answered"} }, "Name an NTP server (Set-up, Time; in the configuration ntp.servers), or have your DHCP server name one (option 42), and let the box reach its UDP port 123. Last: no server answered."},
+		{"a clock that was never set", func(s *Status) { s.Clock = Clock{Known: true, Kept: true} }, "The clock was not set since the box came up"},
+		{"one that was, and is not kept any more", func(s *Status) { s.Clock = Clock{Known: true, Kept: true, Heard: At(noon)} }, "The clock is not synchronised"},
 		{"records lost", func(s *Status) { s.Syslog[1].Dropped = 12 }, "12 lost to this collector"},
 		{"lost packets stay in the lanes' line", func(s *Status) { s.Lanes.Queue.Dropped = 12 }, ""},
 		{"a collector that was never tried is not down", func(s *Status) {

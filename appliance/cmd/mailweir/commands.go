@@ -40,7 +40,7 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
 	ready := "judging packets"
 	if !s.Ready {
-		ready = "NOT judging packets"
+		ready = "NOT judging packets (" + s.Unjudged() + ")"
 	}
 	fmt.Fprintf(w, "mode\t%s, %s for %s, version %s\n", s.Mode, ready, time.Duration(s.Uptime).Round(time.Second), s.Version)
 	fmt.Fprintf(w, "sessions\t%d open, %d since start\n", s.Sessions.Open, s.Sessions.Total)
