@@ -130,9 +130,6 @@ func (a *Appliance) problems() []webadmin.Problem {
 	if p := a.certWatch.problem.Load(); p != nil {
 		found = append(found, *p)
 	}
-	if a.web != nil { // else it is just coming up
-		found = append(found, a.web.Problems()...)
-	}
 	found = append(found, updateProblem(a.opt.DataDir)...)
 	found = append(found, a.lines.unlisted()...)
 	found = append(found, a.health.short()...)

@@ -1,9 +1,6 @@
 package webadmin
 
-import (
-	"crypto/x509"
-	"time"
-)
+import "time"
 
 // The last days of a certificate: somebody should think of another one, and then at once.
 const (
@@ -23,49 +20,52 @@ const (
 	CertificateEnded
 )
 
-// CertificateEnd says how the certificate stands that browsers are shown, and what somebody should do about it; nil: nothing. A self-signed one is made anew in its
-// last month, also if nobody visits: it is a problem only where it cannot be.
+// CertificateEnd says how the certificate stands that browsers are shown, and what somebody should do about it; nil: nothing. The box's own is made anew in its
+// last month, also if nobody visits, and when the clock is set by which it is wrong: it is a problem only where it cannot be.
 func (s *Server) CertificateEnd() (CertificateState, *Problem) {
-	pair, err := s.keeper.current()
+	c, err := s.keeper.shown()
 	if err != nil {
 		return CertificateEnded, &Problem{What: "The web admin has no certificate: " + err.Error() + ".", Meaning: "Mail is not affected. No browser comes in.", Do: "Check that the data directory is neither full nor read-only."}
 	}
-	state, since, by := certificateAt(pair.Leaf, s.opt.Now())
-	if state == CertificateHolds {
-		return state, nil
+	state, since, by := certificateAt(c.NotBefore.Time, c.NotAfter.Time, s.opt.Now())
+	clock := s.box.Clock()
+	if state == CertificateHolds || c.SelfSigned && clock.Unset() && state < CertificateEnded && state != CertificateEarly {
+		return CertificateHolds, nil
 	}
-	p := &Problem{Since: At(since), By: At(by), Meaning: "Mail is not affected. Once it has ended browsers warn of it, or let nobody in.", Do: "Put another one in its place: Settings, Certificate.", Link: "/settings/certificate"}
-	own := !s.keeper.operators()
-	if own {
-		p.Do = "The box makes its own anew by itself, as soon as its clock is right and the data directory neither full nor read-only. Settings, Certificate makes it at once."
-	}
-	switch state {
+	p := &Problem{Since: At(since), By: At(by), Link: "/settings/certificate"}
+	switch p.Meaning = "Mail is not affected. Browsers warn, and those that have seen it before let nobody pass."; state {
 	case CertificateEarly:
-		p.What, p.Meaning = "The web admin's certificate does not hold yet.", "Mail is not affected. Browsers warn of it, or let nobody in."
-		if !own {
-			p.Do = "Look at the box's clock first. If that is right, put another certificate in its place: Settings, Certificate."
+		p.What = "The web admin's certificate does not hold yet."
+	case CertificateSoon, CertificateUrgent:
+		p.What, p.Meaning = "The web admin's certificate ends within 30 days.", "Mail is not affected. From then on browsers warn, and those that have seen it before let nobody pass."
+		if state == CertificateUrgent {
+			p.What = "The web admin's certificate ends within 7 days."
 		}
-	case CertificateSoon:
-		p.What = "The web admin's certificate ends within 30 days."
-	case CertificateUrgent:
-		p.What = "The web admin's certificate ends within 7 days."
 	case CertificateEnded:
-		p.What, p.Meaning = "The web admin's certificate has ended.", "Mail is not affected. Browsers warn of it, or let nobody in."
+		p.What = "The web admin's certificate has ended."
+	}
+	switch p.Do = "Put another one in its place: Settings, Certificate."; {
+	case c.SelfSigned && !clock.right():
+		p.Do = "It is made anew as soon as somebody keeps the clock; or at once: Settings, Certificate."
+	case c.SelfSigned:
+		p.Do = "The box makes its own anew by itself, and could not: check that the data directory is neither full nor read-only. Settings, Certificate tries it again."
+	case !clock.right(), state == CertificateEarly:
+		p.Do = "Look at the box's clock first. If that is right, put another one in its place: Settings, Certificate."
 	}
 	return state, p
 }
 
 // certificateAt is how a certificate stands at a time, since when, and until when: zero for one that has ended.
-func certificateAt(leaf *x509.Certificate, now time.Time) (state CertificateState, since, until time.Time) {
-	switch left := leaf.NotAfter.Sub(now); {
-	case now.Before(leaf.NotBefore):
-		return CertificateEarly, time.Time{}, leaf.NotBefore
+func certificateAt(begins, ends, now time.Time) (state CertificateState, since, until time.Time) {
+	switch left := ends.Sub(now); {
+	case now.Before(begins):
+		return CertificateEarly, time.Time{}, begins
 	case left < 0:
-		return CertificateEnded, leaf.NotAfter, time.Time{}
+		return CertificateEnded, ends, time.Time{}
 	case left <= certificateUrgent:
-		return CertificateUrgent, leaf.NotAfter.Add(-certificateUrgent), leaf.NotAfter
+		return CertificateUrgent, ends.Add(-certificateUrgent), ends
 	case left <= certificateSoon:
-		return CertificateSoon, leaf.NotAfter.Add(-certificateSoon), leaf.NotAfter
+		return CertificateSoon, ends.Add(-certificateSoon), ends
 	}
 	return CertificateHolds, time.Time{}, time.Time{}
 }

@@ -141,9 +141,9 @@ func TestWhatIsWrongWithACertificateIsSaid(t *testing.T) {
 		problem, do string
 	}{
 		{"all is well", true, noon, kept, "Holds", "id=\"fault\"", "", ""},
-		{"over", true, noon.Add(100 * 24 * time.Hour), kept, "has been over since 2027-02-16 11:04 UTC; the box&#39;s clock says 2027-02-26 11:04 UTC", "if it is not the clock", "has been over since", "Show another one"},
-		{"not yet", true, epoch, unset, "holds only from 2026-11-18 10:04 UTC on; the box&#39;s clock says 1970-01-01 00:02 UTC", "made anew", "holds only from", "Look at the box's clock first"},
-		{"ends soon", true, noon.Add(80 * 24 * time.Hour), kept, "ends soon", "id=\"fault\"", "ends at 2027-02-16 11:04 UTC", "Show another one"},
+		{"over", true, noon.Add(100 * 24 * time.Hour), kept, "has been over since 2027-02-16 11:04 UTC; the box&#39;s clock says 2027-02-26 11:04 UTC", "if it is not the clock", "has ended", "Put another one"},
+		{"not yet", true, epoch, unset, "holds only from 2026-11-18 10:04 UTC on; the box&#39;s clock says 1970-01-01 00:02 UTC", "made anew", "does not hold yet", "Look at the box's clock first"},
+		{"ends soon", true, noon.Add(80 * 24 * time.Hour), kept, "ends soon", "id=\"fault\"", "ends within 30 days", "Put another one"},
 		{"its own, and the clock is not set", false, in2036, unset, "Once it is set this certificate is made anew", "id=\"fault\"", "", ""},
 	} {
 		o := Options{Source: busyBox(), Now: func() time.Time { return c.now }}
@@ -164,8 +164,8 @@ func TestWhatIsWrongWithACertificateIsSaid(t *testing.T) {
 		if err != nil || v.Fault != faultOf(leaf.Leaf, c.now) || (v.Fault != "") != strings.Contains(page, `id="fault"`) {
 			t.Errorf("%s: the API says %q, %v", c.why, v.Fault, err)
 		}
-		found := s.Problems()
-		if c.problem == "" && len(found) > 0 || c.problem != "" && (len(found) != 1 || !strings.Contains(found[0].What, c.problem) || !strings.HasPrefix(found[0].Do, c.do)) {
+		_, found := s.CertificateEnd()
+		if (found != nil) != (c.problem != "") || found != nil && (!strings.Contains(found.What, c.problem) || !strings.HasPrefix(found.Do, c.do)) {
 			t.Errorf("%s: health says %+v", c.why, found)
 		}
 		if c.own && v.SHA256 != fingerprintOf(mustBlock(t, cert)) {

@@ -53,30 +53,6 @@ func faultOf(leaf *x509.Certificate, now time.Time) string {
 	return ""
 }
 
-// endsSoon is when a certificate of the operator's is a problem before it is over.
-const endsSoon = 14 * 24 * time.Hour
-
-// Problems are those of the web admin itself, for the status of the box.
-func (s *Server) Problems() []Problem {
-	c, err := s.keeper.shown()
-	if err != nil {
-		return []Problem{{What: "The web admin has no certificate: " + err.Error() + ".", Meaning: "Mail is not affected. No browser comes in.", Do: "Check that the data directory is neither full nor read-only."}}
-	}
-	p := Problem{What: "The web admin's certificate " + c.Fault + ".", Meaning: "Mail is not affected. Browsers warn, and those that have seen it before let nobody pass.", Do: "Show another one: Settings, Certificate."}
-	switch soon := s.opt.Now().After(c.NotAfter.Add(-endsSoon)); {
-	case c.Fault == "" && (c.SelfSigned || !soon):
-		return nil
-	case c.Fault == "":
-		p.What = "The web admin's certificate ends at " + c.NotAfter.UTC().Format("2006-01-02 15:04 MST") + "."
-		p.Meaning = "Mail is not affected. From then on browsers that have seen it let nobody pass."
-	case c.SelfSigned:
-		p.Meaning, p.Do = "Mail is not affected. Browsers warn of its dates.", "It is made anew as soon as somebody keeps the clock; or at once: Settings, Certificate."
-	case !s.box.Clock().right():
-		p.Do = "Look at the box's clock first, which nobody keeps. If it is right, show another one: Settings, Certificate."
-	}
-	return []Problem{p}
-}
-
 func namesOf(leaf *x509.Certificate) []string {
 	names := slices.Clone(leaf.DNSNames)
 	for _, a := range leaf.IPAddresses {

@@ -47,7 +47,7 @@ func TestStartsThatDoNotLastLeadToSafeMode(t *testing.T) {
 	}
 	o := m.operator(t)
 	o.chooses("1")
-	o.sees("SAFE MODE")
+	o.sees("The box is in safe mode: The box went down 5 times in a row")
 	a, err := visitor.http.PostForm(visitor.base+"/recovery/govern", nil)
 	if err != nil {
 		t.Fatal(err)
