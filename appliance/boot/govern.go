@@ -41,7 +41,7 @@ type governing struct {
 
 	bypassed func() bool
 	write    func(*standstill) error // for the page; nil: the box governs
-	clear    func() error            // takes away what a governing program that was given up left in the kernel
+	clear    func() error            // takes away what a governing program that was given up, or killed, left in the kernel: with on_failure closed its rules keep mail from passing
 
 	mu    sync.Mutex
 	once  sync.Once
@@ -63,6 +63,7 @@ func (g *governing) children(config string, page bool) {
 	g.s.add(&child{name: governChild, not: recoveryChild, held: true, argv: []string{runCommand, "--config", config, "--data", stateDir}, loop: func() {
 		g.say("SAFE MODE: governing ended %d times in %v. The bridge is up, mail passes unjudged. Start the box again to leave it, or try it on the recovery page.", loopEnds, loopTime)
 		g.stop(standstill{Why: fmt.Sprintf("The program that governs ended %d times within %v.", loopEnds, loopTime), Again: true})
+	}, tidy: func() {
 		if err := g.clear(); err != nil {
 			g.log.Error("take the rules away", "err", err)
 		}

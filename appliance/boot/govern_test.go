@@ -30,6 +30,8 @@ type stage struct {
 	bypass   bool
 	told     *standstill
 	cleared  int
+	clearing time.Duration // that it takes
+	clears   bool
 	begunFor int
 }
 
@@ -41,6 +43,9 @@ func newStage(t *testing.T, page bool) *stage {
 		defer st.mu.Unlock()
 		if len(st.running) > 0 {
 			t.Errorf("%s is started while %v runs", argv[0], st.running)
+		}
+		if st.clears && argv[0] == runCommand {
+			t.Error("who governs is started while the rules of before are taken away")
 		}
 		st.pid++
 		st.running[st.pid] = argv[0]
@@ -58,9 +63,23 @@ func newStage(t *testing.T, page bool) *stage {
 	st.governing = &governing{s: s, log: log, say: func(string, ...any) {}, begun: func() { st.begunFor++ },
 		bypassed: func() bool { st.mu.Lock(); defer st.mu.Unlock(); return st.bypass },
 		write:    func(why *standstill) error { st.told = why; return errors.New("the disk is full") }, // which changes nothing
-		clear:    func() error { st.cleared++; return nil }}
+		clear: func() error {
+			st.takes(true)
+			time.Sleep(st.clearing)
+			st.takes(false)
+			return errors.New("the kernel said no") // which changes nothing
+		}}
 	st.children("mailweir.yaml", page)
 	return st
+}
+
+// takes is the begin of taking the rules away, or its end.
+func (st *stage) takes(begins bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.clears = begins; begins {
+		st.cleared++
+	}
 }
 
 func (st *stage) wants(bypass bool) {
@@ -191,6 +210,50 @@ func TestBypassHasThePage(t *testing.T) {
 		st.wants(false)
 		st.look(true) // as the page asks for it
 		st.is("by the page", theGovernor, "")
+	})
+}
+
+// Who governs hangs when bypass is wanted, and is killed: its rules do not stay. While they are taken away nobody makes new ones.
+func TestNoRulesAreLeftInBypass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, true)
+		st.begin()
+		st.is("at first", theGovernor, "")
+		st.deaf, st.clearing = true, 30*time.Second
+		st.wants(true)
+		st.look(false)
+		st.is("it does not end", theGovernor, inBypass)
+		time.Sleep(stopTime)
+		st.is("it is killed", thePage, inBypass)
+		if st.cleared != 1 || !st.clears {
+			t.Errorf("the rules were taken away %d times", st.cleared)
+		}
+		st.deaf = false
+		st.wants(false)
+		st.look(false)
+		st.is("the rules are still being taken away", "", "")
+		time.Sleep(time.Minute)
+		st.is("then it governs", theGovernor, "")
+		if st.cleared != 1 {
+			t.Errorf("the rules were taken away %d times", st.cleared)
+		}
+	})
+}
+
+// So it is when bypass is wanted just after who governs has crashed.
+func TestNoRulesAreLeftInBypassAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, true)
+		st.begin()
+		st.is("at first", theGovernor, "")
+		st.crash()
+		st.wants(true)
+		st.look(false)
+		st.is("bypass", thePage, inBypass)
+		st.look(false)
+		if st.is("once more", thePage, inBypass); st.cleared != 1 {
+			t.Errorf("the rules were taken away %d times", st.cleared)
+		}
 	})
 }
 

@@ -29,12 +29,14 @@ type child struct {
 	argv []string
 	not  string // the name of another one that it never runs beside; that has this one's. "": it may run beside all
 	loop func() // called when it ended loopEnds times within loopTime; then it is held. nil: it is started again, whatever comes
+	tidy func() // called after an end when it is held: nobody will do for now what it did. It is not started meanwhile. nil: there is nothing to do
 
 	pid     int // 0: it does not run
 	started time.Time
 	pause   time.Duration
 	ends    []time.Time
 	held    bool // it is not to run for now
+	tidying bool // tidy runs
 }
 
 // supervisor starts children again when they end, and reaps all processes that have nobody else: it is process 1.
@@ -88,7 +90,7 @@ func (s *supervisor) add(c *child) {
 
 // run starts c; s.mu is held, so that its end cannot be noticed before its pid is known.
 func (s *supervisor) run(c *child) {
-	if s.stopping || c.held || c.pid != 0 || s.runs(c.not) {
+	if s.stopping || c.held || c.tidying || c.pid != 0 || s.runs(c.not) {
 		return
 	}
 	c.started = time.Now()
@@ -117,6 +119,7 @@ func (s *supervisor) again(c *child) {
 	}
 	if c.loop != nil && len(c.ends) == loopEnds && now.Sub(c.ends[0]) < loopTime {
 		c.held = true
+		s.tidy(c)
 		go guard(c.loop)
 		return
 	}
@@ -125,6 +128,21 @@ func (s *supervisor) again(c *child) {
 		defer s.mu.Unlock()
 		s.run(c)
 	})
+}
+
+// tidy has what c left taken away; s.mu is held.
+func (s *supervisor) tidy(c *child) {
+	if c.tidy == nil {
+		return
+	}
+	c.tidying = true
+	go func() {
+		guard(c.tidy)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.tidying = false
+		s.run(c) // somebody may have wanted it meanwhile
+	}()
 }
 
 // ended is told of each process that ended, ours or not.
@@ -141,6 +159,7 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 			return
 		}
 		if c.held {
+			s.tidy(c)
 			if other := s.child(c.not); other != nil {
 				s.run(other) // it may have waited for this end
 			}
@@ -158,6 +177,9 @@ func (s *supervisor) hold(name string, on bool) bool {
 	c := s.child(name)
 	if c == nil {
 		return false
+	}
+	if on && !c.held && c.pid == 0 && !c.started.IsZero() {
+		s.tidy(c) // it ended by itself, and was to be started again after a pause
 	}
 	c.held = on
 	if pid := c.pid; on && pid > 1 {
