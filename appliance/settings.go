@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -178,12 +179,13 @@ func (s *source) draft(ch webadmin.ConfigChange) (*draft, error) {
 		}
 		changes = append(changes, config.Change{Key: f.Key, Value: value})
 	}
+	edit := config.Complete // a whole text is not good before its files are named
 	if ch.Text == nil {
-		d.text = was
-		if len(changes) > 0 {
-			if d.text, err = config.Edit(a.opt.ConfigFile, was, changes); err != nil {
-				return d, err
-			}
+		d.text, edit = was, config.Edit
+	}
+	if len(changes) > 0 {
+		if d.text, err = edit(a.opt.ConfigFile, d.text, changes); err != nil {
+			return d, err
 		}
 	}
 	if d.next, err = config.Parse(a.opt.ConfigFile, d.text); err != nil {
@@ -220,11 +222,22 @@ func (a *Appliance) takeable(next *config.Config, table *subscriber.Table) error
 // foreign are the files that a candidate may not name: whoever is admin of the web admin need not be root. Those in [settingsDir] are its own, and where
 // DHCP servers keep their leases everybody knows.
 func (a *Appliance) foreign(next, box *config.Config) config.Problems {
-	own := map[string]bool{}
+	own, gone := map[string]bool{}, map[string]bool{}
 	for _, f := range next.Files() {
-		own[f.Key] = filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir) || strings.HasPrefix(f.Key, "identity.lease_files[") && usualLeases(f.Path)
+		ours := filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir)
+		if _, err := os.Stat(f.Path); ours && errors.Is(err, fs.ErrNotExist) {
+			gone[f.Key] = true
+			continue
+		}
+		own[f.Key] = ours || strings.HasPrefix(f.Key, "identity.lease_files[") && usualLeases(f.Path)
 	}
-	return slices.DeleteFunc(next.Foreign(box), func(p config.Problem) bool { return own[p.Key] })
+	found := slices.DeleteFunc(next.Foreign(box), func(p config.Problem) bool { return own[p.Key] })
+	for i := range found {
+		if gone[found[i].Key] {
+			found[i].Message = "names a file that is not there; what a new one says is sent beside the configuration, and the box names it"
+		}
+	}
+	return found
 }
 
 func usualLeases(path string) bool {

@@ -3,6 +3,7 @@ package appliance
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,6 +132,54 @@ func TestASecretComesAndGoesWithItsKey(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the secret stays: %v", err)
+	}
+}
+
+// A whole configuration brings what its files say, too: as the pages do it key by key, the API does it with a text.
+func TestAWholeConfigurationBringsItsFiles(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	secret := "whsec_" + strings.Repeat("A", 40) + "\n"
+	ca, _, _ := pairFor(t, "authority.isp.example")
+	text := homePlans + `
+notices:
+  webhooks: [{name: desk, url: "https://desk.example/"}]
+  mail: {smarthost: "mail.isp.example:587", user: box, from: box@isp.example, to: [desk@isp.example]}
+syslog:
+  targets: [{url: "tls://collector.isp.example:6514"}]
+`
+	files := []webadmin.ConfigFile{
+		{Key: "notices.webhooks[0].secret_file", Name: "notices_webhooks_0__secret", Content: []byte(secret)},
+		{Key: "notices.mail.password_file", Name: "notices_mail_password", Content: []byte("a secret of ours\n")},
+		{Key: "syslog.targets[0].ca_file", Name: "syslog_targets_0__ca", Content: ca},
+	}
+	if _, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(text), Files: files[:1]}, "me"); err == nil || !strings.Contains(fmt.Sprintf("%#v", err), "password_file") {
+		t.Errorf("without the password: %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(d.dir, settingsDir)); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(text), Files: files}, "me"); err != nil {
+		t.Fatalf("%#v", err)
+	}
+	c := d.cfg.Load()
+	for i, path := range []string{c.Notices.Webhooks[0].SecretFile, c.Notices.Mail.PasswordFile, c.Syslog.Targets[0].CAFile} {
+		if b, err := os.ReadFile(c.Resolve(path)); err != nil || string(b) != string(files[i].Content) || filepath.Dir(path) != settingsDir {
+			t.Errorf("%s holds %q, %v", path, b, err)
+		}
+	}
+	// What was read is taken as it is; what is not there is no file.
+	now, err := s.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(now.Text)}, "me"); err != nil || len(o.Changed) != 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	wrong := strings.Replace(now.Text, c.Syslog.Targets[0].CAFile, settingsDir+"/ca", 1)
+	if _, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(wrong)}, "me"); err == nil || !strings.Contains(fmt.Sprintf("%#v", err), "names a file that is not there") {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }
 

@@ -20,6 +20,7 @@ type operation struct {
 	summary  string
 	query    []string // names of query parameters
 	required []string // those that must be there
+	headers  []string // names of headers that may be there
 	steps    []string // what the parameter step may say
 	body     any      // a value of the type that is taken; nil: nothing
 	answer   any      // a value of the type that is answered; nil: a stream or free JSON

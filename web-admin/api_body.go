@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,6 +161,36 @@ func (b *jsonBody) texts(name string) []string {
 		}
 	}
 	return *v
+}
+
+// files are those that came with a configuration; it need have none.
+func (b *jsonBody) files() (files []ConfigFile) {
+	const name = "files"
+	b.asked = append(b.asked, name)
+	raw, there := b.members[name]
+	if !there {
+		return nil
+	}
+	var all []struct{ Key, Content *string }
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&all); err != nil {
+		b.wrong(name, "must be a list of objects with key and content")
+		return nil
+	}
+	for i, f := range all {
+		switch at := fmt.Sprintf("files[%d]", i); {
+		case f.Key == nil || unfit(*f.Key) != "" || !strings.HasSuffix(*f.Key, "_file"):
+			b.wrong(at+".key", "must be a key of the configuration that names a file, such as notices.webhooks[0].secret_file")
+		case f.Content == nil || *f.Content == "":
+			b.wrong(at+".content", "must be what the file says")
+		case slices.ContainsFunc(files, func(other ConfigFile) bool { return other.Key == *f.Key }):
+			b.wrong(at+".key", "is there twice")
+		default:
+			files = append(files, ConfigFile{Key: *f.Key, Name: strings.ToLower(safeName(strings.TrimSuffix(*f.Key, "_file"))), Content: []byte(*f.Content)})
+		}
+	}
+	return files
 }
 
 // unfit says why s cannot go into records and onto pages; empty: it can.

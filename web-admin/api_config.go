@@ -12,9 +12,23 @@ type (
 	configBody struct {
 		Config   string `json:"config"`   // YAML or JSON
 		Revision string `json:"revision"` // that it was made from; empty: whichever
+		filesBody
 	}
 	checkBody struct {
 		Config string `json:"config"` // YAML or JSON
+		filesBody
+	}
+	// filesBody has what files say that the configuration is to name: secrets, authorities' certificates. The box keeps each under a name of its own, which it
+	// puts at the key.
+	filesBody struct {
+		Files []fileBody `json:"files,omitempty"`
+	}
+	fileBody struct {
+		Key     string `json:"key"`
+		Content string `json:"content"`
+	}
+	backupBody struct {
+		Passphrase string `json:"passphrase,omitempty"` // the file is locked with it
 	}
 	listBody struct {
 		CSV string `json:"csv"`
@@ -29,15 +43,15 @@ type restartAnswer struct {
 func configRoutes() []route {
 	return []route{
 		{"GET", apiRoot + "/config", administering, (*Server).apiConfig, &operation{summary: "The configuration: its text, revision, and what it says with all defaults"}},
-		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names",
+		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names; what is to be in a new one, such as a webhook's secret, comes in files, with its key (notices.webhooks[0].secret_file)",
 			body: configBody{}, answer: ConfigOutcome{}}},
 		{"GET", apiRoot + "/config/revisions", administering, (*Server).apiRevisions, &operation{summary: "Who changed the configuration through the web admin, its API or a restore, and what, newest first, as far back as records are kept; the texts of before are not kept. What was changed by hand on the box is a record of kind CONFIG",
 			query: []string{"limit", "cursor"}, answer: ConfigRevisions{}}},
 		{"POST", apiRoot + "/config/check", administering, (*Server).apiCheckConfig, &operation{summary: "What would become of a configuration; nothing is changed", body: checkBody{}, answer: ConfigOutcome{}}},
 		{"POST", apiRoot + "/config/subscribers/check", administering, (*Server).apiCheckList, &operation{summary: "What is in a list of subscribers, and what is wrong with it, by line", body: listBody{}, answer: ListOutcome{}}},
 		{"PUT", apiRoot + "/config/subscribers", administering, (*Server).apiSetList, &operation{summary: "Put a list of subscribers in the place of the one there is, at once", body: listBody{}, answer: ListOutcome{}}},
-		{"POST", apiRoot + "/backup", administering, (*Server).apiBackup, &operation{summary: "One file of the configuration and what it names, secrets too", media: "application/zip"}},
-		{"POST", apiRoot + "/restore", administering, (*Server).apiRestore, &operation{summary: "Put a backup back, all of it or nothing; dry_run only says what would change", query: []string{"dry_run"}, takes: "application/zip", answer: RestoreOutcome{}}},
+		{"POST", apiRoot + "/backup", administering, (*Server).apiBackup, &operation{summary: "One file of the configuration and what it names, secrets too; with a passphrase it is locked (age), as application/octet-stream", body: backupBody{}, media: "application/zip"}},
+		{"POST", apiRoot + "/restore", administering, (*Server).apiRestore, &operation{summary: "Put a backup back, all of it or nothing; dry_run only says what would change. A locked one is opened by the passphrase in the header " + passphraseHeader, query: []string{"dry_run"}, headers: []string{passphraseHeader}, takes: "application/zip", answer: RestoreOutcome{}}},
 		{"POST", apiRoot + "/restart", administering, (*Server).apiRestart, &operation{summary: "Begin the program anew, which takes what waits for it", answer: restartAnswer{}}},
 	}
 }
@@ -73,7 +87,7 @@ func (s *Server) apiSetConfig(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := ConfigChange{Text: b.document("config"), Revision: b.text("revision", true)}
+	c := ConfigChange{Text: b.document("config"), Revision: b.text("revision", true), Files: b.files()}
 	if b.refused(w) {
 		return
 	}
@@ -95,7 +109,7 @@ func (s *Server) apiCheckConfig(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c := ConfigChange{Text: b.document("config")}
+	c := ConfigChange{Text: b.document("config"), Files: b.files()}
 	if b.refused(w) {
 		return
 	}
@@ -141,14 +155,56 @@ func (s *Server) apiSetList(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, o)
 }
 
+// passphraseHeader carries that of a locked backup: the body is the backup, and addresses stand in logs.
+const passphraseHeader = "Mailweir-Passphrase"
+
 func (s *Server) apiBackup(w http.ResponseWriter, r *http.Request) {
-	file, err := s.opt.Source.Backup(actorOf(r).who)
+	passphrase := ""
+	if r.ContentLength != 0 {
+		b, ok := bodyOf(w, r)
+		if !ok {
+			return
+		}
+		if _, there := b.members["passphrase"]; there {
+			passphrase = b.secret("passphrase")
+			if err := sealed.Check(passphrase); err != nil {
+				b.wrong("passphrase", err.Error())
+			}
+		}
+		b.asked = append(b.asked, "passphrase")
+		if b.refused(w) {
+			return
+		}
+	}
+	file, kind, err := s.backupOf(actorOf(r).who, passphrase)
 	if err != nil {
 		s.configNotDone(w, err, "No backup was made")
 		return
 	}
-	w.Header().Set("Content-Type", "application/zip")
+	w.Header().Set("Content-Type", kind)
 	w.Write(file)
+}
+
+// backupOf is a backup, locked unless the passphrase is empty, and its media type.
+func (s *Server) backupOf(who, passphrase string) (file []byte, kind string, err error) {
+	file, err = s.opt.Source.Backup(who)
+	if err != nil || passphrase == "" {
+		return file, "application/zip", err
+	}
+	s.sealing.Lock()
+	defer s.sealing.Unlock()
+	file, err = sealed.Seal(file, passphrase)
+	return file, "application/octet-stream", err
+}
+
+// opened is a backup as it was before it was locked, if it was.
+func (s *Server) opened(file []byte, passphrase string) ([]byte, error) {
+	if !sealed.Is(file) {
+		return file, nil
+	}
+	s.sealing.Lock()
+	defer s.sealing.Unlock()
+	return sealed.Open(file, passphrase)
 }
 
 func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
@@ -166,8 +222,8 @@ func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "The file did not arrive", "Nothing was changed.")
 		return
 	}
-	if sealed.Is(file) {
-		problem(w, http.StatusBadRequest, "The backup is locked", "Open it first: mailweir restore does, and so does age -d.")
+	if file, err = s.opened(file, r.Header.Get(passphraseHeader)); err != nil {
+		problem(w, http.StatusBadRequest, "The backup is locked", "The header "+passphraseHeader+": "+err.Error()+". Nothing was changed.")
 		return
 	}
 	o, err := s.box.Restore(file, dry, actorOf(r).who)

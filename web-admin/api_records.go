@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -188,6 +189,12 @@ const (
 	exportPatience = 30 * time.Second // for the caller to take a page of them
 )
 
+// Exports of one user: so many at once, and then one in this time, since each makes a record.
+const (
+	exportsAtOnce = 30
+	exportEvery   = time.Minute
+)
+
 // export writes page after page, as long as the caller takes them. Between two it rests as long as the one before took, so that it has half of one processor at most. It
 // is noted who takes away what is about customers.
 func (s *Server) export(w http.ResponseWriter, r *http.Request, media, format string, begin func(RecordQuery) recordFile) {
@@ -195,6 +202,14 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, media, format st
 	q := in.recordQuery()
 	if in.refused(w) {
 		return
+	}
+	if a := actorOf(r); r.Method != http.MethodHead {
+		if wait := s.exports.charge(cmp.Or(a.name, a.who)); wait > 0 {
+			seconds := int(wait/time.Second) + 1
+			w.Header().Set("Retry-After", fmt.Sprint(seconds))
+			s.refuse(w, r, http.StatusTooManyRequests, "Too many exports", fmt.Sprintf("Each is a record itself. The next one may begin in %d s.", seconds))
+			return
+		}
 	}
 	q.Limit = exportAtOnce
 	w.Header().Set("Content-Type", media)

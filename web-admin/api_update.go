@@ -12,9 +12,16 @@ type rebootAnswer struct {
 	Rebooting bool `json:"rebooting"`
 }
 
+// offAnswer says that the box goes off.
+type offAnswer struct {
+	GoingOff bool `json:"going_off"`
+}
+
 func updateRoutes() []route {
 	return []route{
-		{"GET", recoveryPath, viewing, (*Server).apiRecovery, &operation{summary: "Whether the box governs, and if not why: state governing, safe (safe mode of the image) or bypass. In the last two this is answered, and GET, POST and DELETE of update, restore, factory reset and users; everything else of the API answers 503", answer: Standstill{}}},
+		{"GET", recoveryPath, viewing, (*Server).apiRecovery, &operation{summary: "Whether the box governs, and if not why: state governing, safe (safe mode of the image) or bypass. In the last two this and the two below are answered, and GET, POST and DELETE of update, restore, factory reset and users; everything else of the API answers 503", answer: Standstill{}}},
+		{"POST", recoveryPath + "/govern", administering, (*Server).apiGovern, &operation{summary: "Try governing again, or end bypass; 409 where the box governs, or where it cannot help", answer: Standstill{}}},
+		{"POST", recoveryPath + "/off", administering, (*Server).apiPowerOff, &operation{summary: "Power the box off; 409 where the box governs", answer: offAnswer{}}},
 		{"GET", updatePath, administering, fromImage((*Server).apiFirmware), &operation{summary: "Which version runs, what the slots hold, what came of the last update; 404 where the box is not the image", answer: Firmware{}}},
 		{"POST", updatePath, administering, fromImage((*Server).apiInstall), &operation{summary: "Write an update (NAME.mwu) into the slot that does not run, while it comes; it goes on trial when the box starts again. Its signature, product, board and build are checked before a byte is written, and all of it before it could be started",
 			takes: updateMedia, answer: UpdateOutcome{}}},

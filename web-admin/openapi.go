@@ -37,6 +37,9 @@ func openAPI(rs []route) object {
 		for _, name := range rt.api.query {
 			params = append(params, object{"name": name, "in": "query", "required": slices.Contains(rt.api.required, name), "schema": querySchema(name, rt.api)})
 		}
+		for _, name := range rt.api.headers {
+			params = append(params, object{"name": name, "in": "header", "required": false, "schema": object{"type": "string"}})
+		}
 		content := object{"application/json": object{"schema": object{"type": "object"}}}
 		switch {
 		case rt.api.stream:

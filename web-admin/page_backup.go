@@ -54,7 +54,7 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	file, err := s.opt.Source.Backup(actorOf(r).who)
+	file, kind, err := s.backupOf(actorOf(r).who, passphrase)
 	if wrong, known := whatWasWrong(err, nil); known {
 		s.showBackup(w, r, http.StatusConflict, backupView{Errors: wrong})
 		return
@@ -63,16 +63,9 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err, "No backup was made")
 		return
 	}
-	kind, name := "application/zip", s.backupName()
+	name := s.backupName()
 	if passphrase != "" {
-		kind, name = "application/octet-stream", name+".age"
-		s.sealing.Lock()
-		file, err = sealed.Seal(file, passphrase)
-		s.sealing.Unlock()
-		if err != nil {
-			s.broken(w, r, err, "No backup was made")
-			return
-		}
+		name += ".age"
 	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, name))
@@ -109,14 +102,9 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"file", "File", "choose a backup"}}})
 		return
 	}
-	if sealed.Is(content) {
-		s.sealing.Lock()
-		content, err = sealed.Open(content, r.PostFormValue("opens"))
-		s.sealing.Unlock()
-		if err != nil {
-			s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"opens", "Passphrase", err.Error()}}})
-			return
-		}
+	if content, err = s.opened(content, r.PostFormValue("opens")); err != nil {
+		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"opens", "Passphrase", err.Error()}}})
+		return
 	}
 	dry := r.PostFormValue("do") != "restore"
 	o, err := s.box.Restore(content, dry, actorOf(r).who)

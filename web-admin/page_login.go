@@ -3,6 +3,7 @@ package webadmin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -107,8 +108,16 @@ func (s *Server) refusedLogin(a actor, name, why string) {
 		name = "nobody"
 	}
 	a.who = name + " " + a.from
-	s.opt.Log.Warn("web admin: login refused", "from", a.from, "user", name, "reason", why)
-	s.tell(a, "login_refused", name, "", why)
+	s.refusals.add(refusal{a, name, why})
+}
+
+// tellRefused makes a record of a login that was refused, and of more that were for the same reason.
+func (s *Server) tellRefused(one refusal, more int, since time.Time) {
+	if more > 0 {
+		one.why = fmt.Sprintf("%s; this one and %d more since %s, from whatever address and by whatever name", one.why, more, since.UTC().Format(time.RFC3339))
+	}
+	s.opt.Log.Warn("web admin: login refused", "from", one.by.from, "user", one.name, "reason", one.why)
+	s.tell(one.by, "login_refused", one.name, "", one.why)
 }
 
 // try has something that is asked of who logs in looked at as often as the throttles let it: by tries for the name, and by the address.

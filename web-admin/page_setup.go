@@ -59,7 +59,7 @@ func (s *Server) firstAdmin(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusBadRequest
 	switch {
 	case !right:
-		s.tell(a, "login_refused", "setup", "", "wrong setup code")
+		s.refusals.add(refusal{a, "setup", "wrong setup code"})
 		status, v.Error = http.StatusUnauthorized, "This is not the setup code."
 	case r.PostFormValue("password") != r.PostFormValue("again"):
 		v.Error = "The two passwords are not the same."

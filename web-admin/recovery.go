@@ -59,7 +59,7 @@ var alsoStopped = []string{
 	"GET /login", "POST /login", "GET /login/code", "POST /login/code", "GET /login/password", "POST /login/password", "GET /login/factor", "POST /login/factor",
 	"POST /logout", "GET /static/{file}",
 	"GET /settings/update", "POST /settings/update", "POST /settings/update/reboot", "GET /settings/reset", "POST /settings/reset", "GET /settings/backup", "POST /settings/restore",
-	"GET " + recoveryPath, "GET " + updatePath, "POST " + updatePath, "POST " + updatePath + "/reboot", "POST " + apiRoot + "/factory-reset", "POST " + apiRoot + "/restore",
+	"GET " + recoveryPath, "POST " + recoveryPath + "/govern", "POST " + recoveryPath + "/off", "GET " + updatePath, "POST " + updatePath, "POST " + updatePath + "/reboot", "POST " + apiRoot + "/factory-reset", "POST " + apiRoot + "/restore",
 	"GET " + apiRoot + "/users", "POST " + apiRoot + "/users", "PUT " + apiRoot + "/users/{name}", "DELETE " + apiRoot + "/users/{name}",
 	"POST " + apiRoot + "/users/{name}/password", "DELETE " + apiRoot + "/users/{name}/sessions", "DELETE " + apiRoot + "/users/{name}/second-factor",
 }
@@ -161,14 +161,52 @@ func (s *Server) unsetPage(w http.ResponseWriter, r *http.Request) {
 // returnSoon is when a browser without scripts looks whether the box governs.
 const returnSoon = "20"
 
-// governAgain has the box leave safe mode, or bypass.
-func (s *Server) governAgain(w http.ResponseWriter, r *http.Request) {
-	if !s.opt.Recovery.Standstill().Again {
-		s.refuse(w, r, http.StatusConflict, "Governing is not tried again", "It cannot be as things are: the page says why.")
-		return
+const (
+	notAgain  = "Governing is not tried again"
+	staysOn   = "The box stays on"
+	itGoverns = "The box governs: this is for safe mode and bypass."
+)
+
+// tryAgain has the box leave safe mode, or bypass. It answers and returns false where it does not.
+func (s *Server) tryAgain(w http.ResponseWriter, r *http.Request) bool {
+	if now := s.opt.Recovery.Standstill(); !now.Again {
+		s.refuse(w, r, http.StatusConflict, notAgain, "It cannot be as things are. "+inertTo(now.Why, longestWhy))
+		return false
 	}
 	if err := s.opt.Recovery.Govern(actorOf(r).who); err != nil {
-		s.broken(w, r, err, "Governing is not tried again")
+		s.broken(w, r, err, notAgain)
+		return false
+	}
+	return true
+}
+
+// governs answers that the box does, if so.
+func (s *Server) governs(w http.ResponseWriter, not string) bool {
+	if s.opt.Recovery == nil {
+		problem(w, http.StatusConflict, not, itGoverns)
+	}
+	return s.opt.Recovery == nil
+}
+
+func (s *Server) apiGovern(w http.ResponseWriter, r *http.Request) {
+	if !s.governs(w, notAgain) && s.tryAgain(w, r) {
+		s.apiRecovery(w, r)
+	}
+}
+
+func (s *Server) apiPowerOff(w http.ResponseWriter, r *http.Request) {
+	if s.governs(w, staysOn) {
+		return
+	}
+	if err := s.opt.Recovery.PowerOff(actorOf(r).who); err != nil {
+		s.broken(w, r, err, staysOn)
+		return
+	}
+	writeJSON(w, http.StatusOK, offAnswer{true})
+}
+
+func (s *Server) governAgain(w http.ResponseWriter, r *http.Request) {
+	if !s.tryAgain(w, r) {
 		return
 	}
 	if r.PostFormValue("again") != "" { // there are no scripts
@@ -179,7 +217,7 @@ func (s *Server) governAgain(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) powerOff(w http.ResponseWriter, r *http.Request) {
 	if err := s.opt.Recovery.PowerOff(actorOf(r).who); err != nil {
-		s.broken(w, r, err, "The box stays on")
+		s.broken(w, r, err, staysOn)
 		return
 	}
 	s.render(w, r, http.StatusOK, "off", frame{Title: "The box goes off", Here: "/"}, nil)

@@ -269,6 +269,30 @@ func TestTheAPITellsHowItStands(t *testing.T) {
 	}
 }
 
+func TestTheAPIHasItGovernAgainOrPowersItOff(t *testing.T) {
+	t.Parallel()
+	box := crashed()
+	s := startStopped(t, box)
+	token := []string{"Authorization", "Bearer " + tokenOf(t, s)}
+	a := post(t, s, "/api/v1/recovery/govern", nil, token...)
+	if said := body(t, a); a.StatusCode != http.StatusOK || !strings.Contains(said, `"state":"safe"`) || !strings.HasSuffix(box.done(), " govern") {
+		t.Errorf("%s %s", a.Status, said)
+	}
+	if a := post(t, s, "/api/v1/recovery/off", nil, token...); a.StatusCode != http.StatusOK || !strings.HasSuffix(box.done(), " power off") {
+		t.Errorf("%s", a.Status)
+	}
+	box.becomes(Standstill{State: StateSafe, Why: "There are not two ports."})
+	if a := post(t, s, "/api/v1/recovery/govern", nil, token...); a.StatusCode != http.StatusConflict || !strings.Contains(body(t, a), "There are not two ports.") || box.done() != "" {
+		t.Errorf("where it cannot help: %s", a.Status)
+	}
+	governing := startServer(t, Options{Source: busyBox()})
+	for _, what := range []string{"govern", "off"} {
+		if a := post(t, governing, "/api/v1/recovery/"+what, nil, "Authorization", "Bearer "+tokenOf(t, governing)); a.StatusCode != http.StatusConflict || !strings.Contains(body(t, a), "The box governs") {
+			t.Errorf("%s of a box that governs: %s", what, a.Status)
+		}
+	}
+}
+
 // Nobody can log in at a box that nobody has set up, and nothing there makes a user.
 func TestABoxThatIsNotSetUpSaysOnlyWhy(t *testing.T) {
 	t.Parallel()

@@ -46,7 +46,9 @@ type Server struct {
 	doors    *throttle[netip.Addr]
 	accounts *throttle[string] // passwords, by name
 	codes    *throttle[string] // of second factors, by name
-	sealing  sync.Mutex        // one backup is locked or opened at a time: 32 MiB
+	exports  *throttle[string] // of records, by who wants them
+	refusals *refusals
+	sealing  sync.Mutex // one backup is locked or opened at a time: 32 MiB
 	lookback lookback
 	pages    map[string]*template.Template
 	assets   map[string]asset
@@ -84,11 +86,13 @@ func New(o Options) (*Server, error) {
 		doors:    &throttle[netip.Addr]{now: o.Now, every: tryEvery},
 		accounts: &throttle[string]{now: o.Now, every: tryEvery, spare: "\x00"},
 		codes:    &throttle[string]{now: o.Now, every: codeTryEvery, spare: "\x00"},
+		exports:  &throttle[string]{now: o.Now, atOnce: exportsAtOnce, every: exportEvery, spare: "\x00"},
 		wizard:   &progress{path: filepath.Join(o.DataDir, "wizard.json")},
 		streams:  make(chan struct{}, maxStreams),
 		path:     filepath.Join(o.DataDir, "mailweir.sock"),
 		ready:    make(chan struct{}),
 	}
+	s.refusals = &refusals{now: o.Now, tell: s.tellRefused}
 	if o.Recovery != nil {
 		s.box = o.Recovery
 	}
@@ -183,6 +187,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for range left {
 		<-ended
 	}
+	s.refusals.end()
 	if first != nil && !errors.Is(first, http.ErrServerClosed) {
 		return fmt.Errorf("web admin: %w", first)
 	}

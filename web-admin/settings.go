@@ -57,7 +57,7 @@ type Configuration struct {
 // ConfigChange is a whole text or some keys, and files that these name.
 type ConfigChange struct {
 	Revision string // that it was made from; empty: whichever
-	Text     []byte // a whole configuration; nil: Keys
+	Text     []byte // a whole configuration; nil: that of now
 	Keys     []ConfigKey
 	Files    []ConfigFile
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mailweir/mailweir/web-admin/sealed"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -263,8 +264,23 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 	if upload(t, s, cookie, "/settings/restore", locked, map[string]string{"do": "restore", "opens": passphrase}); box.done() != "admin 127.0.0.1 restore dry false" {
 		t.Error("the locked one is not restored")
 	}
-	if a := ask(t, s, "POST", "/api/v1/restore", string(locked), "Authorization", "Bearer "+tokenOf(t, s)); a.StatusCode != http.StatusBadRequest || !strings.Contains(body(t, a), "age -d") {
-		t.Errorf("the locked one by the API: %s", a.Status)
+	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
+	for _, header := range [][]string{bearer, append(bearer, passphraseHeader, passphrase+"s")} {
+		if a := ask(t, s, "POST", "/api/v1/restore", string(locked), header...); a.StatusCode != http.StatusBadRequest || !strings.Contains(body(t, a), passphraseHeader) || box.done() != "" {
+			t.Errorf("the locked one by the API: %s", a.Status)
+		}
+	}
+	if a := ask(t, s, "POST", "/api/v1/restore", string(locked), append(bearer, passphraseHeader, passphrase)...); a.StatusCode != http.StatusOK || !strings.HasSuffix(box.done(), " restore dry false") {
+		t.Errorf("the locked one by the API, with its passphrase: %s", a.Status)
+	}
+	for said, status := range map[string]int{`{"passphrase": "short"}`: 400, `{"passphrase": ""}`: 400, `{"pass": "x"}`: 400, `{}`: 200, ``: 200} {
+		if a := ask(t, s, "POST", "/api/v1/backup", said, bearer...); a.StatusCode != status || (status == 200) != (box.done() != "") || status == 200 && body(t, a) != "PK backup" {
+			t.Errorf("a backup by the API with %s: %s", said, a.Status)
+		}
+	}
+	again := []byte(body(t, ask(t, s, "POST", "/api/v1/backup", `{"passphrase": "`+passphrase+`"}`, bearer...)))
+	if opened, err := sealed.Open(again, passphrase); err != nil || string(opened) != "PK backup" || !strings.HasSuffix(box.done(), " backup") {
+		t.Errorf("a locked one by the API: %q, %v", opened, err)
 	}
 	if a := upload(t, s, cookie, "/settings/restore", []byte("no"), map[string]string{"do": "restore"}); a.StatusCode != http.StatusBadRequest || box.done() != "" {
 		t.Errorf("what is no backup: %s", a.Status)
@@ -272,7 +288,6 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 	if a := upload(t, s, cookie, "/settings/restore", bytes.Repeat([]byte("x"), maxListBytes+1), nil); a.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large: %s", a.Status)
 	}
-	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
 	if a := ask(t, s, "POST", "/api/v1/restore?dry_run=1", string(file), bearer...); a.StatusCode != 200 || !strings.HasPrefix(box.done(), "admin.token") || !strings.Contains(body(t, a), `"waiting_for_restart":[]`) {
 		t.Errorf("by the API: %s", a.Status)
 	}
@@ -301,6 +316,13 @@ func TestTheAPIChangesTheConfiguration(t *testing.T) {
 		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "old"}`, 409, ""},
 		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}}`, 400, ""},
 		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `"}`, 200, "config"},
+		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `", "files": [{"key": "notices.webhooks[0].secret_file", "content": "whsec_x"}, {"key": "syslog.targets[1].ca_file", "content": "PEM"}]}`, 200, "config +notices_webhooks_0__secret +syslog_targets_1__ca"},
+		{"POST", "/api/v1/config/check", `{"config": {"mode": "enforce"}, "files": [{"key": "notices.mail.password_file", "content": "x"}]}`, 200, ""},
+		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `", "files": [{"key": "mode", "content": "x"}]}`, 400, ""},
+		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `", "files": [{"key": "notices.mail.password_file"}]}`, 400, ""},
+		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `", "files": [{"key": "a_file", "content": "x"}, {"key": "a_file", "content": "y"}]}`, 400, ""},
+		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `", "files": [{"key": "a_file", "content": "x", "mode": 7}]}`, 400, ""},
+		{"PUT", "/api/v1/config", `{"config": {"mode": "enforce"}, "revision": "` + c.Revision + `", "files": {}}`, 400, ""},
 		{"POST", "/api/v1/config/subscribers/check", `{"csv": "subscriber,plan\nS-1,golden\n"}`, 200, ""},
 		{"PUT", "/api/v1/config/subscribers", `{"csv": "subscriber,plan\nS-1,residential\n"}`, 200, "list of 1"},
 		{"POST", "/api/v1/restart", `{}`, 200, "restart"},

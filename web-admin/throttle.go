@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -18,11 +19,12 @@ const (
 	maxTriers    = 4096
 )
 
-// throttle bounds wrong tries per key: five at once, then one after each time every. Right ones cost nothing, but wait like the others
+// throttle bounds wrong tries per key: five at once, or atOnce, then one after each time every. Right ones cost nothing, but wait like the others
 // once the tries are used up.
 type throttle[K comparable] struct {
-	now   func() time.Time
-	every time.Duration
+	now    func() time.Time
+	atOnce int // 0: triesAtOnce
+	every  time.Duration
 	// spare is the key of those for whom there is no room: a flood slows itself down, and never a session that is logged in already.
 	spare K
 
@@ -57,7 +59,7 @@ func (t *throttle[K]) charge(key K) (wait time.Duration) {
 	if full.Before(now) {
 		full = now
 	}
-	if wait = full.Sub(now) - (triesAtOnce-1)*t.every; wait > 0 {
+	if wait = full.Sub(now) - time.Duration(cmp.Or(t.atOnce, triesAtOnce)-1)*t.every; wait > 0 {
 		return wait
 	}
 	if t.fullAt == nil {

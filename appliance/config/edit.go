@@ -26,12 +26,30 @@ func Edit(path string, text []byte, changes []Change) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &editor{text: text, touched: map[string]bool{}}
-	root, problem := nodes(path, text)
-	if problem != nil {
-		return nil, Problems{*problem}
+	edited, err := Complete(path, text, changes)
+	if err != nil {
+		return nil, err
 	}
-	if e.root = root; root == nil {
+	after, err := Parse(path, edited)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range Differences(before, after) {
+		if !onPurpose(d.Key, changes) {
+			return nil, Problems{{File: path, Key: d.Key, Message: "would change, too; change the file by hand"}}
+		}
+	}
+	return edited, nil
+}
+
+// Complete is Edit for a text that need not be good without the changes, nor with them: who has it has to look.
+func Complete(path string, text []byte, changes []Change) ([]byte, error) {
+	before, _, root, problems := decoded(path, text)
+	if problems != nil {
+		return nil, problems
+	}
+	e := &editor{text: text, root: root, touched: map[string]bool{}}
+	if root == nil {
 		e.root = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	}
 	for _, c := range changes {
@@ -43,15 +61,6 @@ func Edit(path string, text []byte, changes []Change) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
-	after, err := Parse(path, edited)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range Differences(before, after) {
-		if !e.touchedOnPurpose(d.Key, changes) {
-			return nil, Problems{{File: path, Key: d.Key, Message: "would change, too; change the file by hand"}}
-		}
-	}
 	return edited, nil
 }
 
@@ -62,7 +71,7 @@ type editor struct {
 	touched map[string]bool // top-level keys whose text is written anew
 }
 
-func (e *editor) touchedOnPurpose(key string, changes []Change) bool {
+func onPurpose(key string, changes []Change) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool { return topKey(c.Key) == topKey(key) })
 }
 

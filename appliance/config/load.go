@@ -87,29 +87,8 @@ func plain(err error) error {
 // Parse is Load for a file that has been read already. It touches nothing outside; path gives messages their file and
 // relative paths in the file their directory.
 func Parse(path string, data []byte) (*Config, error) {
-	if len(data) > MaxSize {
-		return nil, Problems{{File: path, Message: fmt.Sprintf("is larger than %v", Size(MaxSize))}}
-	}
-	if line, message := unreadable(data); message != "" {
-		return nil, Problems{{File: path, Line: line, Message: message}}
-	}
-	s := &schema{file: path, lines: make(map[string]int)}
-	root, problem := nodes(path, data)
-	if problem != nil {
-		return nil, Problems{*problem}
-	}
-	c := Default()
-	if root != nil {
-		s.mapping(root, root.Line, "", reflect.TypeFor[Config]())
-		if len(s.problems) == 0 {
-			if err := decode(data, c); err != nil {
-				line, message := yamlMessage(err)
-				s.problem(line, "", "%s", message)
-			}
-		}
-	}
-	if len(s.problems) == 0 {
-		c.path = path
+	c, s, root, problems := decoded(path, data)
+	if problems == nil {
 		r := rules{schema: s, c: c}
 		r.check()
 		if len(s.problems) == 0 {
@@ -119,9 +98,37 @@ func Parse(path string, data []byte) (*Config, error) {
 			c.warnings, c.lines = r.warnings, s.lines
 			return c, nil
 		}
+		problems = s.problems
 	}
-	slices.SortStableFunc(s.problems, func(a, b Problem) int { return a.Line - b.Line })
-	return nil, s.problems
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	return nil, problems
+}
+
+// decoded is what a text says, whatever the rules say of that; root is nil where it says nothing.
+func decoded(path string, data []byte) (c *Config, s *schema, root *yaml.Node, problems Problems) {
+	if len(data) > MaxSize {
+		return nil, nil, nil, Problems{{File: path, Message: fmt.Sprintf("is larger than %v", Size(MaxSize))}}
+	}
+	if line, message := unreadable(data); message != "" {
+		return nil, nil, nil, Problems{{File: path, Line: line, Message: message}}
+	}
+	s = &schema{file: path, lines: make(map[string]int)}
+	root, problem := nodes(path, data)
+	if problem != nil {
+		return nil, nil, nil, Problems{*problem}
+	}
+	c = Default()
+	if root != nil {
+		s.mapping(root, root.Line, "", reflect.TypeFor[Config]())
+		if len(s.problems) == 0 {
+			if err := decode(data, c); err != nil {
+				line, message := yamlMessage(err)
+				s.problem(line, "", "%s", message)
+			}
+		}
+	}
+	c.path = path
+	return c, s, root, s.problems
 }
 
 // unreadable finds the first byte that no YAML file may have, since the parser would not say where it is.

@@ -3,12 +3,25 @@ package sheet
 
 import "strings"
 
-// Cell is s for a CSV that a spreadsheet opens: what a spreadsheet would run, whoever chose it, gets an apostrophe before it (OWASP, CSV Injection).
+// Cell is s for a CSV that a spreadsheet opens: what a spreadsheet would run, whoever chose it, gets an apostrophe before it (OWASP, CSV Injection). So does what
+// would run where the spreadsheet takes another separator than the comma: in much of Europe the semicolon is the usual one, and quotes inside a line do not
+// keep it from parting what stands between them.
 func Cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n|%", rune(s[0])) {
-		return "'" + s
+	var b strings.Builder
+	begins, kept := true, 0 // a cell begins here, for one spreadsheet or another; so much of s is in b
+	for i := range len(s) {
+		if begins && strings.IndexByte("=+-@\t\r\n|%", s[i]) >= 0 {
+			b.WriteString(s[kept:i])
+			b.WriteByte('\'')
+			kept = i
+		}
+		begins = strings.IndexByte(";,\t\r\n", s[i]) >= 0 || begins && s[i] == '"'
 	}
-	return s
+	if kept == 0 && b.Len() == 0 {
+		return s
+	}
+	b.WriteString(s[kept:])
+	return b.String()
 }
 
 // columns are parameters of records, by their kind.
