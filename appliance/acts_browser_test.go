@@ -40,7 +40,7 @@ func TestAReleaseAndABackupByClicks(t *testing.T) {
 			t.Errorf("scripts %v: %d releases on record", scripts, len(released))
 		}
 
-		p.Do("the page of backups", open(p.URL+"settings/backup"), see("#file"))
+		p.Do("the page of backups", open(p.URL+"settings/backup"), see("#file"), typed("#now-backup", browserPassword))
 		name, backup := p.Download(`form[action="/settings/backup"] button`)
 		held, err := zip.NewReader(bytes.NewReader(backup), int64(len(backup)))
 		if err != nil || !strings.HasPrefix(name, "mailweir-") || !strings.HasSuffix(name, ".zip") || len(held.File) < 2 {

@@ -29,6 +29,7 @@ type (
 	}
 	backupBody struct {
 		Passphrase string `json:"passphrase,omitempty"` // the file is locked with it
+		againBody
 	}
 	listBody struct {
 		CSV string `json:"csv"`
@@ -50,7 +51,7 @@ func configRoutes() []route {
 		{"POST", apiRoot + "/config/check", administering, (*Server).apiCheckConfig, &operation{summary: "What would become of a configuration; nothing is changed", body: checkBody{}, answer: ConfigOutcome{}}},
 		{"POST", apiRoot + "/config/subscribers/check", administering, (*Server).apiCheckList, &operation{summary: "What is in a list of subscribers, and what is wrong with it, by line", body: listBody{}, answer: ListOutcome{}}},
 		{"PUT", apiRoot + "/config/subscribers", administering, (*Server).apiSetList, &operation{summary: "Put a list of subscribers in the place of the one there is, at once", body: listBody{}, answer: ListOutcome{}}},
-		{"POST", apiRoot + "/backup", administering, (*Server).apiBackup, &operation{summary: "One file of the configuration and what it names, secrets too; with a passphrase it is locked (age), as application/octet-stream", body: backupBody{}, media: "application/zip"}},
+		{"POST", apiRoot + "/backup", administering, (*Server).apiBackup, &operation{summary: "One file of the configuration and what it names, secrets too; with a passphrase it is locked (age), as application/octet-stream; the session of a login sends its own password in now, a token does not", body: backupBody{}, media: "application/zip"}},
 		{"POST", apiRoot + "/restore", administering, (*Server).apiRestore, &operation{summary: "Put a backup back, all of it or nothing; dry_run only says what would change. A locked one is opened by the passphrase in the header " + passphraseHeader, query: []string{"dry_run"}, headers: []string{passphraseHeader}, takes: "application/zip", answer: RestoreOutcome{}}},
 		{"POST", apiRoot + "/restart", administering, (*Server).apiRestart, &operation{summary: "Begin the program anew, which takes what waits for it", answer: restartAnswer{}}},
 	}
@@ -160,7 +161,7 @@ const passphraseHeader = "Mailweir-Passphrase"
 
 func (s *Server) apiBackup(w http.ResponseWriter, r *http.Request) {
 	passphrase := ""
-	if r.ContentLength != 0 {
+	if r.ContentLength != 0 || actorOf(r).cookie != "" { // a token needs no body
 		b, ok := bodyOf(w, r)
 		if !ok {
 			return
@@ -172,7 +173,7 @@ func (s *Server) apiBackup(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		b.asked = append(b.asked, "passphrase")
-		if b.refused(w) {
+		if !s.surelyToo(w, r, b) {
 			return
 		}
 	}

@@ -58,7 +58,7 @@ func TestPagesThatSayNoFitTheirScreens(t *testing.T) {
 	look("wrong-syslog-long")
 	do("one for the page of targets", open("/settings/targets"), see("#do-collector"), click("#do-collector summary"), typed("#host", "wrong-"+long), click("#do-collector button"), see("#errors"))
 	look("wrong-targets")
-	do("passwords that differ", open("/settings/backup"), see("#passphrase"), typed("#passphrase", "four words are easier"), typed("#again", "and four are not"), click("section button"), see("#errors"))
+	do("passwords that differ", open("/settings/backup"), see("#passphrase"), typed("#now-backup", password), typed("#passphrase", "four words are easier"), typed("#again", "and four are not"), click("section button"), see("#errors"))
 	do("a user that cannot be", open("/settings/users"), see("#do-add"), click("#do-add summary"), typed("#name", boss), typed("#now", password), click("#do-add button"), see("#errors"))
 	do("the last admin", open("/settings/users/"+boss), see("#role"), chromedp.SetValue(chromedp.CSS("#role"), "viewer"), typed("#now-set", password), click("form.settings button"), see("#errors"))
 	look("wrong-user")

@@ -12,6 +12,7 @@ import (
 
 // backupView answers: what would I have to do on a new box?
 type backupView struct {
+	Admin   string // who asks, whose password is asked for
 	Waiting []string
 	Errors  []formError
 	Looked  *restoredView // what a file would change, or has changed
@@ -38,10 +39,11 @@ func (s *Server) showBackup(w http.ResponseWriter, r *http.Request, status int, 
 			v.Waiting = c.Waiting
 		}
 	}
+	v.Admin = actorOf(r).name
 	s.render(w, r, status, "backup", frame{Title: "Backup", Here: "/settings"}, v)
 }
 
-// backup gives the file. It is a POST, since it is noted who took the box's secrets away.
+// backup gives the file. It is a POST, since it is noted who took the box's secrets away, and asks for the password again: who finds a browser open takes none.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	passphrase := r.PostFormValue("passphrase")
 	if passphrase != "" {
@@ -53,6 +55,11 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 			s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"passphrase", "Passphrase", err.Error()}}})
 			return
 		}
+	}
+	if !s.passwordAgain(w, r, func() {
+		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"now-backup", yourPassword, wrongNow}}})
+	}) {
+		return
 	}
 	file, kind, err := s.backupOf(actorOf(r).who, passphrase)
 	if wrong, known := whatWasWrong(err, nil); known {

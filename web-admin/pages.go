@@ -41,6 +41,7 @@ type frame struct {
 	Box      string
 	Version  string
 	At       moment // when the page was made
+	Day      string // of that, for paper: a page says its times of today without
 	Zone     string // of the times on it: "CET, UTC+01:00"
 	Page     any
 }
@@ -132,7 +133,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 	now := s.opt.Now()
 	z := zone{now, s.opt.Location}
 	f.Page = page
-	f.At, f.Zone = z.second(now), z.name()
+	f.At, f.Day, f.Zone = z.second(now), now.In(z.loc).Format(time.DateOnly), z.name()
 	a, ok := s.person(r, false)
 	f.Console = s.box.FromImage()
 	if f.LoggedIn = ok && a.at == inside; f.LoggedIn {

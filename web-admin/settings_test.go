@@ -234,7 +234,13 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 	box := busyBox()
 	s := startServer(t, Options{Source: box})
 	cookie := enter(t, s)
-	a := send(t, s, cookie, "/settings/backup", nil)
+	for _, now := range []string{"", "a guess of mine, wrong"} { // who finds a browser open takes no secrets away
+		if a := send(t, s, cookie, "/settings/backup", url.Values{"now": {now}}); a.StatusCode != http.StatusBadRequest || !strings.Contains(body(t, a), `href="#now-backup"`) || box.done() != "" {
+			t.Errorf("with the password %q: %s", now, a.Status)
+		}
+	}
+	sure := url.Values{"now": {password}}
+	a := send(t, s, cookie, "/settings/backup", sure)
 	file := []byte(body(t, a))
 	if box.done() != "admin 127.0.0.1 backup" || string(file) != "PK backup" || !strings.Contains(a.Header.Get("Content-Disposition"), `attachment; filename="mailweir-edge-1-`) {
 		t.Errorf("%s %q", a.Status, a.Header)
@@ -246,12 +252,12 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 		t.Error("not restored")
 	}
 	const passphrase = "four words are easier"
-	for why, form := range map[string]url.Values{"two different ones": {"passphrase": {passphrase}, "again": {passphrase + "s"}}, "a short one": {"passphrase": {"short"}, "again": {"short"}}} {
+	for why, form := range map[string]url.Values{"two different ones": {"now": {password}, "passphrase": {passphrase}, "again": {passphrase + "s"}}, "a short one": {"now": {password}, "passphrase": {"short"}, "again": {"short"}}} {
 		if a := send(t, s, cookie, "/settings/backup", form); a.StatusCode != http.StatusBadRequest || box.done() != "" || !strings.Contains(body(t, a), `href="#passphrase"`) {
 			t.Errorf("%s: %s", why, a.Status)
 		}
 	}
-	a = send(t, s, cookie, "/settings/backup", url.Values{"passphrase": {passphrase}, "again": {passphrase}})
+	a = send(t, s, cookie, "/settings/backup", url.Values{"now": {password}, "passphrase": {passphrase}, "again": {passphrase}})
 	locked := []byte(body(t, a))
 	if box.done() != "admin 127.0.0.1 backup" || bytes.Contains(locked, file) || !strings.HasSuffix(a.Header.Get("Content-Disposition"), `.zip.age"`) {
 		t.Errorf("locked: %s %q", a.Status, a.Header)
@@ -276,6 +282,11 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 	for said, status := range map[string]int{`{"passphrase": "short"}`: 400, `{"passphrase": ""}`: 400, `{"pass": "x"}`: 400, `{}`: 200, ``: 200} {
 		if a := ask(t, s, "POST", "/api/v1/backup", said, bearer...); a.StatusCode != status || (status == 200) != (box.done() != "") || status == 200 && body(t, a) != "PK backup" {
 			t.Errorf("a backup by the API with %s: %s", said, a.Status)
+		}
+	}
+	for said, status := range map[string]int{``: 400, `{}`: 400, `{"now": "a guess of mine, wrong"}`: 400, `{"now": "` + password + `"}`: 200} {
+		if a := ask(t, s, "POST", "/api/v1/backup", said, "Cookie", cookie); a.StatusCode != status || (status == 200) != (box.done() != "") {
+			t.Errorf("a backup by the API of a login with %s: %s", said, a.Status)
 		}
 	}
 	again := []byte(body(t, ask(t, s, "POST", "/api/v1/backup", `{"passphrase": "`+passphrase+`"}`, bearer...)))

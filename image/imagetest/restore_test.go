@@ -55,7 +55,7 @@ func TestABackupMakesAFreshImageTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.deferred(t)
-	a, err := v.http.Post(v.base+"/api/v1/backup", "", nil)
+	a, err := v.http.Post(v.base+"/api/v1/backup", "application/json", strings.NewReader(`{"now": "`+login.Get("password")+`"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
