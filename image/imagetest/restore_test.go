@@ -44,7 +44,7 @@ func (s *site) deferred(t *testing.T) {
 func TestABackupMakesAFreshImageTheSame(t *testing.T) {
 	s, q := newSite(t), newMonitor(t)
 	m := s.governs(t, disk(t), "observe")
-	v, _ := s.firstVisit(t, m)
+	v, login := s.firstVisit(t, m)
 	var is struct{ Text, Revision string }
 	var done any
 	if err := v.api("GET", "config", nil, &is); err != nil {
