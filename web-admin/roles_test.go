@@ -126,6 +126,8 @@ admin     GET    /settings/update
 admin     POST   /settings/update
 admin     POST   /settings/update/reboot
 viewer    GET    /api/v1/recovery
+admin     POST   /api/v1/recovery/govern
+admin     POST   /api/v1/recovery/off
 admin     GET    /api/v1/update
 admin     POST   /api/v1/update
 admin     POST   /api/v1/update/reboot
