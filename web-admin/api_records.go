@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -205,9 +204,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, media, format st
 	}
 	if a := actorOf(r); r.Method != http.MethodHead {
 		if wait := s.exports.charge(cmp.Or(a.name, a.who)); wait > 0 {
-			seconds := int(wait/time.Second) + 1
-			w.Header().Set("Retry-After", fmt.Sprint(seconds))
-			s.refuse(w, r, http.StatusTooManyRequests, "Too many exports", fmt.Sprintf("Each is a record itself. The next one may begin in %d s.", seconds))
+			s.later(w, r, wait, "Too many exports", "Each is a record itself. The next one may begin in %d s.")
 			return
 		}
 	}

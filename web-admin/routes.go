@@ -360,9 +360,14 @@ func bearerOf(r *http.Request) (token string, ok bool) {
 }
 
 func (s *Server) tooManyTries(w http.ResponseWriter, r *http.Request, wait time.Duration) {
+	s.later(w, r, wait, "Too many wrong tries", "Try again in %d s.")
+}
+
+// later answers 429. when says when to come again, with the seconds.
+func (s *Server) later(w http.ResponseWriter, r *http.Request, wait time.Duration, title, when string) {
 	seconds := int(wait/time.Second) + 1
 	w.Header().Set("Retry-After", fmt.Sprint(seconds))
-	s.refuse(w, r, http.StatusTooManyRequests, "Too many wrong tries", fmt.Sprintf("Try again in %d s.", seconds))
+	s.refuse(w, r, http.StatusTooManyRequests, title, fmt.Sprintf(when, seconds))
 }
 
 // peer is the address of the other end of the connection. Forwarding headers are not believed: anybody can write one.

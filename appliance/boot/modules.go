@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// baseModules are loaded on every box. crc32c_generic comes first: nf_tables, conntrack and ext4 want it by an alias.
+// baseModules are loaded on every box. crc32c_generic comes first: nf_tables, conntrack and ext4 want it by an alias. The trigger of LEDs comes by itself
+// only where a driver wants it from the beginning.
 var baseModules = strings.Fields(`crc32c_generic nfnetlink_queue nfnetlink_log nft_queue nft_ct nft_limit nft_log nft_nat nft_redir nft_chain_nat nft_reject_inet
-	nft_fib_inet nft_meta_bridge nf_conntrack_netlink bridge br_netfilter sch_ingress cls_bpf 8021q ext4 vfat nls_cp437 nls_ascii usb_storage uas sd_mod`)
+	nft_fib_inet nft_meta_bridge nf_conntrack_netlink bridge br_netfilter sch_ingress cls_bpf 8021q ext4 vfat nls_cp437 nls_ascii usb_storage uas sd_mod ledtrig_timer`)
 
 // needed are those without which nothing can be governed.
 var needed = []string{"nfnetlink_queue", "nft_queue", "nft_ct", "bridge", "br_netfilter"}
