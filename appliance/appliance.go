@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -379,6 +380,9 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		MetricsPublic: cfg.Admin.MetricsPublic, Location: cfg.Location(),
 		Source: &source{a: a}, Log: a.log, Now: a.now,
 		Audit: func(e webadmin.AuditEvent) { a.writer.Say(records.Audit(auditFacts(e, a.now()))) },
+	}
+	if a.opt.Executable != "" {
+		o.Executable, o.StartDoor = a.opt.Executable, func(cmd *exec.Cmd) error { return startNice(cmd, doorNice, doorMemory) }
 	}
 	if cfg.Admin.Metrics {
 		o.Metrics, o.MetricsMasked = metricsHandler(metrics{a: a}), metricsHandler(metrics{a: a, masked: true})

@@ -21,6 +21,12 @@ const (
 	sumsTime   = 30 * time.Second // for an answer
 )
 
+// Bounds of the process that makes the web admin's TLS handshakes: 512 connections at most, some 60 kB each.
+const (
+	doorNice   = 10
+	doorMemory = 256 << 20
+)
+
 // passwords has them hashed in a process of its own: it computes for a tenth of a second and leaves 19 MiB of garbage each time, to collect which Go looks
 // at all that is known of all subscribers, on all processors. Packets would wait for that.
 type passwords struct {

@@ -119,7 +119,7 @@ func (s *Server) tryNetwork(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) triedOf(t NetworkTrial) triedView {
 	v := triedView{Path: confirmPath(t.Token), Left: span(time.Duration(t.Left))}
-	port := strconv.Itoa(s.tcp.Addr().(*net.TCPAddr).Port) // the one that this page came from
+	port := strconv.Itoa(s.door.Addr().(*net.TCPAddr).Port) // the one that this page came from
 	for _, a := range []string{t.Settings.IPv4, t.Settings.IPv6} {
 		if p, err := netip.ParsePrefix(a); err == nil {
 			v.Links = append(v.Links, "https://"+net.JoinHostPort(p.Addr().String(), port)+v.Path)

@@ -2,7 +2,6 @@ package webadmin
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"html/template"
@@ -16,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mailweir/mailweir/web-admin/door"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -24,7 +24,6 @@ const UsersFile = "users.json"
 
 const (
 	drainFor       = 2 * time.Second
-	maxConnections = 512
 	maxHeaderBytes = 16 << 10
 	maxBodyBytes   = 16 << 10
 	maxCertBytes   = 256 << 10
@@ -53,7 +52,7 @@ type Server struct {
 	pages    map[string]*template.Template
 	assets   map[string]asset
 	streams  chan struct{} // one slot per running event stream
-	tcp      net.Listener  // nil when Options.Listen is empty
+	door     *door.Door    // nil when Options.Listen is empty
 	socket   *net.UnixListener
 	path     string // of the socket
 	hide     func() // removes the socket's path, once: later it may be somebody else's
@@ -130,7 +129,8 @@ func New(o Options) (*Server, error) {
 			s.Close()
 			return nil, fmt.Errorf("admin.listen %s: %w", o.Listen, err)
 		}
-		s.tcp = &frontDoor{Listener: l}
+		s.door = door.New(l, door.Options{Certificate: s.keeper.current, Start: o.StartDoor, Executable: o.Executable, Log: o.Log})
+		s.door.Begin()
 	}
 	return s, nil
 }
@@ -154,14 +154,15 @@ func (s *Server) Run(ctx context.Context) error {
 	servers := []*http.Server{local}
 	ended := make(chan error, 2)
 	go func() { ended <- local.Serve(s.socket) }()
-	if s.tcp != nil {
+	if s.door != nil {
 		public := server(s.handler())
-		public.TLSConfig = &tls.Config{
-			MinVersion:     tls.VersionTLS12,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.keeper.current() },
-		}
+		public.Protocols = new(http.Protocols)
+		public.Protocols.SetHTTP1(true)
+		public.Protocols.SetHTTP2(true)
+		public.Protocols.SetUnencryptedHTTP2(true) // as it comes through the door's process
 		servers = append(servers, public)
-		go func() { ended <- public.ServeTLS(s.tcp, "", "") }()
+		defer s.door.Wait()
+		go func() { ended <- public.Serve(s.door) }()
 		s.opt.Log.Info("web admin answers", "url", s.URL(), "certificate_sha256", s.keeper.fingerprint(), "token_file", s.TokenFile())
 		if !s.users.Any() {
 			s.opt.Log.Info("web admin: there is no user yet; `mailweir users setup-code` shows the code for the first visit")
@@ -199,8 +200,8 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Close gives the addresses back without having run. It may be called again.
 func (s *Server) Close() error {
-	if s.tcp != nil {
-		s.tcp.Close()
+	if s.door != nil {
+		s.door.Close()
 	}
 	s.hide() // while we still answer: nobody takes the path for one left behind
 	if s.socket != nil {
@@ -212,10 +213,10 @@ func (s *Server) Close() error {
 // URL is where the pages are, for a person to open: "https://HOST:PORT/"; empty without a TCP address. An address that stands for
 // all of them is shown as localhost.
 func (s *Server) URL() string {
-	if s.tcp == nil {
+	if s.door == nil {
 		return ""
 	}
-	addr := s.tcp.Addr().(*net.TCPAddr)
+	addr := s.door.Addr().(*net.TCPAddr)
 	host := "localhost"
 	if !addr.IP.IsUnspecified() {
 		host = addr.IP.String()

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -236,54 +235,3 @@ func TestAnAddressInUseIsToldAtOnce(t *testing.T) {
 		t.Error("the socket stays behind")
 	}
 }
-
-func TestConnectionsAreBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := &pipeListener{conns: make(chan net.Conn)}
-		door := &frontDoor{Listener: l}
-		let := make(chan net.Conn)
-		go func() {
-			for {
-				c, err := door.Accept()
-				if err != nil {
-					close(let)
-					return
-				}
-				let <- c
-			}
-		}()
-		var inside []net.Conn
-		for range maxConnections {
-			_, theirs := net.Pipe()
-			l.conns <- theirs
-			inside = append(inside, <-let)
-		}
-		ours, theirs := net.Pipe()
-		l.conns <- theirs
-		if _, err := ours.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("one too many: %v", err)
-		}
-		inside[0].Close()
-		inside[0].Close()
-		_, theirs = net.Pipe()
-		l.conns <- theirs
-		if c := <-let; c == nil {
-			t.Error("nobody is let in after one has left")
-		}
-		close(l.conns)
-		<-let
-	})
-}
-
-type pipeListener struct{ conns chan net.Conn }
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	c, ok := <-l.conns
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-func (l *pipeListener) Close() error   { return nil }
-func (l *pipeListener) Addr() net.Addr { return nil }

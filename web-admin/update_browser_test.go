@@ -73,7 +73,7 @@ func TestThePageFindsItsWayBackToTheBox(t *testing.T) {
 	if at := evaluate[string](t, ctx, `location.pathname`); at != "/settings/update/reboot" {
 		t.Errorf("before the box went down the page went on to %s", at)
 	}
-	at := s.tcp.Addr().String()
+	at := s.door.Addr().String()
 	end()
 	before := evaluate[int](t, ctx, `looks`)
 	poll("it keeps looking", fmt.Sprintf("looks >= %d", before+2))

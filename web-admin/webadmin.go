@@ -19,6 +19,7 @@ package webadmin
 import (
 	"log/slog"
 	"net/http"
+	"os/exec"
 	"time"
 )
 
@@ -29,6 +30,9 @@ type Options struct {
 	DataDir string
 	// CertFile and KeyFile name the operator's own pair (PEM). Both empty: a self-signed one is made once and kept in DataDir/tls.
 	CertFile, KeyFile string
+	// StartDoor starts a process of Executable, which makes TLS handshakes (see package door); nil: they are made in this one.
+	StartDoor  func(*exec.Cmd) error
+	Executable string
 	// Metrics answers GET /metrics to operators and admins, MetricsMasked to viewers, without addresses and names of the configuration;
 	// nil: there is no such page. MetricsPublic serves the masked one without a token.
 	Metrics, MetricsMasked http.Handler

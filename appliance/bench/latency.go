@@ -24,6 +24,7 @@ type sample struct {
 	box, makers     float64 // processors used by mailweir, and by whoever makes the load
 	others          float64 // by whatever else is on the machine, the kernel's own threads included
 	memory, peak    float64 // of mailweir, bytes
+	grown           float64 // by so many bytes its memory grew meanwhile
 	ready           float64 // seconds from its start until it judged packets
 	work            work
 }
@@ -156,6 +157,10 @@ func (l *latency) measure(ctx context.Context, repetition int, s *series) (err e
 		return fmt.Errorf("control: %w", err)
 	}
 	s.controls = append(s.controls, two)
+	if l, ok := made.(interface{ control(two sample) count }); ok {
+		last := &s.samples[len(s.samples)-1]
+		last.work = append(last.work, l.control(two))
+	}
 	l.opt.progress("%d/%d %-7s %s", repetition+1, l.opt.Repetitions, "", two)
 	return nil
 }
@@ -193,6 +198,12 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 	if err != nil {
 		return sample{}, err
 	}
+	var held float64
+	if b != nil {
+		if held, _, err = b.memory(); err != nil {
+			return sample{}, err
+		}
+	}
 	m := newMeter(b, makers)
 	h, err := helper.Start(ctx, l.rig.clients.Namespace, 0, "probe", task)
 	if err != nil {
@@ -218,6 +229,7 @@ func (l *latency) sample(ctx context.Context, s *series, b *box, made load, burn
 		if one.memory, one.peak, err = b.memory(); err != nil {
 			return sample{}, err
 		}
+		one.grown = one.memory - held
 	}
 	if made != nil {
 		if one.work, err = made.work(); err != nil {

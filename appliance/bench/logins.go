@@ -130,5 +130,10 @@ func (l loggingIn) work() (work, error) {
 	return append(w, count{loginMemory, (most - l.before) / 1e6}), errors.Join(err, failed)
 }
 
+// control says by how much the box grows without logins, by the garbage of the connections that are measured above all.
+func (loggingIn) control(two sample) count {
+	return count{"MB by which it grew in its control, without logins", two.grown / 1e6}
+}
+
 // loginMemory is what loggingIn says of memory.
 const loginMemory = "MB of memory at most beyond that of before"

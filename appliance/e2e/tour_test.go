@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/mailweir/mailweir/appliance/lab"
+	"github.com/mailweir/mailweir/web-admin/door"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -23,7 +24,7 @@ var (
 )
 
 // Who logs in, follows every link of the web admin of a real box, and asks everything that the API gives, has it start no program; a what-if is the box's own
-// binary once more, and nothing else. Who hashes passwords was there before.
+// binary once more, and nothing else. Who hashes passwords was there before, and so was who makes TLS handshakes.
 func TestATourStartsNoProgram(t *testing.T) {
 	l, ctx := startLab(t)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Postfix, Domains: []string{"mx.test"}})
@@ -40,8 +41,8 @@ func TestATourStartsNoProgram(t *testing.T) {
 	}
 	first := programs()
 	before := len(first)
-	if before < 2 || !strings.Contains(first[before-2], binary) || !strings.Contains(first[before-1], users.SumCommand) {
-		t.Fatalf("strace does not see the box itself begin, and who hashes passwords for it: %q", first)
+	if before < 3 || !strings.Contains(first[before-3], binary) || !strings.Contains(first[before-2], door.Command) || !strings.Contains(first[before-1], users.SumCommand) {
+		t.Fatalf("strace does not see the box itself begin, who makes TLS handshakes for it, and who hashes passwords: %q", first)
 	}
 	var made struct{ Password string }
 	b.cli(&made, "users", "add", "anna", "--role", "admin")

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -38,20 +37,7 @@ func (s *Store) SumElsewhere(f func(Sum) ([]byte, error)) {
 		if err != nil || len(sum) != hashBytes {
 			return here(q)
 		}
-		tidy()
 		return sum
-	}
-}
-
-// garbageMost is what connections that knock and go may leave behind until it is collected: as they do in a flood of logins, some 100 kB each.
-const garbageMost = 16 << 20
-
-// tidy collects garbage where there is much of it: by itself the collector comes when there is as much as all that is in memory.
-func tidy() {
-	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
-	metrics.Read(s)
-	if objects, live := s[0].Value.Uint64(), s[1].Value.Uint64(); objects > live+garbageMost {
-		runtime.GC()
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/boot"
 	"github.com/mailweir/mailweir/appliance/lab"
+	"github.com/mailweir/mailweir/web-admin/door"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -99,6 +100,7 @@ var later = []string{"reset", "init"}
 func main() {
 	boot.Reexec()  // as process 1 of the image, and as a child of it, this does not return
 	users.Reexec() // as who hashes passwords for another
+	door.Reexec()  // as who makes TLS handshakes for another
 	lab.Reexec()   // the lab runs programs inside its namespaces through this binary; else this returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
