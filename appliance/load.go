@@ -97,12 +97,15 @@ func (l *list) wait() (*subscriber.Table, error) {
 	return l.table, l.err
 }
 
-func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) {
+func loadSubscribers(cfg *config.Config) (*subscriber.Table, error) { return listOf(cfg, parseList) }
+
+// listOf is the list of a configuration, as parse reads it.
+func listOf(cfg *config.Config, parse func(file string, planExists func(string) bool) (*subscriber.Table, error)) (*subscriber.Table, error) {
 	file := cfg.SubscribersPath()
 	if file == "" {
 		return &subscriber.Table{}, nil
 	}
-	table, err := parseList(file, plansOf(cfg))
+	table, err := parse(file, plansOf(cfg))
 	if _, bad := errors.AsType[config.Problems](err); err == nil || bad {
 		return table, err
 	}

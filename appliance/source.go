@@ -13,7 +13,8 @@ import (
 type source struct {
 	a         *Appliance
 	packing   sync.Mutex // one pack of evidence at a time
-	trying    sync.Mutex // one what-if at a time
+	trying    turns      // one what-if at a time
+	tried     answers
 	searching sync.Mutex // one page of subscribers at a time: however many ask, the packet path has room
 	untold    untold     // searching guards it
 	histories histories

@@ -11,6 +11,7 @@ import (
 	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/governor"
 	"github.com/mailweir/mailweir/governor/subscriber"
+	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
 // WhatIfOptions say which policies are tried on what a journal holds.
@@ -27,6 +28,8 @@ type WhatIfOptions struct {
 	Loaded func(*config.Config, *subscriber.Table)
 	// Unlisted is told of each list that cannot be read and is not needed (see ListRecorded), and why; nil: nobody is.
 	Unlisted func(file string, why error)
+	// Progress is told how far it is: at each beginning of something else, and behind each frame of the journal; nil: nobody is.
+	Progress func(webadmin.WhatIfProgress)
 }
 
 // WhatIfReport is what came of it.
@@ -66,6 +69,11 @@ type WhatIfRun struct {
 // WhatIf has the governor decide again what a journal says it was told, under other policies. Nothing is written, and no
 // network is used. Each policy is tried by a goroutine of its own, while others decode what comes next.
 func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
+	tell := opt.Progress
+	if tell == nil {
+		tell = func(webadmin.WhatIfProgress) {}
+	}
+	tell(webadmin.WhatIfProgress{Doing: webadmin.DoingList})
 	lists := lists{byList: opt.ListPlans, unlisted: opt.Unlisted}
 	var err error
 	if lists.inForce, err = readInForce(opt.InForce); err != nil {
@@ -93,6 +101,11 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	far := webadmin.WhatIfProgress{Doing: webadmin.DoingJournal}
+	reader.Tell = func(r journal.Reading) {
+		far.Read, far.Of, far.From, far.To, far.At = r.Bytes, r.Of, webadmin.At(r.From), webadmin.At(r.To), webadmin.At(r.At)
+		tell(far)
+	}
 	var compared *comparison
 	if len(runs) == 0 {
 		if compared, err = compare(reader, opt.From); err != nil {
@@ -105,6 +118,8 @@ func WhatIf(ctx context.Context, opt WhatIfOptions) (*WhatIfReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	far.Doing = webadmin.DoingReport
+	tell(far)
 	report.Run = runs[0].finish()
 	if len(runs) > 1 {
 		against := runs[1].finish()

@@ -59,7 +59,7 @@ func tryInForce(l *lists) (*trial, error) {
 		}
 		var err error
 		if table, err = l.find(f.List, plans, func() (*subscriber.Table, error) {
-			table, err := parseList(f.List, plans)
+			table, err := l.parse(f.List, plans)
 			if errors.Is(err, fs.ErrNotExist) {
 				return &subscriber.Table{}, nil // as it is for the box: see LoadConfig
 			}
@@ -79,11 +79,34 @@ type lists struct {
 	byList   bool                         // plans are those of the list, so that it is needed
 	unlisted func(file string, why error) // may be nil
 	from     string                       // where the last one is from: see WhatIfRun.List
+
+	file string            // that was read last, from the root,
+	read *subscriber.Table // and what it says; nil: none was
+}
+
+// parse is [parseList]. A file whose plans are all known to planExists, too, is not read again: a long list takes a second, and much memory.
+func (l *lists) parse(file string, planExists func(string) bool) (*subscriber.Table, error) {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	if l.read != nil && l.file == path && hasAll(planExists, l.read.Plans()) {
+		return l.read, nil
+	}
+	table, err := parseList(file, planExists)
+	if err == nil {
+		l.file, l.read = path, table
+	}
+	return table, err
+}
+
+func hasAll(planExists func(string) bool, plans []string) bool {
+	return !slices.ContainsFunc(plans, func(plan string) bool { return !planExists(plan) })
 }
 
 // of is the list of a configuration.
 func (l *lists) of(cfg *config.Config) (*subscriber.Table, error) {
-	return l.find(cfg.SubscribersPath(), plansOf(cfg), func() (*subscriber.Table, error) { return loadSubscribers(cfg) })
+	return l.find(cfg.SubscribersPath(), plansOf(cfg), func() (*subscriber.Table, error) { return listOf(cfg, l.parse) })
 }
 
 // find is the list that the running box has where the file is its own and another one by now; else what read gives. One that nobody could read, whatever
@@ -92,7 +115,7 @@ func (l *lists) find(file string, planExists func(string) bool, read func() (*su
 	if l.from = ""; l.inForce != nil && l.inForce.Known != "" {
 		if path, err := filepath.Abs(file); err == nil && file != "" && path == l.inForce.List {
 			l.from = ListInForce
-			return parseList(l.inForce.Known, planExists)
+			return l.parse(l.inForce.Known, planExists)
 		}
 	}
 	table, err := read()
@@ -109,41 +132,34 @@ func (l *lists) find(file string, planExists func(string) bool, read func() (*su
 	return &subscriber.Table{}, nil
 }
 
-// inForce is a file in memory that has what the box goes by now, as [InForce], and, where the list on the disk is not the one in force, a second one that has that. The process that gets
-// them has them as its numbers 3 and 4.
-func (a *Appliance) inForce() (files []*os.File, err error) {
-	defer func() {
-		if err != nil {
-			closeAll(files)
-			files = nil
-		}
-	}()
+// inForce is what the box goes by now, and the list in force.
+func (a *Appliance) inForce() (f InForce, table *subscriber.Table, err error) {
 	cfg := a.cfg.Load()
-	f := InForce{Policy: a.gov.Policy(), Unmapped: cfg.Identity.UnmappedPlan, Servers: cfg.MailServerPlans()}
+	f = InForce{Policy: a.gov.Policy(), Unmapped: cfg.Identity.UnmappedPlan, Servers: cfg.MailServerPlans()}
 	if path := cfg.SubscribersPath(); path != "" {
 		if f.List, err = filepath.Abs(path); err != nil {
-			return nil, err
+			return f, nil, err
 		}
 		if !a.listIsFile(path) {
 			f.Known = "/proc/self/fd/4"
 		}
 	}
+	return f, a.who.Table(), nil
+}
+
+// files are a file in memory that has what is in force, and, where the list on the disk is not the one in force, a second one that has that. The process that
+// gets them has them as its numbers 3 and 4.
+func (f InForce) files(table *subscriber.Table) (files []*os.File, err error) {
 	data, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
 	}
 	facts, err := inMemoryFile("in-force", func(w io.Writer) error { _, err := w.Write(data); return err })
-	if err != nil {
-		return nil, err
+	if err != nil || f.Known == "" {
+		return []*os.File{facts}, err
 	}
-	if files = append(files, facts); f.Known == "" {
-		return files, nil
-	}
-	list, err := inMemoryFile("list", func(w io.Writer) error { return writeList(w, a.who.Table()) })
-	if err != nil {
-		return files, err
-	}
-	return append(files, list), nil
+	list, err := inMemoryFile("list", func(w io.Writer) error { return writeList(w, table) })
+	return []*os.File{facts, list}, err
 }
 
 // listIsFile tells whether the list in force is what the file says now. While a reload is under way nobody knows.
@@ -182,6 +198,8 @@ func inMemoryFile(name string, write func(io.Writer) error) (*os.File, error) {
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
-		f.Close() // nobody asks for them any more
+		if f != nil {
+			f.Close() // nobody asks for it any more
+		}
 	}
 }

@@ -1,15 +1,19 @@
 package appliance
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,11 +35,10 @@ const (
 // WhatIf tries a configuration, as text, on the last days of the journal, against the policy in force, which is the governor's and not what a file says that
 // was not read yet; the answer is a WhatIfView. Who sends it may see less
 // of the box than the box reads: the configuration names no files but the box's own, and what the process says goes to the log alone.
-func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who string) (json.RawMessage, error) {
+func (s *source) WhatIf(ctx context.Context, q webadmin.WhatIfQuestion) (json.RawMessage, error) {
 	a := s.a
 	box := a.cfg.Load()
-	file := box.Path()
-	tried, err := config.Parse(filepath.Join(filepath.Dir(file), "config"), candidate)
+	tried, err := config.Parse(filepath.Join(filepath.Dir(box.Path()), "config"), q.Config)
 	if err == nil {
 		if foreign := tried.Foreign(box); len(foreign) > 0 {
 			err = foreign
@@ -55,13 +58,57 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	if a.journal == nil {
 		return nil, webadmin.ErrNoJournal
 	}
-	if !s.trying.TryLock() {
-		return nil, webadmin.ErrBusy
+	key, err := a.triedKey(q)
+	if err != nil {
+		return nil, err
 	}
-	defer s.trying.Unlock()
-	s.audit(who, "what_if", "journal", "", strconv.Itoa(days)+" days")
+	if q.Typed {
+		if found := s.tried.find(key, a.now()); found != nil {
+			return found, nil
+		}
+	}
+	if err := s.trying.take(ctx, q.Who, a.now, q.Waits); err != nil {
+		return nil, err
+	}
+	defer s.trying.end()
+	if !q.Typed {
+		s.audit(q.Who, "what_if", "journal", "", strconv.Itoa(q.Days)+" days")
+	} else if s.tried.begins(q.Who, a.now()) {
+		s.audit(q.Who, "what_if", "journal", "", strconv.Itoa(q.Days)+" days, as one types")
+	}
+	if key, err = a.triedKey(q); err != nil { // something else may be in force since it was somebody else's turn
+		return nil, err
+	}
+	answer, err := a.tryApart(ctx, q)
+	if err == nil {
+		s.tried.keep(key, answer, a.now())
+	}
+	return answer, err
+}
+
+// triedKey tells a what-if from those that would answer something else.
+func (a *Appliance) triedKey(q webadmin.WhatIfQuestion) (triedKey, error) {
+	f, table, err := a.inForce()
+	if err != nil {
+		return triedKey{}, err
+	}
+	facts, err := json.Marshal(f)
+	return sha256.Sum256(fmt.Appendf(nil, "%d %q %s %s %p", q.Days, q.Config, facts, fileState(f.List), table)), err
+}
+
+// tryApart runs it in a process of its own, which is killed when ctx ends.
+func (a *Appliance) tryApart(ctx context.Context, q webadmin.WhatIfQuestion) (json.RawMessage, error) {
 	ctx, end := context.WithTimeout(ctx, whatIfTime)
 	defer end()
+	facts, table, err := a.inForce()
+	if err != nil {
+		return nil, err
+	}
+	files, err := facts.files(table)
+	defer closeAll(files)
+	if err != nil {
+		return nil, fmt.Errorf("start a what-if: %w", err)
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -70,21 +117,32 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 	if err != nil {
 		return nil, err
 	}
-	inForce, err := a.inForce()
-	if err != nil {
-		return nil, fmt.Errorf("start a what-if: %w", err)
+	args := []string{"replay", "--journal", dir, "--config", "-", "--in-force", "/proc/self/fd/3", "--since", strconv.Itoa(q.Days) + "d", "--json"}
+	passed, told := files, func() {}
+	if q.Progress != nil {
+		from, to, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("start a what-if: %w", err)
+		}
+		defer from.Close()
+		defer to.Close()
+		passed = append(slices.Clone(files), to)
+		args = append(args, "--progress", fmt.Sprintf("/proc/self/fd/%d", 2+len(passed)))
+		told = tellProgress(from, to, q.Progress)
 	}
-	defer closeAll(inForce)
-	cmd := exec.CommandContext(ctx, cmp.Or(a.opt.Executable, exe), "replay", "--journal", dir, "--config", "-", "--in-force", "/proc/self/fd/3", "--since", strconv.Itoa(days)+"d", "--json")
-	cmd.ExtraFiles = inForce
+	cmd := exec.CommandContext(ctx, cmp.Or(a.opt.Executable, exe), args...)
+	cmd.ExtraFiles = passed
 	var answer, said limited
 	answer.most, said.most = whatIfAnswer, 4<<10
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(file), bytes.NewReader(candidate), &answer, &said
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = filepath.Dir(a.cfg.Load().Path()), bytes.NewReader(q.Config), &answer, &said
 	cmd.Env = []string{"GOMAXPROCS=1", "GOMEMLIMIT=" + strconv.Itoa(whatIfMemory), "TZ=UTC"}
-	if err := startNice(cmd, whatIfNice, whatIfMemory*5/4); err != nil {
+	if err = startNice(cmd, whatIfNice, whatIfMemory*5/4); err == nil {
+		err = cmd.Wait()
+		told()
+	} else {
+		told()
 		return nil, fmt.Errorf("start a what-if: %w", err)
 	}
-	err = cmd.Wait()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, webadmin.Refused{Field: "days", Message: fmt.Sprintf("it took longer than %v; take fewer days, or run mailweir replay on another machine", whatIfTime)}
@@ -96,6 +154,25 @@ func (s *source) WhatIf(ctx context.Context, candidate []byte, days int, who str
 		return nil, webadmin.Refused{Field: "days", Message: "the answer is too long; take fewer days"}
 	}
 	return json.RawMessage(bytes.TrimSpace(answer.Bytes())), nil
+}
+
+// tellProgress tells what a process says on a pipe of how far it is, until nobody has its other end any more. The process has that, and so have we, until end is called, which returns when all is told.
+func tellProgress(from io.Reader, ours io.Closer, tell func(webadmin.WhatIfProgress)) (end func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(from)
+		for lines.Scan() {
+			var p webadmin.WhatIfProgress
+			if json.Unmarshal(lines.Bytes(), &p) == nil { // a line that was cut short by its end is none
+				tell(p)
+			}
+		}
+	}()
+	return func() {
+		ours.Close()
+		<-done
+	}
 }
 
 // endedEarly logs what a what-if said when it failed, which may quote what it read, and gives whoever asked for it a reason that does not.

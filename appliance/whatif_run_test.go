@@ -43,7 +43,7 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 	d.journaled()
 	s := &source{a: d.Appliance}
 	strict := []byte(strings.ReplaceAll(fmt.Sprintf(ladderPlans, 5), "burst: 5", "burst: 1"))
-	answer, err := s.WhatIf(t.Context(), strict, 7, "me")
+	answer, err := s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: strict, Days: 7, Who: "me"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 	// Against what is in force, whatever the file says by now, until it is read.
 	against := func(why string, other bool) {
 		t.Helper()
-		answer, err := s.WhatIf(t.Context(), strict, 7, "me")
+		answer, err := s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: strict, Days: 7, Who: "me"})
 		if err != nil {
 			t.Fatalf("%s: %v", why, err)
 		}
@@ -87,19 +87,21 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 	against("a file that was read", true)
 
 	var wrong webadmin.WrongConfig
-	if _, err := s.WhatIf(t.Context(), []byte("mode: enforce\nmodus: x\n"), 7, "me"); !errors.As(err, &wrong) || wrong[0].Line != 2 {
+	if _, err := s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: []byte("mode: enforce\nmodus: x\n"), Days: 7, Who: "me"}); !errors.As(err, &wrong) || wrong[0].Line != 2 {
 		t.Errorf("a configuration that is none: %v", err)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.WhatIf(gone, strict, 7, "me"); !errors.Is(err, context.Canceled) {
+	if _, err := s.WhatIf(gone, webadmin.WhatIfQuestion{Config: strict, Days: 7, Who: "me"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits, and it goes on: %v", err)
 	}
-	s.trying.Lock()
-	if _, err := s.WhatIf(t.Context(), strict, 7, "me"); !errors.Is(err, webadmin.ErrBusy) {
+	if err := s.trying.take(t.Context(), "olga 192.0.2.2", d.time, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: strict, Days: 7, Who: "me"}); err != (webadmin.Busy{Who: "olga 192.0.2.2", Since: webadmin.At(d.time())}) {
 		t.Errorf("two at once: %v", err)
 	}
-	s.trying.Unlock()
+	s.trying.end()
 
 	// What it is given: the lowest priority, one processor, bounded memory, and a kernel that takes it first.
 	probe := filepath.Join(t.TempDir(), "probe")
@@ -107,7 +109,7 @@ func TestARunningBoxTriesACandidate(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.opt.Executable = probe
-	answer, err = s.WhatIf(t.Context(), []byte("mode: enforce\n"), 7, "me")
+	answer, err = s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: []byte("mode: enforce\n"), Days: 7, Who: "me"})
 	if want := fmt.Sprintf(`"%d 1 %d mode: enforce"`, whatIfNice, whatIfMemory*5/4/1024); err != nil || string(answer) != want {
 		t.Errorf("%s, want %s: %v", answer, want, err)
 	}
@@ -130,7 +132,7 @@ func TestACandidateReadsNoFilesOut(t *testing.T) {
 	}
 	try := func(candidate []byte) error {
 		t.Helper()
-		_, err := s.WhatIf(t.Context(), candidate, 7, "me")
+		_, err := s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: candidate, Days: 7, Who: "me"})
 		if said := fmt.Sprintf("%v %+v", err, err); strings.Contains(said, "top-secret") {
 			t.Errorf("it says what is in a file: %s", said)
 		}
@@ -191,7 +193,7 @@ func TestAWhatIfGoesByTheListInForce(t *testing.T) {
 	}
 	try := func(why, list string) {
 		t.Helper()
-		answer, err := s.WhatIf(t.Context(), []byte(with(5, "1")), 7, "me")
+		answer, err := s.WhatIf(t.Context(), webadmin.WhatIfQuestion{Config: []byte(with(5, "1")), Days: 7, Who: "me"})
 		if err != nil {
 			t.Errorf("%s: %v\n%s", why, err, d.log)
 			return

@@ -24,6 +24,7 @@ type operation struct {
 	steps    []string // what the parameter step may say
 	body     any      // a value of the type that is taken; nil: nothing
 	answer   any      // a value of the type that is answered; nil: a stream or free JSON
+	lines    any      // a value of the type of each line that is answered to who accepts [linesType]; nil: nothing
 	stream   bool     // text/event-stream
 	media    string   // of a file that is answered
 	takes    string   // media type of a file that is taken
@@ -51,7 +52,7 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/holds", operating, (*Server).apiHolds, &operation{summary: "The cases that are held", answer: Holds{}}},
 		{"GET", apiRoot + "/cases/{id}", viewing, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
 		{"GET", apiRoot + "/cases/{id}/evidence.zip", operating, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
-		{"POST", whatIfPath, operating, (*Server).apiWhatIf, &operation{summary: "Try a configuration (its text in YAML or JSON, or an object) on the last days of the journal, against the one in force: who would have been in which stage for how long. One at a time; it ends with the connection", body: whatIfBody{}, answer: WhatIf{}}},
+		{"POST", whatIfPath, operating, (*Server).apiWhatIf, &operation{summary: "Try a configuration (its text in YAML or JSON, or an object) on the last days of the journal, against the one in force: who would have been in which stage for how long. One at a time; it ends with the connection. Who accepts " + linesType + " waits for another one to end, and is told some times a second how far it is, an object a line: progress, and at last report or problem", body: whatIfBody{}, answer: WhatIf{}, lines: WhatIfLine{}}},
 		{"GET", apiRoot + "/lookup", operating, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
 			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
 		{"GET", apiRoot + "/unmapped", viewing, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},

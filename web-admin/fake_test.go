@@ -33,16 +33,18 @@ type fakeBox struct {
 	cluster   []Cluster
 	dests     Destinations // of every window; its items by pages
 	gone      []OfferGone
-	histories map[string]History // of subscribers, but for their times
-	fault     string             // of Records
-	asked     []string           // of Destinations and Share
-	broken    error              // of Share
-	slow      chan struct{}      // what Share waits for; nil: nothing
-	config    string             // JSON; empty: fakeConfig
-	report    string             // of WhatIf, where a configuration is fine
-	waiting   []string           // for a restart
-	bare      bool               // neither list nor RADIUS nor leases
-	foreign   bool               // it does not run the image: addresses and updates are not its own
+	histories map[string]History                          // of subscribers, but for their times
+	fault     string                                      // of Records
+	asked     []string                                    // of Destinations and Share
+	broken    error                                       // of Share
+	slow      chan struct{}                               // what Share waits for; nil: nothing
+	config    string                                      // JSON; empty: fakeConfig
+	report    string                                      // of WhatIf, where a configuration is fine,
+	trial     func(context.Context, WhatIfQuestion) error // and what comes before; nil: nothing
+	astray    bool                                        // a backup has records go elsewhere
+	waiting   []string                                    // for a restart
+	bare      bool                                        // neither list nor RADIUS nor leases
+	foreign   bool                                        // it does not run the image: addresses and updates are not its own
 	tried     *NetworkSettings
 
 	firmware Firmware // the zero value: aFirmware
@@ -217,10 +219,19 @@ func (f *fakeBox) Unhold(number, who string) (Hold, error) { return Hold{}, ErrN
 
 func (f *fakeBox) Holds() Holds { return Holds{} }
 
-func (f *fakeBox) WhatIf(_ context.Context, config []byte, days int, who string) (json.RawMessage, error) {
+func (f *fakeBox) WhatIf(ctx context.Context, q WhatIfQuestion) (json.RawMessage, error) {
+	config, days, who := q.Config, q.Days, q.Who
+	f.mu.Lock()
+	trial := f.trial
+	f.mu.Unlock()
+	if trial != nil {
+		if err := trial(ctx, q); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case string(config) == "busy: true":
-		return nil, ErrBusy
+		return nil, Busy{"olga 192.0.2.2", At(noon.Add(-12 * time.Second))}
 	case string(config) == "bad":
 		return nil, WrongConfig{{Key: "plans[0].name", Line: 7, Message: "is missing"}}
 	case string(config) == "fails":

@@ -17,7 +17,7 @@ import (
 )
 
 // triedReport is what a what-if answers of a change that hits some and frees others.
-const triedReport = `{"from": "2026-11-11T11:00:00Z", "sessions": 18231, "missing": 0,
+const triedReport = `{"from": "2026-11-11T11:00:00Z", "to": "2026-11-18T11:03:58Z", "sessions": 18231, "missing": 0,
  "config": {"guessed": 12, "decisions": {"passed": 17900, "paced": 200, "deferred": 120, "cut": 11},
   "mail_servers": {"plans": ["mailserver"], "subscribers": 3, "touched": 2, "decisions": {"passed": 4100, "paced": 61, "deferred": 9, "cut": 0}, "messages_lo": 88}},
  "against": {"decisions": {"passed": 18100, "paced": 90, "deferred": 40, "cut": 1},
@@ -72,8 +72,31 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector("#verdict").textContent.includes("plans[0].budgets")`, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
 		t.Errorf("nothing says what changes: %v", err)
 	}
-	do("tried", click("button[value=try]"), see("#what-if"))
+	do("tried", see("#what-if")) // by itself
 	look("plan-tried")
+	more := make(chan struct{})
+	box.mu.Lock()
+	box.trial = func(ctx context.Context, q WhatIfQuestion) error {
+		err := far(ctx, WhatIfQuestion{Progress: func(p WhatIfProgress) {
+			if p.Doing != DoingReport {
+				q.Progress(p)
+			}
+		}})
+		<-more
+		return err
+	}
+	box.mu.Unlock()
+	evaluate[bool](t, ctx, `(document.querySelector("#limit-0").value = "", true)`)
+	do("typed on", chromedp.SendKeys(chromedp.CSS("#limit-0"), "31"), see("#far"))
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector("#far-text").textContent.includes("41") && document.querySelector("#tried").classList.contains("before")`, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
+		t.Errorf("nothing says how far it is: %v", err)
+	}
+	look("plan-trying")
+	close(more)
+	do("tried again", see(".what-if"), see("button[value=save]:enabled"))
+	box.mu.Lock()
+	box.trial = nil
+	box.mu.Unlock()
 	do("records and notices", open("/settings/targets"), see("#do-webhook"))
 	look("settings-targets")
 	do("a webhook", click("#do-webhook summary"), see("#hook-name"))

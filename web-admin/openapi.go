@@ -49,6 +49,9 @@ func openAPI(rs []route) object {
 		case rt.api.answer != nil:
 			content = object{"application/json": object{"schema": schemaOf(reflect.TypeOf(rt.api.answer), schemas)}}
 		}
+		if rt.api.lines != nil {
+			content[linesType] = object{"schema": schemaOf(reflect.TypeOf(rt.api.lines), schemas)}
+		}
 		op := object{
 			"summary": rt.api.summary,
 			"responses": object{

@@ -1,6 +1,7 @@
 package webadmin
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -80,12 +81,14 @@ type planView struct {
 	Budgets              []budgetRow
 	Ladder               ladderForm
 	Errors               []formError
-	Checked              bool // nothing is wrong with what was typed
+	Checked              bool // nothing is wrong with what was typed,
+	Differs              bool // and it is not what is in force
 	Changed              []difference
 	MoreChanged          string // how many more there are; empty: none
 	WhatIf               *whatIfView
 	Seen                 string // what a what-if was seen of: this can be saved
 	NoTrial              string // why there is no what-if
+	Days                 int    // that it is tried on
 	Saved                bool
 	In                   string // the wizard, or nothing
 }
@@ -157,7 +160,7 @@ func (v *planView) stagesOf(highest string) {
 }
 
 func (s *Server) showPlan(w http.ResponseWriter, r *http.Request, status int, revision string, v planView) {
-	v.Link, v.Edits, v.Revision = planLink(v.Name), true, revision
+	v.Link, v.Edits, v.Revision, v.Days = planLink(v.Name), true, revision, planDays
 	for _, kind := range budgetKinds {
 		v.Kinds = append(v.Kinds, kindChoice{kind, kindText(kind)})
 	}
@@ -250,7 +253,7 @@ func planForm(r *http.Request, at int, now planValues) (v planView, keys []Confi
 	return v, keys, append(of, struct{ key, field, label string }{"plans", "highest", "Plan"})
 }
 
-// changePlan checks a plan as it was typed (do=check), tries it on the last days (do=try), or saves it. It is saved once its what-if was seen.
+// changePlan checks a plan as it was typed (do=check), tries it on the last days (do=try, type, watch), or saves it. It is saved once its what-if was seen.
 func (s *Server) changePlan(w http.ResponseWriter, r *http.Request) {
 	c, now, at, ok := s.namedPlan(w, r)
 	if !ok {
@@ -274,12 +277,11 @@ func (s *Server) changePlan(w http.ResponseWriter, r *http.Request) {
 	}
 	v.Checked = true
 	v.Changed, v.MoreChanged = s.differences(o.Changed)
-	do := r.PostFormValue("do")
-	if do == "save" && (len(keys) == 0 || r.PostFormValue("seen") == o.Revision) {
-		if len(keys) == 0 {
-			http.Redirect(w, r, planLink(v.Name), http.StatusSeeOther)
-			return
-		}
+	v.Differs = len(keys) > 0
+	switch do := r.PostFormValue("do"); {
+	case !v.Differs && do == "save":
+		http.Redirect(w, r, planLink(v.Name), http.StatusSeeOther)
+	case do == "save" && r.PostFormValue("seen") == o.Revision:
 		if _, err := s.opt.Source.SetConfig(change, actorOf(r).who); err != nil {
 			if wrong, known := whatWasWrong(err, of); known {
 				v.Errors = wrong
@@ -290,15 +292,44 @@ func (s *Server) changePlan(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		http.Redirect(w, r, planLink(v.Name)+"?saved=1", http.StatusSeeOther)
+	case do == "check" || !v.Differs:
+		s.showPlan(w, r, http.StatusOK, c.Revision, v)
+	default:
+		s.showTrial(w, r, c.Revision, v, o, do)
+	}
+}
+
+// showTrial shows a plan with its what-if. do=type is a page that asks as somebody types, and do=watch one whose button was pressed: they are told how far it is.
+func (s *Server) showTrial(w http.ResponseWriter, r *http.Request, revision string, v planView, o ConfigOutcome, do string) {
+	out, err := newLines(w)
+	if err != nil {
+		s.broken(w, r, err, "Nothing was tried")
 		return
 	}
-	if do != "check" && len(keys) > 0 {
-		if !s.tryPlan(w, r, &v, o) {
-			return
-		}
+	q := WhatIfQuestion{Typed: do == "type"}
+	if do == "type" || do == "watch" {
+		q.Progress = s.tellPlan(out)
+		q.Waits = func(b Busy) { q.Progress(*b.progress()) }
 	}
-	s.showPlan(w, r, http.StatusOK, c.Revision, v)
+	switch {
+	case !s.tryPlan(r, &v, o, q): // nobody waits any more
+	case out.begun:
+		page := &heldPage{header: http.Header{}}
+		s.showPlan(page, r, http.StatusOK, revision, v)
+		out.say(planLine{Page: page.String()})
+	default:
+		s.showPlan(w, r, http.StatusOK, revision, v)
+	}
 }
+
+// heldPage is a page that is to be part of an answer.
+type heldPage struct {
+	header http.Header
+	bytes.Buffer
+}
+
+func (p *heldPage) Header() http.Header { return p.header }
+func (p *heldPage) WriteHeader(int)     {}
 
 // removePlan takes a plan out; the configuration refuses when somebody has it.
 func (s *Server) removePlan(w http.ResponseWriter, r *http.Request) {

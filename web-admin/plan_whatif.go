@@ -18,7 +18,7 @@ const planDays = 7
 // whatIfView says what a change would have meant for people.
 type whatIfView struct {
 	Empty      bool // the journal has nothing of these days
-	From       moment
+	From, To   moment
 	Sessions   string
 	Missing    string
 	Deferred   []whatIfLine // who would have been deferred, and was not
@@ -51,20 +51,18 @@ const shownWhatIfLines = 30
 const listInForce = "in_force"
 
 // tryPlan has a change tried on the last days and shows it on v. Where that cannot be, v says why; then it can be saved all the same, but for
-// another trial that is under way. It answers itself, and returns false, when nobody waits any more.
-func (s *Server) tryPlan(w http.ResponseWriter, r *http.Request, v *planView, o ConfigOutcome) bool {
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(whatIfAnswerIn)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		s.broken(w, r, err, "Nothing was tried")
-		return false
-	}
-	answer, err := s.opt.Source.WhatIf(r.Context(), []byte(o.Text), planDays, actorOf(r).who)
+// another trial that is under way. It returns false when nobody waits any more.
+func (s *Server) tryPlan(r *http.Request, v *planView, o ConfigOutcome, q WhatIfQuestion) bool {
+	q.Config, q.Days, q.Who = []byte(o.Text), planDays, actorOf(r).who
+	answer, err := s.opt.Source.WhatIf(r.Context(), q)
 	var refused Refused
 	var report WhatIf
 	switch {
 	case errors.Is(err, context.Canceled):
 		return false
 	case errors.Is(err, ErrBusy):
-		v.NoTrial = "Another what-if is under way, and there is one at a time. Try again in some seconds."
+		busy, _ := errors.AsType[Busy](err)
+		v.NoTrial = capital(s.behind(*busy.progress())) + ", and there is one at a time. Try again in some seconds."
 		return true
 	case errors.Is(err, ErrNoJournal):
 		v.NoTrial = "The box has no journal now, so there is nothing to try it on. It can be saved untried."
@@ -85,8 +83,75 @@ func (s *Server) tryPlan(w http.ResponseWriter, r *http.Request, v *planView, o 
 	return true
 }
 
+// planLine is a line of an answer to a page that tries as somebody types: how far it is, and at last the page.
+type planLine struct {
+	Says    string `json:"says,omitempty"`
+	Percent *int   `json:"percent,omitempty"` // none: not known
+	Part    int    `json:"part,omitempty"`    // another one is worth saying aloud
+	Page    string `json:"page,omitempty"`
+}
+
+// tellPlan tells a page how far a what-if is.
+func (s *Server) tellPlan(out *lines) func(WhatIfProgress) {
+	return func(p WhatIfProgress) {
+		line := planLine{Says: capital(s.howFar(p)) + "."}
+		switch p.Doing {
+		case DoingWait:
+			line.Part = 1
+		case DoingList:
+			line.Part = 2
+		case DoingJournal:
+			done := donePercent(p)
+			line.Percent, line.Part = &done, 3+done/25
+		case DoingReport:
+			done := 100
+			line.Percent, line.Part = &done, 8
+		}
+		out.say(line)
+	}
+}
+
+func donePercent(p WhatIfProgress) int {
+	if p.Of <= 0 {
+		return 0
+	}
+	return int(p.Read * 100 / p.Of)
+}
+
+// howFar is how far a what-if is, in words.
+func (s *Server) howFar(p WhatIfProgress) string {
+	switch p.Doing {
+	case DoingWait:
+		return "waits: " + s.behind(p)
+	case DoingList:
+		return "reads the list of subscribers"
+	case DoingReport:
+		return "all read, adds up"
+	}
+	percent := fmt.Sprintf("%d\u00a0%%", donePercent(p))
+	all, at := p.To.Sub(p.From.Time), min(max(p.At.Sub(p.From.Time), 0), p.To.Sub(p.From.Time))
+	for _, unit := range []struct {
+		of   time.Duration
+		many string
+	}{{24 * time.Hour, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
+		if n := (all + unit.of - 1) / unit.of; n > 2 { // of two, nothing would seem to be read for long
+			return fmt.Sprintf("%d of %d %s read, %s", at/unit.of, n, unit.many, percent)
+		}
+	}
+	return percent + " read"
+}
+
+// behind is whose what-if another one waits for.
+func (s *Server) behind(p WhatIfProgress) string {
+	if p.Behind == "" {
+		return "another what-if is under way"
+	}
+	return fmt.Sprintf("the what-if of %s has been under way for %s", inert(p.Behind), span(max(0, s.opt.Now().Sub(p.Since.Time))))
+}
+
 func (s *Server) whatIfOf(report WhatIf) *whatIfView {
-	v := &whatIfView{Sessions: count(report.Sessions, "session", "sessions"), Empty: report.Sessions == 0, From: zone{s.opt.Now(), s.opt.Location}.clock(report.From.Time)}
+	z := zone{s.opt.Now(), s.opt.Location}
+	v := &whatIfView{Sessions: count(report.Sessions, "session", "sessions"), Empty: report.Sessions == 0, From: z.clock(report.From.Time), To: z.clock(report.To.Time)}
 	if report.Missing > 0 {
 		v.Missing = count(report.Missing, "thing is missing in the journal", "things are missing in the journal")
 	}

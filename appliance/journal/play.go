@@ -33,6 +33,13 @@ const (
 
 var batches = sync.Pool{New: func() any { return &Batch{In: make([]governor.Input, 0, batchInputs)} }}
 
+// Reading is how far [Reader.Inputs] is.
+type Reading struct {
+	Bytes, Of int64     // of the files, those of whose frames all was given, and all that were there when it began
+	From, To  time.Time // the oldest and the newest of what is wanted, as far as the files say; zero: they do not
+	At        time.Time // the newest of what was given; zero: nothing was yet
+}
+
 // Free gives a batch back that nobody reads any more. What its inputs point to stays.
 func (b *Batch) Free() {
 	b.In = b.In[:0]
@@ -44,10 +51,20 @@ func (b *Batch) Free() {
 // an OpLost says so and why, with the time up to which all is there. Frames are decoded beside whoever is given their inputs, on as many processors as
 // there are. Whoever is given a batch calls its Free. It ends with the first error of give, or of reading.
 func (r *Reader) Inputs(from, now time.Time, give func(*Batch) error) error {
-	first, err := r.begins(from, now)
+	first, far, err := r.begins(from, now)
 	if err != nil {
 		return err
 	}
+	tell := func(bytes, newest int64) {
+		far.Bytes = min(bytes, far.Of) // the last file may have grown meanwhile
+		if newest > 0 {
+			far.At = time.UnixMilli(newest)
+		}
+		if r.Tell != nil {
+			r.Tell(far)
+		}
+	}
+	tell(0, 0)
 	d := decoders{todo: make(chan *decoding), order: make(chan *decoding, 2*runtime.GOMAXPROCS(0)), stop: make(chan struct{})}
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -66,18 +83,26 @@ func (r *Reader) Inputs(from, now time.Time, give func(*Batch) error) error {
 				}
 			}
 		}
+		if err == nil {
+			tell(one.bytes, one.newest)
+		}
 	}
 	all.Wait()
 	if err == nil {
 		err = d.err
 	}
+	if err == nil {
+		tell(far.Of, 0)
+	}
 	return err
 }
 
-// begins is the number of the file to begin with. Behind the first thing of the time that is wanted none does: a clock that was set back
+// begins is the number of the file to begin with, and how far that is. Behind the first thing of the time that is wanted none does: a clock that was set back
 // makes a later begin look like one before it.
-func (r *Reader) begins(from, now time.Time) (first int, err error) {
+func (r *Reader) begins(from, now time.Time) (first int, far Reading, err error) {
 	there := false
+	sizes := map[int]int64{}
+	var oldest, newest int64 // Unix milliseconds
 	err = r.files(inputsFamily, func(s *segment, last bool) error {
 		if last && s.sum == (summary{}) { // it is being written to
 			data, err := os.ReadFile(s.path)
@@ -86,6 +111,11 @@ func (r *Reader) begins(from, now time.Time) (first int, err error) {
 			}
 			s.sift(data, s.take, nil)
 		}
+		sizes[s.number] = s.size
+		if s.sum.Oldest > 0 && (oldest == 0 || s.sum.Oldest < oldest) {
+			oldest = s.sum.Oldest
+		}
+		newest = max(newest, s.sum.Newest)
 		if s.sum.Begins > 0 && !from.IsZero() && s.sum.Begins <= from.UnixMilli() && !there {
 			first = s.number
 		}
@@ -93,7 +123,21 @@ func (r *Reader) begins(from, now time.Time) (first int, err error) {
 		there = there || within(s.sum.Newest) || within(s.sum.Begins)
 		return nil
 	})
-	return first, err
+	for number, size := range sizes {
+		if number >= first {
+			far.Of += size
+		}
+	}
+	if oldest > 0 {
+		far.From, far.To = time.UnixMilli(oldest), time.UnixMilli(newest)
+		if far.From.Before(from) {
+			far.From = from
+		}
+		if !now.IsZero() && far.To.After(now) {
+			far.To = now
+		}
+	}
+	return first, far, err
 }
 
 // decoders take frames in their order, and decode several at once.
@@ -107,6 +151,8 @@ type decoders struct {
 type decoding struct {
 	payload []byte // nil: a hole
 	lost    governor.Input
+	bytes   int64 // of the files up to its end
+	newest  int64 // of its inputs and those before, Unix milliseconds; 0: not known
 	out     chan *Batch
 }
 
@@ -178,6 +224,7 @@ func (d *decoders) frame(one *decoding, met *known) {
 func (r *Reader) play(first int, d *decoders) error {
 	before := 0     // the number of the last file that was there
 	var until int64 // the newest input of the last whole frame, Unix milliseconds
+	var bytes int64 // of the files before
 	lost := func(why, file string) governor.Input {
 		in := governor.Input{Op: governor.OpLost, Cost: 1, Reason: why, By: filepath.Base(file)}
 		if until > 0 {
@@ -196,7 +243,7 @@ func (r *Reader) play(first int, d *decoders) error {
 			return fmt.Errorf("journal: %w", err)
 		}
 		if before > 0 && s.number != before+1 {
-			if err := d.add(&decoding{lost: lost(gone, segmentPath(r.dir, inputsFamily, before+1))}); err != nil {
+			if err := d.add(&decoding{lost: lost(gone, segmentPath(r.dir, inputsFamily, before+1)), bytes: bytes}); err != nil {
 				return err
 			}
 		}
@@ -207,16 +254,17 @@ func (r *Reader) play(first int, d *decoders) error {
 			case last && bad != "" && at+len(payload) == len(data):
 				return nil // it is being written
 			case bad != "":
-				return d.add(&decoding{lost: lost(bent, s.path)})
+				return d.add(&decoding{lost: lost(bent, s.path), bytes: bytes + int64(at)})
 			case !ok:
-				return d.add(&decoding{lost: lost(foreign, s.path)})
+				return d.add(&decoding{lost: lost(foreign, s.path), bytes: bytes + int64(at)})
 			case f.older:
-				return d.add(&decoding{lost: lost(older, s.path)})
+				return d.add(&decoding{lost: lost(older, s.path), bytes: bytes + int64(at)})
 			}
-			err := d.add(&decoding{payload: payload, lost: lost(foreign, s.path)})
+			err := d.add(&decoding{payload: payload, lost: lost(foreign, s.path), bytes: bytes + int64(at+frameHead+len(payload)), newest: f.newest})
 			until = f.newest
 			return err
 		})
+		bytes += int64(len(data))
 		return err
 	})
 	if errors.Is(err, errStopped) {

@@ -16,6 +16,8 @@ import (
 
 // Reader reads a journal's directory, also while somebody writes it, and changes nothing.
 type Reader struct {
+	Tell func(Reading) // is told how far Inputs is, behind each frame, by whoever called that; nil: nobody is
+
 	dir   string
 	holds held
 }

@@ -132,6 +132,9 @@ func (t *Table) After(id string) iter.Seq[Subscriber] {
 	}
 }
 
+// Plans are the names of all plans that somebody is under. They belong to the table.
+func (t *Table) Plans() []string { return t.plans }
+
 // Len is how many there are.
 func (t *Table) Len() int { return t.rows.n }
 

@@ -115,6 +115,16 @@ func (p *Person) Text(css string) string {
 	return strings.Join(strings.Fields(v), " ")
 }
 
+// Said is what a script of one expression gives.
+func (p *Person) Said(js string) string {
+	p.t.Helper()
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](js))
+	if err != nil {
+		p.t.Fatalf("%s: %v", js, err)
+	}
+	return v
+}
+
 // Count is how many elements of a kind the page has.
 func (p *Person) Count(css string) int {
 	p.t.Helper()
@@ -185,6 +195,14 @@ func Type(css, text string) Act {
 			return err
 		}
 		_, err := chromedp.SendKeys(chromedp.CSS(css), text)(ctx, tab)
+		return err
+	})
+}
+
+// Script runs a script in the page, which is there as long as that is.
+func Script(js string) Act {
+	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := chromedp.Evaluate[bool]("("+js+", true)")(ctx, tab)
 		return err
 	})
 }

@@ -128,26 +128,137 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// A form with data-check is looked at by the box as one types: what is wrong with it, and what it would change. Nothing is tried or saved by that.
+// linesOf gives the objects of an answer that has one a line, as they come.
+async function* linesOf(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    for (const line of parts) yield JSON.parse(line);
+  }
+}
+
+const CHECK_MS = 400; // of a pause in typing: the box looks at what is wrong, and what it would change,
+const TRY_MS = 800;   // and after so long again it tries that on the last days
+
+// A form with data-check is looked at by the box as one types, and tried. What is tried is outdated by the next thing typed, and then the box ends it at once.
 for (const form of document.querySelectorAll("form[data-check]")) {
-  let timer, asked = 0;
-  form.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(async () => {
-      const mine = ++asked;
-      const typed = new FormData(form);
-      typed.delete("seen");
-      typed.set("do", "check");
-      try {
-        const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(typed), headers: { Accept: "text/html" } });
-        if (answer.redirected || mine !== asked) return;
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const here = document.getElementById("verdict"), there = page.getElementById("verdict");
-        if (here && there) take(here, there);
-      } catch {
-        // The buttons still work, or say that the box cannot be reached.
+  const part = id => document.getElementById(id);
+  let timer, asked = null;
+
+  // ask sends what is typed, and gives the page that the box makes of it; nothing when somebody typed on meanwhile.
+  async function ask(what, told) {
+    const mine = asked = new AbortController();
+    const typed = new FormData(form);
+    typed.delete("seen");
+    typed.set("do", what);
+    const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(typed), headers: { Accept: "text/html" }, signal: mine.signal });
+    if (answer.redirected) return null;
+    let text = "";
+    if (answer.headers.get("Content-Type").startsWith("text/html")) {
+      text = await answer.text();
+    } else {
+      for await (const line of linesOf(answer)) {
+        if (mine !== asked) return null;
+        if (line.page) text = line.page;
+        else told(line);
       }
-    }, 400);
+    }
+    return mine === asked && text ? new DOMParser().parseFromString(text, "text/html") : null;
+  }
+
+  function show(page, ...ids) {
+    for (const id of ids) {
+      const here = part(id), there = page?.getElementById(id);
+      if (!here || !there) continue;
+      here.toggleAttribute("data-try", there.hasAttribute("data-try"));
+      take(here, there);
+    }
+  }
+
+  function waits(on, text) {
+    const far = part("far");
+    far.hidden = !on;
+    part("tried").setAttribute("aria-busy", on);
+    if (text) part("far-text").textContent = text;
+  }
+
+  // before says that what is shown is of what was typed before.
+  function before() {
+    const shown = part("what-if") || part("no-trial");
+    if (!shown) return;
+    part("tried").classList.add("before");
+    part("far-before").hidden = false;
+  }
+
+  function outdated() {
+    clearTimeout(timer);
+    asked?.abort();
+    asked = null;
+    waits(false);
+    before();
+    for (const button of form.querySelectorAll('button[value="save"]')) button.disabled = true;
+  }
+
+  async function check() {
+    try {
+      const page = await ask("check");
+      if (!page) return;
+      const wrong = page.getElementById("errors"); // what is shown is taken out of the page
+      show(page, "verdict", "go");
+      if (part("go").hasAttribute("data-try")) {
+        timer = setTimeout(attempt, TRY_MS, "type");
+      } else if (page.getElementById("tried") && !wrong) { // it is what is in force
+        show(page, "tried");
+        part("tried").classList.remove("before");
+      }
+    } catch {
+      // The buttons still work, or say that the box cannot be reached.
+    }
+  }
+
+  // attempt has what is typed tried, and tells how far that is; aloud only what is worth it.
+  async function attempt(how) {
+    let said = 0;
+    const bar = part("far-bar");
+    bar.removeAttribute("value");
+    before();
+    waits(true);
+    try {
+      const page = await ask(how, line => {
+        if (line.percent === undefined) bar.removeAttribute("value");
+        else bar.value = line.percent;
+        waits(true, line.says);
+        if (line.part !== said) part("far-said").textContent = line.says;
+        said = line.part;
+      });
+      if (!page) return;
+      waits(false);
+      if (!page.getElementById("tried")) throw new Error("another page");
+      show(page, "verdict", "tried", "go");
+      part("tried").classList.remove("before");
+      part("far-said").textContent = part("far-said").dataset.done;
+    } catch (e) {
+      if (e.name === "AbortError") return;
+      waits(false);
+      part("far-said").textContent = form.dataset.failed;
+      part("far-before").hidden = false;
+      part("far-before").textContent = form.dataset.failed;
+    }
+  }
+
+  form.addEventListener("input", () => {
+    outdated();
+    timer = setTimeout(check, CHECK_MS);
+  });
+  form.addEventListener("submit", event => {
+    if (event.submitter?.value !== "try") return;
+    event.preventDefault();
+    outdated();
+    attempt("watch");
   });
 }
 

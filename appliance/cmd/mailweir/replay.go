@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ func replayCommand(ctx context.Context, c *invocation) error {
 	against := c.flags.String("against", "", "another configuration: show with whom it would have dealt differently")
 	inForce := c.flags.String("in-force", "", "of the journal, in the place of --against: a file with what a running box goes by, as it writes it for its own what-ifs")
 	journal := c.flags.String("journal", "", "directory of a box's journal, DATA/journal, in the place of captures; without --config: are the decisions in it made again, word by word?")
+	progress := c.flags.String("progress", "", "of the journal: a file, such as a pipe or /dev/stderr, that is told how far it is, an object a line")
 	since := c.flags.String("since", "", "of the journal: a duration (7d), a day, or a time (RFC 3339); all of it if left out")
 	plans := c.flags.String("plans", "recorded", "of the journal: who is under which plan, as `recorded` or as the configuration's list says")
 	asJSON := c.flags.Bool("json", false, "print JSON: of captures an object a line, one per session, and with --against one per subscriber with a difference; of a journal one object")
@@ -55,9 +57,17 @@ func replayCommand(ctx context.Context, c *invocation) error {
 		if opt.From, err = sinceTime("--since", *since, opt.Now); err != nil {
 			return err
 		}
+		if *progress != "" {
+			to, err := os.OpenFile(*progress, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer to.Close()
+			opt.Progress = saysProgress(to)
+		}
 		return whatIf(ctx, c, opt, *asJSON)
-	case *since != "" || *plans != "recorded" || *inForce != "":
-		return usagef("--since, --plans and --in-force are of --journal DIR")
+	case *since != "" || *plans != "recorded" || *inForce != "" || *progress != "":
+		return usagef("--since, --plans, --in-force and --progress are of --journal DIR")
 	case *file == "" || len(captures) == len(rest):
 		return usagef("replay needs --config FILE and --pcap FILE, or --journal DIR")
 	}

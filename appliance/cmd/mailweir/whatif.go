@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,21 @@ func sinceTime(flag, text string, now time.Time) (time.Time, error) {
 		return time.Time{}, usagef("%s %q: a duration like 36h or 7d, a day like 2026-12-31, or a time like 2026-12-31T12:00:00Z", flag, text)
 	}
 	return at, nil
+}
+
+// progressEvery is how often it is said how far a what-if is, at most, while it does the same.
+const progressEvery = 100 * time.Millisecond
+
+// saysProgress writes how far it is, an object a line. Whoever reads that may go: it is nobody's work.
+func saysProgress(to io.Writer) func(webadmin.WhatIfProgress) {
+	var last webadmin.WhatIfProgress
+	var said time.Time
+	return func(p webadmin.WhatIfProgress) {
+		if now := time.Now(); p.Doing != last.Doing || now.Sub(said) >= progressEvery {
+			last, said = p, now
+			_ = json.NewEncoder(to).Encode(p)
+		}
+	}
 }
 
 // whatIf replays a journal.
