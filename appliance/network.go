@@ -131,7 +131,7 @@ func (s *source) TryNetwork(n webadmin.NetworkSettings, who string) (webadmin.Ne
 	if len(keys) == 0 {
 		return webadmin.NetworkTrial{}, webadmin.Refused{Field: "management", Message: "this is what the configuration says already"}
 	}
-	d, err := s.draft(webadmin.ConfigChange{Keys: keys})
+	d, err := s.draft(webadmin.ConfigChange{Keys: keys}, a.listKnown)
 	if d != nil {
 		err = errors.Join(err, d.discard())
 	}
@@ -209,7 +209,7 @@ func (s *source) ConfirmNetwork(token string, at netip.Addr, who string) error {
 	if err != nil {
 		return err
 	}
-	d, err := s.draft(webadmin.ConfigChange{Keys: keys})
+	d, err := s.draft(webadmin.ConfigChange{Keys: keys}, loadSubscribers)
 	if err == nil {
 		_, err = a.put(d)
 	}

@@ -78,7 +78,7 @@ func (a *Appliance) waits() []string {
 func (s *source) TryConfig(ch webadmin.ConfigChange) (webadmin.ConfigOutcome, error) {
 	s.a.changing.Lock()
 	defer s.a.changing.Unlock()
-	d, err := s.draft(ch)
+	d, err := s.draft(ch, s.a.listKnown)
 	if d != nil {
 		err = errors.Join(err, d.discard())
 	}
@@ -94,7 +94,7 @@ func (s *source) SetConfig(ch webadmin.ConfigChange, who string) (webadmin.Confi
 	a := s.a
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	d, err := s.draft(ch)
+	d, err := s.draft(ch, loadSubscribers)
 	if err != nil {
 		if d != nil {
 			err = errors.Join(err, d.discard())
@@ -149,8 +149,20 @@ func carried(old, next *config.Config) (live *config.Config, waiting []string) {
 	return live, waiting
 }
 
-// draft looks at a change as `mailweir check` does. What it gives is to be put or discarded, also beside an error.
-func (s *source) draft(ch webadmin.ConfigChange) (*draft, error) {
+// listKnown is the list under a configuration that is only looked at: the one in memory, as long as that is what the file says and each of its plans is
+// there. A long list takes a second to read, and somebody may be typing.
+func (a *Appliance) listKnown(next *config.Config) (*subscriber.Table, error) {
+	path := next.SubscribersPath()
+	if state := fileState(path); state != "" && state == a.listSeen && path == a.cfg.Load().SubscribersPath() && a.listRefused.Load() == nil {
+		if table := a.who.Table(); hasAll(plansOf(next), table.Plans()) {
+			return table, nil
+		}
+	}
+	return loadSubscribers(next) // which says what is wrong, by line
+}
+
+// draft looks at a change as `mailweir check` does, with the list that list finds for it. What it gives is to be put or discarded, also beside an error.
+func (s *source) draft(ch webadmin.ConfigChange, list func(*config.Config) (*subscriber.Table, error)) (*draft, error) {
 	a := s.a
 	was, before, err := a.onDisk()
 	if err != nil && (ch.Text == nil || was == nil) {
@@ -195,7 +207,7 @@ func (s *source) draft(ch webadmin.ConfigChange) (*draft, error) {
 		return d, foreign
 	}
 	d.seen = fileState(d.next.SubscribersPath())
-	if d.table, err = loadSubscribers(d.next); err != nil {
+	if d.table, err = list(d.next); err != nil {
 		return d, err
 	}
 	return d, a.takeable(d.next, d.table)
