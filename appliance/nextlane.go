@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"time"
 
@@ -78,19 +79,30 @@ const (
 	waitingShown = 10
 )
 
+// whoWaits is somebody whose next session waits for a verdict.
+type whoWaits struct {
+	governor.Brief
+	webadmin.Waiting
+}
+
+// lots decide who of equals is shown: not the order of ids, which would tell of them to who may not see any. They stay the same as long as the program runs.
+var lots = maphash.MakeSeed()
+
+// compare puts first who is nearest to trouble.
+func (p whoWaits) compare(q whoWaits) int {
+	if c := cmp.Or(cmp.Compare(q.Stage, p.Stage), cmp.Compare(q.Fullest, p.Fullest)); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(maphash.String(lots, p.Brief.Subscriber), maphash.String(lots, q.Brief.Subscriber)), cmp.Compare(p.Brief.Subscriber, q.Brief.Subscriber))
+}
+
 func (a *Appliance) censusMaker() maker[*census] {
 	return maker[*census]{now: a.now, find: a.makeCensus, fits: func(*census) bool { return true }, part: censusPart, least: censusKept, most: math.MaxInt64}
 }
 
 func (a *Appliance) makeCensus(ctx context.Context, now time.Time) *census {
 	c := &census{next: map[string]int64{}}
-	type one struct {
-		governor.Brief
-		webadmin.Waiting
-	}
-	first := best[one]{most: waitingShown, compare: func(p, q one) int {
-		return cmp.Or(cmp.Compare(q.Stage, p.Stage), cmp.Compare(q.Fullest, p.Fullest), cmp.Compare(p.Brief.Subscriber, q.Brief.Subscriber))
-	}}
+	first := best[whoWaits]{most: waitingShown, compare: whoWaits.compare}
 	n := 0
 	a.gov.Each(now, func(b governor.Brief) bool {
 		n++
@@ -98,7 +110,7 @@ func (a *Appliance) makeCensus(ctx context.Context, now time.Time) *census {
 		l := a.nextSession(b.Subscriber)
 		c.next[l.Reason]++
 		if l.Waits && l.Reason != laneAsksFirst && l.Reason != laneOff && l.Reason != laneNotAttached {
-			first.add(one{b, webadmin.Waiting{Subscriber: b.Subscriber, Reason: l.Reason, Why: l.Why}})
+			first.add(whoWaits{b, webadmin.Waiting{Subscriber: b.Subscriber, Reason: l.Reason, Why: l.Why}})
 		}
 		return n&255 != 0 || ctx.Err() == nil
 	})
