@@ -123,7 +123,7 @@ func (s *source) Lookup(addr netip.Addr, at time.Time) webadmin.Lookup {
 // Unmapped lists the sources that are nobody's, the one seen last first.
 func (s *source) Unmapped(p webadmin.Page) ([]webadmin.Unmapped, string) {
 	now := s.a.now()
-	found, next := s.a.book.Unmapped(cmp.Or(p.Limit, 100), p.Cursor, now)
+	found, next := s.a.book.Unmapped(cmp.Or(p.Limit, 100), p.Cursor, now, p.Tie)
 	items := make([]webadmin.Unmapped, 0, len(found))
 	for _, one := range found {
 		if _, held := s.a.who.Lookup(one.Prefix.Addr()); held {

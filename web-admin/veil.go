@@ -200,7 +200,7 @@ func (v *veil) Unmapped(p Page) ([]Unmapped, string) {
 	if p.Cursor != "" && !ok {
 		return nil, ""
 	}
-	p.Cursor = cursor
+	p.Cursor, p.Tie = cursor, v.ids.tie
 	items, next := v.src.Unmapped(p)
 	masked := slices.Clone(items)
 	for i, u := range items {

@@ -289,12 +289,24 @@ func (o orderly) Subscribers(q Query) ([]Subscriber, string) {
 	return all, ""
 }
 
+func (o orderly) Unmapped(p Page) ([]Unmapped, string) {
+	all := slices.Clone(o.sources)
+	slices.SortFunc(all, func(a, b Unmapped) int {
+		if p.Tie != nil {
+			return cmp.Compare(p.Tie(a.Subscriber), p.Tie(b.Subscriber))
+		}
+		return strings.Compare(a.Subscriber, b.Subscriber)
+	})
+	return all, ""
+}
+
 // Whoever sees no ids is shown nobody in their order, and the same order each time. With another key of the box it is another one.
 func TestTheOrderTellsAViewerNothing(t *testing.T) {
 	t.Parallel()
 	box := orderly{&fakeBox{}}
 	for i := range 400 {
 		box.subs = append(box.subs, Subscriber{ID: fmt.Sprintf("S-%04d", i)})
+		box.sources = append(box.sources, Unmapped{Subscriber: fmt.Sprintf("100.64.%d.%d/32", i/256, i%256)})
 		box.status.Lanes.Fast.Waiting = append(box.status.Lanes.Fast.Waiting, Waiting{Subscriber: fmt.Sprintf("S-%04d", i)})
 	}
 	rising := func(ids []string) (n int) {
@@ -329,6 +341,14 @@ func TestTheOrderTellsAViewerNothing(t *testing.T) {
 	}
 	if n := rising(open(v, waiting)); n < 150 || n > 250 {
 		t.Errorf("of those who wait, %d of 399 ids are greater than the one before them", n)
+	}
+	var strangers []Subscriber
+	unmapped, _ := v.Unmapped(Page{})
+	for _, u := range unmapped {
+		strangers = append(strangers, Subscriber{ID: u.Subscriber})
+	}
+	if n := rising(open(v, strangers)); n < 150 || n > 250 {
+		t.Errorf("of those who are nobody's line, %d of 399 are greater than the one before them", n)
 	}
 }
 

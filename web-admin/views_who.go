@@ -48,4 +48,7 @@ type Unmapped struct {
 type Page struct {
 	Limit  int    // 1..1000
 	Cursor string // from the page before
+
+	// Tie is that of [Query], where lines are listed.
+	Tie func(id string) uint64
 }

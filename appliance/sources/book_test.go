@@ -3,6 +3,7 @@ package sources
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"math/rand/v2"
 	"net/netip"
@@ -47,7 +48,7 @@ func TestWhatASourceDid(t *testing.T) {
 	b.Denied(address(7), "nobody") // what is not in the book is not counted
 	b.Ended(address(7), "nobody", Facts{Messages: 9}, at(0))
 
-	got, next := b.Unmapped(10, "", at(time.Minute))
+	got, next := b.Unmapped(10, "", at(time.Minute), nil)
 	want := []Source{
 		{Prefix: netip.MustParsePrefix("2001:db8:1:2::/64"), Subscriber: "2001:db8:1::/56", Unlisted: true, First: at(5 * time.Second), Last: at(6 * time.Second), Sessions: 2, Destinations: 1},
 		{Prefix: netip.MustParsePrefix("100.64.0.9/32"), Subscriber: "100.64.0.9/32", Unlisted: true, First: at(0), Last: at(4 * time.Second), Sessions: 3, Denied: 1, Messages: 2, Destinations: 2, Clients: 1},
@@ -67,7 +68,7 @@ func TestAnAddressThatChangesHandsBeginsAnew(t *testing.T) {
 	b.Session(home, "radius:alice", true, network(1), start.Add(time.Hour))
 	b.Session(home, "radius:alice", true, network(2), start.Add(2*time.Hour))
 	b.Session(home, "S-1001", false, network(2), start.Add(3*time.Hour))
-	got, _ := b.Unmapped(10, "", start)
+	got, _ := b.Unmapped(10, "", start, nil)
 	if len(got) != 2 || got[0].Subscriber != "radius:alice" || got[0].Sessions != 2 || got[0].Destinations != 2 || got[1].Sessions != 1 {
 		t.Errorf("%+v", got)
 	}
@@ -80,14 +81,14 @@ func TestPagesOfTheList(t *testing.T) {
 	for i := range n {
 		b.Session(address(i), "", true, dest, start.Add(time.Duration(i/3)*time.Second)) // three at a time
 	}
-	all, _ := b.Unmapped(n, "", start)
+	all, _ := b.Unmapped(n, "", start, nil)
 	if !slices.IsSortedFunc(all, order) || len(all) != n {
 		t.Fatalf("%d, sorted: %v", len(all), slices.IsSortedFunc(all, order))
 	}
 	var paged []Source
 	for cursor, more := "", true; more; more = cursor != "" {
 		var some []Source
-		some, cursor = b.Unmapped(7, cursor, start)
+		some, cursor = b.Unmapped(7, cursor, start, nil)
 		paged = append(paged, some...)
 		b.Session(address(5000+len(paged)), "", true, dest, start.Add(time.Hour)) // a newcomer moves nobody to another page
 	}
@@ -95,11 +96,42 @@ func TestPagesOfTheList(t *testing.T) {
 		t.Errorf("%d in pages, %d at once", len(paged), len(all))
 	}
 	for _, bad := range []string{"x", "1,2,3", "1,100.0.0.1/32", ",,", "9999999999999999999999,100.0.0.1/32,"} {
-		if some, _ := b.Unmapped(1, bad, start); len(some) != 1 || some[0].Last != start.Add(time.Hour) {
+		if some, _ := b.Unmapped(1, bad, start, nil); len(some) != 1 || some[0].Last != start.Add(time.Hour) {
 			t.Errorf("cursor %q: %+v", bad, some)
 		}
 	}
 }
+
+// Whoever sees no addresses sees those of one second in an order that does not tell them, the same on every page.
+func TestATieTakesThePlaceOfThePrefix(t *testing.T) {
+	t.Parallel()
+	b := New()
+	const n = 300
+	tie := func(subscriber string) uint64 { return maphash.String(lot, subscriber) }
+	for i := range n {
+		b.Session(address(i), address(i).String()+"/32", true, dest, start.Add(time.Duration(i/100)*time.Second))
+	}
+	var paged []Source
+	for cursor, more := "", true; more; more = cursor != "" {
+		var some []Source
+		some, cursor = b.Unmapped(7, cursor, start, tie)
+		paged = append(paged, some...)
+	}
+	if len(paged) != n || !slices.IsSortedFunc(paged, func(a, b Source) int { return b.Last.Compare(a.Last) }) {
+		t.Fatalf("%d, the one seen last first: %+v", len(paged), paged[:3])
+	}
+	rising := 0
+	for i := range paged[1:] {
+		if paged[i].Last.Equal(paged[i+1].Last) && paged[i].Prefix.Compare(paged[i+1].Prefix) < 0 {
+			rising++
+		}
+	}
+	if rising < 100 || rising > 200 { // of 297
+		t.Errorf("%d are greater than the one before them", rising)
+	}
+}
+
+var lot = maphash.MakeSeed()
 
 // model is the book as one would write it without a thought for time or memory.
 type model struct {
@@ -183,7 +215,7 @@ func TestTheBookAgainstAPlainOne(t *testing.T) {
 					Sessions: p.sessions, Denied: p.denied, Messages: p.messages, Destinations: 1})
 			}
 			slices.SortFunc(want, order)
-			got, _ := b.Unmapped(100, "", now)
+			got, _ := b.Unmapped(100, "", now, nil)
 			if !reflect.DeepEqual(got, want) || b.Stats() != (Stats{len(want), m.forgotten}) {
 				t.Fatalf("seed %d, step %d: %+v, %d forgotten\n got %v\nwant %v", seed, step, b.Stats(), m.forgotten, got, want)
 			}
@@ -202,7 +234,7 @@ func TestForgedSourcesPushOutOnlyEachOther(t *testing.T) {
 	for i := range 10 * Capacity {
 		b.Session(address(1_000_000+i), "", true, dest, start.Add(time.Second))
 	}
-	all, _ := b.Unmapped(Capacity, "", start)
+	all, _ := b.Unmapped(Capacity, "", start, nil)
 	left := 0
 	for _, s := range all {
 		if s.Messages > 0 {
@@ -281,12 +313,12 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	for range 50 {
-		b.Unmapped(10, "", start)
+		b.Unmapped(10, "", start, nil)
 		b.Crowds(start)
 	}
 	all.Wait()
 	sessions := uint64(0)
-	list, _ := b.Unmapped(Capacity, "", start)
+	list, _ := b.Unmapped(Capacity, "", start, nil)
 	for _, s := range list {
 		sessions += s.Sessions
 	}
@@ -350,7 +382,7 @@ func BenchmarkWhileListed(b *testing.B) {
 			case <-stop:
 				return
 			default:
-				book.Unmapped(100, "", start)
+				book.Unmapped(100, "", start, nil)
 			}
 		}
 	}()

@@ -33,9 +33,19 @@ type Source struct {
 
 // Unmapped lists the sources that were nobody's line, the one seen last first: at most limit, from cursor on, which is the
 // next of the page before, or "" (as is any that is not understood). next is "" after the last page. A source that is seen
-// meanwhile moves to the front, and may so be missing in what follows.
-func (b *Book) Unmapped(limit int, cursor string, now time.Time) (some []Source, next string) {
+// meanwhile moves to the front, and may so be missing in what follows. tie takes the place of the prefix among those seen in the same second; nil: none does.
+func (b *Book) Unmapped(limit int, cursor string, now time.Time, tie func(subscriber string) uint64) (some []Source, next string) {
 	all := b.collect(now, func(p *page) bool { return p.unlisted })
+	order := order
+	if tie != nil {
+		byPrefix := order
+		order = func(a, b Source) int {
+			if c := b.Last.Compare(a.Last); c != 0 {
+				return c
+			}
+			return cmp.Or(cmp.Compare(tie(a.Subscriber), tie(b.Subscriber)), byPrefix(a, b))
+		}
+	}
 	slices.SortFunc(all, order)
 	if from, ok := parseCursor(cursor); ok {
 		at, _ := slices.BinarySearchFunc(all, from, order)
