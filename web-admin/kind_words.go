@@ -24,13 +24,21 @@ func kindText(of string) string {
 // only as a reason has it, before two numbers.
 var kindsInside = regexp.MustCompile(`\b(?:tls_handshakes|tls_failures|concurrent_sessions)\b|\brejected (\d+/\d)`)
 
+// figuresInside finds the numbers of a reason that a page separates: a value and its limit, per cent, and how many of what. Those of addresses, dates and names are not among them.
+var figuresInside = regexp.MustCompile(`(?:^|[ (])\d+/\d+\b|\b\d{4,}(?:%| (?:per|at once|sessions?|connections?|handshakes?|messages?|recipients?|networks?|lines?|packets?|records?)\b)`)
+
+var longNumber = regexp.MustCompile(`\d{4,}`)
+
 // reasonText is a reason of the box, or another text of it that may have one inside, as a page says it: "TLS handshakes 21/20 per 1h (105%)".
 func reasonText(reason string) string {
-	return inert(kindsInside.ReplaceAllStringFunc(reason, func(found string) string {
+	worded := kindsInside.ReplaceAllStringFunc(reason, func(found string) string {
 		if kind, numbers, more := strings.Cut(found, " "); more {
 			return kindWords[kind] + " " + numbers
 		}
 		return kindWords[found]
+	})
+	return inert(figuresInside.ReplaceAllStringFunc(worded, func(found string) string {
+		return longNumber.ReplaceAllStringFunc(found, separated)
 	}))
 }
 

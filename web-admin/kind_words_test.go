@@ -21,14 +21,18 @@ func TestRecordsSayHowASessionEnded(t *testing.T) {
 func TestReasonsAreInWords(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[string]string{
-		"tls_handshakes 412/20 per 1h (2060%)":                     "TLS handshakes 412/20 per 1h (2060%)",
-		"tls_failures 11/10 per 1h (110%)":                         "TLS failures 11/10 per 1h (110%)",
-		"concurrent_sessions 4/3 (133%)":                           "concurrent sessions 4/3 (133%)",
-		"rejected 51/50 per 1h (102%)":                             "rejections 51/50 per 1h (102%)",
-		"sessions 6/5 at once, 20 per 1h (120%)":                   "sessions 6/5 at once, 20 per 1h (120%)",
-		"watched: stage cut, tls_handshakes 412/20 per 1h (2060%)": "watched: stage cut, TLS handshakes 412/20 per 1h (2060%)",
-		"concurrent_sessions has no burst; remove it":              "concurrent sessions has no burst; remove it",
-		"released by admin: his request was rejected 3 times":      "released by admin: his request was rejected 3 times",
+		"tls_handshakes 412/20 per 1h (2060%)":                                                  "TLS handshakes 412/20 per 1h (2,060%)",
+		"tls_failures 11/10 per 1h (110%)":                                                      "TLS failures 11/10 per 1h (110%)",
+		"concurrent_sessions 4/3 (133%)":                                                        "concurrent sessions 4/3 (133%)",
+		"rejected 51/50 per 1h (102%)":                                                          "rejections 51/50 per 1h (102%)",
+		"sessions 6/5 at once, 20 per 1h (120%)":                                                "sessions 6/5 at once, 20 per 1h (120%)",
+		"watched: stage cut, tls_handshakes 412/20 per 1h (2060%)":                              "watched: stage cut, TLS handshakes 412/20 per 1h (2,060%)",
+		"sessions 12345/20 at once, 1000000 per 1h (61725%)":                                    "sessions 12,345/20 at once, 1,000,000 per 1h (61,725%)",
+		"messages 999/31000 per 24h (3%)":                                                       "messages 999/31,000 per 24h (3%)",
+		"lease of 12345 sessions left":                                                          "lease of 12,345 sessions left",
+		"ticket 471100 of 2026-11-18, case 00001, 2001:db8::1234/64, line S-12345 of port 2525": "ticket 471100 of 2026-11-18, case 00001, 2001:db8::1234/64, line S-12345 of port 2525",
+		"concurrent_sessions has no burst; remove it":                                           "concurrent sessions has no burst; remove it",
+		"released by admin: his request was rejected 3 times":                                   "released by admin: his request was rejected 3 times",
 		"": "",
 	} {
 		if got := reasonText(reason); got != want {

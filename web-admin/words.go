@@ -24,10 +24,14 @@ var past = map[string]string{"observe": "observed", "warn": "warned", "pace": "p
 // number writes n with thousands separated: 1,234,567.
 func number[T int | int64 | uint64](n T) string {
 	digits := fmt.Sprint(n)
-	sign := ""
 	if digits[0] == '-' {
-		sign, digits = "-", digits[1:]
+		return "-" + separated(digits[1:])
 	}
+	return separated(digits)
+}
+
+// separated are digits with thousands separated.
+func separated(digits string) string {
 	var b strings.Builder
 	for i, d := range digits {
 		if i > 0 && (len(digits)-i)%3 == 0 {
@@ -35,7 +39,7 @@ func number[T int | int64 | uint64](n T) string {
 		}
 		b.WriteRune(d)
 	}
-	return sign + b.String()
+	return b.String()
 }
 
 // count is a number with its noun: "1 session", "2,314 sessions".
