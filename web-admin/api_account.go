@@ -12,6 +12,12 @@ type Account struct {
 	User     User           `json:"user"`
 	Sessions []LoginSession `json:"sessions"`
 	Tokens   []APIToken     `json:"tokens"`
+	clockBody
+}
+
+// clockBody says of times that they are by a clock which is not set.
+type clockBody struct {
+	Clock string `json:"clock_not_set,omitempty"` // what it shows, and what that means; empty: it is
 }
 
 // LoginSession is a login from somewhere.
@@ -31,12 +37,14 @@ type APIToken struct {
 	Role    string `json:"role"`
 	Created Time   `json:"created"`
 	Expires Time   `json:"expires"`
+	Over    bool   `json:"over"` // it has ended
 }
 
 // TokenMade is a new API token: it is told once.
 type TokenMade struct {
 	Token  APIToken `json:"token"`
 	Secret string   `json:"secret"`
+	clockBody
 }
 
 // FactorOffer is a second factor that is being set up.
@@ -98,13 +106,21 @@ func ownOnly(serve func(*Server, http.ResponseWriter, *http.Request)) func(*Serv
 }
 
 func tokenViewOf(t users.Token) APIToken {
-	return APIToken{t.ID, t.Label, string(t.Role), At(t.Created), At(t.Expires)}
+	return APIToken{t.ID, t.Label, string(t.Role), At(t.Created), At(t.Expires), t.Over}
+}
+
+// clockNote says that tokens hold by a clock that is not set, if it is not.
+func (s *Server) clockNote() (b clockBody) {
+	if shows := s.unsetClock(); shows != "" {
+		b.Clock = tokensByClock(shows)
+	}
+	return b
 }
 
 func (s *Server) apiAccount(w http.ResponseWriter, r *http.Request) {
 	a := actorOf(r)
 	u, _ := s.users.Find(a.name)
-	v := Account{User: s.userView(u), Sessions: []LoginSession{}, Tokens: []APIToken{}}
+	v := Account{User: s.userView(u), Sessions: []LoginSession{}, Tokens: []APIToken{}, clockBody: s.clockNote()}
 	here, _ := s.logins.valid(a.cookie, false)
 	for _, l := range s.logins.of(a.name) {
 		v.Sessions = append(v.Sessions, LoginSession{l.id, l.from.String(), l.agent, At(l.start), At(l.used), l.id == here.id})
@@ -197,7 +213,7 @@ func (s *Server) apiAddToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	secret, t, err := s.addToken(actorOf(r), label, users.Role(role), expires)
-	s.userDone(w, err, "The token was not made", TokenMade{tokenViewOf(t), secret})
+	s.userDone(w, err, "The token was not made", TokenMade{tokenViewOf(t), secret, s.clockNote()})
 }
 
 func (s *Server) apiEndToken(w http.ResponseWriter, r *http.Request) {

@@ -1,7 +1,9 @@
 package webadmin
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/mailweir/mailweir/web-admin/users"
 )
@@ -11,6 +13,27 @@ func (c Clock) Unset() bool { return c.Kept && !c.Synced && c.Heard.IsZero() }
 
 // right tells whether nothing speaks against the clock: somebody keeps it, or has set it since the box came up, or nobody told us.
 func (c Clock) right() bool { return !c.Known || c.Synced || c.Kept && !c.Heard.IsZero() }
+
+// clockLook is how often it is noted what the clock shows, for tokens to end by.
+const clockLook = 10 * time.Minute
+
+// watchClock has a token that has ended not live again when the clock goes back. It ends with ctx; Run waits for it.
+func (s *Server) watchClock(ctx context.Context) {
+	look := time.NewTicker(clockLook)
+	defer look.Stop()
+	for {
+		if !s.box.Clock().Unset() {
+			if err := s.users.Saw(s.opt.Now()); err != nil {
+				s.opt.Log.Error("web admin: note the time that tokens end by", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
 
 // unsetClock is the time that a clock shows which is not set; empty: it is set.
 func (s *Server) unsetClock() string {

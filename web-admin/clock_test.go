@@ -274,3 +274,37 @@ func TestSecondFactorsWaitForTheClock(t *testing.T) {
 		t.Errorf("a wrong code does not say what the box's clock says: %s", page)
 	}
 }
+
+// While the clock is not set, the page of tokens and a token's answer say what that means for how long it holds; and what the clock shows counts only once it is set.
+func TestTokensHoldByAClockThatIsNotSet(t *testing.T) {
+	t.Parallel()
+	for clock, says := range map[*Clock]bool{&unset: true, &told: false, &unkept: false} {
+		box := busyBox()
+		box.status.Clock = *clock
+		dir := shortDir(t)
+		s := startServer(t, Options{Source: box, DataDir: dir, Now: func() time.Time { return noon }})
+		cookie := enter(t, s)
+		page := body(t, get(t, s, "/account", "Cookie", cookie))
+		given := body(t, send(t, s, cookie, "/account/tokens", url.Values{"label": {"lists"}, "role": {"viewer"}, "days": {"30"}, "now": {password}}))
+		answer := body(t, ask(t, s, "POST", "/api/v1/account/tokens", `{"now": "`+password+`", "label": "more", "role": "viewer", "expires": "2026-12-01T00:00:00Z"}`, "Cookie", cookie))
+		account := body(t, get(t, s, "/api/v1/account", "Cookie", cookie))
+		for what, said := range map[string]string{"the page": page, "the new one": given, "the API": answer, "the account": account} {
+			if strings.Contains(said, "clock is not set: it says 2026-11-18 12:04:40 CET") != says {
+				t.Errorf("%+v: %s says %s", *clock, what, said)
+			}
+		}
+		if !strings.Contains(answer, `"secret":"mwt_`) || !strings.Contains(answer, `"over":false`) {
+			t.Errorf("%s", answer)
+		}
+		for until := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			_, err := os.Stat(filepath.Join(dir, "users.clock"))
+			if (err == nil) == !says {
+				break
+			}
+			if time.Now().After(until) {
+				t.Errorf("%+v: noted: %v", *clock, err)
+				break
+			}
+		}
+	}
+}

@@ -26,6 +26,7 @@ type accountView struct {
 	Label        string     // typed, as are the two below
 	Chosen       users.Role // of a new token
 	Day          string
+	Clock        string // what the clock shows, while it is not set; empty: it is
 	Open         string // the form that stays open
 	Errors       []formError
 }
@@ -86,8 +87,9 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, status int,
 		v.Sessions = append(v.Sessions, sessionView{l.id, l.from.String(), l.agent, z.clock(l.start), z.second(l.used), l.id == here.id})
 	}
 	for _, t := range u.Tokens {
-		v.Tokens = append(v.Tokens, tokenView{t.ID, inert(t.Label), string(t.Role), z.clock(t.Created), z.clock(t.Expires), !t.Expires.After(z.now)})
+		v.Tokens = append(v.Tokens, tokenView{t.ID, inert(t.Label), string(t.Role), z.clock(t.Created), z.clock(t.Expires), t.Over})
 	}
+	v.Clock = s.unsetClock()
 	v.Roles, v.Days = rolesUpTo(u.Role, cmp.Or(v.Chosen, users.Viewer)), tokenDays
 	s.render(w, r, status, "account", frame{Title: "My account", Here: "/account"}, v)
 }
@@ -206,8 +208,17 @@ func (s *Server) addMyToken(w http.ResponseWriter, r *http.Request) {
 		s.broken(w, r, err, "The token was not made")
 		return
 	}
+	means := "Send it as Authorization: Bearer. It is shown now and never again."
+	if shows := s.unsetClock(); shows != "" {
+		means += " " + tokensByClock(shows)
+	}
 	s.render(w, r, http.StatusOK, "given", frame{Title: "API token", Here: "/account"}, givenView{What: "API token for " + inert(t.Label), Secret: secret,
-		Means: "Send it as Authorization: Bearer. It is shown now and never again.", Next: "/account", NextText: "I have kept it: go on"})
+		Means: means, Next: "/account", NextText: "I have kept it: go on"})
+}
+
+// tokensByClock says what a clock that is not set means for a token.
+func tokensByClock(shows string) string {
+	return "The box's clock is not set: it says " + shows + ", and tokens hold by it. Once it is right, a token may end sooner or later than it says here."
 }
 
 var (

@@ -169,6 +169,16 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	close(s.ready)
+	watched := make(chan struct{})
+	watching, unwatch := context.WithCancel(ctx)
+	go func() {
+		defer close(watched)
+		s.watchClock(watching)
+	}()
+	defer func() {
+		unwatch()
+		<-watched
+	}()
 
 	var first error
 	left := len(servers)

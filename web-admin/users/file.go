@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/durable"
@@ -50,6 +51,9 @@ func Open(path string, now func() time.Time) (s *Store, damaged error, err error
 			damaged = fmt.Errorf("%s cannot be read and is now %s: %w", path, filepath.Base(aside), err)
 			s.state = state{}
 		}
+	}
+	if s.clock, err = openClock(strings.TrimSuffix(path, filepath.Ext(path)) + ".clock"); err != nil {
+		return nil, nil, err
 	}
 	if len(s.state.Key) == 0 {
 		s.state.Version, s.state.Key = 1, make([]byte, 32)
@@ -111,7 +115,7 @@ func (s *Store) change(name string, do func(st *state, a *account) error) (User,
 	}
 	s.state = *next
 	if a := s.state.find(name); a != nil {
-		return a.view(), nil
+		return a.view(s.ends()), nil
 	}
 	return User{}, nil
 }

@@ -207,7 +207,7 @@ func (s *Store) Check(ctx context.Context, name, password string, known bool) (U
 	var u User
 	there := a != nil && !a.Disabled
 	if there {
-		u = a.view()
+		u = a.view(s.ends())
 		hash, _ = parsePHC(a.Password) // it was looked at when it was read
 	}
 	s.mu.Unlock()
@@ -239,7 +239,7 @@ func (s *Store) setPassword(name, password string, mustChange bool, may func(Use
 		if a == nil {
 			return ErrUnknown
 		}
-		if !may(a.view()) {
+		if !may(a.view(s.ends())) {
 			return ErrChanged
 		}
 		a.Password, a.MustChange, a.Changed = hash, mustChange, s.now()

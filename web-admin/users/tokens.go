@@ -26,6 +26,7 @@ type Token struct {
 	Role    Role
 	Created time.Time
 	Expires time.Time
+	Over    bool // it has ended
 }
 
 type token struct {
@@ -37,9 +38,12 @@ type token struct {
 	Expires time.Time `json:"expires"`
 }
 
-func (t token) view() Token { return Token{t.ID, t.Label, t.Role, t.Created, t.Expires} }
+func (t token) view(by time.Time) Token {
+	return Token{t.ID, t.Label, t.Role, t.Created, t.Expires, !t.Expires.After(by)}
+}
 
-// AddToken makes an API token of name with at most their own role.
+// AddToken makes an API token of name with at most their own role. Somebody who makes one sees what the clock shows: where that has been further before, it counts from now on, and what had ended
+// by then is gone for good.
 func (s *Store) AddToken(name, label string, role Role, expires time.Time) (secret string, made Token, err error) {
 	label = strings.TrimSpace(label)
 	switch {
@@ -55,12 +59,15 @@ func (s *Store) AddToken(name, label string, role Role, expires time.Time) (secr
 	secret = prefix + base64.RawURLEncoding.EncodeToString(b[:])
 	sum := digest(secret)
 	t := token{ID: sum[:12], Label: label, Role: role, Digest: sum, Created: s.now(), Expires: expires}
-	_, err = s.change(name, func(_ *state, a *account) error {
+	_, err = s.change(name, func(st *state, a *account) error {
 		switch {
 		case a == nil:
 			return ErrUnknown
 		case !a.Role.May(role):
 			return Refused{"role", "at most your own, " + string(a.Role)}
+		}
+		if by := s.ends(); by.After(t.Created) {
+			st.over(by)
 		}
 		a.Tokens = slices.DeleteFunc(a.Tokens, func(t token) bool { return !t.Expires.After(s.now()) })
 		if len(a.Tokens) >= MaxTokens {
@@ -72,7 +79,7 @@ func (s *Store) AddToken(name, label string, role Role, expires time.Time) (secr
 	if err != nil {
 		return "", Token{}, err
 	}
-	return secret, t.view(), nil
+	return secret, t.view(t.Created), s.set(t.Created)
 }
 
 // DropToken ends an API token of name.
@@ -85,7 +92,7 @@ func (s *Store) DropToken(name, id string) (gone Token, err error) {
 		if i < 0 {
 			return ErrUnknown
 		}
-		gone = a.Tokens[i].view()
+		gone = a.Tokens[i].view(s.ends())
 		a.Tokens = slices.Delete(a.Tokens, i, i+1)
 		return nil
 	})
@@ -106,8 +113,8 @@ func (s *Store) ByToken(secret string) (u User, t Token, role Role, ok bool) {
 			continue
 		}
 		for _, t := range a.Tokens {
-			if t.Digest == sum && t.Expires.After(s.now()) {
-				return a.view(), t.view(), Lesser(a.Role, t.Role), true
+			if by := s.ends(); t.Digest == sum && t.Expires.After(by) {
+				return a.view(by), t.view(by), Lesser(a.Role, t.Role), true
 			}
 		}
 	}

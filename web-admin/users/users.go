@@ -102,11 +102,11 @@ type account struct {
 	Changed     time.Time `json:"changed"`
 }
 
-func (a *account) view() User {
+func (a *account) view(by time.Time) User {
 	u := User{Name: a.Name, Role: a.Role, Disabled: a.Disabled, MustChange: a.MustChange, NeedsFactor: a.NeedsFactor, HasFactor: a.Factor != nil,
 		RecoveryLeft: len(a.Recovery), Created: a.Created, Changed: a.Changed, stamp: digest(a.Password)}
 	for _, t := range a.Tokens {
-		u.Tokens = append(u.Tokens, t.view())
+		u.Tokens = append(u.Tokens, t.view(by))
 	}
 	return u
 }
@@ -117,8 +117,9 @@ type Store struct {
 	now  func() time.Time
 	gate gate
 
-	mu    sync.Mutex // held while the file is written; guards state
+	mu    sync.Mutex // held while the files are written; guards what follows
 	state state
+	clock clock
 }
 
 // Any tells whether there is a user at all; without one the first is made with a setup code.
@@ -134,7 +135,7 @@ func (s *Store) List() []User {
 	defer s.mu.Unlock()
 	all := make([]User, 0, len(s.state.Users))
 	for i := range s.state.Users {
-		all = append(all, s.state.Users[i].view())
+		all = append(all, s.state.Users[i].view(s.ends()))
 	}
 	return all
 }
@@ -147,7 +148,7 @@ func (s *Store) Find(name string) (User, bool) {
 	if a == nil {
 		return User{}, false
 	}
-	return a.view(), true
+	return a.view(s.ends()), true
 }
 
 // names leave room for what actors in records look like otherwise: "local", "admin.token".
@@ -211,7 +212,7 @@ func (s *Store) Set(name string, to Settings) (before, after User, err error) {
 		if a == nil {
 			return ErrUnknown
 		}
-		before = a.view()
+		before = a.view(s.ends())
 		a.Role, a.Disabled, a.NeedsFactor = to.Role, to.Disabled, to.NeedsFactor
 		return st.lastAdmin()
 	})
@@ -225,7 +226,7 @@ func (s *Store) Remove(name string) (User, error) {
 		if a == nil {
 			return ErrUnknown
 		}
-		gone = a.view()
+		gone = a.view(s.ends())
 		st.Users = slices.DeleteFunc(st.Users, func(a account) bool { return a.Name == name })
 		return st.lastAdmin()
 	})

@@ -227,6 +227,58 @@ func TestACodeCountsOnce(t *testing.T) {
 	}
 }
 
+// A token that has ended does not live again because the clock goes back, over a restart either. Who makes another one by such a clock has the clock count, and what had ended is gone for good.
+func TestAClockThatGoesBackRevivesNoToken(t *testing.T) {
+	t.Parallel()
+	s, path := made(t)
+	now := noon
+	s.now = func() time.Time { return now }
+	secret, _, err := s.AddToken("anna", "backup", Viewer, noon.Add(24*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds := func(why, secret string, want bool) {
+		t.Helper()
+		u, _ := s.Find("anna")
+		_, _, _, ok := s.ByToken(secret)
+		if ok != want || len(u.Tokens) > 0 && u.Tokens[len(u.Tokens)-1].Over == want {
+			t.Errorf("%s: holds: %v; %+v", why, ok, u.Tokens)
+		}
+	}
+	for _, at := range []time.Duration{0, 20 * time.Minute, 25 * time.Hour} {
+		now = noon.Add(at)
+		if err := s.Saw(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds("a day later", secret, false)
+	now = noon.Add(time.Hour)
+	holds("the clock went back", secret, false)
+	s = open(t, path)
+	s.now = func() time.Time { return now }
+	holds("after a restart", secret, false)
+	again, _, err := s.AddToken("anna", "lists", Viewer, now.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds("one that is made by this clock", again, true)
+	s = open(t, path)
+	s.now = func() time.Time { return now }
+	holds("after another restart", again, true)
+	if u, _ := s.Find("anna"); len(u.Tokens) != 1 {
+		t.Errorf("what had ended: %+v", u.Tokens)
+	}
+	if _, _, _, ok := s.ByToken(secret); ok {
+		t.Error("the first one lives again")
+	}
+	if err := os.WriteFile(strings.TrimSuffix(path, ".json")+".clock", []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	s.now = func() time.Time { return now }
+	holds("with a damaged file", again, true)
+}
+
 func TestTokensEnd(t *testing.T) {
 	t.Parallel()
 	s, _ := made(t)
