@@ -378,7 +378,7 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		Listen: cfg.Admin.Listen, DataDir: a.opt.DataDir,
 		CertFile: cfg.Resolve(cfg.Admin.TLS.CertFile), KeyFile: cfg.Resolve(cfg.Admin.TLS.KeyFile),
 		MetricsPublic: cfg.Admin.MetricsPublic, Location: cfg.Location(),
-		Source: &source{a: a}, Log: a.log, Now: a.now,
+		Source: &source{a: a}, Log: a.log, Now: a.now, ListBytes: int64(memoryHere() / listShare),
 		Audit: func(e webadmin.AuditEvent) { a.writer.Say(records.Audit(auditFacts(e, a.now()))) },
 	}
 	if a.opt.Executable != "" {

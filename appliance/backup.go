@@ -29,7 +29,7 @@ const (
 	backupConfig   = "configuration.yaml"
 	backupVersion  = 1
 
-	maxBackup      = 64 << 20 // of all that is in it, unpacked
+	maxBackup      = 72 << 20 // of all that is in it, unpacked
 	maxBackupFiles = 128
 )
 

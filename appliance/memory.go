@@ -51,6 +51,9 @@ func groupMemory(root, groups string, most uint64) uint64 {
 	return most
 }
 
+// listShare is the part of the memory that an uploaded list may have: it is there some times over until it is taken, beside what it says.
+const listShare = 16
+
 // sizes are how large the parts become that are bounded by memory. At 256 MB the kernel's
 // part of the fast lane is 14 MB, 11 of them at once; from 1 GB on nothing grows any more
 // but the flows that are followed.

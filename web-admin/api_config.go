@@ -123,6 +123,7 @@ func (s *Server) apiCheckConfig(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiCheckList(w http.ResponseWriter, r *http.Request) {
+	arrive(w, r)
 	b, ok := bodyOf(w, r)
 	if !ok {
 		return
@@ -140,6 +141,7 @@ func (s *Server) apiCheckList(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiSetList(w http.ResponseWriter, r *http.Request) {
+	arrive(w, r)
 	b, ok := bodyOf(w, r)
 	if !ok {
 		return

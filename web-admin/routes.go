@@ -214,7 +214,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		if s.keeper.operators() {
 			h.Set("Strict-Transport-Security", "max-age=31536000") // only with the operator's own certificate: a browser must never be locked out
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, mostOf(r.URL.Path))
+		r.Body = http.MaxBytesReader(w, r.Body, s.mostOf(r.URL.Path))
 		defer func() {
 			what := recover()
 			if what == nil {
@@ -231,11 +231,13 @@ func (s *Server) outer(next http.Handler) http.Handler {
 }
 
 // mostOf is how many bytes may come with a request for a path.
-func mostOf(path string) int64 {
+func (s *Server) mostOf(path string) int64 {
 	switch path {
 	case whatIfPath, apiRoot + "/config", apiRoot + "/config/check":
 		return maxConfigBytes
-	case "/wizard/subscribers", "/settings/restore", apiRoot + "/config/subscribers", apiRoot + "/config/subscribers/check", apiRoot + "/restore":
+	case "/wizard/subscribers", apiRoot + "/config/subscribers", apiRoot + "/config/subscribers/check":
+		return s.listBytes()
+	case "/settings/restore", apiRoot + "/restore":
 		return maxListBytes
 	case "/settings/update", updatePath:
 		return maxUpdateBytes

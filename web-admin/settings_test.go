@@ -344,3 +344,27 @@ func TestTheAPIChangesTheConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// How long a list may be goes by the memory; one that is too long is answered with what helps on this machine.
+func TestHowLongAListMayBe(t *testing.T) {
+	t.Parallel()
+	list := []byte("subscriber,plan,prefixes\n" + strings.Repeat("S-1,residential,100.64.0.1\n", 18<<20/27))
+	for _, c := range []struct {
+		why     string
+		room    int64
+		foreign bool
+		taken   bool
+	}{{"little memory", 1 << 20, false, false}, {"little memory, with a shell", 0, true, false}, {"enough", 32 << 20, false, true}} {
+		box := busyBox()
+		box.foreign = c.foreign
+		s := startServer(t, Options{Source: box, ListBytes: c.room})
+		a := upload(t, s, enter(t, s), "/wizard/subscribers", list, map[string]string{"do": "preview"})
+		page := body(t, a)
+		if taken := a.StatusCode == http.StatusOK && strings.Contains(page, "Take this list"); taken != c.taken {
+			t.Errorf("%s: %s", c.why, a.Status)
+		}
+		if !c.taken && (a.StatusCode != http.StatusRequestEntityTooLarge || strings.Contains(page, "copy it to the box") != c.foreign || !strings.Contains(page, "At most 17")) {
+			t.Errorf("%s: %s %s", c.why, a.Status, page)
+		}
+	}
+}

@@ -43,8 +43,10 @@ type Options struct {
 	Audit func(AuditEvent)
 	// Location is the zone of the times on the pages; nil: the machine's. The API always says UTC.
 	Location *time.Location
-	Log      *slog.Logger     // nil: silent
-	Now      func() time.Time // nil: time.Now
+	// ListBytes is the longest list of subscribers that there is memory for to be uploaded; within bounds.
+	ListBytes int64
+	Log       *slog.Logger     // nil: silent
+	Now       func() time.Time // nil: time.Now
 }
 
 // AuditEvent is something that a person did to the web admin itself: logins, users, tokens. What is done to lines the [Source] tells.

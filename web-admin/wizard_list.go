@@ -15,8 +15,25 @@ import (
 	"github.com/mailweir/mailweir/appliance/durable"
 )
 
-// maxListBytes is the longest list that can be uploaded; a longer one is copied to the box.
-const maxListBytes = 16 << 20
+// maxListBytes is the longest list that can be uploaded where little memory is, and mostListBytes where there is enough: a million lines of an id, a plan, two prefixes and a name.
+const (
+	maxListBytes  = 16 << 20
+	mostListBytes = 64 << 20
+)
+
+// listBytes is the longest list that can be uploaded here.
+func (s *Server) listBytes() int64 {
+	return min(max(s.opt.ListBytes, maxListBytes), mostListBytes)
+}
+
+// tooLong says what to do with a list that is.
+func (s *Server) tooLong() string {
+	text := "At most " + size(s.listBytes()) + " on this machine, by its memory. Leave out the columns that nothing needs (note, name, circuits)"
+	if !s.box.FromImage() {
+		text += ", or copy it to the box, in the place of the file that identity.subscribers_file names; it is read at once"
+	}
+	return text + ". The list that is in force stays."
+}
 
 // listForm shows the list of subscribers there is, and one that somebody brought, before it is taken.
 type listForm struct {
@@ -91,9 +108,11 @@ func (s *Server) showList(v *wizardView, _ Configuration, now values) {
 
 // takeList takes a list for a draft, or the draft for the list, or throws it away.
 func (s *Server) takeList(t *wizardTry) {
-	if err := t.r.ParseMultipartForm(maxListBytes); err != nil && !errors.Is(err, http.ErrNotMultipart) {
-		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			s.refuse(t.w, t.r, http.StatusRequestEntityTooLarge, "The list is too long for a browser", "At most "+size(large.Limit)+". Copy it to the box, in the place of the file that identity.subscribers_file names; it is read at once.")
+	body := arrive(t.w, t.r)
+	if err := t.r.ParseMultipartForm(s.listBytes()); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		body.rest()
+		if errors.As(err, new(*http.MaxBytesError)) {
+			s.refuse(t.w, t.r, http.StatusRequestEntityTooLarge, "The list is too long", s.tooLong())
 		} else {
 			s.refuse(t.w, t.r, http.StatusBadRequest, "The list did not arrive", "Nothing was changed. Send it again.")
 		}
@@ -113,9 +132,10 @@ func (s *Server) takeList(t *wizardTry) {
 	case "preview":
 		t.stay = true
 		csv := []byte(t.r.PostFormValue("text"))
-		if file, _, err := t.r.FormFile("file"); err == nil {
-			uploaded, readErr := io.ReadAll(file)
-			if t.err = errors.Join(readErr, file.Close()); t.err != nil {
+		if file, head, err := t.r.FormFile("file"); err == nil {
+			uploaded := make([]byte, head.Size) // as long as it is, and no longer: it may be much
+			_, readErr := io.ReadFull(file, uploaded)
+			if t.err = errors.Join(readErr, file.Close(), t.r.MultipartForm.RemoveAll()); t.err != nil {
 				return
 			}
 			if len(uploaded) > 0 {
