@@ -188,14 +188,17 @@ func openBackup(file []byte) (*backup, error) {
 // restorePending holds a restore while its files are written: a box that dies meanwhile writes them all at its next start.
 const restorePending = "restore.zip"
 
-// Restore puts back a backup, all of it or nothing; dry says what that would be.
-func (s *source) Restore(file []byte, dry bool, who string) (webadmin.RestoreOutcome, error) {
+// Restore puts back a backup, all of it or nothing; dry says what that would be, and sure that something may go elsewhere by it.
+func (s *source) Restore(file []byte, dry, sure bool, who string) (webadmin.RestoreOutcome, error) {
 	a := s.a
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	b, d, o, err := s.looked(file)
 	if err != nil || dry {
 		return o, err
+	}
+	if len(o.Config.Elsewhere) > 0 && !sure {
+		return o, webadmin.NotSure(o.Config.Elsewhere)
 	}
 	old, err := a.replaceFiles(b, file)
 	var waiting []string

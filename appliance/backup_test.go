@@ -38,14 +38,14 @@ func TestABackupMakesAnotherBoxTheSame(t *testing.T) {
 
 	d := newDeaf(t, "identity: {unmapped_plan: unmapped}\n", "subscriber,plan\n")
 	s := &source{a: d.Appliance}
-	o, err := s.Restore(file, true, "olga")
+	o, err := s.Restore(file, true, true, "olga")
 	if err != nil || len(o.Config.Changed) == 0 || strings.Join(o.Files, " ") != "mailweir.yaml subscribers.csv secrets/desk" {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	if d.read("mailweir.yaml") != "identity: {unmapped_plan: unmapped}\n" || d.who.Table().Len() != 0 {
 		t.Error("looking at it changed something")
 	}
-	if _, err = s.Restore(file, false, "olga"); err != nil {
+	if _, err = s.Restore(file, false, true, "olga"); err != nil {
 		t.Fatal(err)
 	}
 	if d.read("mailweir.yaml") != "# Kept.\n"+withSecret || d.read("subscribers.csv") != homeList || d.read("secrets/desk") != secret {
@@ -128,7 +128,7 @@ func TestABadBackupChangesNothing(t *testing.T) {
 		"an empty list":       backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\n"}),
 		"a bad configuration": backupOf(t, "mode: enforced\n", map[[2]string]string{list: homeList}),
 	} {
-		_, err := s.Restore(file, false, "me")
+		_, err := s.Restore(file, false, true, "me")
 		var wrong webadmin.WrongConfig
 		var refused webadmin.Refused
 		if !errors.As(err, &wrong) && !errors.As(err, &refused) {

@@ -374,7 +374,7 @@ func TestAFactoryResetIsToldBeforeItHappens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: "syslog.targets", Value: value}}}
+		return webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: "syslog.targets", Value: value}}, Sure: true}
 	}
 	s := &source{a: f.Appliance}
 	nobody := freePort(t)

@@ -151,7 +151,7 @@ func (r *recovered) FactoryReset(_ context.Context, anyway bool, _ string) (told
 }
 
 // Restore puts a backup on the disk, for when the box governs.
-func (r *recovered) Restore(file []byte, dry bool, who string) (webadmin.RestoreOutcome, error) {
+func (r *recovered) Restore(file []byte, dry, sure bool, who string) (webadmin.RestoreOutcome, error) {
 	a := r.a
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -159,6 +159,9 @@ func (r *recovered) Restore(file []byte, dry bool, who string) (webadmin.Restore
 	o.Config.Waiting = nil // all of it is in force then
 	if err != nil || dry {
 		return o, err
+	}
+	if len(o.Config.Elsewhere) > 0 && !sure {
+		return o, webadmin.NotSure(o.Config.Elsewhere)
 	}
 	if err := durable.Replace(filepath.Join(a.opt.DataDir, restorePending), file); err != nil {
 		return o, err

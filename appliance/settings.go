@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -100,6 +101,9 @@ func (s *source) SetConfig(ch webadmin.ConfigChange, who string) (webadmin.Confi
 			err = errors.Join(err, d.discard())
 		}
 		return webadmin.ConfigOutcome{}, s.wrong(err)
+	}
+	if keys := sentAway(d.before, d.next); len(keys) > 0 && !ch.Sure {
+		return webadmin.ConfigOutcome{}, errors.Join(webadmin.NotSure(keys), d.discard())
 	}
 	waiting, err := a.put(d)
 	if err != nil {
@@ -329,11 +333,36 @@ func (a *Appliance) tidy(d *draft) {
 }
 
 func (s *source) outcome(d *draft, waiting []string) webadmin.ConfigOutcome {
-	o := webadmin.ConfigOutcome{Revision: revision(d.text), Changed: []webadmin.ConfigDifference{}, Warnings: s.problems(d.next.Warnings()), Waiting: waiting, Text: string(d.text)}
+	o := webadmin.ConfigOutcome{Revision: revision(d.text), Changed: []webadmin.ConfigDifference{}, Warnings: s.problems(d.next.Warnings()), Waiting: waiting, Text: string(d.text),
+		Elsewhere: sentAway(d.before, d.next)}
 	for _, diff := range config.Differences(d.before, d.next) {
 		o.Changed = append(o.Changed, webadmin.ConfigDifference{Key: diff.Key, Before: diff.Before, After: diff.After})
 	}
 	return o
+}
+
+// sentAway are the keys of next by which something of the box goes where it did not go before.
+func sentAway(before, next *config.Config) (keys []string) {
+	for i, t := range next.Syslog.Targets {
+		if !slices.Contains(before.Syslog.Targets, t) {
+			keys = append(keys, fmt.Sprintf("syslog.targets[%d]", i))
+		}
+	}
+	for i, h := range next.Notices.Webhooks {
+		if !slices.ContainsFunc(before.Notices.Webhooks, func(was config.Webhook) bool { return reflect.DeepEqual(was, h) }) {
+			keys = append(keys, fmt.Sprintf("notices.webhooks[%d]", i))
+		}
+	}
+	if m := next.Notices.Mail; m.Smarthost != "" && !reflect.DeepEqual(m, before.Notices.Mail) {
+		keys = append(keys, "notices.mail")
+	}
+	if f := next.Fleet; f.NATSURL != "" && f != before.Fleet {
+		keys = append(keys, "fleet")
+	}
+	if next.Admin.MetricsPublic && !before.Admin.MetricsPublic {
+		keys = append(keys, "admin.metrics_public")
+	}
+	return keys
 }
 
 // saidOf is a change as a record has it: a few hundred bytes of each side.

@@ -115,7 +115,7 @@ func TestASecretComesAndGoesWithItsKey(t *testing.T) {
 	s := &source{a: d.Appliance}
 	secret := "whsec_" + strings.Repeat("A", 40) + "\n"
 	_, err := s.SetConfig(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{key("notices.webhooks[0]", `{"name": "desk", "url": "https://desk.example/"}`)},
-		Files: []webadmin.ConfigFile{{Key: "notices.webhooks[0].secret_file", Name: "webhook", Content: []byte(secret)}}}, "me")
+		Files: []webadmin.ConfigFile{{Key: "notices.webhooks[0].secret_file", Name: "webhook", Content: []byte(secret)}}, Sure: true}, "me")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,14 @@ syslog:
 	if left, _ := os.ReadDir(filepath.Join(d.dir, settingsDir)); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if _, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(text), Files: files}, "me"); err != nil {
+	var unsure webadmin.NotSure
+	if _, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(text), Files: files}, "me"); !errors.As(err, &unsure) || strings.Join(unsure, " ") != "syslog.targets[0] notices.webhooks[0] notices.mail" {
+		t.Errorf("of somebody of whom it is not sure: %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(d.dir, settingsDir)); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := s.SetConfig(webadmin.ConfigChange{Text: []byte(text), Files: files, Sure: true}, "me"); err != nil {
 		t.Fatalf("%#v", err)
 	}
 	c := d.cfg.Load()

@@ -13,6 +13,7 @@ type (
 		Config   string `json:"config"`   // YAML or JSON
 		Revision string `json:"revision"` // that it was made from; empty: whichever
 		filesBody
+		againBody
 	}
 	checkBody struct {
 		Config string `json:"config"` // YAML or JSON
@@ -44,7 +45,7 @@ type restartAnswer struct {
 func configRoutes() []route {
 	return []route{
 		{"GET", apiRoot + "/config", administering, (*Server).apiConfig, &operation{summary: "The configuration: its text, revision, and what it says with all defaults"}},
-		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names; what is to be in a new one, such as a webhook's secret, comes in files, with its key (notices.webhooks[0].secret_file)",
+		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names; what is to be in a new one, such as a webhook's secret, comes in files, with its key (notices.webhooks[0].secret_file). Where records, notices or public metrics would go elsewhere by it (syslog.targets, notices, fleet, admin.metrics_public) the session of a login sends its own password in now, a token does not",
 			body: configBody{}, answer: ConfigOutcome{}}},
 		{"GET", apiRoot + "/config/revisions", administering, (*Server).apiRevisions, &operation{summary: "Who changed the configuration through the web admin, its API or a restore, and what, newest first, as far back as records are kept; the texts of before are not kept. What was changed by hand on the box is a record of kind CONFIG",
 			query: []string{"limit", "cursor"}, answer: ConfigRevisions{}}},
@@ -52,7 +53,7 @@ func configRoutes() []route {
 		{"POST", apiRoot + "/config/subscribers/check", administering, (*Server).apiCheckList, &operation{summary: "What is in a list of subscribers, and what is wrong with it, by line", body: listBody{}, answer: ListOutcome{}}},
 		{"PUT", apiRoot + "/config/subscribers", administering, (*Server).apiSetList, &operation{summary: "Put a list of subscribers in the place of the one there is, at once", body: listBody{}, answer: ListOutcome{}}},
 		{"POST", apiRoot + "/backup", administering, (*Server).apiBackup, &operation{summary: "One file of the configuration and what it names, secrets too; with a passphrase it is locked (age), as application/octet-stream; the session of a login sends its own password in now, a token does not", body: backupBody{}, media: "application/zip"}},
-		{"POST", apiRoot + "/restore", administering, (*Server).apiRestore, &operation{summary: "Put a backup back, all of it or nothing; dry_run only says what would change. A locked one is opened by the passphrase in the header " + passphraseHeader, query: []string{"dry_run"}, headers: []string{passphraseHeader}, takes: "application/zip", answer: RestoreOutcome{}}},
+		{"POST", apiRoot + "/restore", administering, (*Server).apiRestore, &operation{summary: "Put a backup back, all of it or nothing; dry_run only says what would change. A locked one is opened by the passphrase in the header " + passphraseHeader + ". Where records or notices would go elsewhere by it the session of a login sends its own password in " + passwordHeader, query: []string{"dry_run"}, headers: []string{passphraseHeader, passwordHeader}, takes: "application/zip", answer: RestoreOutcome{}}},
 		{"POST", apiRoot + "/restart", administering, (*Server).apiRestart, &operation{summary: "Begin the program anew, which takes what waits for it", answer: restartAnswer{}}},
 	}
 }
@@ -69,7 +70,14 @@ func (s *Server) apiConfig(w http.ResponseWriter, r *http.Request) {
 // configNotDone says why a change of the configuration was not made.
 func (s *Server) configNotDone(w http.ResponseWriter, err error, not string) {
 	var wrong WrongConfig
+	var unsure NotSure
 	switch {
+	case errors.As(err, &unsure):
+		p := problemDetails{Title: not, Status: http.StatusBadRequest, Errors: []fieldError{{Field: "now", Message: "is needed for this: the password of who asks"}}}
+		for _, key := range unsure {
+			p.Errors = append(p.Errors, fieldError{Field: key, Message: goesElsewhere})
+		}
+		writeProblem(w, p)
 	case errors.As(err, &wrong):
 		p := problemDetails{Title: "The configuration is not good", Status: http.StatusBadRequest}
 		for _, one := range wrong {
@@ -83,12 +91,21 @@ func (s *Server) configNotDone(w http.ResponseWriter, err error, not string) {
 	}
 }
 
+// goesElsewhere is why a key of the configuration wants the password of who changes it: somebody else's open browser must not send away what the box sees.
+const goesElsewhere = "has records, notices or figures go elsewhere"
+
 func (s *Server) apiSetConfig(w http.ResponseWriter, r *http.Request) {
 	b, ok := bodyOf(w, r)
 	if !ok {
 		return
 	}
-	c := ConfigChange{Text: b.document("config"), Revision: b.text("revision", true), Files: b.files()}
+	c := ConfigChange{Text: b.document("config"), Revision: b.text("revision", true), Files: b.files(), Sure: actorOf(r).cookie == ""}
+	if _, there := b.members["now"]; there && !c.Sure {
+		if !s.surelyToo(w, r, b) {
+			return
+		}
+		c.Sure = true
+	}
 	if b.refused(w) {
 		return
 	}
@@ -158,8 +175,11 @@ func (s *Server) apiSetList(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, o)
 }
 
-// passphraseHeader carries that of a locked backup: the body is the backup, and addresses stand in logs.
-const passphraseHeader = "Mailweir-Passphrase"
+// passphraseHeader carries that of a locked backup, and passwordHeader that of who asks: the body is the backup, and addresses stand in logs.
+const (
+	passphraseHeader = "Mailweir-Passphrase"
+	passwordHeader   = "Mailweir-Password"
+)
 
 func (s *Server) apiBackup(w http.ResponseWriter, r *http.Request) {
 	passphrase := ""
@@ -229,7 +249,14 @@ func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "The backup is locked", "The header "+passphraseHeader+": "+err.Error()+". Nothing was changed.")
 		return
 	}
-	o, err := s.box.Restore(file, dry, actorOf(r).who)
+	sure := actorOf(r).cookie == ""
+	if now := r.Header.Get(passwordHeader); now != "" && !sure {
+		if !s.passwordWas(w, r, now) {
+			return
+		}
+		sure = true
+	}
+	o, err := s.box.Restore(file, dry, sure, actorOf(r).who)
 	if err != nil {
 		s.configNotDone(w, err, "Nothing was restored")
 		return

@@ -62,6 +62,9 @@ func (f *fakeBox) try(c ConfigChange) (o ConfigOutcome, err error) {
 			return o, WrongConfig{{Key: "mode", Line: 3, Message: "is not known"}}
 		}
 		o.Revision = fakeRevision(o.Text)
+		if strings.Contains(o.Text, "elsewhere") {
+			o.Elsewhere = []string{"syslog.targets[0]"}
+		}
 		return o, nil
 	}
 	var tree any
@@ -71,6 +74,9 @@ func (f *fakeBox) try(c ConfigChange) (o ConfigOutcome, err error) {
 	for _, k := range c.Keys {
 		if strings.Contains(string(k.Value), "wrong") {
 			return o, WrongConfig{{Key: k.Key, Message: "must not be wrong"}}
+		}
+		if item := strings.HasSuffix(k.Key, "]"); (strings.HasPrefix(k.Key, "syslog.targets") || strings.HasPrefix(k.Key, "notices.")) && !(item && k.Value == nil) && string(k.Value) != `""` {
+			o.Elsewhere = append(o.Elsewhere, k.Key)
 		}
 		steps := strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(k.Key), ".")
 		o.Changed = append(o.Changed, ConfigDifference{k.Key, "", string(k.Value)})
@@ -121,6 +127,9 @@ func (f *fakeBox) SetConfig(c ConfigChange, who string) (ConfigOutcome, error) {
 	o, err := f.try(c)
 	if err != nil {
 		return o, err
+	}
+	if len(o.Elsewhere) > 0 && !c.Sure {
+		return o, NotSure(o.Elsewhere)
 	}
 	if c.Text == nil {
 		f.config = o.Text
@@ -173,11 +182,14 @@ func (f *fakeBox) Backup(who string) ([]byte, error) {
 	return []byte("PK backup"), nil
 }
 
-func (f *fakeBox) Restore(file []byte, dry bool, who string) (RestoreOutcome, error) {
+func (f *fakeBox) Restore(file []byte, dry, sure bool, who string) (RestoreOutcome, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if string(file) != "PK backup" {
 		return RestoreOutcome{}, Refused{"file", "this is no backup of a mailweir"}
+	}
+	if f.astray && !dry && !sure {
+		return RestoreOutcome{}, NotSure{"syslog.targets[1]"}
 	}
 	f.by = append(f.by, fmt.Sprintf("%s restore dry %t", who, dry))
 	return RestoreOutcome{Made: ago(0), Box: "edge-1", Version: "0.1.0", Files: []string{"mailweir.yaml", "subscribers.csv"},

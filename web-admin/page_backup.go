@@ -114,7 +114,18 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	dry := r.PostFormValue("do") != "restore"
-	o, err := s.box.Restore(content, dry, actorOf(r).who)
+	unsure := func(why string) {
+		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: []formError{{"now-restore", yourPassword, why}}})
+	}
+	sure := r.PostFormValue("now") != ""
+	if sure && !s.passwordAgain(w, r, func() { unsure(wrongNow) }) {
+		return
+	}
+	o, err := s.box.Restore(content, dry, sure, actorOf(r).who)
+	if keys, ok := errors.AsType[NotSure](err); ok {
+		unsure("is needed: by this file records or notices go where they do not go now (" + strings.Join(keys, ", ") + ")")
+		return
+	}
 	if wrong, known := whatWasWrong(err, keyLabels{{"file", "file", "File"}}); known {
 		s.showBackup(w, r, http.StatusBadRequest, backupView{Errors: wrong})
 		return

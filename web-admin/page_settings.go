@@ -23,6 +23,7 @@ type targetsView struct {
 	Mail       mailForm
 	Notices    []testedView // what each target said to a test
 	Tested     bool
+	Admin      string // who asks, whose password is asked for
 }
 
 // collectorsForm is the list of collectors, and the form for another one.
@@ -31,6 +32,7 @@ type collectorsForm struct {
 	Transport, Host, Port, CA string
 	Results                   []testedView
 	Errors                    []formError
+	Ask                       string // whose password is asked for; empty: nobody's
 }
 
 type collectorView struct {
@@ -136,7 +138,7 @@ func (s *Server) showTargets(w http.ResponseWriter, r *http.Request, status int,
 	if !ok {
 		return
 	}
-	v.Revision, v.Waiting = c.Revision, c.Waiting
+	v.Revision, v.Waiting, v.Admin = c.Revision, c.Waiting, actorOf(r).name
 	v.Collectors.Targets = s.collectors(now)
 	if v.Collectors.Transport == "" {
 		v.Collectors.Transport = "udp"
@@ -164,9 +166,19 @@ func (s *Server) showTargets(w http.ResponseWriter, r *http.Request, status int,
 	s.render(w, r, status, "targets", frame{Title: "Records and notices", Here: "/settings"}, v)
 }
 
-// setTargets makes a change on this page and leads back to it, or shows what is wrong.
+// setTargets makes a change on this page and leads back to it, or shows what is wrong. By what adds or changes a target records or notices go elsewhere: that asks for the password
+// again, in the form that v has open, since who finds a browser open must not send away what the box sees. What takes one out has none open.
 func (s *Server) setTargets(w http.ResponseWriter, r *http.Request, v targetsView, c ConfigChange, of keyLabels) (done bool) {
 	if len(v.Errors) == 0 {
+		if v.Open != "" {
+			if !s.passwordAgain(w, r, func() {
+				v.Errors = []formError{{"now-" + v.Open, yourPassword, wrongNow}}
+				s.showTargets(w, r, http.StatusBadRequest, v)
+			}) {
+				return false
+			}
+			c.Sure = true
+		}
 		c.Revision = r.PostFormValue("revision")
 		_, err := s.opt.Source.SetConfig(c, actorOf(r).who)
 		if err == nil {
@@ -189,7 +201,10 @@ func (s *Server) setCollectors(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f, keys, files, of := collectorChange(r, now)
-	v := targetsView{Open: "collector", Collectors: *f, Errors: f.Errors}
+	v := targetsView{Collectors: *f, Errors: f.Errors}
+	if r.PostFormValue("do") == "add" {
+		v.Open = "collector"
+	}
 	if len(keys) == 0 && len(v.Errors) == 0 {
 		v.Errors = []formError{{"", "", "This page has no such button."}}
 	}
@@ -283,6 +298,9 @@ func (s *Server) setMail(w http.ResponseWriter, r *http.Request) {
 		c.Files = []ConfigFile{{at + "password_file", "smarthost-password", []byte(password + "\n")}}
 	}
 	v := targetsView{Open: "mail", Mail: m}
+	if m.Smarthost == "" {
+		v.Mail, v.Open = mailForm{}, "" // nothing is sent any more
+	}
 	of2 := keyLabels{{at + "smarthost", "smarthost", "Mail server"}, {at + "tls", "tls", "TLS"}, {at + "user", "user", "User"}, {at + "password_file", "password", "Password"},
 		{at + "from", "from", "From"}, {at + "to", "to", "To"}, {"notices.mail", "smarthost", "E-mail"}}
 	if len(c.Keys)+len(c.Files) == 0 || s.setTargets(w, r, v, c, of2) {

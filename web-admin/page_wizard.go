@@ -14,6 +14,7 @@ type wizardView struct {
 	Errors      []formError
 	Warnings    []ConfigProblem
 	Waiting     []string
+	from        actor // who asks
 
 	Network    *networkForm
 	Management *managementForm
@@ -97,6 +98,7 @@ func (s *Server) showStep(w http.ResponseWriter, r *http.Request, status int, st
 	if v.Next == "/wizard/"+step.name {
 		v.Next = "/wizard"
 	}
+	v.from = actorOf(r)
 	step.show(s, v, c, now)
 	s.render(w, r, status, "wizard", frame{Title: step.title, Here: "/settings"}, v)
 }

@@ -26,7 +26,7 @@ type machine interface {
 	Status() Status
 	Clock() Clock
 	Holds() Holds
-	Restore(file []byte, dry bool, who string) (RestoreOutcome, error)
+	Restore(file []byte, dry, sure bool, who string) (RestoreOutcome, error)
 }
 
 // What a box does, as [Standstill] has it.

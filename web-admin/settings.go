@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"strings"
 )
 
 // Configurer reads and changes the configuration. What it changes is on the disk and, but for keys that wait for a restart, in force when it
@@ -13,7 +14,7 @@ type Configurer interface {
 	Config() (Configuration, error)
 	// TryConfig says what would become of a change. Errors: [WrongConfig] for what is wrong with it, [ErrConfigChanged], [Refused].
 	TryConfig(c ConfigChange) (ConfigOutcome, error)
-	// SetConfig makes a change, with the same errors, and writes an AUDIT record of it.
+	// SetConfig makes a change, with the same errors, and [NotSure], and writes an AUDIT record of it.
 	SetConfig(c ConfigChange, who string) (ConfigOutcome, error)
 }
 
@@ -29,8 +30,8 @@ type Lister interface {
 type Backer interface {
 	// Backup is a zip of the configuration and the files that it names, secrets too; it writes an AUDIT record.
 	Backup(who string) ([]byte, error)
-	// Restore puts back what Backup made, or, dry, only says what it would do. Errors are those of [Configurer].
-	Restore(file []byte, dry bool, who string) (RestoreOutcome, error)
+	// Restore puts back what Backup made, or, dry, only says what it would do. sure is that of [ConfigChange]. Errors are those of [Configurer].
+	Restore(file []byte, dry, sure bool, who string) (RestoreOutcome, error)
 }
 
 // Host is the machine, as far as setting up needs it.
@@ -60,6 +61,7 @@ type ConfigChange struct {
 	Text     []byte // a whole configuration; nil: that of now
 	Keys     []ConfigKey
 	Files    []ConfigFile
+	Sure     bool // whoever wants it may have records and notices go elsewhere: a token, or a login whose password was given again
 }
 
 // ConfigKey is a key and its new value as JSON; null takes it out, and then its default holds.
@@ -82,6 +84,16 @@ type ConfigOutcome struct {
 	Warnings []ConfigProblem    `json:"warnings"`
 	Waiting  []string           `json:"waiting_for_restart"`
 	Text     string             `json:"-"`
+
+	// Elsewhere are the keys by which records, notices or figures would go where they do not go now.
+	Elsewhere []string `json:"-"`
+}
+
+// NotSure is the error for a change by which something would go elsewhere, of somebody of whom that is not sure: the keys.
+type NotSure []string
+
+func (n NotSure) Error() string {
+	return strings.Join(n, ", ") + ": by that records, notices or figures go elsewhere, so whoever changes it gives their password again"
 }
 
 // ConfigDifference is one key that says something else.

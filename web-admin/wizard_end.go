@@ -2,13 +2,26 @@ package webadmin
 
 import (
 	"net/http"
+	"time"
 )
 
 func (s *Server) showCollectors(v *wizardView, _ Configuration, now values) {
 	if v.Collectors == nil {
 		v.Collectors = &collectorsForm{Transport: "udp"}
 	}
-	v.Collectors.Targets = s.collectors(now)
+	v.Collectors.Targets, v.Collectors.Ask = s.collectors(now), ""
+	if !s.settingUp(v.from) {
+		v.Collectors.Ask = v.from.name
+	}
+}
+
+// settingUpFor is how long after a login the wizard takes a collector without the password being given again, as long as that step was never done.
+const settingUpFor = 30 * time.Minute
+
+// settingUp tells whether somebody is at the set-up, and has just given their password.
+func (s *Server) settingUp(a actor) bool {
+	l, ok := s.logins.valid(a.cookie, false)
+	return ok && s.opt.Now().Sub(l.start) < settingUpFor && !s.wizard.read().Done["syslog"]
 }
 
 // takeCollectors adds a collector, takes one out, or tests those there are.
@@ -25,7 +38,17 @@ func (s *Server) takeCollectors(t *wizardTry) {
 			t.view.Errors = f.Errors
 			return
 		}
-		if _, t.err = s.opt.Source.SetConfig(ConfigChange{Revision: t.r.PostFormValue("revision"), Keys: keys, Files: files}, actorOf(t.r).who); t.err == nil {
+		sure := s.settingUp(actorOf(t.r))
+		if len(keys) > 0 && t.r.PostFormValue("do") == "add" && !sure {
+			if wrong := false; !s.passwordAgain(t.w, t.r, func() { wrong = true }) {
+				if t.answered = !wrong; wrong {
+					t.wrong("now-collector", yourPassword, wrongNow)
+				}
+				return
+			}
+			sure = true
+		}
+		if _, t.err = s.opt.Source.SetConfig(ConfigChange{Revision: t.r.PostFormValue("revision"), Keys: keys, Files: files, Sure: sure}, actorOf(t.r).who); t.err == nil {
 			t.view.Collectors = nil // an empty form
 		}
 	}
