@@ -19,10 +19,10 @@ type lines struct {
 	begun bool // for whoever says nothing any more
 }
 
-// newLines gives an answer more time than small ones have, to come and to be waited for: what is read ahead on a connection to see it end has the deadline of the request.
+// newLines gives an answer more time than small ones have.
 func newLines(w http.ResponseWriter) (*lines, error) {
 	l := &lines{w: w, ctl: http.NewResponseController(w)}
-	err := errors.Join(l.ctl.SetReadDeadline(time.Time{}), l.ctl.SetWriteDeadline(time.Now().Add(whatIfAnswerIn)))
+	err := l.ctl.SetWriteDeadline(time.Now().Add(whatIfAnswerIn))
 	if errors.Is(err, http.ErrNotSupported) {
 		err = nil
 	}

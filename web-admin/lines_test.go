@@ -136,33 +136,3 @@ func TestAPlanTellsHowFarItsWhatIfIs(t *testing.T) {
 		t.Error("it does not say whose what-if is under way")
 	}
 }
-
-// A what-if may take longer than a request may take to come, over HTTP/1.1, too, where what is read ahead of the next request has the same deadline.
-func TestAWhatIfMayTakeLong(t *testing.T) {
-	t.Parallel()
-	box := busyBox()
-	box.trial = func(ctx context.Context, _ WhatIfQuestion) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(16 * time.Second):
-			return nil
-		}
-	}
-	s := startServer(t, Options{Source: box})
-	r, err := http.NewRequest("POST", s.URL()+"api/v1/what-if", strings.NewReader(`{"config": "mode: enforce", "days": 7}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+tokenOf(t, s))
-	c := client()
-	c.Timeout = time.Minute
-	a, err := c.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Body.Close()
-	if a.StatusCode != http.StatusOK || a.ProtoMajor != 1 {
-		t.Errorf("%s %s", a.Proto, a.Status)
-	}
-}

@@ -95,6 +95,13 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	close(more)
 	do("tried again", see(".what-if"), see("button[value=save]:enabled"))
 	box.mu.Lock()
+	box.trial = func(context.Context, WhatIfQuestion) error { return context.Canceled } // and so no answer
+	box.mu.Unlock()
+	do("no answer", chromedp.SendKeys(chromedp.CSS("#limit-0"), "2"), see("#far-before"))
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](`document.querySelector("#far-before").textContent.includes("did not answer") && document.querySelector("#far").hidden && !!document.querySelector("button[value=save]:disabled")`, chromedp.WithPollingTimeout(10*time.Second))); err != nil {
+		t.Errorf("nothing says that there was no answer: %v", err)
+	}
+	box.mu.Lock()
 	box.trial = nil
 	box.mu.Unlock()
 	do("records and notices", open("/settings/targets"), see("#do-webhook"))

@@ -156,7 +156,7 @@ for (const form of document.querySelectorAll("form[data-check]")) {
     typed.delete("seen");
     typed.set("do", what);
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(typed), headers: { Accept: "text/html" }, signal: mine.signal });
-    if (answer.redirected) return null;
+    if (answer.redirected) throw new Error("logged out");
     let text = "";
     if (answer.headers.get("Content-Type").startsWith("text/html")) {
       text = await answer.text();
@@ -167,7 +167,9 @@ for (const form of document.querySelectorAll("form[data-check]")) {
         else told(line);
       }
     }
-    return mine === asked && text ? new DOMParser().parseFromString(text, "text/html") : null;
+    if (mine !== asked) return null;
+    if (!text) throw new Error("broken off");
+    return new DOMParser().parseFromString(text, "text/html");
   }
 
   function show(page, ...ids) {
@@ -180,9 +182,7 @@ for (const form of document.querySelectorAll("form[data-check]")) {
   }
 
   function waits(on, text) {
-    const far = part("far");
-    far.hidden = !on;
-    part("tried").setAttribute("aria-busy", on);
+    part("far").hidden = !on;
     if (text) part("far-text").textContent = text;
   }
 
