@@ -45,13 +45,24 @@ type casebook struct {
 // caseQueue are cases that ended, the longest ago first.
 type caseQueue struct{ first, last *caseFile }
 
-func (q *caseQueue) push(f *caseFile) {
-	if q.first == nil {
+func (q *caseQueue) push(f *caseFile) { q.before(nil, f) }
+
+// before puts f before another one; nil: at the end.
+func (q *caseQueue) before(next, f *caseFile) {
+	prev := q.last
+	if next != nil {
+		prev = next.prev
+	}
+	if f.prev, f.next = prev, next; prev == nil {
 		q.first = f
 	} else {
-		q.last.next = f
+		prev.next = f
 	}
-	q.last = f
+	if next == nil {
+		q.last = f
+	} else {
+		next.prev = f
+	}
 }
 
 // insert puts a case where it belongs by its end.
@@ -60,18 +71,30 @@ func (q *caseQueue) insert(f *caseFile) {
 		q.push(f)
 		return
 	}
-	at := &q.first
-	for !f.Closed.Before((*at).Closed) {
-		at = &(*at).next
+	at := q.first
+	for !f.Closed.Before(at.Closed) {
+		at = at.next
 	}
-	f.next, *at = *at, f
+	q.before(at, f)
+}
+
+func (q *caseQueue) remove(f *caseFile) {
+	if f.prev == nil {
+		q.first = f.next
+	} else {
+		f.prev.next = f.next
+	}
+	if f.next == nil {
+		q.last = f.prev
+	} else {
+		f.next.prev = f.prev
+	}
+	f.prev, f.next = nil, nil
 }
 
 func (q *caseQueue) pop() *caseFile {
 	f := q.first
-	if q.first, f.next = f.next, nil; q.first == nil {
-		q.last = nil
-	}
+	q.remove(f)
 	return f
 }
 
@@ -89,8 +112,8 @@ type caseFile struct {
 	Changes    []caseChange   `json:"changes"`        // what is in it never changes, so that a copy may share it
 	Left       int            `json:"left,omitempty"` // changes that were left out of Changes
 
-	next  *caseFile // of those that ended
-	aside bool      // it ended and is in no queue, since it is held
+	prev, next *caseFile // of those that ended
+	aside      bool      // it ended and is in no queue, since it is held
 }
 
 // class is the queue that a case belongs into when it ends.
@@ -181,6 +204,21 @@ func (b *casebook) end(f *caseFile, at time.Time) {
 	f.Closed, f.Until = at, time.Time{}
 	b.ended[f.class()].push(f)
 	b.dirty[f.ID] = struct{}{}
+}
+
+// reopen has a case go on that has ended, since what ended it was taken back. One that goes on, or is not there, stays so.
+func (b *casebook) reopen(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.cases[id]
+	if f == nil || f.Closed.IsZero() {
+		return
+	}
+	if !f.aside {
+		b.ended[f.class()].remove(f)
+	}
+	f.Closed, f.aside = time.Time{}, false
+	b.dirty[id] = struct{}{}
 }
 
 // oldest is the case of a class that ended longest ago and may go; nil if there is

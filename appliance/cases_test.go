@@ -47,6 +47,52 @@ func save(t *testing.T, b *casebook, to shelved) {
 	to.take(changes)
 }
 
+// A case whose end was taken back goes on, wherever among those that ended it stood, and ends again in its turn.
+func TestACaseGoesOn(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		b := newCasebook()
+		ids := []string{"00001", "00002", "00003"}
+		for i, id := range ids {
+			at := opened.Add(time.Duration(i) * time.Second)
+			b.note(moved(id, governor.StageObserve, governor.StagePace, at))
+			b.note(moved(id, governor.StagePace, governor.StageObserve, at))
+		}
+		for i, id := range ids {
+			if held {
+				b.hold(id)
+				b.oldest(0) // which puts it aside
+			}
+			at := opened.Add(time.Duration(i+1) * time.Hour)
+			b.reopen(id)
+			b.reopen(id)
+			b.note(moved(id, governor.StageObserve, governor.StagePace, at))
+			if f, _ := b.file(id); !f.Closed.IsZero() || f.Stage != governor.StagePace || len(f.Changes) != 3 {
+				t.Errorf("%+v", f)
+			}
+			b.forget(opened.Add(1000 * time.Hour)) // takes the others, and not this one
+			if _, there := b.file(id); !there {
+				t.Fatalf("%s was forgotten", id)
+			}
+			b.note(moved(id, governor.StagePace, governor.StageObserve, at.Add(time.Minute)))
+			if !held {
+				b.forget(at.Add(2 * time.Minute))
+				if _, there := b.file(id); there {
+					t.Errorf("%s stays", id)
+				}
+			}
+			for _, rest := range ids[i+1:] { // they come again
+				at := at.Add(10 * time.Minute)
+				b.note(moved(rest, governor.StageObserve, governor.StagePace, at))
+				b.note(moved(rest, governor.StagePace, governor.StageObserve, at))
+			}
+		}
+		b.reopen("none")
+		if b.missed() > 0 && !held {
+			t.Errorf("%d changes are in no case", b.missed())
+		}
+	}
+}
+
 // A case is what happened from its opening to its end, and a restart forgets none
 // of it.
 func TestACaseIsKept(t *testing.T) {

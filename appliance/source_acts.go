@@ -52,6 +52,34 @@ func (s *source) Release(id, who string) (webadmin.Subscriber, error) {
 	return v, nil
 }
 
+// Unrelease takes a release back. What was let go out then is out; like a release
+// it holds also when it cannot be saved: then a restart would find the line released.
+func (s *source) Unrelease(id, who string) (webadmin.Subscriber, error) {
+	a, now := s.a, s.a.now()
+	v, ok := s.Subscriber(id)
+	if !ok {
+		return webadmin.Subscriber{}, fmt.Errorf("%w: %q", webadmin.ErrUnknownSubscriber, id)
+	}
+	before := v.Stage
+	changes, ok := a.gov.Unrelease(id, now)
+	if !ok {
+		return webadmin.Subscriber{}, webadmin.ErrNotReleased
+	}
+	for _, c := range changes {
+		if c.To != governor.StageObserve {
+			a.cases.reopen(c.Case)
+		}
+		a.judge.changed(c, c.Mode)
+	}
+	a.queues.Unlease() // what it may begin unasked is what the forgiven budgets allowed
+	if v, ok = s.Subscriber(id); !ok {
+		v = s.view(s.quiet(id))
+	}
+	s.audit(who, "unrelease", id, before, v.Stage)
+	_, _ = a.saver.saveNow(), a.keeper.saveNow() // both have told
+	return v, nil
+}
+
 // letGo ends what is done to a subscriber in the kernel, and gives how many held
 // replies go on.
 func (s *source) letGo(id string) (held int) {

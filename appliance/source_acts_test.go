@@ -41,6 +41,68 @@ func TestAReleaseOutlivesAPowerCut(t *testing.T) {
 	}
 }
 
+// A release that is taken back has the line as it was, its case goes on under its number, also where it is held, and it is
+// on disk; it cannot be taken back twice, nor after a restart.
+func TestAReleaseIsTakenBack(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := func() *source { return &source{a: d.Appliance} }
+	for range 4 {
+		d.session("home", "small")
+	}
+	before, _ := d.gov.Explain("home", d.time())
+	if _, err := s().Unrelease("home", "me"); !errors.Is(err, webadmin.ErrNotReleased) {
+		t.Error(err)
+	}
+	if _, err := s().Hold(before.Case, "court order", "me"); err != nil {
+		t.Fatal(err)
+	}
+	d.pass(time.Minute)
+	v, err := s().Release("home", "me")
+	if err != nil || v.Released == nil || !v.Released.Until.Equal(d.time().Add(governor.UndoFor)) {
+		t.Fatal(v, err)
+	}
+	d.holdsEnd()
+	if held, _ := d.journal.Holds(); len(held) != 1 || held[0].To.IsZero() {
+		t.Errorf("%+v", held)
+	}
+	d.pass(time.Minute)
+	d.session("home", "small")
+	if v, err = s().Unrelease("home", "me"); err != nil || v.Stage != "defer" || v.Released != nil || v.Case != before.Case || !v.Since.Equal(before.Since) || v.Budgets[0].Value != 2 {
+		t.Fatalf("%+v %v", v, err)
+	}
+	if got := d.told(records.KindAudit); len(got) != 3 || got[2] != "me: unrelease home | warn -> defer" {
+		t.Errorf("%q", got)
+	}
+	if got := d.told(records.KindStage); !strings.Contains(got[len(got)-1], "the release was taken back") {
+		t.Errorf("%q", got)
+	}
+	f, _ := d.cases.file(before.Case)
+	if last := f.Changes[len(f.Changes)-1]; !f.Closed.IsZero() || f.Stage != governor.StageDefer || last.Reason != "the release was taken back" || d.cases.missed() != 0 {
+		t.Errorf("%+v, %d changes are in no case", f, d.cases.missed())
+	}
+	d.holdsEnd()
+	if held, _ := d.journal.Holds(); len(held) != 1 || !held[0].To.IsZero() {
+		t.Errorf("%+v", held)
+	}
+	d.cut()
+	d.start()
+	if r, _ := d.gov.Explain("home", d.time()); r.Stage != governor.StageDefer || r.Case != before.Case {
+		t.Errorf("after a power cut %+v", r)
+	}
+	if _, err := s().Release("home", "me"); err != nil {
+		t.Fatal(err)
+	}
+	d.cut()
+	d.start()
+	if _, err := s().Unrelease("home", "me"); !errors.Is(err, webadmin.ErrNotReleased) {
+		t.Error(err)
+	}
+	if v, ok := s().Subscriber("home"); !ok || v.Stage != "observe" {
+		t.Error(v.Stage)
+	}
+}
+
 // What cannot be saved is released all the same, and told.
 func TestAReleaseThatCannotBeSavedHolds(t *testing.T) {
 	t.Parallel()
@@ -185,11 +247,12 @@ func TestActsThatAreRefused(t *testing.T) {
 		}
 	}
 	_, released := s.Release("nobody", "me")
+	_, taken := s.Unrelease("nobody", "me")
 	_, planned := s.SetPlan("nobody", "large", "me")
 	_, exempted := s.Exempt("nobody", d.time().Add(time.Hour), "why", "me")
 	_, unexempted := s.Unexempt("nobody", "me")
 	_, bound := s.Bind(lent, "nobody", "me")
-	for i, err := range []error{released, planned, exempted, unexempted, bound} {
+	for i, err := range []error{released, taken, planned, exempted, unexempted, bound} {
 		if !errors.Is(err, webadmin.ErrUnknownSubscriber) {
 			t.Errorf("%d: %v", i, err)
 		}

@@ -71,7 +71,7 @@ func holdView(h *journal.Hold) webadmin.Hold {
 }
 
 // holdsEnd notes which held cases have closed: what their subscribers do afterwards is not held. One that is gone has closed, be it
-// that nobody knows when.
+// that nobody knows when; one whose end was taken back goes on.
 func (a *Appliance) holdsEnd() {
 	held, _ := a.journal.Holds()
 	for _, h := range held {
@@ -79,7 +79,7 @@ func (a *Appliance) holdsEnd() {
 		if !known {
 			f.Closed = a.now()
 		}
-		if h.To.IsZero() && !f.Closed.IsZero() {
+		if h.To.IsZero() != f.Closed.IsZero() {
 			if err := a.journal.Closed(h.Case, f.Closed); err != nil {
 				a.log.Error("note that a held case has closed", "case", h.Case, "err", err)
 			}

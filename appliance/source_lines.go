@@ -72,6 +72,9 @@ func (s *source) view(r governor.Report) webadmin.Subscriber {
 	if x := r.Exemption; x != nil {
 		v.Exemption = &webadmin.Exemption{Since: webadmin.At(x.Since), Until: webadmin.At(x.Until), Reason: x.Reason, By: x.By}
 	}
+	if !r.Released.IsZero() {
+		v.Released = &webadmin.Released{Since: webadmin.At(r.Released), Until: webadmin.At(r.Released.Add(governor.UndoFor))}
+	}
 	for _, b := range r.Budgets {
 		v.Budgets = append(v.Budgets, webadmin.Budget{
 			Of: b.Of.String(), Window: webadmin.Seconds(b.Window), Limit: b.Limit, Burst: b.Burst, Value: b.Value, Ratio: b.Ratio,

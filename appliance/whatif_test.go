@@ -82,6 +82,24 @@ func TestAJournalDecidesAgain(t *testing.T) {
 	d.pass(time.Minute)
 	d.start()
 	d.sends("100.64.0.1", 20)
+	undone := func() {
+		t.Helper()
+		if _, err := s().Unrelease("home", "me"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // at once, and when it has gone on
+		if _, err := s().Release("home", "me"); err != nil {
+			t.Fatal(err)
+		}
+		undone()
+		if _, err := s().Release("home", "me"); err != nil {
+			t.Fatal(err)
+		}
+		d.sends("100.64.0.1", 3)
+		undone()
+		d.sends("100.64.0.1", 5)
+	}
 	if c, ok := d.gov.Release("home", d.time()); ok {
 		d.judge.changed(c, c.Mode)
 	}
@@ -226,8 +244,17 @@ func TestAJournalIsDecidedAgainFromACheckpoint(t *testing.T) {
 	}
 	at := d.time()
 	for range 2 {
-		if d.journal.CheckpointDue(d.time()) {
+		d.sends("100.64.0.1", 12)
+		s := &source{a: d.Appliance}
+		if _, err := s.Release("home", "me"); err != nil {
+			t.Fatal(err)
+		}
+		if d.journal.CheckpointDue(d.time()) { // between a release and its end
 			d.gov.Checkpoint(d.time, d.journal.Room)
+		}
+		d.sends("100.64.0.1", 2)
+		if _, err := s.Unrelease("home", "me"); err != nil {
+			t.Fatal(err)
 		}
 		hour()
 	}

@@ -11,6 +11,7 @@ type Carried struct {
 	Ended   time.Duration // the moment of this name of trouble
 	Opens   []uint8       // of Saved.Destinations, sessions to each
 	Plan    *Plan         // the one it is under, where the policy has none of that name; nil: the policy has
+	Forgave *SavedRelease // its release can be taken back; nil: none can
 }
 
 // SavedReceipt is a Receipt as a tape keeps it.
@@ -96,6 +97,7 @@ func (g *Governor) tellState(slot uint32, now time.Time) {
 		c.Trouble = true
 		c.Ended, c.Opens = time.Duration(e.t.ended), e.savedOpens(c.Opens, e.t.known, t)
 	}
+	c.Forgave = g.savedUnforgiven(&e, t)
 	if g.plans[e.plan.name] == nil {
 		c.Plan = e.plan.configured()
 	}
@@ -130,13 +132,21 @@ func (g *Governor) carry(e *entry, s *Saved, c *Carried) {
 	if c.Trouble {
 		g.troubled(e).ended = int64(c.Ended)
 	}
-	for i, k := range s.Destinations {
-		if i >= len(c.Opens) || k.Budget < 0 || k.Budget >= len(e.plan.limits) || e.plan.limits[k.Budget].Of != Destinations {
+	e.opened(s.Destinations, c.Opens)
+	if c.Forgave != nil {
+		g.restoreUnforgiven(e, c.Forgave)
+	}
+}
+
+// opened notes how many sessions there were to each of the networks that were restored.
+func (e *entry) opened(to []SavedDestination, opens []uint8) {
+	for i, k := range to {
+		if i >= len(opens) || k.Budget < 0 || k.Budget >= len(e.plan.limits) || e.plan.limits[k.Budget].Of != Destinations {
 			continue
 		}
 		to := k.Network.restored()
 		if known := e.find(e.plan.limits[k.Budget].tagged(to), to.bits); known != nil {
-			known.opens = c.Opens[i]
+			known.opens = opens[i]
 		}
 	}
 }

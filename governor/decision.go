@@ -86,6 +86,7 @@ type Report struct {
 	Case             string
 	Open             int            // sessions running now
 	Exemption        *Exemption     // nil: none
+	Released         time.Time      // by hand, which can be taken back until UndoFor after; zero: there is nothing to take back
 	Retries          uint64         // denied attempts that were retries, since the governor was made
 	Budgets          []BudgetReport // in the order of the plan
 	Decisions        []Decision     // the last notable ones, oldest first; Explain only

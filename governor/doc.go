@@ -101,6 +101,13 @@
 // ends, by time or by hand, what was used stays used, pressure and retries are forgotten and a cut ends, as from mode
 // observe to enforce. A subscriber with an exemption is never forgotten.
 //
+// # Releases
+//
+// A release by hand forgives everything, and can be taken back for a quarter of an hour (Unrelease). Until then the
+// subscriber is kept a second time, as if it had not been released, and whatever is charged is charged to both; taking it
+// back puts the second one in the place of the first. So nothing is reckoned backwards: budgets have refilled, calm has begun
+// and cuts have ended as they would have. What the box would have refused meanwhile, it did not: that ran, and is charged.
+//
 // # Who is known
 //
 // Subscribers are known from their first session on until everything of theirs is whole, calm and forgotten; at most

@@ -32,6 +32,8 @@ type trouble struct {
 	denials   allowance // of retries to all of them together
 	retried   uint64
 	exempt    *exemption
+
+	unforgiven *unforgiven // nil: there is no release to take back
 }
 
 // entry is the one in slot.
@@ -232,6 +234,7 @@ func (g *Governor) adopt(e *entry, p *plan, now int64) {
 	if e.plan == p {
 		return
 	}
+	g.forgo(e)
 	before := *e
 	was := *e.record // what is used by the old plan; more and calmAt are made anew by put
 	before.record = &was
@@ -285,6 +288,7 @@ func (g *Governor) enforced(e *entry, m Mode, why string, now int64) {
 	if e.mode() == ModeObserve && m == ModeEnforce && e.t != nil {
 		e.t.calmAt = nil
 		g.forgetDenied(e)
+		g.forgo(e)
 		g.mark(e.slot)
 		if e.stage == StageCut && e.t.until > now {
 			e.t.until, e.t.lifted = now, why

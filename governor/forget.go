@@ -106,7 +106,7 @@ func (t *trouble) idle(now int64, keep time.Duration) bool {
 	switch {
 	case t == nil:
 		return true
-	case t.exempt != nil, t.decided.n > 0 && now-t.last <= int64(keep):
+	case t.exempt != nil, t.unforgiven.lasts(now), t.decided.n > 0 && now-t.last <= int64(keep):
 		return false
 	}
 	for _, at := range t.calmAt {
@@ -133,6 +133,7 @@ func (g *Governor) relieve(e *entry, now int64, keep time.Duration) {
 	}
 	if len(e.t.known) == 0 && len(e.t.more) == 0 && !(e.t.sure != nil && e.estimates(now)) && e.t.idle(now, keep) {
 		g.uncount(e)
+		g.forgo(e)
 		g.rare.drop(e.rare)
 		e.rare, e.t = 0, nil
 	}
@@ -141,6 +142,7 @@ func (g *Governor) relieve(e *entry, now int64, keep time.Duration) {
 func (g *Governor) drop(e *entry) {
 	g.unwatch(e)
 	g.uncount(e)
+	g.forgo(e)
 	if e.flags&unlisted != 0 {
 		g.unlisted--
 	}

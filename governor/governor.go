@@ -18,26 +18,27 @@ type Governor struct {
 	mode  Mode
 	plans map[string]*plan // those of the policy
 	table
-	shapes  pool[*plan]      // plans that somebody is under: those of the policy, and earlier ones
-	unknown map[string]*plan // of these, those that no policy ever had
-	watch   []uint32         // slots of those above observe
-	exempt  map[uint32]struct{}
-	ended   []Ended             // exemptions that ended, for Expired
-	due     int64               // none ends before
-	gone    map[string]struct{} // forgotten, but perhaps still in the store
-	stages  [stages]int
-	sweep   uint32              // the slot where to look next for idle ones
-	most    int                 // MaxSubscribers, less in tests
-	decided [classes]remembered // for Explain
-	denied  [classes]int        // networks remembered beyond fewDenied of each
-	policy  Policy              // in force
-	tape    Tape                // nil: nobody is told
-	input   Input               // that the tape is told, for it alone
-	opened  uint64              // sessions so far, for Decision.Session
-	copied  uint32              // slots below are in the checkpoint under way; 0: there is none
-	late    []uint32            // of these, those to be told at its end
-	slow    bool                // in tests: the long way, also where the short one would do
-	stats   Stats
+	shapes   pool[*plan]      // plans that somebody is under: those of the policy, and earlier ones
+	unknown  map[string]*plan // of these, those that no policy ever had
+	watch    []uint32         // slots of those above observe
+	exempt   map[uint32]struct{}
+	forgiven []uint32            // slots of those whose release can be taken back, the one released first at the front
+	ended    []Ended             // exemptions that ended, for Expired
+	due      int64               // none ends before
+	gone     map[string]struct{} // forgotten, but perhaps still in the store
+	stages   [stages]int
+	sweep    uint32              // the slot where to look next for idle ones
+	most     int                 // MaxSubscribers, less in tests
+	decided  [classes]remembered // for Explain
+	denied   [classes]int        // networks remembered beyond fewDenied of each
+	policy   Policy              // in force
+	tape     Tape                // nil: nobody is told
+	input    Input               // that the tape is told, for it alone
+	opened   uint64              // sessions so far, for Decision.Session
+	copied   uint32              // slots below are in the checkpoint under way; 0: there is none
+	late     []uint32            // of these, those to be told at its end
+	slow     bool                // in tests: the long way, also where the short one would do
+	stats    Stats
 }
 
 // New makes a governor for p. Call Restore before the first Open if there is something to restore.
@@ -132,6 +133,10 @@ func (g *Governor) open(d *Decision, a *Attempt, t int64) {
 	}
 	best := said.best.capped(e.plan)
 	g.charge(&e, to, said.fits, d.Retry, t)
+	if u := e.alongside(t); u != nil {
+		g.charge(&u.entry, to, said.fits, d.Retry, t)
+		u.stirred(t)
+	}
 	if said.fits {
 		d.Receipt = Receipt{at: t, charged: e.charged, to: to, ok: true}
 	}
@@ -310,33 +315,13 @@ func (g *Governor) spend(session uint64, sub, plan string, of Kind, cost int, gu
 	g.current(&e, t, now)
 	d.exempted(g, &e)
 	stage, since, _ := e.settled(t) // before anything is charged
-	if of == Messages && e.flags&estimated != 0 && !e.estimates(t) {
-		e.flags &^= estimated
-	}
-	if guess {
-		g.estimate(&e)
-	}
-	var best offer
-	for i := range e.plan.limits {
-		l := &e.plan.limits[i]
-		if l.Of != of {
-			continue
-		}
-		var o offer
-		w := e.whole(l)
-		o, *w = l.spend(&e.plan.ladder, *w, cost, t)
-		best = stricter(best, o)
-		if !guess && e.flags&estimated != 0 && of == Messages {
-			s := g.sure(&e, l)
-			_, owed := l.owe(*s, cost, t)
-			*s = t + owed
-		}
-	}
+	best := g.spent(&e, of, cost, guess, t)
 	if best.l == nil {
 		return d
 	}
-	if of == Sessions {
-		e.charged += uint32(cost)
+	if u := e.alongside(t); u != nil {
+		g.spent(&u.entry, of, cost, guess, t)
+		u.stirred(t)
 	}
 	best = best.capped(e.plan)
 	g.mark(e.slot)
@@ -347,32 +332,33 @@ func (g *Governor) spend(session uint64, sub, plan string, of Kind, cost int, gu
 	return d
 }
 
-// Release forgives sub everything, by hand: budgets whole, no destination and no retry known, no pressure, stage
-// observe, the case closed. Running sessions go on being counted, and an exemption goes on. The change goes from observe
-// to observe where there was only something used. False: nobody of that name is known.
-func (g *Governor) Release(sub string, now time.Time) (StageChange, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	t := g.clock.at(now)
-	e, ok := g.lookup(sub)
-	if !ok {
-		return StageChange{}, false
+// spent charges cost to every budget of that kind, and is what the strictest of them says; of no limit where the plan has none.
+func (g *Governor) spent(e *entry, of Kind, cost int, guess bool, t int64) (best offer) {
+	if of == Messages && e.flags&estimated != 0 && !e.estimates(t) {
+		e.flags &^= estimated
 	}
-	g.tell(Input{Op: OpRelease, Subscriber: sub}, t, now)
-	g.lapsed(&e, t, now)
-	e.wholeAt = [inline]int64{}
-	e.flags &^= estimated
-	e.forgetKnown()
-	e.void()
-	if e.t != nil {
-		clear(e.t.more)
-		e.t.calmAt = nil
-		g.forgetDenied(&e)
+	if guess {
+		g.estimate(e)
 	}
-	c := g.move(&e, StageObserve, t, now)
-	c.Why = "released by hand"
-	g.mark(e.slot)
-	return c, true
+	for i := range e.plan.limits {
+		l := &e.plan.limits[i]
+		if l.Of != of {
+			continue
+		}
+		var o offer
+		w := e.whole(l)
+		o, *w = l.spend(&e.plan.ladder, *w, cost, t)
+		best = stricter(best, o)
+		if !guess && e.flags&estimated != 0 && of == Messages {
+			s := g.sure(e, l)
+			_, owed := l.owe(*s, cost, t)
+			*s = t + owed
+		}
+	}
+	if best.l != nil && of == Sessions {
+		e.charged += uint32(cost)
+	}
+	return best
 }
 
 // exempted writes the mode that holds for e into the decision.

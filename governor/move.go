@@ -61,6 +61,9 @@ func (g *Governor) move(e *entry, to Stage, since int64, now time.Time) StageCha
 		tr.lifted = ""
 	}
 	tr.since = since
+	if to == StageCut { // its pressure is gone, and what it would have been is not to be told any more
+		g.forgo(e)
+	}
 	if to >= StagePace && tr.caseNo == "" {
 		g.stats.Cases++
 		tr.caseNo = CaseNumber(g.stats.Cases)

@@ -113,6 +113,11 @@ func (p *Player) Play(in *Input) {
 		if c, ok := p.g.Release(in.Subscriber, in.Now); ok && c.From != StageObserve {
 			p.changed(c)
 		}
+	case OpUnrelease:
+		changes, _ := p.g.Unrelease(in.Subscriber, in.Now)
+		for _, c := range changes {
+			p.changed(c)
+		}
 	case OpExempt:
 		// What is refused now was taken then: only where there is no room is it lost, as the sessions are.
 		_ = p.g.Exempt(in.Subscriber, p.plan(in), Exemption{Until: in.Now.Add(in.Lasts), Reason: in.Reason, By: in.By}, in.Now)

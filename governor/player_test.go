@@ -3,6 +3,7 @@ package governor
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -29,6 +30,7 @@ type life struct {
 	said    []string
 	marks   []mark
 	walking bool // a checkpoint is under way
+	undone  int  // releases
 }
 
 // mark is a checkpoint: where it begins on the tape, and what had been said when it ended.
@@ -101,7 +103,8 @@ func (l *life) start() {
 	l.running = nil
 	if l.state.Clock > 0 {
 		if _, err := l.g.Restore(l.state, func(each func(*Saved)) error {
-			for _, v := range l.saved {
+			for _, sub := range slices.Sorted(maps.Keys(l.saved)) {
+				v := l.saved[sub]
 				each(&v)
 			}
 			return nil
@@ -171,7 +174,8 @@ func (l *life) step() {
 		l.policy = l.anyPolicy()
 		l.all(l.g.SetPolicy(l.policy, l.now))
 	case n == 94:
-		l.all(l.g.SetPlans(func(sub string) string { return []string{"", "home", "office"}[l.IntN(3)] }, l.now))
+		n := l.IntN(3) // in whatever order they are asked for
+		l.all(l.g.SetPlans(func(sub string) string { return []string{"", "home", "office"}[(n+int(sub[len(sub)-1]))%3] }, l.now))
 	case n == 95:
 		if c, ok := l.g.SetPlan(l.sub(), l.plan(), l.now); ok {
 			l.changed(c)
@@ -183,8 +187,14 @@ func (l *life) step() {
 		}
 		l.g.Expired(l.now)
 	case n == 97:
-		if c, ok := l.g.Release(l.sub(), l.now); ok && c.From != StageObserve {
-			l.changed(c)
+		sub := l.sub()
+		if l.IntN(2) == 0 {
+			if c, ok := l.g.Release(sub, l.now); ok && c.From != StageObserve {
+				l.changed(c)
+			}
+		} else if changes, ok := l.g.Unrelease(sub, l.now); ok {
+			l.undone++
+			l.all(changes)
 		}
 	case n == 98:
 		l.now = l.now.Add(time.Duration(l.IntN(3)) * time.Hour)
@@ -209,6 +219,7 @@ func timeOf(said string) string {
 // decisions and the same changes of stage again, in the same order, to the last figure.
 func TestATapeDecidesAsItWasDecided(t *testing.T) {
 	t.Parallel()
+	undone := 0
 	for seed := range uint64(60) {
 		l := &life{Rand: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1e9, 0), saved: map[string]Saved{}}
 		l.policy = l.anyPolicy()
@@ -240,6 +251,10 @@ func TestATapeDecidesAsItWasDecided(t *testing.T) {
 		}
 		l.said = asSaid
 		l.fromMarks(t, seed)
+		undone += l.undone
+	}
+	if undone < 60 {
+		t.Errorf("only %d releases were taken back", undone)
 	}
 }
 

@@ -40,6 +40,9 @@ func (g *Governor) report(e *entry, now time.Time) Report {
 			r.Exemption = &x
 		}
 	}
+	if u := e.unforgiven(t); u != nil {
+		r.Released = g.clock.time(u.at, now)
+	}
 	stage, since, end := e.settled(t)
 	if r.Stage = stage; stage != StageObserve {
 		r.Since, r.Until = g.clock.time(since, now), g.clock.time(end, now)

@@ -81,6 +81,34 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 	e.setMode(v.Mode)
 	g.put(&e, p)
 	g.stranger(&e, v.Unlisted)
+	g.fill(&e, v, t)
+	retries := v.Retries[:min(len(v.Retries), maxDenied+1)]
+	if g.denied[e.class()]+len(retries) > mostDenied[e.class()] { // the oldest makes room
+		retries = slices.SortedFunc(slices.Values(retries), func(a, b SavedRetry) int { return cmp.Compare(a.UsedAt, b.UsedAt) })
+	}
+	for _, r := range retries {
+		if left, to := r.left(t), r.Network.restored(); to.kind == 0 {
+			g.troubled(&e).denials = left
+		} else {
+			d, _ := g.denialOf(&e, to, t)
+			d.allowance, d.usedAt = left, min(int64(r.UsedAt), t)
+		}
+	}
+	g.stages[v.Stage]++
+	if e.stage = v.Stage; e.stage != StageObserve {
+		g.troubled(&e)
+		e.stood(v, t)
+		g.watched(&e)
+	}
+	if x := v.Exemption; x != nil && x.Reason != "" {
+		g.exempts(&e, &exemption{since: min(int64(x.Since), t), until: min(int64(x.Until), t+int64(MaxExemption)), reason: x.Reason, by: x.By})
+	}
+	g.current(&e, t, now)
+}
+
+// fill gives e, which has nothing used, what v has used of the budgets of its plan, and pressed.
+func (g *Governor) fill(e *entry, v *Saved, t int64) {
+	p := e.plan
 	if v.Estimated {
 		e.flags |= estimated
 	}
@@ -93,11 +121,11 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 			}
 			*e.whole(l) = min(int64(v.Budgets[i].WholeAt), t+most)
 			if l.Of == Messages && v.Estimated {
-				*g.sure(&e, l) = min(int64(v.Budgets[i].SureAt), *e.whole(l))
+				*g.sure(e, l) = min(int64(v.Budgets[i].SureAt), *e.whole(l))
 			}
 		}
 		if calm := int64(v.Budgets[i].CalmAt); calm > t {
-			*g.calm(&e, i) = min(calm, t+l.mostPressure())
+			*g.calm(e, i) = min(calm, t+l.mostPressure())
 		}
 	}
 	for _, k := range v.Destinations {
@@ -105,37 +133,26 @@ func (g *Governor) restore(v *Saved, shapes map[string]*plan, now time.Time) {
 			continue
 		}
 		if l := &p.limits[k.Budget]; t-min(int64(k.At), t) < int64(l.Per) {
-			g.know(&e, l, k.Network.restored(), min(int64(k.At), t), manyOpens, t)
+			g.know(e, l, k.Network.restored(), min(int64(k.At), t), manyOpens, t)
 		}
 	}
-	retries := v.Retries[:min(len(v.Retries), maxDenied+1)]
-	if g.denied[e.class()]+len(retries) > mostDenied[e.class()] { // the oldest makes room
-		retries = slices.SortedFunc(slices.Values(retries), func(a, b SavedRetry) int { return cmp.Compare(a.UsedAt, b.UsedAt) })
-	}
-	for _, r := range retries {
-		left := allowance{every: clamp(int64(r.Every), 1, int64(retryAtLeast)), wholeAt: int64(r.WholeAt)}
-		left.wholeAt = min(left.wholeAt, t+retriesAll*retriesAtOnce*left.every)
-		if to := r.Network.restored(); to.kind == 0 {
-			g.troubled(&e).denials = left
-		} else {
-			d, _ := g.denialOf(&e, to, t)
-			d.allowance, d.usedAt = left, min(int64(r.UsedAt), t)
-		}
-	}
-	g.stages[v.Stage]++
-	if e.stage = v.Stage; e.stage != StageObserve {
-		tr := g.troubled(&e)
-		tr.since, tr.until = min(int64(v.Since), t), min(int64(v.Until), t+int64(MaxRest))
-		tr.confirmed, tr.ended = min(int64(v.Confirmed), t), min(int64(v.Ended), t)
-		at, _ := e.belowAt(false)
-		tr.calm = min(int64(v.Calm), max(at, t))
-		tr.caseNo, tr.cause, tr.lifted = v.Case, v.Cause, v.Lifted
-		g.watched(&e)
-	}
-	if x := v.Exemption; x != nil && x.Reason != "" {
-		g.exempts(&e, &exemption{since: min(int64(x.Since), t), until: min(int64(x.Until), t+int64(MaxExemption)), reason: x.Reason, by: x.By})
-	}
-	g.current(&e, t, now)
+}
+
+// left is what is left of the retries.
+func (r SavedRetry) left(t int64) allowance {
+	a := allowance{every: clamp(int64(r.Every), 1, int64(retryAtLeast)), wholeAt: int64(r.WholeAt)}
+	a.wholeAt = min(a.wholeAt, t+retriesAll*retriesAtOnce*a.every)
+	return a
+}
+
+// stood gives e, whose budgets are filled, the stage of v, which is above observe.
+func (e *entry) stood(v *Saved, t int64) {
+	tr := e.t
+	tr.since, tr.until = min(int64(v.Since), t), min(int64(v.Until), t+int64(MaxRest))
+	tr.confirmed, tr.ended = min(int64(v.Confirmed), t), min(int64(v.Ended), t)
+	at, _ := e.belowAt(false)
+	tr.calm = min(int64(v.Calm), max(at, t))
+	tr.caseNo, tr.cause, tr.lifted = v.Case, v.Cause, v.Lifted
 }
 
 // shaped tells whether p has just these budgets.

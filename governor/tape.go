@@ -32,6 +32,7 @@ const (
 	OpLost            // Cost inputs are missing here
 	OpCheckpoint      // Policy, Cases and Session, the sessions so far; an OpState for everybody follows, among what happens meanwhile
 	OpCheckpointed    // Cases and Session: all that is known has been told
+	OpUnrelease       // the release was taken back
 	ops
 )
 

@@ -29,9 +29,29 @@ func (g *Governor) withdraw(session uint64, sub string, r Receipt, now time.Time
 		g.tell(Input{Op: OpWithdraw, Session: session, Subscriber: sub, Receipt: r.saved()}, t, now)
 	}
 	e, ok := g.close(sub, t)
-	since := e.since(r)
-	if !ok || !r.ok || since >= voidLeap {
+	if !ok || !r.ok {
 		return
+	}
+	if u := e.unforgiven(t); u != nil {
+		there := r
+		if e.since(r) < voidLeap { // of after the release: its number there is another
+			there.charged -= e.charged - u.charged
+		}
+		if u.withdrawn(there, t) {
+			u.calmer(t)
+		}
+	}
+	if e.withdrawn(r, t) {
+		e.calmer(t)
+		g.mark(e.slot)
+	}
+}
+
+// withdrawn gives back what r is for; false: that is void.
+func (e *entry) withdrawn(r Receipt, t int64) bool {
+	since := e.since(r)
+	if since >= voidLeap {
+		return false
 	}
 	whole := true
 	for i := range e.plan.limits {
@@ -56,17 +76,11 @@ func (g *Governor) withdraw(session uint64, sub string, r Receipt, now time.Time
 	if whole && since == 0 { // as if it had never been, also for those before it
 		e.charged--
 	}
-	e.calmer(t)
-	g.mark(e.slot)
+	return true
 }
 
 // since is how many sessions were charged after the one of r.
-func (e *entry) since(r Receipt) uint32 {
-	if e.record == nil {
-		return 0
-	}
-	return e.charged - r.charged
-}
+func (e *entry) since(r Receipt) uint32 { return e.charged - r.charged }
 
 // Accepted tells that recipients were accepted: each gives back a ninth of what one rejection costs, so that a budget of
 // rejections counts what is beyond one in ten.
@@ -85,6 +99,16 @@ func (g *Governor) accepted(session uint64, sub string, recipients int, now time
 	if !ok || recipients <= 0 {
 		return
 	}
+	if u := e.unforgiven(t); u != nil {
+		u.makesGood(recipients, t)
+	}
+	if e.makesGood(recipients, t) {
+		g.mark(e.slot)
+	}
+}
+
+// makesGood gives back what recipients are worth who were accepted; false: nothing.
+func (e *entry) makesGood(recipients int, t int64) (some bool) {
 	for i := range e.plan.limits {
 		l := &e.plan.limits[i]
 		if l.Of != Rejected {
@@ -100,8 +124,9 @@ func (g *Governor) accepted(session uint64, sub string, recipients int, now time
 		}
 		e.refund(l, back, t)
 		e.calmer(t)
-		g.mark(e.slot)
+		some = true
 	}
+	return some
 }
 
 // acceptedEach is how many recipients accepted make good for one rejected.

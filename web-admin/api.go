@@ -42,6 +42,7 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/subscribers/{id}/history", viewing, (*Server).apiHistory, &operation{summary: "What one subscriber did lately: by the minute for an hour, by ten minutes for two days or by the hour for two weeks; stages, last sessions, networks, TLS clients. Where more is true older records were not looked at yet: ask again",
 			query: []string{"step"}, steps: stepsOfHistory, answer: History{}}},
 		{"POST", apiRoot + "/subscribers/{id}/release", operating, (*Server).apiRelease, &operation{summary: "Let a subscriber go: budgets refilled, back to stage observe", answer: Subscriber{}}},
+		{"DELETE", apiRoot + "/subscribers/{id}/release", operating, (*Server).apiUnrelease, &operation{summary: "Take a release back, as long as the subscriber has released: budgets, stage and case are as they would be by now without it, and what ran since is charged. 409 where there is nothing to take back", answer: Subscriber{}}},
 		{"POST", apiRoot + "/subscribers/{id}/exemption", operating, (*Server).apiExempt, &operation{summary: "Let a subscriber pass until a time, at most 366 days ahead; counted as ever",
 			body: exemptionBody{}, answer: Subscriber{}}},
 		{"DELETE", apiRoot + "/subscribers/{id}/exemption", operating, (*Server).apiUnexempt, &operation{summary: "End an exemption", answer: Subscriber{}}},

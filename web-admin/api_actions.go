@@ -28,6 +28,11 @@ func (s *Server) apiRelease(w http.ResponseWriter, r *http.Request) {
 	s.changed(w, sub, err, "The subscriber was not released")
 }
 
+func (s *Server) apiUnrelease(w http.ResponseWriter, r *http.Request) {
+	sub, err := s.opt.Source.Unrelease(r.PathValue("id"), actorOf(r).who)
+	s.changed(w, sub, err, "The release was not taken back")
+}
+
 func (s *Server) apiExempt(w http.ResponseWriter, r *http.Request) {
 	b, ok := bodyOf(w, r)
 	if !ok {
@@ -102,6 +107,8 @@ func (s *Server) whyNot(err error, not string) (status int, detail string, wrong
 		return http.StatusNotFound, "Nobody has this id, and no session of it was seen.", nil
 	case errors.Is(err, ErrNotExempt):
 		return http.StatusNotFound, "This subscriber has no exemption.", nil
+	case errors.Is(err, ErrNotReleased):
+		return http.StatusConflict, "A release can be taken back once, within a quarter of an hour, and not after the line was cut anew, its plan was changed, observing it ended, or the box was restarted.", nil
 	case errors.Is(err, ErrNotBound):
 		return http.StatusNotFound, "The API has not given this prefix to anybody.", nil
 	case errors.Is(err, errNoUser):

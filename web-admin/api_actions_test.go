@@ -62,7 +62,11 @@ func TestActionsAreTakenOrRefused(t *testing.T) {
 		{"a plan", "PATCH", line, `{"plan":"office"}`, 200, "", ""},
 		{"null, which is no plan", "PATCH", line, `{"plan":null}`, 400, "plan", "must be a string"},
 		{"the list's again", "PATCH", line, `{"plan":""}`, 200, "", ""},
+		{"a release of before", "DELETE", line + "/release", "", 409, "", "within a quarter of an hour"},
 		{"release", "POST", line + "/release", "", 200, "", ""},
+		{"release taken back", "DELETE", line + "/release", "", 200, "", ""},
+		{"and again", "DELETE", line + "/release", "", 409, "", "once"},
+		{"of nobody", "DELETE", "/api/v1/subscribers/S-0/release", "", 404, "", "Nobody"},
 		{"a prefix with bits beyond", "PUT", "/api/v1/bindings", `{"prefix":"192.0.2.1/24","subscriber":"S-1044"}`, 400, "prefix", "192.0.2.0/24 is the prefix around it"},
 		{"everybody's prefix", "PUT", "/api/v1/bindings", `{"prefix":"0.0.0.0/0","subscriber":"S-1044"}`, 400, "prefix", "everybody's"},
 		{"no prefix", "PUT", "/api/v1/bindings", `{"prefix":"S-1044","subscriber":"S-1044"}`, 400, "prefix", "like"},
@@ -100,7 +104,7 @@ func TestActionsAreTakenOrRefused(t *testing.T) {
 		}
 	}
 	const who = "admin.token 127.0.0.1 "
-	want := []string{"exempt S-1044", "exempt S-1044", "unexempt S-1044", "plan S-1044", "plan S-1044", "release S-1044",
+	want := []string{"exempt S-1044", "exempt S-1044", "unexempt S-1044", "plan S-1044", "plan S-1044", "release S-1044", "unrelease S-1044",
 		"bind 192.0.2.0/24 to S-1044", "bind 192.0.2.9/32 to S-1102", "unbind 192.0.2.0/24"}
 	for i := range want {
 		want[i] = who + want[i]

@@ -45,6 +45,7 @@ type fakeBox struct {
 	waiting   []string                                    // for a restart
 	bare      bool                                        // neither list nor RADIUS nor leases
 	foreign   bool                                        // it does not run the image: addresses and updates are not its own
+	forgiven  map[string]Subscriber                       // as they were before their release
 	tried     *NetworkSettings
 
 	firmware Firmware // the zero value: aFirmware
@@ -196,7 +197,25 @@ func (f *fakeBox) change(id, who, what string, do func(*Subscriber) error) (Subs
 
 func (f *fakeBox) Release(id, who string) (Subscriber, error) {
 	return f.change(id, who, "release", func(s *Subscriber) error {
+		was := *s
 		s.Stage, s.Case, s.Since, s.Until = "observe", "", At(noon), Time{}
+		s.Released = &Released{Since: At(noon), Until: At(noon.Add(15 * time.Minute))}
+		if f.forgiven == nil {
+			f.forgiven = map[string]Subscriber{}
+		}
+		f.forgiven[id] = was
+		return nil
+	})
+}
+
+func (f *fakeBox) Unrelease(id, who string) (Subscriber, error) {
+	return f.change(id, who, "unrelease", func(s *Subscriber) error {
+		was, ok := f.forgiven[id]
+		if !ok {
+			return ErrNotReleased
+		}
+		delete(f.forgiven, id)
+		*s = was
 		return nil
 	})
 }

@@ -14,6 +14,11 @@ func (s *Server) releaseLine(w http.ResponseWriter, r *http.Request) {
 	s.backToLine(w, r, form{}, err, "The line was not released")
 }
 
+func (s *Server) unreleaseLine(w http.ResponseWriter, r *http.Request) {
+	_, err := s.opt.Source.Unrelease(r.PathValue("id"), actorOf(r).who)
+	s.backToLine(w, r, form{}, err, "The release was not taken back")
+}
+
 func (s *Server) exemptLine(w http.ResponseWriter, r *http.Request) {
 	f := form{Open: "exempt", Until: strings.TrimSpace(r.PostFormValue("until")), Reason: strings.TrimSpace(r.PostFormValue("reason"))}
 	until, err := EndOfDay(f.Until, s.opt.Location)

@@ -9,6 +9,7 @@ import (
 // byAPI says how what a page's form does is done over the API.
 var byAPI = map[string]string{
 	"POST /subscribers/{id}/release":           "POST /subscribers/{id}/release",
+	"POST /subscribers/{id}/release/undo":      "DELETE /subscribers/{id}/release",
 	"POST /subscribers/{id}/exemption":         "POST /subscribers/{id}/exemption",
 	"POST /subscribers/{id}/exemption/end":     "DELETE /subscribers/{id}/exemption",
 	"POST /subscribers/{id}/plan":              "PATCH /subscribers/{id}",

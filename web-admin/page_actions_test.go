@@ -37,7 +37,9 @@ func TestFormsActOrSayWhyNot(t *testing.T) {
 		{"a plan that is not there", "S-1044/plan", "plan=rich", 400, "", []string{`<a href="#plan">Plan</a> there is no plan`, `id="do-plan" name="action" open`}, nil},
 		{"a plan", "S-1044/plan", "plan=office", 303, "/subscribers/S-1044", nil, nil},
 		{"the list's plan", "S-1044/plan", "plan=", 303, "/subscribers/S-1044", nil, nil},
+		{"no release to take back", "S-1044/release/undo", "", 409, "", []string{"The release was not taken back. A release can be taken back once, within a quarter of an hour"}, []string{"undo-release"}},
 		{"release", "100.64.77.15%2F32/release", "", 303, "/subscribers/100.64.77.15%2F32", nil, nil},
+		{"a release, taken back", "100.64.77.15%2F32/release/undo", "", 303, "/subscribers/100.64.77.15%2F32", nil, nil},
 		{"release of nobody", "S-0/release", "", 404, "", []string{"No such subscriber"}, nil},
 	} {
 		a := ask(t, s, "POST", "/subscribers/"+row.path, row.form, "Cookie", cookie, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
@@ -57,11 +59,11 @@ func TestFormsActOrSayWhyNot(t *testing.T) {
 		}
 	}
 	const who = "admin 127.0.0.1 "
-	if got, want := strings.Join(box.by, ", "), who+"exempt S-1044, "+who+"unexempt S-1044, "+who+"plan S-1044, "+who+"plan S-1044, "+who+"release 100.64.77.15/32"; got != want {
+	if got, want := strings.Join(box.by, ", "), who+"exempt S-1044, "+who+"unexempt S-1044, "+who+"plan S-1044, "+who+"plan S-1044, "+who+"release 100.64.77.15/32, "+who+"unrelease 100.64.77.15/32"; got != want {
 		t.Errorf("done: %s\nwant: %s", got, want)
 	}
 	// Another site's page does none of it.
-	for _, path := range []string{"release", "exemption", "exemption/end", "plan"} {
+	for _, path := range []string{"release", "release/undo", "exemption", "exemption/end", "plan"} {
 		if a := ask(t, s, "POST", "/subscribers/S-1044/"+path, "", "Cookie", cookie, "Sec-Fetch-Site", "cross-site"); a.StatusCode != 403 {
 			t.Errorf("%s by another site: %s", path, a.Status)
 		}
@@ -95,6 +97,46 @@ func TestALineOffersWhatCanBeDone(t *testing.T) {
 		if !strings.Contains(page, want) {
 			t.Errorf("a line whose plan was changed lacks %q", want)
 		}
+	}
+}
+
+// A release says until when it can be taken back, to whoever may do that, and one button does it.
+func TestAReleaseIsTakenBackOnThePage(t *testing.T) {
+	ctx := browser(t)
+	box := busyBox()
+	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
+	logIn(t, ctx, s)
+	said := browsertest.Complaints(ctx)
+	var see, stands string
+	text := func(into *string, css string) chromedp.Action[chromedp.Void] {
+		return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) (err error) {
+			*into, err = chromedp.TextContent(chromedp.CSS(css))(ctx, tab)
+			return err
+		})
+	}
+	if err := chromedp.Do(ctx,
+		chromedp.Navigate(s.URL()+"subscribers/S-1044"),
+		chromedp.Click(chromedp.CSS("#do-release summary")),
+		chromedp.Click(chromedp.CSS("#do-release button")),
+		chromedp.WaitVisible(chromedp.CSS("#undo-release")),
+		text(&see, "#undo-release"),
+		chromedp.Click(chromedp.CSS("#undo-release button")),
+		chromedp.WaitNotPresent(chromedp.CSS("#undo-release")),
+		text(&stands, ".standing"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(see, "Released at 12:04. Until 12:19 that can be taken back") || !strings.Contains(stands, "cut") {
+		t.Errorf("%q, and then %q", see, stands)
+	}
+	if _, err := box.Release("S-1044", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	if page := body(t, get(t, s, "/subscribers/"+s.veil.ids.hide("S-1044"), "Cookie", enterAs(t, s, "vera", users.Viewer))); strings.Contains(page, "undo-release") {
+		t.Error("a viewer is offered it")
+	}
+	for _, m := range said() {
+		t.Errorf("the browser complains: %s", m)
 	}
 }
 

@@ -31,6 +31,7 @@ type subscriberView struct {
 	DecisionsLink string
 	CaseLink      string
 	Exemption     *exemptionView
+	Released      *releasedView
 	ByHand        bool         // the plan is not the list's
 	ListPlan      string       // the list's plan; empty: the list does not have this line
 	Plans         []planOption // empty: its plan cannot be changed here
@@ -49,6 +50,8 @@ type exemptionView struct {
 	Since, Until moment
 	Reason, By   string
 }
+
+type releasedView struct{ Since, Until moment }
 
 type planOption struct {
 	Value, Text string
@@ -124,6 +127,9 @@ func subscriberOf(sub Subscriber, st Status, records []Record, plans []Plan, f f
 	v.FirstDay, v.LastDay = today.Format(time.DateOnly), today.AddDate(0, 0, 365).Format(time.DateOnly)
 	if e := sub.Exemption; e != nil {
 		v.Exemption = &exemptionView{z.clock(e.Since.Time), z.clock(e.Until.Time), inert(e.Reason), inert(e.By)}
+	}
+	if u := sub.Released; u != nil {
+		v.Released = &releasedView{z.clock(u.Since.Time), z.clock(u.Until.Time)}
 	}
 	if f.Open != "exempt" { // what a form that did not come back offers
 		v.Form.Until = today.AddDate(0, 0, 7).Format(time.DateOnly)

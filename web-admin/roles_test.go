@@ -32,6 +32,7 @@ viewer    GET    /{$}
 viewer    GET    /subscribers
 viewer    GET    /subscribers/{id}
 operator  POST   /subscribers/{id}/release
+operator  POST   /subscribers/{id}/release/undo
 operator  POST   /subscribers/{id}/exemption
 operator  POST   /subscribers/{id}/exemption/end
 operator  POST   /subscribers/{id}/plan
@@ -52,6 +53,7 @@ viewer    GET    /api/v1/subscribers
 viewer    GET    /api/v1/subscribers/{id}
 viewer    GET    /api/v1/subscribers/{id}/history
 operator  POST   /api/v1/subscribers/{id}/release
+operator  DELETE /api/v1/subscribers/{id}/release
 operator  POST   /api/v1/subscribers/{id}/exemption
 operator  DELETE /api/v1/subscribers/{id}/exemption
 operator  PATCH  /api/v1/subscribers/{id}

@@ -50,6 +50,7 @@ func routes() []route {
 		{"GET", "/subscribers/{id}", viewing, (*Server).subscriberPage, nil},
 		{"POST", "/subscribers/{id}/release", operating, (*Server).releaseLine, nil},
 		{"POST", "/subscribers/{id}/exemption", operating, (*Server).exemptLine, nil},
+		{"POST", "/subscribers/{id}/release/undo", operating, (*Server).unreleaseLine, nil},
 		{"POST", "/subscribers/{id}/exemption/end", operating, (*Server).unexemptLine, nil},
 		{"POST", "/subscribers/{id}/plan", operating, (*Server).setLinePlan, nil},
 		{"GET", "/unmapped", viewing, (*Server).unmappedPage, nil},

@@ -106,6 +106,8 @@ type Observer interface {
 type Operator interface {
 	// Release lets a subscriber go by hand.
 	Release(id, who string) (Subscriber, error)
+	// Unrelease takes that back: the line is as it would be by now without it. [ErrNotReleased] when there is nothing to take back.
+	Unrelease(id, who string) (Subscriber, error)
 	// Exempt lets a subscriber pass until a time, counted as ever; an exemption that runs is replaced.
 	Exempt(id string, until time.Time, reason, who string) (Subscriber, error)
 	// Unexempt ends an exemption; [ErrNotExempt] when there is none.
@@ -126,6 +128,7 @@ type Binder interface {
 var (
 	ErrUnknownSubscriber = errors.New("unknown subscriber")
 	ErrNotExempt         = errors.New("not exempt")
+	ErrNotReleased       = errors.New("no release to take back")
 	ErrNotBound          = errors.New("not bound by the API")
 )
 

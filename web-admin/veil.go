@@ -142,6 +142,7 @@ func (v *veil) subscriber(sub Subscriber) Subscriber {
 	if x := sub.Exemption; x != nil {
 		m.Exemption = &Exemption{Since: x.Since, Until: x.Until, Reason: hidden, By: hidden}
 	}
+	m.Released = sub.Released
 	return m
 }
 

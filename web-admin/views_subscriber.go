@@ -20,6 +20,7 @@ type Subscriber struct {
 	Open      int        `json:"open"`    // sessions that run now
 	Budgets   []Budget   `json:"budgets"` // in the plan's order
 	Exemption *Exemption `json:"exemption"`
+	Released  *Released  `json:"released"` // by hand, which can still be taken back; null: there is nothing to take back
 	Lane      Lane       `json:"lane"`
 	// Sentence is what to tell the customer; the web admin fills it.
 	Sentence  string     `json:"sentence"`
@@ -55,6 +56,12 @@ type Exemption struct {
 	Until  Time   `json:"until"`
 	Reason string `json:"reason"`
 	By     string `json:"by"` // who granted it
+}
+
+// Released is a release by hand that can be taken back until a time, unless the line is cut anew or comes under another plan before.
+type Released struct {
+	Since Time `json:"since"`
+	Until Time `json:"until"`
 }
 
 // Decision is one decision about one subscriber.

@@ -70,11 +70,11 @@ func (j *Journal) Unhold(number string) (Hold, bool, error) {
 	return ended, found, err
 }
 
-// Closed tells when a held case ended.
+// Closed tells when a held case ended; the zero time: it goes on after all.
 func (j *Journal) Closed(number string, at time.Time) error {
 	return j.changeHolds(func(all []Hold) []Hold {
 		for i := range all {
-			if all[i].Case == number && all[i].To.IsZero() {
+			if all[i].Case == number && (all[i].To.IsZero() || at.IsZero()) {
 				all[i].To = at
 			}
 		}

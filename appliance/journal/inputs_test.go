@@ -34,6 +34,10 @@ func some(at time.Time) []governor.Input {
 		in(governor.OpState, governor.Input{Subscriber: "S-3", Saved: &governor.Saved{Subscriber: "S-3", Plan: "home", Stage: governor.StageWarn, Case: "00002", Since: 3, // the first of its budgets is whole since then
 			Budgets: []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}, WholeAt: 6}, {Budget: governor.Budget{Of: governor.Messages, Limit: 5, Per: time.Hour}, WholeAt: ever}}},
 			Carried: &governor.Carried{Trouble: true}}),
+		in(governor.OpState, governor.Input{Subscriber: "S-4", Saved: &governor.Saved{Subscriber: "S-4", Plan: "home", Budgets: []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}}}},
+			Carried: &governor.Carried{Trouble: true, Forgave: &governor.SavedRelease{At: 4, Charged: 7, Base: 1<<24 + 7, Bare: true, Opens: []uint8{2}, Was: governor.Saved{Subscriber: "S-4", Plan: "home", Stage: governor.StageCut,
+				Since: 3, Until: ever, Case: "00003", Budgets: []governor.SavedBudget{{Budget: governor.Budget{Of: governor.Sessions, Limit: 5, Per: time.Hour}, WholeAt: ever, CalmAt: 9}},
+				Destinations: []governor.SavedDestination{{Network: governor.Network{Bits: 0xc0000200}, At: 7}}}}}}),
 		in(governor.OpTick, governor.Input{}),
 		in(governor.OpOpen, governor.Input{Subscriber: "unmapped:203.0.113.77", Plan: "strangers", Session: 1, Unlisted: true, Ran: true, Destination: netip.MustParsePrefix("192.0.2.0/24")}),
 		in(governor.OpOpen, governor.Input{Subscriber: line, Plan: "home", Session: 2, Destination: netip.MustParsePrefix("2001:db8:7::/48")}),
@@ -44,6 +48,8 @@ func some(at time.Time) []governor.Input {
 		in(governor.OpWithdraw, governor.Input{Subscriber: line, Session: 300, Receipt: governor.SavedReceipt{At: 5, Charged: 1 << 24, To: governor.Network{Bits: 0xc0000200}, OK: true}}),
 		in(governor.OpWithdraw, governor.Input{Subscriber: line, Session: 301}),
 		in(governor.OpExempt, governor.Input{Subscriber: line, Plan: "home", Lasts: time.Hour, Reason: "ticket 4711", By: "admin"}),
+		in(governor.OpRelease, governor.Input{Subscriber: line}),
+		in(governor.OpUnrelease, governor.Input{Subscriber: line}),
 		in(governor.OpPlan, governor.Input{Subscriber: line, Plan: "office"}),
 		in(governor.OpEnd, governor.Input{}),
 	}

@@ -29,6 +29,7 @@ type rare struct {
 	Plan                                 *governor.Plan           `json:",omitempty"`
 	Last                                 time.Duration            `json:",omitempty"` // Carried.Ended
 	Whole                                []time.Duration          `json:",omitempty"` // of each budget; 0: it is not yet
+	Forgave                              *governor.SavedRelease   `json:",omitempty"`
 }
 
 // Bits of a state's first byte.
@@ -123,9 +124,9 @@ func (e *encoder) state(b []byte, in *governor.Input) []byte {
 	set(s.Mode == governor.ModeEnforce, isEnforced)
 	set(c.Met, isMet)
 	set(c.Trouble, hasTrouble)
-	if s.Stage != governor.StageObserve || s.Exemption != nil || c.Plan != nil || c.Ended != 0 {
+	if s.Stage != governor.StageObserve || s.Exemption != nil || c.Plan != nil || c.Ended != 0 || c.Forgave != nil {
 		bits |= hasRare
-		b = text(b, string(marshal(rare{s.Since, s.Until, s.Confirmed, s.Calm, s.Ended, s.Lifted, s.Case, s.Cause, s.Exemption, c.Plan, c.Ended, wholeBefore(s, at)})))
+		b = text(b, string(marshal(rare{s.Since, s.Until, s.Confirmed, s.Calm, s.Ended, s.Lifted, s.Case, s.Cause, s.Exemption, c.Plan, c.Ended, wholeBefore(s, at), c.Forgave})))
 	}
 	b[place] = bits
 	return b
@@ -202,7 +203,7 @@ func (c *cursor) state(in *governor.Input, forms *[]form) error {
 		}
 		s.Since, s.Until, s.Confirmed, s.Calm, s.Ended = r.Since, r.Until, r.Confirmed, r.Calm, r.Ended
 		s.Lifted, s.Case, s.Cause, s.Exemption = r.Lifted, r.Case, r.Cause, r.Exemption
-		carried.Plan, carried.Ended = r.Plan, r.Last
+		carried.Plan, carried.Ended, carried.Forgave = r.Plan, r.Last, r.Forgave
 		for i, whole := range r.Whole[:min(len(r.Whole), len(s.Budgets))] {
 			if whole != 0 {
 				s.Budgets[i].WholeAt = whole

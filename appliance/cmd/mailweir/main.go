@@ -73,7 +73,7 @@ var commands = []command{
 	{"check", "--config FILE [--json]", "validate a configuration and print the effective one", checkCommand},
 	{"status", "[--data DIR] [--json]", "mode, stages, counters and health of the running one", statusCommand},
 	{"subscribers", "[ID] [--data DIR] [--json]", "who is in which stage and why; with ID: everything about one", subscribersCommand},
-	{"release", "ID [--data DIR] [--json]", "let a subscriber go by hand: stage observe, budgets full", releaseCommand},
+	{"release", "ID [--undo] [--data DIR] [--json]", "let a subscriber go by hand: stage observe, budgets full; --undo takes that back, for 15 minutes", releaseCommand},
 	{"exempt", "ID --until T --reason R | ID --end [--data DIR] [--json]", "let a subscriber pass until T, counted as ever; or end that", exemptCommand},
 	{"plan", "ID PLAN | ID --list [--data DIR] [--json]", "put a subscriber under another plan; or back under the list's", planCommand},
 	{"case", "NUMBER [--data DIR] [--json]", "what happened under a case number", caseCommand},

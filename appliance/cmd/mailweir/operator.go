@@ -40,6 +40,7 @@ func (o operation) do(ctx context.Context, c *invocation, method string, element
 
 func releaseCommand(ctx context.Context, c *invocation) error {
 	o := c.operation()
+	undo := c.flags.Bool("undo", false, "take the release back: budgets, stage and case as they would be by now without it")
 	rest, err := c.parse()
 	if err != nil {
 		return err
@@ -47,8 +48,17 @@ func releaseCommand(ctx context.Context, c *invocation) error {
 	if len(rest) != 1 || rest[0] == "" {
 		return usagef("release takes one subscriber ID; `mailweir subscribers` lists them")
 	}
+	if *undo {
+		return o.do(ctx, c, http.MethodDelete, []string{rest[0], "release"}, nil, func(s webadmin.Subscriber) string {
+			return "is released no more: stage " + s.Stage
+		})
+	}
 	return o.do(ctx, c, http.MethodPost, []string{rest[0], "release"}, nil, func(s webadmin.Subscriber) string {
-		return fmt.Sprintf("is released: stage %s, budgets full", s.Stage)
+		said := fmt.Sprintf("is released: stage %s, budgets full", s.Stage)
+		if s.Released != nil {
+			said += fmt.Sprintf("; until %s `mailweir release %s --undo` takes it back", s.Released.Until.Local().Format(time.TimeOnly), plain(s.ID))
+		}
+		return said
 	})
 }
 
