@@ -38,6 +38,7 @@ import (
 	"github.com/mailweir/mailweir/nfq/bridge"
 	"github.com/mailweir/mailweir/nfq/ruleset"
 	webadmin "github.com/mailweir/mailweir/web-admin"
+	"github.com/mailweir/mailweir/web-admin/sentences"
 )
 
 // Times that are promised in the manual.
@@ -374,6 +375,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 }
 
 func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
+	var err error
 	o := webadmin.Options{
 		Listen: cfg.Admin.Listen, DataDir: a.opt.DataDir,
 		CertFile: cfg.Resolve(cfg.Admin.TLS.CertFile), KeyFile: cfg.Resolve(cfg.Admin.TLS.KeyFile),
@@ -383,6 +385,10 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 	}
 	if a.opt.Executable != "" {
 		o.Executable, o.StartDoor = a.opt.Executable, func(cmd *exec.Cmd) error { return startNice(cmd, doorNice, doorMemory) }
+	}
+	if o.Sentences, err = a.toSay(cfg); err != nil { // mail is worth more than words
+		a.log.Error("what callers are told cannot be read; they are told what the program brings", "err", err)
+		o.Sentences = sentences.Builtin(cfg.Admin.Language)
 	}
 	if cfg.Admin.Metrics {
 		o.Metrics, o.MetricsMasked = metricsHandler(metrics{a: a}), metricsHandler(metrics{a: a, masked: true})

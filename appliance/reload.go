@@ -147,6 +147,10 @@ func (a *Appliance) take(next *config.Config, waiting []string, table *subscribe
 	if err != nil {
 		return err
 	}
+	said, err := a.toSay(next)
+	if err != nil {
+		return err
+	}
 	resteer := !slices.Equal(old.Network.SubscriberInterfaces, next.Network.SubscriberInterfaces)
 	if resteer {
 		if err := a.steer(next); err != nil {
@@ -160,6 +164,9 @@ func (a *Appliance) take(next *config.Config, waiting []string, table *subscribe
 		return err
 	}
 	showCertificate()
+	if a.web != nil {
+		a.web.UseSentences(said)
+	}
 	a.resyslog(next, collectors)
 	if notify {
 		a.notices.Use(told)

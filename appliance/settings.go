@@ -146,7 +146,7 @@ func carried(old, next *config.Config) (live *config.Config, waiting []string) {
 		n.OnFailure, n.MarkMask = old.Network.OnFailure, old.Network.MarkMask
 	}
 	c.Queue, c.Admin = old.Queue, old.Admin
-	c.Admin.TLS = next.Admin.TLS
+	c.Admin.TLS, c.Admin.Language, c.Admin.SentencesFile = next.Admin.TLS, next.Admin.Language, next.Admin.SentencesFile
 	for _, d := range config.Differences(live, next) {
 		waiting = append(waiting, d.Key)
 	}
@@ -220,6 +220,9 @@ func (s *source) draft(ch webadmin.ConfigChange, list func(*config.Config) (*sub
 // takeable says whether a configuration could be in force with a list, without putting it there.
 func (a *Appliance) takeable(next *config.Config, table *subscriber.Table) error {
 	if _, err := NoticesProblems(next); err != nil {
+		return err
+	}
+	if _, _, err := sentencesOf(next); err != nil {
 		return err
 	}
 	if err := canListen(a.cfg.Load().Admin.Listen, next); err != nil {

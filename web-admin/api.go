@@ -54,6 +54,8 @@ func apiRoutes() []route {
 		{"GET", apiRoot + "/cases/{id}", viewing, (*Server).apiCase, &operation{summary: "What happened under a case number", answer: Case{}}},
 		{"GET", apiRoot + "/cases/{id}/evidence.zip", operating, (*Server).apiEvidence, &operation{summary: "What an abuse desk hands on of a case: a page, its sessions and records, an XARF report, hashes", media: "application/zip"}},
 		{"POST", whatIfPath, operating, (*Server).apiWhatIf, &operation{summary: "Try a configuration (its text in YAML or JSON, or an object) on the last days of the journal, against the one in force: who would have been in which stage for how long. One at a time; it ends with the connection. Who accepts " + linesType + " waits for another one to end, and is told some times a second how far it is, an object a line: progress, and at last report or problem", body: whatIfBody{}, answer: WhatIf{}, lines: WhatIfLine{}}},
+		{"GET", apiRoot + "/sentences", viewing, (*Server).apiSentences, &operation{summary: "The file with what a caller is told: that in force, or one of the languages that the program brings (en, de). Another one is sent with PUT /config, in files, for admin.sentences_file",
+			query: []string{"language"}, media: "application/yaml"}},
 		{"GET", apiRoot + "/lookup", operating, (*Server).apiLookup, &operation{summary: "Who held an address at a time, best first; without a time: who holds it now",
 			query: []string{"address", "at"}, required: []string{"address"}, answer: Lookup{}}},
 		{"GET", apiRoot + "/unmapped", viewing, (*Server).apiUnmapped, &operation{summary: "Sources that are nobody's line, the one seen last first", query: paged, answer: list[Unmapped]{}}},
@@ -138,7 +140,8 @@ func filled(sub Subscriber) Subscriber {
 // complete is a subscriber with its sentence, and with lists instead of nulls.
 func (s *Server) complete(sub Subscriber, st Status, now time.Time) Subscriber {
 	sub = filled(sub)
-	sub.Sentence = sentence(sub, st, now, s.opt.Location)
+	in := s.sentences.Load()
+	sub.Sentence, sub.Language = sentence(in, sub, st, now, s.opt.Location), in.Lang()
 	return sub
 }
 

@@ -23,7 +23,7 @@ const fakeConfig = `{"mode": "observe",
  "notices": {"webhooks": [{"name": "desk", "url": "https://desk.isp.example/hook", "of": ["stages", "clusters"]}],
   "mail": {"smarthost": "", "tls": "starttls", "user": "", "password_file": "", "from": "", "to": [], "of": ["stages", "clusters", "health"]}},
  "clusters": {"known_good": []},
- "admin": {"listen": ":8443", "tls": {"cert_file": "", "key_file": ""}}}`
+ "admin": {"listen": ":8443", "tls": {"cert_file": "", "key_file": ""}, "language": "en", "sentences_file": ""}}`
 
 func (f *fakeBox) text() string {
 	if f.config == "" {

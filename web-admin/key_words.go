@@ -108,6 +108,8 @@ var keyWords = map[string]string{
 	"admin.metrics":        "Metrics",
 	"admin.metrics_public": "Metrics without a login",
 	"admin.timezone":       "Zone of the times on pages",
+	"admin.language":       "Language in which a caller is told",
+	"admin.sentences_file": "File of what a caller is told",
 
 	"journal.bytes": "Room for the journal",
 

@@ -1,7 +1,6 @@
 package webadmin
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 )
@@ -40,17 +39,4 @@ func reasonText(reason string) string {
 	return inert(figuresInside.ReplaceAllStringFunc(worded, func(found string) string {
 		return longNumber.ReplaceAllStringFunc(found, separated)
 	}))
-}
-
-// told says what was done by a decision, and when, for the telephone.
-func (d Decision) told(z zone) string {
-	b := Budget{Of: d.Of, Window: d.Window, Limit: d.Limit, Burst: d.Burst, Value: d.Value}
-	if b.Burst == 0 {
-		b, _ = budgetIn(d.Reason)
-	}
-	after := reasonText(d.Reason)
-	if counted[b.Of] != "" && b.Burst > 0 {
-		after = fmt.Sprintf("%s %s; %s allowed%s", number(b.Value), counted[b.Of], number(b.Burst), allowance(b))
-	}
-	return fmt.Sprintf("The last time its mail was %s was at %s, after %s.", past[d.Action], z.clock(d.At.Time).Text, after)
 }

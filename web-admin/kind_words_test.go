@@ -40,8 +40,8 @@ func TestReasonsAreInWords(t *testing.T) {
 		}
 	}
 	for _, kind := range budgetKinds {
-		if text := kindText(kind); text == "" || strings.Contains(text, "_") || counted[kind] == "" {
-			t.Errorf("%s is called %q, and %q on the telephone", kind, text, counted[kind])
+		if text := kindText(kind); text == "" || strings.Contains(text, "_") {
+			t.Errorf("%s is called %q", kind, text)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func TestPagesSayNoWordsOfTheConfiguration(t *testing.T) {
 		t.Error("the words are nowhere")
 	}
 	sentence := read[Subscriber](t, s, "/api/v1/subscribers/"+box.subs[5].ID).Sentence
-	if !strings.Contains(sentence, "after 11 encrypted mail connections that failed; 10 allowed in an hour.") {
+	if !strings.Contains(sentence, "after 11 failed encrypted mail connections; 10 allowed in an hour.") {
 		t.Errorf("on the telephone: %s", sentence)
 	}
 }

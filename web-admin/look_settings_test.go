@@ -120,6 +120,8 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	look("settings-leases")
 	do("the certificate", open("/settings/certificate"), see("#sha256"), click("#do-self-signed summary"), see("#do-self-signed button"))
 	look("settings-certificate")
+	do("the language", open("/settings/language"), see("#language"))
+	look("settings-language")
 	do("the mode", open("/mode"), see("main form button"))
 	look("mode")
 	do("backup", open("/settings/backup"), see("#file"))

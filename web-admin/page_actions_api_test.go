@@ -41,6 +41,7 @@ var byAPI = map[string]string{
 	"POST /settings/sources/leases/remove":     "PUT /config",
 	"POST /settings/certificate":               "PUT /certificate",
 	"POST /settings/certificate/self-signed":   "POST /certificate/self-signed",
+	"POST /settings/language":                  "PUT /config", // with files
 	"POST /settings/backup":                    "POST /backup",
 	"POST /settings/restore":                   "POST /restore",
 	"POST /settings/restart":                   "POST /restart",

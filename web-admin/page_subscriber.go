@@ -18,6 +18,7 @@ type subscriberView struct {
 	Enforce   bool
 	Held      bool // stage pace or higher
 	Sentence  string
+	Lang, Dir string // of the sentence
 	Reason    string
 	Next      string // what its next session meets, in one line
 	Prefix    []prefixView
@@ -100,6 +101,7 @@ func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f 
 		return
 	}
 	v := subscriberOf(s.complete(sub, st, z.now), st, records.Items, s.see(r).Plans(), f, z)
+	v.Dir = s.sentences.Load().Dir()
 	v.History = historyOf(history, sub, cmp.Or(in.text("step"), stepsOfHistory[usualStep]), z)
 	// A form that came back is not asked for again each second: its address takes no GET.
 	s.render(w, r, status, "subscriber", frame{Title: v.Name, Here: "/subscribers", Live: status == http.StatusOK}, v)
@@ -107,7 +109,7 @@ func (s *Server) showLine(w http.ResponseWriter, r *http.Request, status int, f 
 
 func subscriberOf(sub Subscriber, st Status, records []Record, plans []Plan, f form, z zone) subscriberView {
 	v := subscriberView{lineView: lineOf(sub, z), Enforce: st.Mode == "enforce", Held: stageRank(sub.Stage) >= stageRank("pace"),
-		Sentence: sub.Sentence, Reason: reasonText(sub.Reason), AllLink: recordsLink("", sub.ID), DecisionsLink: recordsLink("DECISION", sub.ID),
+		Sentence: sub.Sentence, Lang: sub.Language, Reason: reasonText(sub.Reason), AllLink: recordsLink("", sub.ID), DecisionsLink: recordsLink("DECISION", sub.ID),
 		ByHand: sub.PlanSource == "operator", ListPlan: inert(sub.ListPlan), Form: f}
 	if sub.Case != "" {
 		v.CaseLink = caseLink(sub.Case)

@@ -63,6 +63,7 @@ operator  GET    /api/v1/holds
 operator  POST   /api/v1/what-if
 viewer    GET    /api/v1/cases/{id}
 operator  GET    /api/v1/cases/{id}/evidence.zip
+viewer    GET    /api/v1/sentences
 operator  GET    /api/v1/lookup
 viewer    GET    /api/v1/unmapped
 viewer    GET    /api/v1/clusters
@@ -143,6 +144,8 @@ admin     POST   /settings/sources/leases/remove
 admin     GET    /api/v1/sources
 admin     PUT    /api/v1/sources/radius
 admin     GET    /settings/certificate
+admin     GET    /settings/language
+admin     POST   /settings/language
 admin     POST   /settings/certificate
 admin     POST   /settings/certificate/self-signed
 admin     GET    /api/v1/certificate

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailweir/mailweir/web-admin/sentences"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -49,8 +50,8 @@ func routes() []route {
 		{"GET", "/subscribers", viewing, (*Server).subscribersPage, nil},
 		{"GET", "/subscribers/{id}", viewing, (*Server).subscriberPage, nil},
 		{"POST", "/subscribers/{id}/release", operating, (*Server).releaseLine, nil},
-		{"POST", "/subscribers/{id}/exemption", operating, (*Server).exemptLine, nil},
 		{"POST", "/subscribers/{id}/release/undo", operating, (*Server).unreleaseLine, nil},
+		{"POST", "/subscribers/{id}/exemption", operating, (*Server).exemptLine, nil},
 		{"POST", "/subscribers/{id}/exemption/end", operating, (*Server).unexemptLine, nil},
 		{"POST", "/subscribers/{id}/plan", operating, (*Server).setLinePlan, nil},
 		{"GET", "/unmapped", viewing, (*Server).unmappedPage, nil},
@@ -112,6 +113,8 @@ func routes() []route {
 		{"GET", "/settings/certificate", administering, (*Server).certificatePage, nil},
 		{"POST", "/settings/certificate", administering, (*Server).setCertificatePage, nil},
 		{"POST", "/settings/certificate/self-signed", administering, (*Server).selfSignedPage, nil},
+		{"GET", "/settings/language", administering, (*Server).languagePage, nil},
+		{"POST", "/settings/language", administering, (*Server).setLanguage, nil},
 		{"GET", "/settings/backup", administering, (*Server).backupPage, nil},
 		{"POST", "/settings/backup", administering, (*Server).backup, nil},
 		{"POST", "/settings/restore", administering, (*Server).restore, nil},
@@ -242,6 +245,8 @@ func (s *Server) mostOf(path string) int64 {
 		return maxListBytes
 	case "/settings/update", updatePath:
 		return maxUpdateBytes
+	case "/settings/language":
+		return sentences.MaxFile + maxBodyBytes // with what is around it in a form
 	case "/settings/collectors", "/wizard/syslog", "/settings/certificate", apiRoot + "/certificate": // with certificates
 		return maxCertBytes
 	}

@@ -13,9 +13,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailweir/mailweir/web-admin/door"
+	"github.com/mailweir/mailweir/web-admin/sentences"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -49,14 +51,17 @@ type Server struct {
 	refusals *refusals
 	sealing  sync.Mutex // one backup is locked or opened at a time: 32 MiB
 	lookback lookback
-	pages    map[string]*template.Template
-	assets   map[string]asset
-	streams  chan struct{} // one slot per running event stream
-	door     *door.Door    // nil when Options.Listen is empty
-	socket   *net.UnixListener
-	path     string // of the socket
-	hide     func() // removes the socket's path, once: later it may be somebody else's
-	ready    chan struct{}
+
+	sentences atomic.Pointer[sentences.Set] // what callers are told
+
+	pages   map[string]*template.Template
+	assets  map[string]asset
+	streams chan struct{} // one slot per running event stream
+	door    *door.Door    // nil when Options.Listen is empty
+	socket  *net.UnixListener
+	path    string // of the socket
+	hide    func() // removes the socket's path, once: later it may be somebody else's
+	ready   chan struct{}
 }
 
 // New prepares the token and the certificate pair (making them at the first start) and binds the addresses, so that an address in
@@ -91,6 +96,10 @@ func New(o Options) (*Server, error) {
 		path:     filepath.Join(o.DataDir, "mailweir.sock"),
 		ready:    make(chan struct{}),
 	}
+	if o.Sentences == nil {
+		o.Sentences = sentences.Builtin(sentences.Languages[0])
+	}
+	s.sentences.Store(o.Sentences)
 	s.refusals = &refusals{now: o.Now, tell: s.tellRefused}
 	if o.Recovery != nil {
 		s.box = o.Recovery

@@ -52,6 +52,8 @@ type values struct {
 		TLS    struct {
 			CertFile string `json:"cert_file"`
 		} `json:"tls"`
+		Language  string `json:"language"`
+		Sentences string `json:"sentences_file"`
 	} `json:"admin"`
 }
 
@@ -164,6 +166,23 @@ func whatWasWrong(err error, of keyLabels) ([]formError, bool) {
 		if !slices.Contains(all, e) {
 			all = append(all, e)
 		}
+	}
+	return all, true
+}
+
+// inFile is whatWasWrong of a change that brings a file: each error has its line there.
+func inFile(err error) ([]formError, bool) {
+	var wrong WrongConfig
+	if !errors.As(err, &wrong) {
+		return whatWasWrong(err, nil)
+	}
+	var all []formError
+	for _, p := range wrong {
+		where := inert(p.Key)
+		if p.Line > 0 {
+			where = fmt.Sprintf("line %d, %s", p.Line, where)
+		}
+		all = append(all, formError{"file", strings.TrimSuffix(where, ", "), inert(p.Message)})
 	}
 	return all, true
 }

@@ -24,6 +24,7 @@ type Subscriber struct {
 	Lane      Lane       `json:"lane"`
 	// Sentence is what to tell the customer; the web admin fills it.
 	Sentence  string     `json:"sentence"`
+	Language  string     `json:"sentence_language"` // as BCP 47 has it: en
 	Decisions []Decision `json:"decisions"`
 }
 

@@ -21,6 +21,8 @@ import (
 	"net/http"
 	"os/exec"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/sentences"
 )
 
 // Options configures a [Server]. DataDir is required, and one of Source and Recovery.
@@ -41,6 +43,8 @@ type Options struct {
 	Recovery               Recovery // the box governs nothing
 	// Audit hears of logins, and of what is done to users; nil: nobody does. It must not block.
 	Audit func(AuditEvent)
+	// Sentences is what callers are told; nil: in English.
+	Sentences *sentences.Set
 	// Location is the zone of the times on the pages; nil: the machine's. The API always says UTC.
 	Location *time.Location
 	// ListBytes is the longest list of subscribers that there is memory for to be uploaded; within bounds.

@@ -102,7 +102,7 @@ func TestTheCauseOutlivesTheBudgets(t *testing.T) {
 	if b := cause(cut); b.Of != "tls_handshakes" || b.Value != 61 {
 		t.Errorf("cut for %+v", b)
 	}
-	if got := sentence(cut, Status{Mode: "enforce"}, noon, vienna); !strings.Contains(got, "61 encrypted mail connections counted, 20 allowed in an hour") {
+	if got := sentence(english, cut, Status{Mode: "enforce"}, noon, vienna); !strings.Contains(got, "61 encrypted mail connections counted, 20 allowed in an hour") {
 		t.Error(got)
 	}
 	cut.Decisions = []Decision{{At: ago(time.Minute), Of: "tls_handshakes", Limit: 20, Burst: 20, Value: 412, Ratio: 20.6}, {At: ago(2 * time.Hour), Of: "sessions", Limit: 20, Burst: 20, Value: 999, Ratio: 49}}
@@ -134,7 +134,7 @@ func TestTheSentenceSaysOnlyWhatIsSo(t *testing.T) {
 			{At: ago(time.Hour), Action: "defer", Acted: true, Reason: "sessions 21/20 per 1h (105%)", Case: "K7Q2X"}}}, enforce,
 			[]string{"Nothing is being held back", "deferred was at 11:04, after 21 mail connections; 20 allowed in an hour.", "K7Q2X"}, []string{"not acted"}},
 		{"paced, near its limit", Subscriber{Stage: "pace", Since: ago(time.Hour), Budgets: []Budget{{Of: "messages", Window: hour, Limit: 60, Burst: 60, Value: 54, Ratio: 0.9}}}, enforce,
-			[]string{"come close", "54 of 60 messages in an hour", "since 11:04", "more slowly"}, []string{"over what", "case number"}},
+			[]string{"come close", "54 messages counted, 60 allowed in an hour", "since 11:04", "more slowly"}, []string{"over what", "case number"}},
 		{"deferred: the fullest budget, when it ends, and the case", Subscriber{Stage: "defer", Since: ago(time.Hour), Until: At(noon.Add(time.Hour)), Case: "K7Q2X", Budgets: over}, enforce,
 			[]string{"412 encrypted mail connections counted, 20 allowed in an hour", "wait and try again", "at about 13:04", "587", "K7Q2X"}, nil},
 		{"a burst smaller than the limit", Subscriber{Stage: "defer", Budgets: over[:1]}, enforce, []string{"9 mail connections counted, 5 allowed at once and 20 in an hour"}, nil},
@@ -151,7 +151,7 @@ func TestTheSentenceSaysOnlyWhatIsSo(t *testing.T) {
 		{"no time in the past is promised", Subscriber{Stage: "defer", Until: ago(time.Minute), Budgets: over}, enforce, nil, []string{"ends at"}},
 		{"no budgets at all", Subscriber{Stage: "pace"}, enforce, []string{"near or over"}, nil},
 	} {
-		got := sentence(c.sub, c.st, noon, vienna)
+		got := sentence(english, c.sub, c.st, noon, vienna)
 		for _, want := range c.has {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: lacks %q:\n%s", c.why, want, got)

@@ -224,7 +224,9 @@ type Admin struct {
 	TLS           TLS    `mapstructure:"tls"`
 	Metrics       bool   `mapstructure:"metrics"`
 	MetricsPublic bool   `mapstructure:"metrics_public"`
-	Timezone      string `mapstructure:"timezone"` // of the times on pages and in sentences for callers; empty: the machine's. See Config.Location
+	Language      string `mapstructure:"language" allowed:"en de"`    // of what callers are told; see SentencesFile
+	SentencesFile string `mapstructure:"sentences_file" names:"file"` // the same in the operator's words, in whatever language; empty: Language's
+	Timezone      string `mapstructure:"timezone"`                    // of the times on pages and in sentences for callers; empty: the machine's. See Config.Location
 }
 
 // TLS names a certificate and its key; both empty: a self-signed pair is made once and kept.

@@ -36,7 +36,7 @@ func Default() *Config {
 		Syslog:   Syslog{Targets: []Target{}, Facility: "local4", SpoolBytes: 64 << 20},
 		Notices: Notices{Stages: []string{"defer", "cut"}, Limit: 20, Per: time.Hour, MaxAge: 7 * day, Webhooks: []Webhook{},
 			Mail: Mail{TLS: "starttls", To: []string{}, Of: noticeSubjects()}},
-		Admin:      Admin{Listen: ":8443", Metrics: true},
+		Admin:      Admin{Listen: ":8443", Metrics: true, Language: "en"},
 		Journal:    Journal{Bytes: 256 << 20},
 		Retention:  Retention{Sessions: 30 * day, Records: 180 * day, Series: 400 * day},
 		Management: Management{IPv4: DHCP, IPv6: Auto, DNS: []string{}},

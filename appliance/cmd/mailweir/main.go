@@ -80,6 +80,7 @@ var commands = []command{
 	{"lookup", "ADDRESS [--at T] [--data DIR] [--json]", "who holds an address, or held it at a time", lookupCommand},
 	{"unmapped", "[--data DIR] [--json]", "sources that are nobody's line, and what they did", unmappedCommand},
 	{"presets", "[NAME] [--json]", "the ready-made plans that a configuration can name", presetsCommand},
+	{"sentences", "[LANGUAGE]", "what a caller is told, as a file to change: en or de; admin.sentences_file names yours", sentencesCommand},
 	{"replay", "--config FILE {--journal DIR | --pcap FILE…} [--against FILE2] [--json]", "what a configuration would have made of what a box saw, or of captured packets; needs no root", replayCommand},
 	{"export", "{sessions|decisions|stages|records|series} [--format csv|json] [--from T] [--to T] [--subscriber ID] [--case NUMBER] [--data DIR]", "what the journal holds, for a spreadsheet or a program", exportCommand},
 	{"hold", "[NUMBER {--reason R | --end}] [--data DIR] [--json]", "keep what belongs to a case beyond its time; or end that; or list what is held", holdCommand},

@@ -90,6 +90,13 @@ func checkCommand(_ context.Context, c *invocation) error {
 	if err != nil {
 		return problems(c, err)
 	}
+	lacks, err := appliance.SentencesProblems(cfg)
+	if err != nil {
+		return problems(c, err)
+	}
+	for _, w := range lacks {
+		fmt.Fprintf(c.stderr, "mailweir: warning: %v\n", w)
+	}
 	for _, w := range slices.Concat(told, appliance.BridgeWarnings(cfg)) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 	}
