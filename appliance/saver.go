@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +51,11 @@ type saver struct {
 	mu          sync.Mutex // guards all below; never held over the disk
 	snapshotErr error      // of the last snapshot
 	day         time.Time  // midnight UTC of today
-	dayBase     int64      // bytes written before it
+	daySince    time.Time  // since when is counted: day, or the start if that was later
+	dayBase     int64      // bytes written before that
+	dayBefore   int64      // bytes written in the day before; 0: not all of it was seen
+	most        int64      // of what allWritten has said
+	kernelBase  int64      // what the kernel had counted of this process before
 }
 
 // Run saves once a second until ctx ends, and starts and awaits the snapshots.
@@ -155,17 +161,56 @@ func (s *saver) status() (ok bool, why string) {
 	return true, ""
 }
 
-// writtenToday is how many bytes the store wrote since midnight UTC, or since
-// the start if that is later.
-func (s *saver) writtenToday() int64 {
+// writing is how much was written lately.
+type writing struct {
+	today     int64
+	since     time.Time // midnight UTC, or the start if that was later
+	yesterday int64     // 0: not all of that day was seen
+}
+
+// writtenToday is how many bytes were written since midnight UTC, or since the start if that is later.
+func (s *saver) writtenToday() int64 { return s.writing().today }
+
+func (s *saver) writing() writing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.store.WrittenBytes() + s.beside()
-	if today := s.now().UTC().Truncate(24 * time.Hour); !today.Equal(s.day) {
-		if !s.day.IsZero() {
-			s.dayBase = all
+	all, now := s.allWritten(), s.now()
+	if today := now.UTC().Truncate(24 * time.Hour); !today.Equal(s.day) {
+		s.dayBefore = 0
+		if s.day.IsZero() {
+			s.daySince = now
+		} else {
+			if s.daySince.Equal(s.day) && today.Equal(s.day.Add(24*time.Hour)) {
+				s.dayBefore = all - s.dayBase
+			}
+			s.dayBase, s.daySince = all, today
 		}
 		s.day = today
 	}
-	return all - s.dayBase
+	return writing{all - s.dayBase, s.daySince, s.dayBefore}
+}
+
+// allWritten is how many bytes were written since the start: as the kernel counts them, whole pages of whatever mailweir writes, or what was handed to it, where it
+// does not count or counts less, as in memory. The caller holds s.mu.
+func (s *saver) allWritten() int64 {
+	own, kernel := s.store.WrittenBytes()+s.beside(), kernelWrote()
+	if s.day.IsZero() { // the first time: another life may have been in this process
+		s.kernelBase = kernel
+	}
+	s.most = max(s.most, own, kernel-s.kernelBase)
+	return s.most
+}
+
+// kernelWrote is what the kernel counts of what this process has had written to disks; 0: it does not.
+func kernelWrote() (n int64) {
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "write_bytes: %d", &n); err == nil {
+			return n
+		}
+	}
+	return 0
 }

@@ -120,6 +120,42 @@ func TestTheSaverSavesEachSecondAndMakesSnapshots(t *testing.T) {
 	})
 }
 
+// What was written is counted by the day, UTC; a day that was not seen from its beginning is none to compare with.
+func TestWhatIsWrittenIsCountedByTheDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeps(t, t.TempDir())
+		time.Sleep(time.Hour) // it is one o'clock
+		if w := k.writing(); !w.since.Equal(time.Now()) || w.yesterday != 0 {
+			t.Errorf("%+v", w)
+		}
+		ctx, end := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		pass := func(d time.Duration) writing {
+			k.gov.Open(governor.Attempt{Subscriber: "S", Plan: "home"}, time.Now())
+			time.Sleep(d)
+			synctest.Wait()
+			return k.writing()
+		}
+		midnight := func() time.Time { return time.Now().UTC().Truncate(24 * time.Hour) }
+		first := pass(22 * time.Hour)
+		if first.today == 0 || first.since.Equal(midnight()) {
+			t.Errorf("the first day: %+v", first)
+		}
+		if w := pass(2 * time.Hour); !w.since.Equal(midnight()) || w.yesterday != 0 {
+			t.Errorf("the second day: %+v", w)
+		}
+		second := pass(22 * time.Hour)
+		if w := pass(2 * time.Hour); !w.since.Equal(midnight()) || w.yesterday < second.today || w.today > w.yesterday {
+			t.Errorf("the third day: %+v, after %+v", w, second)
+		}
+		end()
+		if err := errors.Join(<-done, k.store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // What cannot be saved is told once, stays in memory, and is saved when that goes again.
 func TestTheSaverLosesNothingWhenTheDiskFails(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,8 @@ func (s *source) Status() webadmin.Status {
 	st.Journal = a.journalView()
 	st.Head.Seq, st.Head.Hash = a.chain.Head()
 	ok, why := a.saved()
-	st.Store = webadmin.Store{OK: ok, Why: why, WrittenToday: a.saver.writtenToday()}
+	wrote := a.saver.writing()
+	st.Store = webadmin.Store{OK: ok, Why: why, WrittenToday: wrote.today, WrittenSince: webadmin.At(wrote.since), WrittenYesterday: wrote.yesterday}
 	return st
 }
 

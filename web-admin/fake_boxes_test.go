@@ -21,7 +21,7 @@ func busyBox() *fakeBox {
 			{URL: "udp://192.0.2.1:514", Up: true, Since: ago(76 * time.Hour)},
 			{URL: "tcp://syslog-2.isp.example:6514", Since: ago(4*time.Minute + 12*time.Second), Behind: 1204, LastError: "dial tcp 198.51.100.9:6514: connect: connection refused"},
 		},
-		Clock: Clock{Known: true, Synced: true}, Store: Store{OK: true, WrittenToday: 12_400_000},
+		Clock: Clock{Known: true, Synced: true}, Store: Store{OK: true, WrittenToday: 12_400_000, WrittenSince: At(noon.Truncate(24 * time.Hour)), WrittenYesterday: 31_000_000},
 	}}
 	f.traffic.Step = Seconds(time.Minute)
 	for i := range 60 {

@@ -31,9 +31,45 @@ type overviewView struct {
 	Owners   bool             // somebody is named
 	Syslog   []syslogView
 	Spool    string
+	Written  writtenView
 	Clock    string // who keeps it; empty: not known, or a problem says so
 	Setup    string // what the wizard still asks; empty: nothing
 	Starting bool   // nothing was measured yet: its zeros are none
+}
+
+// writtenView is what the box has written to its disk, which on flash is what wears it out.
+type writtenView struct {
+	Text string
+	Much bool // more in a day than the box is made for
+}
+
+// A day's writing: what the box is made for, with a thousand lines of ordinary traffic, and how long it has to run before a rate says something of a day.
+const (
+	writtenAtMost  = 200 * 1000 * 1000
+	writtenKnownIn = time.Hour
+)
+
+// writtenOf says how much was written, and puts it beside the day before and beside what the box is made for.
+func writtenOf(st Store, z zone) writtenView {
+	if st.WrittenSince.IsZero() {
+		return writtenView{Text: "not counted yet"}
+	}
+	lasts := z.now.Sub(st.WrittenSince.Time)
+	text := size(st.WrittenToday) + " since " + z.clock(st.WrittenSince.Time).Text
+	most := st.WrittenYesterday
+	if lasts < writtenKnownIn {
+		if most == 0 {
+			text += "; what a day comes to is known after an hour"
+		}
+	} else {
+		rate := int64(float64(st.WrittenToday) * float64(24*time.Hour) / float64(lasts))
+		text += ", so about " + size(rate) + " in a day if it goes on like that"
+		most = max(most, rate)
+	}
+	if st.WrittenYesterday > 0 {
+		text += "; " + size(st.WrittenYesterday) + " the day before"
+	}
+	return writtenView{text + ". Made for at most " + size(writtenAtMost) + " a day with 1,000 ordinary lines", most > writtenAtMost}
 }
 
 type nowRow struct {
@@ -125,6 +161,7 @@ func overviewOf(st Status, traffic Traffic, over string, was series, lines []Sub
 		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: shareOver(over, traffic, time.Duration(st.Uptime), was, z),
 		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen), Starting: st.unmeasured(),
 	}
+	v.Written = writtenOf(st.Store, z)
 	if perSecond, ok := usualRate(was.hours, z.now); ok {
 		v.Traffic.Usual = rate(perSecond)
 	}

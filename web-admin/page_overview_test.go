@@ -11,6 +11,27 @@ import (
 )
 
 // Zeros of a box that has only begun to judge are not shown as if somebody had counted; once there is something, or packets are judged, they are.
+// What is written is put beside what the box is made for, and a rate says that it is one.
+func TestWhatIsWrittenHasAComparison(t *testing.T) {
+	t.Parallel()
+	const made = ". Made for at most 200\u00a0MB a day with 1,000 ordinary lines"
+	for _, row := range []struct {
+		st   Store
+		want writtenView
+	}{
+		{Store{}, writtenView{"not counted yet", false}},
+		{Store{WrittenToday: 1_200_000, WrittenSince: ago(4 * time.Minute)}, writtenView{"1.2\u00a0MB since 12:00; what a day comes to is known after an hour" + made, false}},
+		{Store{WrittenToday: 900_000_000, WrittenSince: ago(4 * time.Minute)}, writtenView{"900\u00a0MB since 12:00; what a day comes to is known after an hour" + made, false}},
+		{Store{WrittenToday: 12_000_000, WrittenSince: ago(6 * time.Hour)}, writtenView{"12\u00a0MB since 06:04, so about 48\u00a0MB in a day if it goes on like that" + made, false}},
+		{Store{WrittenToday: 120_000_000, WrittenSince: ago(6 * time.Hour), WrittenYesterday: 31_000_000}, writtenView{"120\u00a0MB since 06:04, so about 480\u00a0MB in a day if it goes on like that; 31\u00a0MB the day before" + made, true}},
+		{Store{WrittenToday: 1_000_000, WrittenSince: ago(4 * time.Minute), WrittenYesterday: 310_000_000}, writtenView{"1.0\u00a0MB since 12:00; 310\u00a0MB the day before" + made, true}},
+	} {
+		if got := writtenOf(row.st, zone{noon, vienna}); got != row.want {
+			t.Errorf("%+v, want %+v", got, row.want)
+		}
+	}
+}
+
 func TestNothingIsMeasuredWhileTheBoxBegins(t *testing.T) {
 	t.Parallel()
 	box := quietBox()

@@ -215,8 +215,11 @@ type Clock struct {
 // Store is the database of budgets and stages.
 type Store struct {
 	OK           bool   `json:"ok"`
-	Why          string `json:"why,omitempty"` // what is wrong when not OK
-	WrittenToday int64  `json:"written_bytes_today"`
+	Why          string `json:"why,omitempty"`       // what is wrong when not OK
+	WrittenToday int64  `json:"written_bytes_today"` // since WrittenSince; as the kernel counts what mailweir has to be written to a disk, where it does
+	WrittenSince Time   `json:"written_since"`       // midnight UTC, or the start if that was later
+	// WrittenYesterday is of the whole day (UTC) before; 0: mailweir did not run all of it, or was started again since.
+	WrittenYesterday int64 `json:"written_bytes_yesterday"`
 }
 
 // Problem is something that somebody should look at. All three sentences are for people.
