@@ -16,7 +16,10 @@ import (
 	"github.com/mailweir/mailweir/nfq/session"
 )
 
-var simulated = flag.Duration("day", 10*time.Minute, "how much time TestADayOfAThousandLines lets pass")
+var (
+	simulated = flag.Duration("day", 10*time.Minute, "how much time TestADayOfAThousandLines lets pass")
+	away      = flag.String("collector", "tcp://127.0.0.1:1", "which collector it has; empty: none")
+)
 
 // A thousand lines of an ordinary day: homes whose mail program sends now and then, offices, and some mail servers of their own.
 const (
@@ -60,7 +63,7 @@ func written(t *testing.T) (n int64) {
 }
 
 // TestADayOfAThousandLines lets time pass, as fast as it goes, for everything of a box that writes by the clock or by traffic, with the stores, the files and the
-// kernel's own count being real: budgets, journal, series, cases, the state of the records, and a spool whose collector is away. With
+// kernel's own count being real: budgets, journal, series, cases, the state of the records, and, with -collector, a spool whose collector is away. With
 // -day 24h it is the figure of appliance/doc/PERFORMANCE.md; the short form only sees to it that it can be measured. Where the file system is memory the
 // kernel counts nothing.
 func TestADayOfAThousandLines(t *testing.T) { // not beside others, which write, too
@@ -71,7 +74,11 @@ func TestADayOfAThousandLines(t *testing.T) { // not beside others, which write,
 	sessions, seconds := 0, 0
 	synctest.Test(t, func(t *testing.T) {
 		d := &deaf{t: t, dir: dir}
-		d.write("mailweir.yaml", "mode: enforce\nnetwork: {subscriber_interfaces: [lan0]}\nsyslog: {targets: [{url: \"tcp://127.0.0.1:1\"}]}\n")
+		targets := "[]"
+		if *away != "" {
+			targets = fmt.Sprintf("[{url: %q}]", *away)
+		}
+		d.write("mailweir.yaml", "mode: enforce\nnetwork: {subscriber_interfaces: [lan0]}\nsyslog: {targets: "+targets+"}\n")
 		d.write("subscribers.csv", csv)
 		d.start()
 		d.judge.answers = noAnswers{}

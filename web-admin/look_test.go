@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/mailweir/mailweir/web-admin/browsertest"
+	"github.com/mailweir/mailweir/web-admin/sentences"
 	"github.com/mailweir/mailweir/web-admin/users"
 )
 
@@ -57,6 +58,11 @@ func TestPagesFitTheirScreens(t *testing.T) {
 	begun := quietBox() // the part that judges packets has just begun again
 	begun.status.Ready, begun.status.Uptime, begun.status.Mode = false, Seconds(3*time.Second), "enforce"
 	restarting := startServer(t, Options{Source: begun, Now: func() time.Time { return noon }})
+	letGo := busyBox() // somebody has just released a line, and callers are told in German
+	if _, err := letGo.Release("S-1044", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	released := startServer(t, Options{Source: letGo, Now: func() time.Time { return noon }, Sentences: sentences.Builtin("de")})
 	said := browsertest.Complaints(ctx)
 	dir := shotDir(t)
 
@@ -118,6 +124,9 @@ func TestPagesFitTheirScreens(t *testing.T) {
 		{"subscriber-troubled", troubled, "subscribers/S-2004"},
 		{"records-troubled", troubled, "records"},
 		{"overview-restarting", restarting, ""},
+		{"subscriber-released", released, "subscribers/S-1044"},
+		{"subscriber-german", released, "subscribers/S-1102"},
+		{"language", released, "settings/language"},
 	}
 	var last *Server
 	for _, p := range pages {

@@ -126,7 +126,7 @@ func TestAReleaseIsTakenBackOnThePage(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(see, "Released at 12:04. Until 12:19 that can be taken back") || !strings.Contains(stands, "cut") {
+	if !strings.Contains(see, "Released: 12:04. Until 12:19 that can be taken back") || !strings.Contains(stands, "cut") {
 		t.Errorf("%q, and then %q", see, stands)
 	}
 	if _, err := box.Release("S-1044", "admin"); err != nil {

@@ -57,6 +57,11 @@ func tour(t *testing.T) []stop { return tourOf(t, busyBox()) }
 func tourOf(t *testing.T, box *fakeBox) (stops []stop) {
 	t.Helper()
 	box.report, box.waiting = triedReport, []string{"network.counted_ports", "admin.listen"}
+	for i := range box.subs { // one has just been released
+		if box.subs[i].ID == "100.64.77.15/32" {
+			box.subs[i].Released = &Released{Since: ago(time.Minute), Until: At(noon.Add(14 * time.Minute))}
+		}
+	}
 	busy := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
 	quiet := startServer(t, Options{Source: quietBox(), Now: func() time.Time { return noon }})
 	fresh := startServer(t, Options{Source: quietBox(), Now: func() time.Time { return noon }}) // nobody was there yet
