@@ -57,7 +57,7 @@ func TestAReleaseTakenBackAtOnceHasChangedNothing(t *testing.T) {
 			before, known := l.g.Explain(sub, l.now)
 			boxes[0].g.Explain(sub, l.now)
 			boxes[0].g.Redo([]Saved{{Subscriber: sub}}) // a release is saved, and this is then, too
-			if !known || !before.Released.IsZero() { // that one would be taken back, too
+			if !known || !before.Released.IsZero() {    // that one would be taken back, too
 				continue
 			}
 			if _, ok := l.g.Release(sub, l.now); !ok {
