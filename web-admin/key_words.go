@@ -21,6 +21,13 @@ var keyWords = map[string]string{
 	"network.counted_ports":         "Ports that are only counted",
 	"network.on_failure":            "Mail while nothing is judged",
 	"network.mark_mask":             "Bits of the packet mark",
+	"network.addresses":             "Addresses of a router",
+	"network.addresses[].interface": "interface",
+	"network.addresses[].address":   "address",
+	"network.routes":                "Routes",
+	"network.routes[].to":           "to",
+	"network.routes[].via":          "via",
+	"network.routes[].interface":    "at the interface",
 
 	"queue.first":     "First queue",
 	"queue.count":     "Number of queues",
@@ -131,7 +138,8 @@ var keyWords = map[string]string{
 }
 
 // keyLists are what one item of a list is called.
-var keyLists = map[string]string{"plans[]": "Plan", "plans[].budgets[]": "budget", "syslog.targets[]": "Collector", "notices.webhooks[]": "Webhook", "identity.lease_files[]": "Lease file"}
+var keyLists = map[string]string{"plans[]": "Plan", "plans[].budgets[]": "budget", "syslog.targets[]": "Collector", "notices.webhooks[]": "Webhook", "identity.lease_files[]": "Lease file",
+	"network.addresses[]": "Address", "network.routes[]": "Route"}
 
 var keyPlace = regexp.MustCompile(`\[(\d+)\]`)
 

@@ -30,6 +30,8 @@ const (
 	Auto     = "auto"     // queue.fast_lane, management.ipv6
 	Off      = "off"      // queue.fast_lane, management.ipv4, management.ipv6
 	DHCP     = "dhcp"     // management.ipv4
+
+	DefaultRoute = "default" // network.routes: to
 )
 
 // Config is a whole configuration, defaults filled in. It is not changed after Load, so it may be shared.
@@ -67,6 +69,54 @@ type Network struct {
 	CountedPorts         []uint16 `mapstructure:"counted_ports" range:"1..65535"` // seen and counted, never limited
 	OnFailure            string   `mapstructure:"on_failure" allowed:"open closed"`
 	MarkMask             Mask     `mapstructure:"mark_mask"` // bits of the packet and conntrack mark that are ours
+
+	Addresses []Address `mapstructure:"addresses"` // of the image's ports, where it routes; another Linux has its own way to give addresses
+	Routes    []Route   `mapstructure:"routes"`
+}
+
+// Address is an address of one of the interfaces, with the length of its network.
+type Address struct {
+	Interface string `mapstructure:"interface"`
+	Address   string `mapstructure:"address"` // ADDRESS/BITS
+}
+
+// Prefix is the address with its length; the zero one where it is not written right.
+func (a Address) Prefix() netip.Prefix {
+	p, _ := netip.ParsePrefix(a.Address)
+	return p
+}
+
+// Route is where a network is that no interface has an address of.
+type Route struct {
+	To        string `mapstructure:"to"` // NETWORK/BITS, or default, which is of the family of Via
+	Via       string `mapstructure:"via"`
+	Interface string `mapstructure:"interface"` // "": the one in whose network Via is; a link-local one needs it
+}
+
+// Prefix is the network that the route leads to; the zero one where it is not written right.
+func (r Route) Prefix() netip.Prefix {
+	if r.To != DefaultRoute {
+		p, _ := netip.ParsePrefix(r.To)
+		return p
+	}
+	via := r.Gateway()
+	if !via.IsValid() {
+		return netip.Prefix{}
+	}
+	p, _ := via.Prefix(0)
+	return p
+}
+
+// Gateway is the router; the zero address where it is not written right.
+func (r Route) Gateway() netip.Addr {
+	a, _ := netip.ParseAddr(r.Via)
+	return a
+}
+
+// SameShape tells whether both say the same of what the box is: its topology, who is where, addresses and routes.
+func (n Network) SameShape(o Network) bool {
+	return n.Topology == o.Topology && slices.Equal(n.SubscriberInterfaces, o.SubscriberInterfaces) && slices.Equal(n.UpstreamInterfaces, o.UpstreamInterfaces) &&
+		slices.Equal(n.Addresses, o.Addresses) && slices.Equal(n.Routes, o.Routes)
 }
 
 // FailOpen reports whether mail passes unjudged while we are dead or overrun.

@@ -17,6 +17,8 @@ func Default() *Config {
 			CountedPorts:         []uint16{},
 			OnFailure:            Open,
 			MarkMask:             0x0f000000,
+			Addresses:            []Address{},
+			Routes:               []Route{},
 		},
 		Queue: Queue{First: 0, Count: 0, Reader: Fast, FastLane: Auto, Length: 16384},
 		Identity: Identity{

@@ -46,7 +46,7 @@ func node(v reflect.Value) *yaml.Node {
 		return scalar("!!int", x.String())
 	case netip.Prefix:
 		return scalar("!!str", x.String())
-	case Budget, Target, LeaseFile, TLS:
+	case Budget, Target, LeaseFile, TLS, Address, Route:
 		n := structNode(v)
 		n.Style = yaml.FlowStyle
 		return n
@@ -84,13 +84,15 @@ func structNode(v reflect.Value) *yaml.Node {
 	return n
 }
 
-// omitted names the keys that a budget of concurrent sessions may not have, and the preset of a plan that has none.
+// omitted names the keys that a budget of concurrent sessions may not have, the preset of a plan that has none, and the interface of a route that needs none.
 func omitted(of any, key string) bool {
 	switch x := of.(type) {
 	case Budget:
 		return x.Of == "concurrent_sessions" && (key == "per" || key == "burst")
 	case Plan:
 		return x.Preset == "" && key == "preset"
+	case Route:
+		return x.Interface == "" && key == "interface"
 	}
 	return false
 }

@@ -26,7 +26,7 @@ func texts(t reflect.Type, key string, tag reflect.StructTag, tell func(key stri
 // TestEveryTextIsAFileOrIsNone walks the types: of a key that is added somebody must say whether what it holds is opened, or run.
 func TestEveryTextIsAFileOrIsNone(t *testing.T) {
 	t.Parallel()
-	noFile := []string{"network.subscriber_interfaces[0]", "network.upstream_interfaces[0]", "identity.unmapped_plan", "identity.radius.listen",
+	noFile := []string{"network.subscriber_interfaces[0]", "network.upstream_interfaces[0]", "network.addresses[0].interface", "network.addresses[0].address", "network.routes[0].to", "network.routes[0].via", "network.routes[0].interface", "identity.unmapped_plan", "identity.radius.listen",
 		"plans[0].name", "defer.text", "clusters.known_good[0]", "syslog.targets[0].url", "notices.webhooks[0].name", "notices.webhooks[0].url",
 		"notices.mail.smarthost", "notices.mail.user", "notices.mail.from", "notices.mail.to[0]", "evidence.organization", "evidence.contact",
 		"admin.listen", "admin.timezone", "fleet.nats_url", "management.ipv4", "management.ipv4_gateway", "management.ipv6", "management.ipv6_gateway", "management.dns[0]", "ntp.servers[0]"}

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -175,6 +177,36 @@ func TestContractMutations(t *testing.T) {
 		{"management in a VLAN that cannot be", "fleet:", "management: {vlan: 4095}\nfleet:", "management:", "management.vlan", "allowed: 0 to 4094"},
 		{"management's name server by name", "fleet:", "management: {dns: [ns.example]}\nfleet:", "management:", "management.dns[0]", "is not the address of a server"},
 		{"management's name servers too many", "fleet:", "management: {dns: [" + manyAddresses(4) + "]}\nfleet:", "management:", "management.dns", "has 4 servers; at most 3"},
+		{"an address at an interface that is on no side", "on_failure: open", "addresses: [{interface: eth7, address: 10.1.0.1/16}]\n  on_failure: open", "addresses: [{interface: eth7, address: 10.1.0.1/16}]", "network.addresses[0].interface", `"eth7" is neither in subscriber_interfaces nor in upstream_interfaces: lan0, wan0`},
+		{"an address at nobody", "on_failure: open", "addresses: [{address: 10.1.0.1/16}]\n  on_failure: open", "addresses: [{address: 10.1.0.1/16}]", "network.addresses[0].interface", "is missing"},
+		{"an interface without its address", "on_failure: open", "addresses: [{interface: lan0}]\n  on_failure: open", "addresses: [{interface: lan0}]", "network.addresses[0].address", "is missing"},
+		{"an address without its length", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1}]\n  on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1}]", "network.addresses[0].address", "is not an address with the length of its network"},
+		{"an address of IPv4 within IPv6", "on_failure: open", "addresses: [{interface: lan0, address: '::ffff:10.1.0.1/112'}]\n  on_failure: open", "addresses: [{interface: lan0, address: '::ffff:10.1.0.1/112'}]", "network.addresses[0].address", "is not an address with the length"},
+		{"an address that is the network's name", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.0/16}]\n  on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.0/16}]", "network.addresses[0].address", "is the name of the network"},
+		{"an address that is the broadcast address", "on_failure: open", "addresses: [{interface: lan0, address: 192.0.2.7/29}]\n  on_failure: open", "addresses: [{interface: lan0, address: 192.0.2.7/29}]", "network.addresses[0].address", "broadcast address"},
+		{"an address at loopback", "on_failure: open", "addresses: [{interface: lan0, address: 127.0.0.1/8}]\n  on_failure: open", "addresses: [{interface: lan0, address: 127.0.0.1/8}]", "network.addresses[0].address", "no address that a port can have"},
+		{"an address that is link-local", "on_failure: open", "addresses: [{interface: lan0, address: 'fe80::1/64'}]\n  on_failure: open", "addresses: [{interface: lan0, address: 'fe80::1/64'}]", "network.addresses[0].address", "no address that a port can have"},
+		{"an address twice", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: lan0, address: 10.1.0.1/24}]\n  on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: lan0, address: 10.1.0.1/24}]", "network.addresses[1].address", "is already addresses[0]"},
+		{"networks of two ports that overlap", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 10.1.7.1/24}]\n  on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 10.1.7.1/24}]", "network.addresses[1].address", "overlaps 10.1.0.0/16 on lan0 (addresses[0])"},
+		{"an address where the management port falls back to", "on_failure: open", "addresses: [{interface: lan0, address: 192.168.77.9/24}]\n  on_failure: open", "addresses: [{interface: lan0, address: 192.168.77.9/24}]", "network.addresses[0].address", "that of the management port while nobody answers by DHCP"},
+		{"a key of an address that there is not", "on_failure: open", "addresses: [{interface: lan0, adress: 10.1.0.1/16}]\n  on_failure: open", "addresses: [{interface: lan0, adress: 10.1.0.1/16}]", "network.addresses[0].adress", "did you mean address?"},
+		{"a route to nowhere", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{via: 192.0.2.1}]\n  on_failure: open", "routes: [{via: 192.0.2.1}]", "network.routes[0].to", "is missing; write default"},
+		{"a route to a word", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: internet, via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: internet, via: 192.0.2.1}]", "network.routes[0].to", "is neither default nor a network"},
+		{"a route to 0.0.0.0/0", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: 0.0.0.0/0, via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: 0.0.0.0/0, via: 192.0.2.1}]", "network.routes[0].to", "write default"},
+		{"a route to an address with a length", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: 198.51.100.7/24, via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: 198.51.100.7/24, via: 192.0.2.1}]", "network.routes[0].to", "write 198.51.100.0/24, or 198.51.100.7/32"},
+		{"a route to a port's own network", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: 10.1.0.0/16, via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: 10.1.0.0/16, via: 192.0.2.1}]", "network.routes[0].to", "is the network of lan0 already (10.1.0.1/16)"},
+		{"a route to the management port's network", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: 192.168.77.0/25, via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: 192.168.77.0/25, via: 192.0.2.1}]", "network.routes[0].to", "the network of the management port"},
+		{"a route to multicast", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: 224.0.0.0/4, via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: 224.0.0.0/4, via: 192.0.2.1}]", "network.routes[0].to", "is no network that can be routed"},
+		{"a route without a router", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default}]\n  on_failure: open", "routes: [{to: default}]", "network.routes[0].via", "is missing"},
+		{"a router by name", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: gw.example}]\n  on_failure: open", "routes: [{to: default, via: gw.example}]", "network.routes[0].via", "is not the address of a router"},
+		{"a router in no network", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 198.51.100.1}]\n  on_failure: open", "routes: [{to: default, via: 198.51.100.1}]", "network.routes[0].via", "198.51.100.1 is in no network of lan0, wan0"},
+		{"a router in the network of another interface", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 192.0.2.1, interface: lan0}]\n  on_failure: open", "routes: [{to: default, via: 192.0.2.1, interface: lan0}]", "network.routes[0].via", "is in no network of lan0,"},
+		{"a router that is the box", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 192.0.2.2}]\n  on_failure: open", "routes: [{to: default, via: 192.0.2.2}]", "network.routes[0].via", "is the box itself (wan0)"},
+		{"a router at the broadcast address", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 192.0.2.7}]\n  on_failure: open", "routes: [{to: default, via: 192.0.2.7}]", "network.routes[0].via", "the broadcast address of the network 192.0.2.0/29"},
+		{"a router that is link-local, anywhere", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 'fe80::1'}]\n  on_failure: open", "routes: [{to: default, via: 'fe80::1'}]", "network.routes[0].interface", "is link-local and may be at any of lan0, wan0; name the interface"},
+		{"a router at an interface that is on no side", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 'fe80::1', interface: eth7}]\n  on_failure: open", "routes: [{to: default, via: 'fe80::1', interface: eth7}]", "network.routes[0].interface", `"eth7" is neither`},
+		{"a router of the other family", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: '2001:db8:9::/48', via: 192.0.2.1}]\n  on_failure: open", "routes: [{to: '2001:db8:9::/48', via: 192.0.2.1}]", "network.routes[0].via", "one is IPv4, the other IPv6"},
+		{"two defaults", "on_failure: open", "addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: wan0, address: 192.0.2.2/29}, {interface: lan0, address: '2001:db8:1::1/64'}, {interface: wan0, address: '2001:db8:2::2/64'}]\n  routes: [{to: default, via: 192.0.2.1}, {to: default, via: 192.0.2.3}]\n  on_failure: open", "routes: [{to: default, via: 192.0.2.1}, {to: default, via: 192.0.2.3}]", "network.routes[1].to", "default is already routes[0]"},
 		{"time from a URL", "fleet:", "ntp: {servers: ['ntp://t.example']}\nfleet:", "ntp:", "ntp.servers[0]", "is not an address or a host name"},
 		{"time from port 0", "fleet:", "ntp: {servers: ['t.example:0']}\nfleet:", "ntp:", "ntp.servers[0]", "has a port outside 1 to 65535"},
 		{"time from nobody", "fleet:", "ntp: {servers: ['']}\nfleet:", "ntp:", "ntp.servers[0]", "is not a host"},
@@ -240,6 +272,66 @@ func TestLadderOfAPresetIsHeldToTheOrder(t *testing.T) {
 	_, err := Parse("f", []byte("plans:\n- name: unmapped\n  preset: hosting\n  ladder: {warn_at: 90}\n"))
 	if want := "f:4: plans[0].ladder.warn_at: pace_at 80 is below warn_at 90"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("want %s\ngot  %v", want, err)
+	}
+}
+
+// TestAddressesAndRoutesBesideOtherKeys has what one change in the contract does not show.
+func TestAddressesAndRoutesBesideOtherKeys(t *testing.T) {
+	t.Parallel()
+	const one = "{interface: lan0, address: 10.1.0.1/16}, "
+	for _, row := range []struct{ why, file, want string }{
+		{"addresses of a bridge", "network:\n  topology: bridge\n  addresses: [{interface: lan0, address: 10.1.0.1/16}]\n", "f:3: network.addresses: goes with topology: routed"},
+		{"routes of a bridge", "network:\n  topology: bridge\n  routes: [{to: default, via: 10.1.0.2}]\n", "f:3: network.routes: goes with topology: routed"},
+		{"in the management port's network", "network:\n  addresses: [{interface: lan0, address: 10.1.0.1/16}]\nmanagement: {ipv4: 10.1.2.3/24}\n", "f:2: network.addresses[0].address: 10.1.0.1/16 is of the network 10.1.0.0/16, which overlaps 10.1.2.0/24, that of the management port; they have to be apart"},
+		{"in the management port's network, IPv6", "network:\n  addresses: [{interface: lan0, address: '2001:db8::1/48'}]\nmanagement: {ipv6: '2001:db8:0:7::1/64'}\n", "f:2: network.addresses[0].address: 2001:db8::1/48 is of the network 2001:db8::/48, which overlaps 2001:db8:0:7::/64"},
+		{"too many addresses", "network:\n  addresses: [" + strings.Repeat(one, 33) + "]\n", "f:2: network.addresses: has 33 addresses; at most 32"},
+		{"too many routes", "network:\n  routes: [" + strings.Repeat("{to: default, via: 10.1.0.2}, ", 129) + "]\n", "f:2: network.routes: has 129 routes; at most 128"},
+	} {
+		if _, err := Parse("f", []byte(row.file)); err == nil || !strings.HasPrefix(err.Error(), row.want) {
+			t.Errorf("%s:\nwant %s...\ngot  %v", row.why, row.want, err)
+		}
+	}
+}
+
+// TestARoutersNetworkIsTaken: addresses and routes of both families are read, and what is hardly meant so is told.
+func TestARoutersNetworkIsTaken(t *testing.T) {
+	t.Parallel()
+	const head = "network:\n  addresses: [{interface: lan0, address: 10.1.0.1/16}, {interface: lan0, address: 10.2.0.1/16}, {interface: wan0, address: 192.0.2.2/31}, {interface: wan0, address: '2001:db8:2::2/64'}]\n"
+	for _, row := range []struct {
+		why, routes string
+		warnings    []string
+	}{
+		{"all that there can be", "[{to: default, via: 192.0.2.3}, {to: 10.9.0.0/16, via: 10.2.0.9, interface: lan0}, {to: '2001:db8:8::/48', via: 'fe80::1', interface: lan0}]",
+			[]string{"f:3: network.routes: has no default for IPv6: only networks that are named here are reached"}},
+		{"IPv6 without an address for subscribers", "[{to: default, via: 192.0.2.3}, {to: default, via: 'fe80::1', interface: wan0}]",
+			[]string{"f:2: network.addresses: no interface of subscribers has an address of IPv6, so who is deferred over it is not answered"}},
+		{"no route at all", "[]", []string{"f:3: network.routes: has no default for IPv4: only networks that are named here are reached", "f:3: network.routes: has no default for IPv6: only networks that are named here are reached"}},
+	} {
+		c, err := Parse("f", []byte(head+"  routes: "+row.routes+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", row.why, err)
+			continue
+		}
+		var got []string
+		for _, w := range c.Warnings() {
+			got = append(got, w.Error())
+		}
+		if !slices.Equal(got, row.warnings) {
+			t.Errorf("%s: %q, want %q", row.why, got, row.warnings)
+		}
+		text, err := c.Effective()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Parse("f", text); err != nil || !again.Network.SameShape(c.Network) {
+			t.Errorf("%s: printed and read again: %v\n%s", row.why, err, text)
+		}
+		if row.why == "all that there can be" {
+			n := c.Network
+			if len(n.Addresses) != 4 || n.Addresses[3].Prefix() != netip.MustParsePrefix("2001:db8:2::2/64") || n.Routes[0].Prefix() != netip.MustParsePrefix("0.0.0.0/0") || n.Routes[2].Gateway() != netip.MustParseAddr("fe80::1") {
+				t.Errorf("%+v", n)
+			}
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ func (r *rules) check() {
 	r.evidence()
 	r.admin()
 	r.management()
+	r.routing()
 	r.ntp()
 	r.fleet()
 }

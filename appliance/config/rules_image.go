@@ -43,18 +43,12 @@ func (r *rules) management() {
 // static checks ADDRESS/BITS and its gateway.
 func (r *rules) static(key, s, dynamic, example string, family func(netip.Addr) bool, gateway string) {
 	p, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil || !family(p.Addr()) || p.Addr().Is4In6():
+	if err != nil || !family(p.Addr()) || p.Addr().Is4In6() {
 		r.bad(key, "%q is neither %s nor off nor an address with the length of its network, such as %s", s, dynamic, example)
 		return
-	case !p.Addr().IsGlobalUnicast() || p.Bits() == 0:
-		r.bad(key, "%q is no address that a port can have; write one such as %s", s, example)
-		return
-	case p.Bits() < p.Addr().BitLen()-1 && p.Addr() == p.Masked().Addr():
-		r.bad(key, "%v is the name of the network, not an address in it; write one such as %s", p, example)
-		return
-	case p.Addr().Is4() && p.Bits() < 31 && p.Addr() == broadcast(p):
-		r.bad(key, "%v is the network's broadcast address; write one such as %s", p, example)
+	}
+	if why := unusable(p); why != "" {
+		r.bad(key, "%s; write one such as %s", why, example)
 		return
 	}
 	if gateway == "" {
@@ -69,6 +63,19 @@ func (r *rules) static(key, s, dynamic, example string, family func(netip.Addr) 
 	case g == p.Addr():
 		r.bad(key+"_gateway", "%v is the box itself; name the router", g)
 	}
+}
+
+// unusable says why no port can have an address; "": one can.
+func unusable(p netip.Prefix) string {
+	switch {
+	case !p.Addr().IsGlobalUnicast() || p.Bits() == 0:
+		return fmt.Sprintf("%q is no address that a port can have", p)
+	case p.Bits() < p.Addr().BitLen()-1 && p.Addr() == p.Masked().Addr():
+		return fmt.Sprintf("%v is the name of the network, not an address in it", p)
+	case p.Addr().Is4() && p.Bits() < 31 && p.Addr() == broadcast(p):
+		return fmt.Sprintf("%v is the network's broadcast address", p)
+	}
+	return ""
 }
 
 // broadcast is the last address of an IPv4 network.
