@@ -224,6 +224,9 @@ func begin(opt Options, cfg *config.Config, l *list) (a *Appliance, release func
 // open brings up everything that can fail, in an order in which nothing is
 // steered to us before somebody is there to judge it.
 func (a *Appliance) open(cfg *config.Config, l *list) error {
+	if err := a.shapePorts(cfg); err != nil {
+		return err
+	}
 	if err := a.recall(cfg, l); err != nil {
 		return err
 	}

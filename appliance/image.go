@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/update"
 	webadmin "github.com/mailweir/mailweir/web-admin"
@@ -20,6 +21,7 @@ type Image struct {
 	Links   func() []string             // ports that have a link now
 	Restart func() error                // the whole box, after everything has ended in order
 	Erase   func() error                // the same, and everything is erased at the start: a factory reset
+	Shape   func(config.Network) error  // has the ports be the bridge or the router that a configuration says; nil: nobody can
 }
 
 // FromImage tells whether this is such a box.

@@ -137,8 +137,8 @@ func (a *Appliance) put(d *draft) (waiting []string, err error) {
 func carried(old, next *config.Config) (live *config.Config, waiting []string) {
 	c := *next
 	live = &c
-	if n := &c.Network; n.Topology != old.Network.Topology {
-		*n = old.Network // the interfaces go with it
+	if n := &c.Network; n.Topology != old.Network.Topology || len(n.Addresses)+len(old.Network.Addresses) > 0 && !n.SameShape(old.Network) {
+		*n = old.Network // the interfaces go with it, and with the addresses at them
 	} else {
 		if !slices.Equal(n.LimitedPorts, old.Network.LimitedPorts) || !slices.Equal(n.CountedPorts, old.Network.CountedPorts) { // the kernel's rules know them apart
 			n.LimitedPorts, n.CountedPorts = old.Network.LimitedPorts, old.Network.CountedPorts
@@ -148,7 +148,10 @@ func carried(old, next *config.Config) (live *config.Config, waiting []string) {
 	c.Queue, c.Admin = old.Queue, old.Admin
 	c.Admin.TLS, c.Admin.Language, c.Admin.SentencesFile = next.Admin.TLS, next.Admin.Language, next.Admin.SentencesFile
 	for _, d := range config.Differences(live, next) {
-		waiting = append(waiting, d.Key)
+		key, _, _ := strings.Cut(d.Key, "[") // of a list, all waits
+		if !slices.Contains(waiting, key) {
+			waiting = append(waiting, key)
+		}
 	}
 	return live, waiting
 }

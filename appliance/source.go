@@ -50,6 +50,7 @@ func (s *source) Status() webadmin.Status {
 		Exempt:   a.gov.Exemptions(),
 		Clusters: a.observer.view(),
 		Bridge:   a.bridgeView(q),
+		Router:   a.routerView(cfg),
 		Clock:    a.clockHere(),
 		Problems: a.problems(),
 	}

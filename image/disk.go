@@ -98,7 +98,7 @@ func writeESP(d *disk.Disk, b Board, g grub, when time.Time) error {
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{"/EFI/BOOT/" + b.efiFile, g.efi}, {layout.GRUBConfig, grubCfg}, {layout.GRUBEnv, layout.Env{Active: "a"}.Block()}} {
+	}{{"/EFI/BOOT/" + b.efiFile, g.efi}, {layout.GRUBConfig, grubCfg}, {layout.GRUBEnv, layout.Env{Active: "a"}.Block()}, {layout.KeptFile, make([]byte, layout.KeptSize)}} {
 		if err := fs.Mkdir(path.Dir(f.name)); err != nil {
 			return fmt.Errorf("%s: %w", path.Dir(f.name), err)
 		}

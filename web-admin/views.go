@@ -63,6 +63,7 @@ type Status struct {
 	Ports      []int   `json:"limited_ports"`
 	Lanes      Lanes   `json:"lanes"`
 	Bridge     *Bridge `json:"bridge,omitempty"` // only with network.topology: bridge
+	Router     *Router `json:"router,omitempty"` // only with network.topology: routed, where the ports' addresses are the box's to give
 	// Sessions counts TCP sessions on governed ports since the start.
 	Sessions Sessions `json:"sessions"`
 	// Actions counts decisions about sessions since the start, as decided; in observe mode none of them was carried out.
@@ -89,6 +90,25 @@ type Status struct {
 // unmeasured tells whether the part that judges packets has only begun, or begun again, so that what counts since its start says nothing.
 func (st Status) unmeasured() bool {
 	return !st.Ready && st.Sessions.Total == 0 && st.Lanes.Queue.Packets == 0 && st.Lanes.Fast.Packets == 0
+}
+
+// Router says what the ports of a box have that routes.
+type Router struct {
+	Addresses []PortAddress `json:"addresses"`
+	Routes    []PortRoute   `json:"routes"`
+}
+
+// PortAddress is an address of one of the ports.
+type PortAddress struct {
+	Interface string `json:"interface"`
+	Address   string `json:"address"` // ADDRESS/BITS
+}
+
+// PortRoute says behind which router a network is.
+type PortRoute struct {
+	To        string `json:"to"` // NETWORK/BITS, or default
+	Via       string `json:"via"`
+	Interface string `json:"interface,omitempty"`
 }
 
 // Bridge says how the bridge is governed. What has a VLAN tag or a PPPoE header passes it unjudged.

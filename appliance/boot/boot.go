@@ -100,6 +100,7 @@ type box struct {
 	watch   *watchdog
 	options map[string]string // of the kernel's command line
 	ports   ports
+	last    *shape      // of the ports, as the last start or the last life of the governing program left it; nil: it is not known
 	update  *update.Box // nil: it is not known where the slots are
 }
 
@@ -125,11 +126,10 @@ func (b *box) main() {
 	for _, err := range sysctls(settings) {
 		b.log.Error("setting", "err", err)
 	}
-	b.try("network", func() (err error) { b.ports, err = bringUp(); return err })
-	if b.ports.bridged() {
-		b.try("web admin", func() error { return shutBridge(adminPort) })
-	}
-	b.console.say("%s", b.ports)
+	b.try("network", func() (err error) { b.ports, err = nameThem(); return err })
+	b.try("topology of the last start", func() error { return b.recall() })
+	b.begin()
+	b.console.say("%s", b.ports.with(shapeNow()))
 	b.watch.pet()
 	breakDown(b.about.Version)
 
@@ -137,7 +137,7 @@ func (b *box) main() {
 	b.try("data partition", func() (err error) {
 		done := b.watch.whileBusy()
 		defer done()
-		return openData(dataDir, b.options[layout.OptionESP], b.console, b.watch.pet)
+		return openData(dataDir, b.options[layout.OptionESP], b.console, b.watch.pet, b.forget)
 	}, func() {
 		kept = false
 		b.try("data in memory", func() error { return unix.Mount("tmpfs", dataDir, "tmpfs", 0, "size=64m,mode=700") })
@@ -146,6 +146,9 @@ func (b *box) main() {
 		b.console.say("NOTHING IS KEPT: settings and history are in memory and gone with the next start. The data partition was left as it is.")
 	}
 	b.try("clock", func() error { return clockFloor(time.Unix(b.about.Built, 0), dataDir) })
+	if !kept && b.last != nil && b.last.routed() {
+		b.console.say("The box stays the router that it was: its addresses and routes are known from the last start.")
+	}
 	onTrial := false
 	b.try("slots", func() (err error) { onTrial, err = b.slots(); return err })
 	b.supervise(m, onTrial)
@@ -173,12 +176,13 @@ func (b *box) supervise(m *modules, onTrial bool) {
 
 	safe := b.whySafe(m)
 	config := ownConfig
-	b.try("configuration", func() error { return configure(ownConfig, b.ports) }, func() {
+	b.try("configuration", func() error { return configure(ownConfig, b.ports, b.last) }, func() {
 		if _, err := os.Stat(ownConfig); err != nil {
 			config = inMemory
-			b.try("configuration in memory", func() error { return configure(inMemory, b.ports) })
+			b.try("configuration in memory", func() error { return configure(inMemory, b.ports, b.last) })
 		}
 	})
+	b.try("topology", func() error { return b.reshape(config) })
 	self, err := os.Executable()
 	if err != nil {
 		self = "/init"
@@ -213,7 +217,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 			b.console.say("SAFE MODE: mail passes unjudged")
 			g.stop(*safe)
 		case crashing:
-			b.console.say("SAFE MODE: %d starts in a row ended within %v. The bridge is up, mail passes unjudged. In %v, or at the next start, governing is tried again.", startsMost, lasting, safeTime)
+			b.console.say("SAFE MODE: %d starts in a row ended within %v. %s, mail passes unjudged. In %v, or at the next start, governing is tried again.", startsMost, lasting, passing(), safeTime)
 			g.stopFor(ctx, safeTime, standstill{Why: fmt.Sprintf("The box went down %d times in a row within %v of governing: by a panic of its kernel, a hang that the watchdog ended, or a power cut.", startsMost, lasting), Again: true})
 		default:
 			g.begin()
@@ -276,7 +280,7 @@ func (b *box) end(s *supervisor, what string) {
 			if err != nil {
 				return err
 			}
-			return markErase(part)
+			return errors.Join(markErase(part), b.forget(readString(diskFile)))
 		})
 	}
 	b.console.drain()
@@ -302,15 +306,14 @@ func commandLine(text string) map[string]string {
 // made begins a configuration that nobody has changed: with the sum of what comes after this line.
 const made = "# Made by the box itself, and made anew at each start until something in it is changed: "
 
-// configure writes what the box does until somebody says otherwise: observe, on the bridge. A configuration of the operator, which is any that was
-// changed, stays.
-func configure(file string, p ports) error {
-	body := fmt.Appendf(nil, `mode: observe
-network:
-  topology: bridge
-  subscriber_interfaces: [%s]
-  upstream_interfaces: [%s]
-`, p.subscribers, p.upstream)
+// configure writes what the box does until somebody says otherwise: observe, on the bridge, or as the router that it was when its settings were lost.
+// A configuration of the operator, which is any that was changed, stays.
+func configure(file string, p ports, last *shape) error {
+	s := p.bridge()
+	if last != nil && last.routed() && p.routable(*last) == nil {
+		s = *last
+	}
+	body := []byte(s.yaml())
 	want := append([]byte(firstLine(body)), body...)
 	switch text, err := os.ReadFile(file); {
 	case err == nil && (!untouched(text) || bytes.Equal(text, want)):

@@ -66,7 +66,7 @@ func TestPortsAreInTheOrderOfTheBuses(t *testing.T) {
 
 func TestWhatTheBoxDoesByItselfIsAConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run", "mailweir.yaml")
-	if err := configure(file, assign([]string{"port1", "port2", "port3"})); err != nil {
+	if err := configure(file, assign([]string{"port1", "port2", "port3"}), nil); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.Load(file)
@@ -87,7 +87,7 @@ func TestAChangedConfigurationStays(t *testing.T) {
 	two, three := assign([]string{"port1", "port2"}), assign([]string{"port1", "port2", "port3"})
 	start := func(p ports, want string) string {
 		t.Helper()
-		if err := configure(file, p); err != nil {
+		if err := configure(file, p, nil); err != nil {
 			t.Fatal(err)
 		}
 		text, err := os.ReadFile(file)

@@ -27,8 +27,8 @@ const (
 )
 
 // openData mounts the data partition of the disk that the box was started from. A blank one (and it says so itself) is grown and
-// gets a file system first; one that is neither blank nor can be mounted is left as it is, and that is an error.
-func openData(dir, esp string, c *console, pet func()) error {
+// gets a file system first; one that is neither blank nor can be mounted is left as it is, and that is an error. forget takes away what is kept of the settings elsewhere.
+func openData(dir, esp string, c *console, pet func(), forget func(disk string) error) error {
 	disk, part, err := findData("/sys", "/dev", esp)
 	if err != nil {
 		return err
@@ -42,6 +42,9 @@ func openData(dir, esp string, c *console, pet func()) error {
 	}
 	if state == erasing {
 		c.say("factory reset: erasing settings and history on %s", part)
+		if err := forget(disk); err != nil {
+			return err
+		}
 		if err := eraseData(part, pet); err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ type governing struct {
 }
 
 func (b *box) newGoverning(ctx context.Context, s *supervisor) *governing {
-	return &governing{s: s, log: b.log, say: b.console.say, bypassed: bypassed, clear: ruleset.Remove,
+	return &governing{s: s, log: b.log, say: b.console.say, bypassed: bypassed, clear: func() error { return errors.Join(ruleset.Remove(), b.guard()) },
 		write: func(why *standstill) error { return why.save(standstillFile) },
 		begun: func() {
 			go guard(func() { newTeller(b.console, stateDir).run(ctx) })
@@ -61,7 +61,7 @@ func (b *box) newGoverning(ctx context.Context, s *supervisor) *governing {
 // children gives the supervisor the two, and starts neither. Without a management port nobody could see a page.
 func (g *governing) children(config string, page bool) {
 	g.s.add(&child{name: governChild, not: recoveryChild, held: true, argv: []string{runCommand, "--config", config, "--data", stateDir}, loop: func() {
-		g.say("SAFE MODE: governing ended %d times in %v. The bridge is up, mail passes unjudged. Start the box again to leave it, or try it on the recovery page.", loopEnds, loopTime)
+		g.say("SAFE MODE: governing ended %d times in %v. %s, mail passes unjudged. Start the box again to leave it, or try it on the recovery page.", loopEnds, loopTime, passing())
 		g.stop(standstill{Why: fmt.Sprintf("The program that governs ended %d times within %v.", loopEnds, loopTime), Again: true})
 	}, tidy: func() {
 		if err := g.clear(); err != nil {

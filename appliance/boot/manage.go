@@ -14,6 +14,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/netconf"
+	"github.com/mailweir/mailweir/appliance/routing"
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
@@ -26,7 +27,7 @@ func manage(port, file string) int {
 	defer stop()
 	said := func(err error) { fmt.Fprintf(os.Stderr, "mailweir: management port %s: %v\n", port, err) }
 	f := &follower{file: file, said: said}
-	p := netconf.Port{Name: port, Dir: ManagementDir, Resolv: "/etc/resolv.conf", Say: said, Settings: func() config.Management { return f.config().Management }, Fresh: fresh}
+	p := netconf.Port{Name: port, Dir: ManagementDir, Resolv: "/etc/resolv.conf", Say: said, Settings: func() config.Management { return f.config().Management }, Fresh: fresh, Own: routing.Management}
 	if err := p.Run(ctx); err != nil {
 		said(err)
 		return 1

@@ -359,5 +359,5 @@ func portsNow() string {
 		}
 		p.address[n] = readString("/sys/class/net/"+n+"/address") + ", " + link
 	}
-	return p.String()
+	return p.with(shapeNow())
 }

@@ -15,7 +15,7 @@ import (
 const bridgeName = "br0"
 
 // ports are the box's Ethernet interfaces by what they do; "" where there is none. With three or more the first is for management and the next two are
-// bridged; with two, both are bridged and nobody can log in but at the console; one is for management.
+// bridged; with two, both are bridged and nobody can log in but at the console; one is for management. Where the box routes, the spare ones may have work, too.
 type ports struct {
 	management, subscribers, upstream string
 	spare                             []string
@@ -24,7 +24,8 @@ type ports struct {
 
 func (p ports) bridged() bool { return p.upstream != "" }
 
-func (p ports) String() string {
+// with is what people read: the ports with what each does in this shape; nil: it is not known which they have.
+func (p ports) with(s *shape) string {
 	var lines []string
 	add := func(name, does string) {
 		if name != "" {
@@ -32,15 +33,47 @@ func (p ports) String() string {
 		}
 	}
 	add(p.management, "management")
-	add(p.subscribers, "subscribers, bridged")
-	add(p.upstream, "internet, bridged")
-	for _, s := range p.spare {
-		add(s, "not used")
+	switch {
+	case s != nil && s.routed():
+		for _, name := range p.data() {
+			add(name, s.does(name))
+		}
+		for _, r := range s.Routes {
+			lines = append(lines, strings.TrimSpace(fmt.Sprintf("route to %s via %s %s", r.To, r.Via, r.Interface)))
+		}
+		if p.management == "" {
+			lines = append(lines, "There is no management port: the box is set up at the console only.")
+		}
+	default:
+		add(p.subscribers, "subscribers, bridged")
+		add(p.upstream, "internet, bridged")
+		for _, name := range p.spare {
+			add(name, "not used")
+		}
 	}
 	if len(lines) == 0 {
 		return "no Ethernet port was found"
 	}
 	return strings.Join(lines, "\n")
+}
+
+// does says what a port of a router does.
+func (s shape) does(name string) string {
+	side := ""
+	switch {
+	case slices.Contains(s.Subscribers, name):
+		side = "subscribers, routed"
+	case slices.Contains(s.Upstream, name):
+		side = "internet, routed"
+	default:
+		return "not used"
+	}
+	for _, a := range s.Addresses {
+		if a.Interface == name {
+			side += ", " + a.Address
+		}
+	}
+	return side
 }
 
 // assign gives ports their work, in the order of the machine's buses.
@@ -80,8 +113,8 @@ func physical(sys string) (names []string, err error) {
 	return names, nil
 }
 
-// bringUp names the ports port1, port2, ... and bridges two of them.
-func bringUp() (ports, error) {
+// nameThem names the ports port1, port2, ...
+func nameThem() (ports, error) {
 	names, err := physical("/sys")
 	if err != nil {
 		return ports{}, err
@@ -105,9 +138,6 @@ func bringUp() (ports, error) {
 		errs = append(errs, err)
 	} else {
 		errs = append(errs, netlink.LinkSetUp(lo))
-	}
-	if p.bridged() {
-		errs = append(errs, bridgePorts(p.subscribers, p.upstream))
 	}
 	return p, errors.Join(errs...)
 }

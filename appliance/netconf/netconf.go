@@ -34,6 +34,7 @@ type Port struct {
 	Settings func() config.Management
 	Fresh    func() bool // nobody has set the box up yet
 	Say      func(error)
+	Own      func([]netip.Prefix) error // is told which addresses the port has, whenever that changes; nil: nobody is
 
 	state State
 	dhcp  *lease      // what DHCP said; nil: nothing
@@ -41,6 +42,7 @@ type Port struct {
 	heard chan *lease // from the DHCP client
 	stop  func()      // ends the DHCP client and waits
 	gives *server     // nil: nobody is given addresses
+	owned bool        // Own knows the addresses of state
 	retry time.Time   // when what failed is tried again; zero: nothing failed
 }
 
@@ -174,7 +176,13 @@ func (p *Port) report(trial string) {
 	p.state.Trial = trial
 	link, err := netlink.LinkByName(p.link())
 	if err == nil {
+		was := p.state.Addresses
 		p.state.Addresses, err = addressesOf(link)
+		p.owned = p.owned && slices.Equal(was, p.state.Addresses)
+	}
+	if err == nil && p.Own != nil && !p.owned {
+		err = p.Own(p.state.Addresses)
+		p.owned = err == nil
 	}
 	if err == nil {
 		err = p.Dir.saveState(p.state)

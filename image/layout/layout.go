@@ -43,6 +43,9 @@ const SlotBytes = 64 << 20
 const (
 	GRUBConfig = "/grub/grub.cfg"
 	GRUBEnv    = "/grub/grubenv"
+
+	// KeptFile is of process 1, and beside them since it has to be read before anything else is mounted: Kept.
+	KeptFile = "/grub/network"
 )
 
 // What GRUB adds to the kernel's command line.

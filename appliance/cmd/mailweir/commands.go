@@ -58,6 +58,11 @@ func statusCommand(ctx context.Context, c *invocation) error {
 	if s.Bridge != nil {
 		fmt.Fprintf(w, "bridge\t%s\n", bridged(*s.Bridge))
 	}
+	if s.Router != nil {
+		for _, line := range routed(*s.Router) {
+			fmt.Fprintf(w, "router\t%s\n", line)
+		}
+	}
 	if len(s.Syslog) == 0 {
 		fmt.Fprintf(w, "syslog\tno collector configured\n")
 	}
@@ -237,6 +242,17 @@ func bridged(b webadmin.Bridge) string {
 		text += "; " + b.Why
 	}
 	return text
+}
+
+// routed says what a router has, in lines: addresses, and then routes.
+func routed(r webadmin.Router) (lines []string) {
+	for _, a := range r.Addresses {
+		lines = append(lines, a.Interface+" has "+a.Address)
+	}
+	for _, one := range r.Routes {
+		lines = append(lines, strings.TrimSpace("to "+one.To+" via "+one.Via+" "+one.Interface))
+	}
+	return lines
 }
 
 // clock says a moment of the last day by its time, an older one with its date.

@@ -62,7 +62,13 @@ func image() *appliance.Image {
 	if !boot.Supervised() {
 		return nil
 	}
-	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset}
+	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset, Shape: boot.Shape}
+}
+
+// fromImage tells whether this machine was started from mailweir's image.
+func fromImage() bool {
+	_, err := boot.Machine()
+	return !errors.Is(err, boot.ErrNoImage)
 }
 
 func checkCommand(_ context.Context, c *invocation) error {
@@ -97,7 +103,7 @@ func checkCommand(_ context.Context, c *invocation) error {
 	for _, w := range lacks {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %v\n", w)
 	}
-	for _, w := range slices.Concat(told, appliance.BridgeWarnings(cfg)) {
+	for _, w := range slices.Concat(told, appliance.BridgeWarnings(cfg), appliance.RoutingWarnings(cfg, fromImage())) {
 		fmt.Fprintf(c.stderr, "mailweir: warning: %s\n", w)
 	}
 	if appliance.SubscribersMissing(cfg) {

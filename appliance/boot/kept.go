@@ -1,0 +1,108 @@
+package boot
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/mailweir/mailweir/image/layout"
+)
+
+// kept is where the last shape of the ports is that came up, beside GRUB's files: whatever becomes of the data partition, the next start has it at once.
+type kept struct{ esp envFile }
+
+// keptHere is that of the disk which the box was started from, once that is known.
+func keptHere() (kept, error) {
+	disk := readString(diskFile)
+	if disk == "" {
+		return kept{}, errors.New("it is not known which disk this box was started from")
+	}
+	esp, err := partition("/sys", "/dev", disk, layout.ESP)
+	return kept{envFile{esp}}, err
+}
+
+// keptOn is that of a disk.
+func keptOn(disk string) (kept, error) {
+	esp, err := partition("/sys", "/dev", disk, layout.ESP)
+	return kept{envFile{esp}}, err
+}
+
+func (k kept) open(do func(file string) error) error {
+	return k.esp.mounted(func(grubenv string) error {
+		return do(filepath.Join(filepath.Dir(grubenv), path.Base(layout.KeptFile)))
+	})
+}
+
+// read is what was written last; nil: nothing was.
+func (k kept) read() (s *shape, err error) {
+	err = k.open(func(file string) error {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			s = readShape(layout.Kept(b), nil)
+		}
+		return err
+	})
+	return s, err
+}
+
+// write keeps another one; the same again is not written.
+func (k kept) write(s shape) error {
+	return k.open(func(file string) error { return keepIn(file, s) })
+}
+
+func keepIn(file string, s shape) error {
+	was, err := os.ReadFile(file)
+	missing := errors.Is(err, os.ErrNotExist)
+	if !s.routed() && (missing || err == nil && readShape(layout.Kept(was), nil) == nil) {
+		return nil // a box of which nothing is known is a bridge
+	}
+	if missing {
+		return fmt.Errorf("the disk was flashed with an image that had no %s; flash it anew to have that", layout.KeptFile)
+	}
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(s)
+	if err != nil || bytes.Equal(layout.Kept(was), text) {
+		return err
+	}
+	b, at, err := layout.Keep(was, text)
+	if err != nil {
+		return err
+	}
+	return overwriteAt(file, b, at)
+}
+
+// erase forgets it, both texts that there may be.
+func (k kept) erase() error {
+	return k.open(func(file string) error {
+		err := overwriteAt(file, make([]byte, layout.KeptSize), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// overwriteAt changes bytes of a file and nothing else of it.
+func overwriteAt(file string, b []byte, at int64) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	s, err := f.Stat()
+	if err == nil && s.Size() < at+int64(len(b)) {
+		err = fmt.Errorf("%s has %d bytes and not %d", file, s.Size(), layout.KeptSize)
+	}
+	if err == nil {
+		_, err = f.WriteAt(b, at)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,290 @@
+package boot
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	"github.com/mailweir/mailweir/appliance/durable"
+	"github.com/mailweir/mailweir/appliance/routing"
+	"github.com/mailweir/mailweir/image/layout"
+)
+
+// shape is what the box is between subscribers and internet: that part of the configuration's group network which process 1 has to know before anything
+// can govern.
+type shape struct {
+	Topology    string           `json:"topology"`
+	Subscribers []string         `json:"subscriber_interfaces"`
+	Upstream    []string         `json:"upstream_interfaces"`
+	Addresses   []config.Address `json:"addresses"`
+	Routes      []config.Route   `json:"routes"`
+}
+
+func shapeOf(n config.Network) shape {
+	return shape{n.Topology, n.SubscriberInterfaces, n.UpstreamInterfaces, n.Addresses, n.Routes}
+}
+
+func (s shape) network() config.Network {
+	return config.Network{Topology: s.Topology, SubscriberInterfaces: s.Subscribers, UpstreamInterfaces: s.Upstream, Addresses: s.Addresses, Routes: s.Routes}
+}
+
+func (s shape) routed() bool { return s.Topology == config.Routed }
+
+// bridge is what a box is that nobody has said anything else to.
+func (p ports) bridge() shape {
+	return shape{Topology: config.Bridge, Subscribers: []string{p.subscribers}, Upstream: []string{p.upstream}}
+}
+
+// shapeFile says in memory what the ports are now.
+var shapeFile = filepath.Join(runDir, "network.json")
+
+// take has the ports be of this shape. deferred: sessions may be led to the box itself, to be told 421; nobody is governing otherwise.
+func (p ports) take(s shape, deferred bool) error {
+	if !p.bridged() {
+		return nil
+	}
+	var err error
+	if s.routed() {
+		err = p.route(s, deferred)
+	} else {
+		err = errors.Join(routing.Remove(p.data()), p.rest(), bridgePorts(p.subscribers, p.upstream), shutBridge(adminPort))
+	}
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = os.MkdirAll(runDir, 0o700)
+	}
+	if err == nil {
+		err = durable.Replace(shapeFile, text)
+	}
+	return err
+}
+
+// rest takes the ports down that a bridge does not use.
+func (p ports) rest() error {
+	var errs []error
+	for _, name := range p.spare {
+		l, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetDown(l)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s down: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// data are all ports but that for management.
+func (p ports) data() []string {
+	return append([]string{p.subscribers, p.upstream}, p.spare...)
+}
+
+// route makes them a router. Where that cannot be, nothing is changed.
+func (p ports) route(s shape, deferred bool) error {
+	if err := p.routable(s); err != nil {
+		return err
+	}
+	plan := routing.Of(s.network())
+	if err := shutRouted(p.data(), deferred); err != nil { // before there is an address
+		return err
+	}
+	return errors.Join(unbridge(p.data()), plan.Apply(p.data()))
+}
+
+// routable says what is in the way of a router on this box, by the keys of the configuration.
+func (p ports) routable(s shape) error {
+	var errs []error
+	for key, names := range map[string][]string{"network.subscriber_interfaces": s.Subscribers, "network.upstream_interfaces": s.Upstream} {
+		for i, name := range names {
+			switch {
+			case name == p.management:
+				errs = append(errs, fmt.Errorf("%s[%d]: %s is this box's management port; its other ports are %s", key, i, name, strings.Join(p.data(), ", ")))
+			case !slices.Contains(p.data(), name):
+				errs = append(errs, fmt.Errorf("%s[%d]: this box has no port %s; it has %s", key, i, name, strings.Join(p.data(), ", ")))
+			}
+		}
+	}
+	if len(s.Addresses) == 0 {
+		errs = append(errs, errors.New("network.addresses: is empty, and a router without an address routes nothing; give each port one, or write topology: bridge"))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// unbridge takes the bridge away.
+func unbridge(names []string) error {
+	br, err := netlink.LinkByName(bridgeName)
+	if _, none := err.(netlink.LinkNotFoundError); none {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		l, err := netlink.LinkByName(name)
+		if err == nil && l.Attrs().MasterIndex == br.Attrs().Index {
+			err = netlink.LinkSetNoMaster(l)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(append(errs, netlink.LinkDel(br))...)
+}
+
+// passing says by what mail passes while nothing is governed.
+func passing() string {
+	if s := shapeNow(); s != nil && s.routed() {
+		return "The box routes"
+	}
+	return "The bridge is up"
+}
+
+// shapeNow is what the ports are; nil: it is not known.
+func shapeNow() *shape { return readShape(os.ReadFile(shapeFile)) }
+
+func readShape(text []byte, err error) *shape {
+	var s shape
+	if err != nil || len(text) == 0 || json.Unmarshal(text, &s) != nil || s.Topology != config.Bridge && s.Topology != config.Routed {
+		return nil
+	}
+	return &s
+}
+
+// Shape has the ports of this box be what the configuration says, and keeps that for the next start. It is called before a life of the program that
+// governs; who governs is told by its error why that cannot be.
+func Shape(n config.Network) error {
+	names, err := physical("/sys")
+	if err != nil {
+		return err
+	}
+	s := shapeOf(n)
+	if err := assign(names).take(s, true); err != nil {
+		return err
+	}
+	k, err := keptHere()
+	if err == nil {
+		err = k.write(s)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "mailweir: should the settings not be readable at the next start, the box will not know its topology and addresses: %v\n", err)
+	}
+	return nil
+}
+
+// yaml is the shape as a configuration says it.
+func (s shape) yaml() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "mode: observe\nnetwork:\n  topology: %s\n  subscriber_interfaces: [%s]\n  upstream_interfaces: [%s]\n", s.Topology, strings.Join(s.Subscribers, ", "), strings.Join(s.Upstream, ", "))
+	if len(s.Addresses) > 0 {
+		b.WriteString("  addresses:\n")
+	}
+	for _, a := range s.Addresses {
+		fmt.Fprintf(&b, "    - {interface: %s, address: %q}\n", a.Interface, a.Address)
+	}
+	if len(s.Routes) > 0 {
+		b.WriteString("  routes:\n")
+	}
+	for _, r := range s.Routes {
+		fmt.Fprintf(&b, "    - {to: %q, via: %q", r.To, r.Via)
+		if r.Interface != "" {
+			fmt.Fprintf(&b, ", interface: %s", r.Interface)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+// recall reads what the ports were when the box ran last: the data partition, where the configuration is, may take its time, or be lost.
+func (b *box) recall() error {
+	disk, _, err := findData("/sys", "/dev", b.options[layout.OptionESP])
+	if err != nil {
+		return err
+	}
+	k, err := keptOn(disk)
+	if err == nil {
+		b.last, err = k.read()
+	}
+	if errors.Is(err, os.ErrNotExist) { // flashed before there was such a file
+		return nil
+	}
+	return err
+}
+
+// begin has mail pass at once: by the router that the box was, or else by the bridge.
+func (b *box) begin() {
+	bridge := func() { b.try("bridge", func() error { return b.ports.take(b.ports.bridge(), false) }) }
+	if b.last == nil || !b.last.routed() {
+		bridge()
+		return
+	}
+	b.try("router", func() error { return b.ports.take(*b.last, false) }, func() {
+		b.last = nil
+		b.console.say("What the ports were at the last start they cannot be now: they are bridged until the configuration is read.")
+		bridge()
+	})
+}
+
+// reshape has the ports be what the configuration says, if it can be read and they can: else they stay as they are.
+func (b *box) reshape(file string) error {
+	c, err := config.Load(file)
+	if err != nil {
+		return fmt.Errorf("the ports stay as they are, since the configuration cannot be read: %w", err)
+	}
+	want, is := shapeOf(c.Network), shapeNow()
+	if is != nil && (want.network().SameShape(is.network()) || !want.routed() && !is.routed()) {
+		return b.keep(*is)
+	}
+	if err := b.ports.take(want, false); err != nil {
+		if is != nil {
+			err = errors.Join(err, b.ports.take(*is, false))
+		}
+		return fmt.Errorf("the ports stay as they were: %w", err)
+	}
+	b.console.say("%s", b.ports.with(shapeNow()))
+	return b.keep(want)
+}
+
+// keep has the next start begin so.
+func (b *box) keep(s shape) error {
+	k, err := keptHere()
+	if err == nil {
+		err = k.write(s)
+	}
+	if err != nil {
+		return fmt.Errorf("keep it for the next start: %w", err)
+	}
+	return nil
+}
+
+// forget takes away what is kept of the ports on a disk: a factory reset.
+func (b *box) forget(disk string) error {
+	b.last = nil
+	k, err := keptOn(disk)
+	if err == nil {
+		err = k.erase()
+	}
+	if err != nil {
+		return fmt.Errorf("forget the ports' addresses: %w", err)
+	}
+	return nil
+}
+
+// guard keeps the ports of a router shut while nobody governs.
+func (b *box) guard() error {
+	if s := shapeNow(); s != nil && s.routed() {
+		return shutRouted(b.ports.data(), false)
+	}
+	return nil
+}

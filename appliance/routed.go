@@ -1,0 +1,52 @@
+package appliance
+
+import (
+	"fmt"
+
+	"github.com/mailweir/mailweir/appliance/config"
+	webadmin "github.com/mailweir/mailweir/web-admin"
+)
+
+// shapePorts has the ports be what the configuration says, where the box has its image's process 1 for that.
+func (a *Appliance) shapePorts(cfg *config.Config) error {
+	if a.opt.Image == nil || a.opt.Image.Shape == nil {
+		for _, w := range RoutingWarnings(cfg, false) {
+			a.log.Warn(w)
+		}
+		return nil
+	}
+	if err := a.opt.Image.Shape(cfg.Network); err != nil {
+		return fmt.Errorf("have the ports be what the configuration says: %w", err)
+	}
+	return nil
+}
+
+// RoutingWarnings says which keys do nothing on a machine that is not started from the image.
+func RoutingWarnings(cfg *config.Config, image bool) (warnings []string) {
+	const why = "does nothing on this machine: only mailweir's image gives its ports addresses and routes; here the machine's own network settings do"
+	if image {
+		return nil
+	}
+	if len(cfg.Network.Addresses) > 0 {
+		warnings = append(warnings, cfg.ProblemAt("network.addresses", why).Error())
+	}
+	if len(cfg.Network.Routes) > 0 {
+		warnings = append(warnings, cfg.ProblemAt("network.routes", why).Error())
+	}
+	return warnings
+}
+
+// routerView is what status says of a box that routes with its image's ports; nil elsewhere.
+func (a *Appliance) routerView(cfg *config.Config) *webadmin.Router {
+	if a.opt.Image == nil || cfg.Network.Topology != config.Routed {
+		return nil
+	}
+	v := &webadmin.Router{Addresses: []webadmin.PortAddress{}, Routes: []webadmin.PortRoute{}}
+	for _, one := range cfg.Network.Addresses {
+		v.Addresses = append(v.Addresses, webadmin.PortAddress(one))
+	}
+	for _, one := range cfg.Network.Routes {
+		v.Routes = append(v.Routes, webadmin.PortRoute(one))
+	}
+	return v
+}
