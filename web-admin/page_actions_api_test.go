@@ -34,6 +34,7 @@ var byAPI = map[string]string{
 	"POST /settings/mail":                      "PUT /config", // with files
 	"POST /settings/notices/test":              "POST /notices/test",
 	"POST /settings/network":                   "POST /network",
+	"POST /settings/network/ports":             "PUT /config",
 	"POST /network/{token}":                    "POST /network/confirm",
 	"POST /mode":                               "PUT /config",
 	"POST /settings/sources/radius":            "PUT /sources/radius",

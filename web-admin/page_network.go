@@ -16,6 +16,9 @@ type networkView struct {
 	Why       string
 	Left      string // of a trial that goes on; empty: none does
 	Form      addressForm
+	Ports     *networkForm
+	Revision  string
+	Waiting   []string
 }
 
 // addressForm is what was typed.
@@ -28,7 +31,7 @@ type addressForm struct {
 }
 
 var networkFields = keyLabels{{"management.vlan", "vlan", "VLAN"}, {"management.ipv4_gateway", "route4", "IPv4 router"}, {"management.ipv4", "address4", "IPv4 address"},
-	{"management.ipv6_gateway", "route6", "IPv6 router"}, {"management.ipv6", "address6", "IPv6 address"}, {"management.dns", "dns", "Name servers"}, {"admin.listen", "address4", "Address"}}
+	{"management.ipv6_gateway", "route6", "IPv6 router"}, {"management.ipv6", "address6", "IPv6 address"}, {"management.dns", "dns", "Name servers"}, {"admin.listen", "address4", "Address"}, {"network.addresses", "address4", "Address"}, {"network.routes", "address4", "Address"}}
 
 // formOf is a form that says what n says.
 func formOf(n NetworkSettings) addressForm {
@@ -81,7 +84,39 @@ func (s *Server) showAddresses(w http.ResponseWriter, r *http.Request, status in
 	if n.Trial != nil {
 		v.Left = span(time.Duration(n.Trial.Left))
 	}
+	c, now, ok := s.configured(w, r)
+	if !ok {
+		return
+	}
+	v.Revision, v.Waiting = c.Revision, c.Waiting
+	if v.Ports == nil {
+		v.Ports = s.networkForm(now)
+	}
+	s.showCards(v.Ports, now)
 	s.render(w, r, status, "network", frame{Title: "Network", Here: "/settings"}, v)
+}
+
+// setPorts changes what the ports between subscribers and internet are, and what is governed on them.
+func (s *Server) setPorts(w http.ResponseWriter, r *http.Request) {
+	n, ok := s.network(w, r)
+	if !ok {
+		return
+	}
+	_, now, ok := s.configured(w, r)
+	if !ok {
+		return
+	}
+	t := &wizardTry{w: w, r: r, now: now, view: &wizardView{}}
+	s.takeNetwork(t)
+	s.change(t)
+	switch {
+	case t.err != nil:
+		s.broken(w, r, t.err, "Nothing was changed")
+	case len(t.view.Errors) > 0:
+		s.showAddresses(w, r, http.StatusBadRequest, *n, networkView{Errors: t.view.Errors, Form: formOf(n.Settings), Ports: t.view.Network})
+	default:
+		http.Redirect(w, r, "/settings/network", http.StatusSeeOther)
+	}
 }
 
 // triedView answers: what do I do now?

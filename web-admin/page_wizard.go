@@ -118,13 +118,7 @@ func (s *Server) takeStep(w http.ResponseWriter, r *http.Request) {
 	if step.take != nil {
 		step.take(s, t)
 	}
-	if len(t.keys) > 0 && len(t.view.Errors) == 0 && t.err == nil {
-		_, t.err = s.opt.Source.SetConfig(ConfigChange{Revision: r.PostFormValue("revision"), Keys: t.keys}, actorOf(r).who)
-	}
-	if wrong, known := whatWasWrong(t.err, t.of); known {
-		t.view.Errors = append(t.view.Errors, wrong...)
-		t.err = nil
-	}
+	s.change(t)
 	switch {
 	case t.answered:
 	case t.err != nil:
@@ -139,6 +133,17 @@ func (s *Server) takeStep(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		http.Redirect(w, r, s.nextStep(step.name), http.StatusSeeOther)
+	}
+}
+
+// change has what was typed checked, on the disk and in force, unless something is wrong with it already.
+func (s *Server) change(t *wizardTry) {
+	if len(t.keys) > 0 && len(t.view.Errors) == 0 && t.err == nil {
+		_, t.err = s.opt.Source.SetConfig(ConfigChange{Revision: t.r.PostFormValue("revision"), Keys: t.keys}, actorOf(t.r).who)
+	}
+	if wrong, known := whatWasWrong(t.err, t.of); known {
+		t.view.Errors = append(t.view.Errors, wrong...)
+		t.err = nil
 	}
 }
 

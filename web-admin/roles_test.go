@@ -117,6 +117,7 @@ admin     POST   /settings/mail
 admin     POST   /settings/notices/test
 admin     GET    /settings/network
 admin     POST   /settings/network
+admin     POST   /settings/network/ports
 everybody GET    /network/{token}
 everybody POST   /network/{token}
 admin     GET    /api/v1/network

@@ -102,6 +102,7 @@ func routes() []route {
 		{"POST", "/settings/notices/test", administering, (*Server).testNoticesPage, nil},
 		{"GET", "/settings/network", administering, (*Server).networkPage, nil},
 		{"POST", "/settings/network", administering, (*Server).tryNetwork, nil},
+		{"POST", "/settings/network/ports", administering, (*Server).setPorts, nil},
 		{"GET", "/network/{token}", everybody, (*Server).confirmPage, nil},
 		{"POST", "/network/{token}", everybody, (*Server).confirmNetwork, nil},
 		{"GET", "/mode", administering, (*Server).modePage, nil},

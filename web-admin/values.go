@@ -19,6 +19,9 @@ type values struct {
 		Upstream    []string `json:"upstream_interfaces"`
 		Limited     []int    `json:"limited_ports"`
 		Counted     []int    `json:"counted_ports"`
+
+		Addresses []PortAddress `json:"addresses"`
+		Routes    []PortRoute   `json:"routes"`
 	} `json:"network"`
 	Identity struct {
 		File     string       `json:"subscribers_file"`

@@ -13,7 +13,10 @@ import (
 // networkForm asks where subscribers are, and which ports are governed.
 type networkForm struct {
 	Topology  string
-	Bridges   bool // the machine has one, so that being one can be chosen
+	Bridges   bool // the machine has one, or can be one, so that being one can be chosen
+	Image     bool // the ports' addresses are the box's to give
+	Addresses string
+	Routes    string
 	Cards     []cardView
 	Limited   string
 	Counted   string
@@ -27,16 +30,28 @@ type cardView struct {
 
 var networkLabels = keyLabels{
 	{"network.subscriber_interfaces", "sides", "Interfaces"}, {"network.upstream_interfaces", "sides", "Interfaces"},
+	{"network.addresses", "addresses", "Addresses"}, {"network.routes", "routes", "Routes"},
 	{"network.limited_ports", "limited", "Governed ports"}, {"network.counted_ports", "counted", "Counted ports"}, {"network.topology", "topology", "Topology"},
 }
 
 func (s *Server) showNetwork(v *wizardView, _ Configuration, now values) {
 	if v.Network == nil {
-		v.Network = &networkForm{Topology: now.Network.Topology, Limited: portsText(now.Network.Limited), Counted: portsText(now.Network.Counted)}
+		v.Network = s.networkForm(now)
 	}
-	f := v.Network
+	s.showCards(v.Network, now)
+}
+
+// networkForm is one that says what is configured.
+func (s *Server) networkForm(now values) *networkForm {
+	return &networkForm{Topology: now.Network.Topology, Limited: portsText(now.Network.Limited), Counted: portsText(now.Network.Counted),
+		Addresses: addressLines(now.Network.Addresses), Routes: routeLines(now.Network.Routes)}
+}
+
+// showCards fills in what the machine has.
+func (s *Server) showCards(f *networkForm, now values) {
 	there := s.opt.Source.Platform().Interfaces
-	f.Bridges = now.Network.Topology == "bridge" || slices.ContainsFunc(there, func(i Interface) bool { return i.Bridge != "" })
+	f.Image = s.box.FromImage()
+	f.Bridges = f.Image || now.Network.Topology == "bridge" || slices.ContainsFunc(there, func(i Interface) bool { return i.Bridge != "" })
 	if f.Cards != nil {
 		return
 	}
@@ -81,7 +96,8 @@ func cardNote(i Interface) string {
 }
 
 func (s *Server) takeNetwork(t *wizardTry) {
-	f := &networkForm{Topology: t.r.PostFormValue("topology"), Limited: t.r.PostFormValue("limited"), Counted: t.r.PostFormValue("counted")}
+	f := &networkForm{Topology: t.r.PostFormValue("topology"), Limited: t.r.PostFormValue("limited"), Counted: t.r.PostFormValue("counted"),
+		Addresses: t.r.PostFormValue("addresses"), Routes: t.r.PostFormValue("routes")}
 	subscribers, upstream := []string{}, []string{}
 	for i, name := range t.r.PostForm["card"] {
 		side := t.r.PostFormValue("side-" + strconv.Itoa(i))
@@ -113,6 +129,10 @@ func (s *Server) takeNetwork(t *wizardTry) {
 	if f.Topology == "" {
 		f.Topology = n.Topology // there was no choice
 	}
+	addresses, routes := n.Addresses, n.Routes
+	if s.box.FromImage() {
+		addresses, routes = t.routing(f)
+	}
 	// Only what differs, so that the order in the file stays.
 	add := func(key string, differs bool, value any) {
 		if differs {
@@ -124,6 +144,8 @@ func (s *Server) takeNetwork(t *wizardTry) {
 	add("upstream_interfaces", !sameSet(upstream, n.Upstream), upstream)
 	add("limited_ports", !slices.Equal(limited, n.Limited), limited)
 	add("counted_ports", !slices.Equal(counted, n.Counted), counted)
+	add("addresses", !slices.Equal(addresses, n.Addresses), addresses)
+	add("routes", !slices.Equal(routes, n.Routes), routes)
 }
 
 func sameSet(a, b []string) bool {
