@@ -22,6 +22,8 @@ type Image struct {
 	Restart func() error                // the whole box, after everything has ended in order
 	Erase   func() error                // the same, and everything is erased at the start: a factory reset
 	Shape   func(config.Network) error  // has the ports be the bridge or the router that a configuration says; nil: nobody can
+
+	Fits func(config.Network) config.Problems // why its ports cannot be so, without a file or lines; nil: who can says so by Shape only
 }
 
 // FromImage tells whether this is such a box.

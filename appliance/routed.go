@@ -21,6 +21,18 @@ func (a *Appliance) shapePorts(cfg *config.Config) error {
 	return nil
 }
 
+// fits says why the ports of this box cannot be what a change of the configuration wants. A backup of another box is not asked: of that the rest may be wanted, and a
+// restart that does not come up falls back.
+func (a *Appliance) fits(before, next *config.Config) (wrong config.Problems) {
+	if a.opt.Image == nil || a.opt.Image.Fits == nil || next.Network.SameShape(before.Network) {
+		return nil
+	}
+	for _, p := range a.opt.Image.Fits(next.Network) {
+		wrong = append(wrong, next.ProblemAt(p.Key, p.Message))
+	}
+	return wrong
+}
+
 // RoutingWarnings says which keys do nothing on a machine that is not started from the image.
 func RoutingWarnings(cfg *config.Config, image bool) (warnings []string) {
 	const why = "does nothing on this machine: only mailweir's image gives its ports addresses and routes; here the machine's own network settings do"

@@ -40,6 +40,20 @@ func TestWhatTheImagesPortsAreWaitsForARestart(t *testing.T) {
 		t.Errorf("fallback %s: %v", f.fallback(), err)
 	}
 
+	// What this box cannot be is refused where it was typed.
+	f.opt.Image.Fits = func(n config.Network) (wrong config.Problems) {
+		if slices.Contains(n.UpstreamInterfaces, "port1") {
+			wrong = append(wrong, config.Problem{Key: "network.upstream_interfaces[0]", Message: "port1 is this box's management port"})
+		}
+		return wrong
+	}
+	was := f.read("mailweir.yaml")
+	var wrong webadmin.WrongConfig
+	if _, err := s.SetConfig(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{key("network.upstream_interfaces", `["port1", "wan0"]`)}}, "me"); !errors.As(err, &wrong) || wrong[0].Key != "network.upstream_interfaces[0]" || wrong[0].Line == 0 || f.read("mailweir.yaml") != was {
+		t.Errorf("%+v", err)
+	}
+	set(key("defer.text", `"later"`)) // and nobody is asked who changes something else
+
 	// The next life asks for just that, and a box that cannot be so says why.
 	_, next, err := f.onDisk()
 	if err != nil {

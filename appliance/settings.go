@@ -213,6 +213,9 @@ func (s *source) draft(ch webadmin.ConfigChange, list func(*config.Config) (*sub
 	if foreign := a.foreign(d.next, d.before); len(foreign) > 0 {
 		return d, foreign
 	}
+	if wrong := a.fits(d.before, d.next); len(wrong) > 0 {
+		return d, wrong
+	}
 	d.seen = fileState(d.next.SubscribersPath())
 	if d.table, err = list(d.next); err != nil {
 		return d, err

@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +65,12 @@ type tabsView struct {
 type waitsView struct {
 	Keys   []string
 	Closed bool // network.on_failure is closed
+	Ports  bool // the box's ports change over
+}
+
+// changesPorts tells of a key that waits whether the ports between subscribers and internet change with it, where they are the box's.
+func changesPorts(key string) bool {
+	return slices.Contains([]string{"network.topology", "network.addresses", "network.routes"}, key)
 }
 
 // againView is a field for the password of who asks: one form of a page has one.
@@ -88,9 +95,11 @@ func parsePages(assets map[string]asset) (map[string]*template.Template, error) 
 		"shape":   shape,
 		"capital": capital,
 		"tabs":    func(here string, f frame) tabsView { return tabsView{here, f.Network, f.Image, f.Mode.Stopped != ""} },
-		"waits":   func(keys []string, f frame) waitsView { return waitsView{keys, f.Closed} },
-		"again":   func(form, admin string) againView { return againView{strings.TrimSuffix("now-"+form, "-"), admin} },
-		"past":    func(stage string) string { return past[stage] },
+		"waits": func(keys []string, f frame) waitsView {
+			return waitsView{keys, f.Closed, f.Image && slices.ContainsFunc(keys, changesPorts)}
+		},
+		"again": func(form, admin string) againView { return againView{strings.TrimSuffix("now-"+form, "-"), admin} },
+		"past":  func(stage string) string { return past[stage] },
 	}
 	names, err := files.ReadDir("templates/pages")
 	if err != nil {

@@ -35,6 +35,10 @@ func TestARouterIsSetUp(t *testing.T) {
 		if shown := body(t, get(t, s, page, "Cookie", cookie)); !strings.Contains(shown, "lan0 192.0.2.1/24\nwan0 2001:db8::2/64\n</textarea>") || !strings.Contains(shown, "default via 2001:db8::1\n2001:db8:8::/48 via fe80::1 at lan0\n</textarea>") {
 			t.Errorf("%s: what was saved is not shown: %s", page, shown)
 		}
+		box.waiting = []string{"network.addresses"}
+		if shown := body(t, get(t, s, page, "Cookie", cookie)); !strings.Contains(shown, "While the ports change over no mail passes") {
+			t.Errorf("%s: nothing says what the restart does: %s", page, shown)
+		}
 		send(t, s, cookie, path, portsForm("addresses", addresses, "routes", routes))
 		if did := box.done(); did != "" {
 			t.Errorf("%s: the same again: %q", path, did)

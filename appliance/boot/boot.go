@@ -126,7 +126,7 @@ func (b *box) main() {
 	for _, err := range sysctls(settings) {
 		b.log.Error("setting", "err", err)
 	}
-	b.try("network", func() (err error) { b.ports, err = nameThem(); return err })
+	b.try("network", func() (err error) { b.ports, err = nameThem(); return errors.Join(err, b.ports.save()) })
 	b.try("topology of the last start", func() error { return b.recall() })
 	b.begin()
 	b.console.say("%s", b.ports.with(shapeNow()))
@@ -310,7 +310,7 @@ const made = "# Made by the box itself, and made anew at each start until someth
 // A configuration of the operator, which is any that was changed, stays.
 func configure(file string, p ports, last *shape) error {
 	s := p.bridge()
-	if last != nil && last.routed() && p.routable(*last) == nil {
+	if last != nil && last.routed() && len(p.routable(*last)) == 0 {
 		s = *last
 	}
 	body := []byte(s.yaml())

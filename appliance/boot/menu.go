@@ -346,13 +346,12 @@ func lastLines(text string, n int) string {
 
 // portsNow says which port does what, and which have a link.
 func portsNow() string {
-	names, err := physical("/sys")
+	p, err := portsOf(os.ReadFile(portsFile))
 	if err != nil {
 		return err.Error()
 	}
-	p := assign(names)
 	p.address = map[string]string{}
-	for _, n := range names {
+	for _, n := range p.names {
 		link := "no link"
 		if readString("/sys/class/net/"+n+"/carrier") == "1" {
 			link = "link"

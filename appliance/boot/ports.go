@@ -19,6 +19,7 @@ const bridgeName = "br0"
 type ports struct {
 	management, subscribers, upstream string
 	spare                             []string
+	names                             []string          // of all, in the order of the machine's buses
 	address                           map[string]string // hardware address of each
 }
 
@@ -78,6 +79,7 @@ func (s shape) does(name string) string {
 
 // assign gives ports their work, in the order of the machine's buses.
 func assign(names []string) (p ports) {
+	p.names = names
 	switch n := len(names); {
 	case n >= 3:
 		p.management, p.subscribers, p.upstream, p.spare = names[0], names[1], names[2], names[3:]

@@ -42,6 +42,23 @@ func (p ports) bridge() shape {
 	return shape{Topology: config.Bridge, Subscribers: []string{p.subscribers}, Upstream: []string{p.upstream}}
 }
 
+// portsFile has in memory the names of the ports in their order, as process 1 found them: one that is plugged in or pulled out later gives no other its work.
+var portsFile = filepath.Join(runDir, "ports")
+
+func (p ports) save() error {
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
+		return err
+	}
+	return durable.Replace(portsFile, []byte(strings.Join(p.names, "\n")))
+}
+
+func portsOf(text []byte, err error) (ports, error) {
+	if err != nil {
+		return ports{}, fmt.Errorf("it is not known which ports this box has: %w", err)
+	}
+	return assign(strings.Fields(string(text))), nil
+}
+
 // shapeFile says in memory what the ports are now.
 var shapeFile = filepath.Join(runDir, "network.json")
 
@@ -91,8 +108,12 @@ func (p ports) data() []string {
 
 // route makes them a router. Where that cannot be, nothing is changed.
 func (p ports) route(s shape, deferred bool) error {
-	if err := p.routable(s); err != nil {
-		return err
+	if wrong := p.routable(s); len(wrong) > 0 {
+		var errs []error
+		for _, one := range wrong {
+			errs = append(errs, fmt.Errorf("%s: %s", one.Key, one.Message))
+		}
+		return errors.Join(errs...)
 	}
 	plan := routing.Of(s.network())
 	if err := shutRouted(p.data(), deferred); err != nil { // before there is an address
@@ -101,24 +122,36 @@ func (p ports) route(s shape, deferred bool) error {
 	return errors.Join(unbridge(p.data()), plan.Apply(p.data()))
 }
 
-// routable says what is in the way of a router on this box, by the keys of the configuration.
-func (p ports) routable(s shape) error {
-	var errs []error
-	for key, names := range map[string][]string{"network.subscriber_interfaces": s.Subscribers, "network.upstream_interfaces": s.Upstream} {
+// routable is what is in the way of a router on this box, by the keys of the configuration.
+func (p ports) routable(s shape) (found config.Problems) {
+	add := func(key, format string, args ...any) {
+		found = append(found, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+	}
+	side := func(key string, names []string) {
 		for i, name := range names {
 			switch {
 			case name == p.management:
-				errs = append(errs, fmt.Errorf("%s[%d]: %s is this box's management port; its other ports are %s", key, i, name, strings.Join(p.data(), ", ")))
+				add(fmt.Sprintf("%s[%d]", key, i), "%s is this box's management port; its other ports are %s", name, strings.Join(p.data(), ", "))
 			case !slices.Contains(p.data(), name):
-				errs = append(errs, fmt.Errorf("%s[%d]: this box has no port %s; it has %s", key, i, name, strings.Join(p.data(), ", ")))
+				add(fmt.Sprintf("%s[%d]", key, i), "this box has no port %s; it has %s", name, strings.Join(p.data(), ", "))
 			}
 		}
 	}
+	side("network.subscriber_interfaces", s.Subscribers)
+	side("network.upstream_interfaces", s.Upstream)
 	if len(s.Addresses) == 0 {
-		errs = append(errs, errors.New("network.addresses: is empty, and a router without an address routes nothing; give each port one, or write topology: bridge"))
+		add("network.addresses", "is empty, and a router without an address routes nothing; give each port one, or write topology: bridge")
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	return found
+}
+
+// Fits says why the ports of this box cannot be what a configuration says.
+func Fits(n config.Network) config.Problems {
+	p, err := portsOf(os.ReadFile(portsFile))
+	if s := shapeOf(n); err == nil && s.routed() {
+		return p.routable(s)
+	}
+	return nil // what is not known is found out by trying
 }
 
 // unbridge takes the bridge away.
@@ -165,12 +198,12 @@ func readShape(text []byte, err error) *shape {
 // Shape has the ports of this box be what the configuration says, and keeps that for the next start. It is called before a life of the program that
 // governs; who governs is told by its error why that cannot be.
 func Shape(n config.Network) error {
-	names, err := physical("/sys")
+	p, err := portsOf(os.ReadFile(portsFile))
 	if err != nil {
 		return err
 	}
 	s := shapeOf(n)
-	if err := assign(names).take(s, true); err != nil {
+	if err := p.take(s, true); err != nil {
 		return err
 	}
 	k, err := keptHere()

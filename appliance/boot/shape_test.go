@@ -60,12 +60,24 @@ func TestWhatIsInTheWayOfARouterIsTold(t *testing.T) {
 		s := aRouter()
 		row.change(&s)
 		got := ""
-		if err := p.routable(s); err != nil {
-			got = err.Error()
+		if wrong := p.routable(s); len(wrong) > 0 {
+			got = wrong[0].Key + ": " + wrong[0].Message
 		}
 		if got != row.want {
 			t.Errorf("%s: %q, want %q", row.why, got, row.want)
 		}
+	}
+}
+
+// A port that comes or goes while the box runs gives no other one its work.
+func TestThePortsAreThoseOfTheStart(t *testing.T) {
+	t.Parallel()
+	p, err := portsOf([]byte(strings.Join(assign([]string{"port1", "port2", "port3", "port4"}).names, "\n")), nil)
+	if err != nil || p.management != "port1" || p.subscribers != "port2" || p.upstream != "port3" || len(p.spare) != 1 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := portsOf(nil, os.ErrNotExist); err == nil {
+		t.Error("ports that nobody has found are known")
 	}
 }
 

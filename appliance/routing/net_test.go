@@ -182,10 +182,29 @@ func TestTheManagementPortIsNoWayAround(t *testing.T) {
 		}
 	}
 	// Beyond the operator's router, too: a collector is not looked for at the ports.
-	r.operator.Must(func() error { return nfqtest.Address("lo", "203.0.113.5/32", server6+"/128") })
-	for _, to := range []string{server4, server6} {
+	r.operator.Must(func() error {
+		return nfqtest.Address("lo", server4+"/32", server6+"/128", "192.0.2.5/32", "2001:db8:2::5/128")
+	})
+	for _, to := range []string{server4, server6, "192.0.2.5", "2001:db8:2::5"} { // the last two are of a port's network, too
 		if got, err := ask(r.box, "", to, soon); err != nil || !strings.HasPrefix(got, "operator ") {
 			t.Errorf("the box to %s: %q, %v", to, got, err)
+		}
+	}
+}
+
+// TestWhereNoRouteLeadsNothingGoes: a router without a default sends nobody to the management port's.
+func TestWhereNoRouteLeadsNothingGoes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.listen(r.operator, "operator")
+	r.plan.Routes = r.plan.Routes[2:]
+	r.box.Must(func() error { return r.plan.Apply(ports[:2]) })
+	r.operator.Must(func() error {
+		return errors.Join(run("ip", "route", "replace", "10.1.0.0/16", "via", "192.168.9.1"), run("ip", "route", "replace", "2001:db8:1::/64", "via", "2001:db8:9::1"))
+	})
+	for _, row := range [][2]string{{"10.1.0.2", operator4}, {"2001:db8:1::2", operator6}} {
+		if got, err := ask(r.inside, row[0], row[1], soon); !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+			t.Errorf("from %s to %s: %q, %v", row[0], row[1], got, err)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func image() *appliance.Image {
 	if !boot.Supervised() {
 		return nil
 	}
-	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset, Shape: boot.Shape}
+	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset, Shape: boot.Shape, Fits: boot.Fits}
 }
 
 // fromImage tells whether this machine was started from mailweir's image.
