@@ -38,7 +38,7 @@ func TestAnOpenBrowserSendsNothingElsewhere(t *testing.T) {
 			t.Errorf("%s: %s", c.why, a.Status)
 		}
 	}
-	if send(t, s, cookie, "/settings/mail", url.Values{"smarthost": {""}, "tls": {"starttls"}}); !strings.Contains(box.done(), "notices.mail.smarthost") {
+	if send(t, s, cookie, "/settings/mail", url.Values{"smarthost": {""}, "tls": {"starttls"}, "of": {"health"}}); !strings.Contains(box.done(), "notices.mail.smarthost") {
 		t.Error("no e-mail any more needs a password")
 	}
 

@@ -56,7 +56,7 @@ func TestPagesThatSayNoFitTheirScreens(t *testing.T) {
 	do("no host", open("/wizard/syslog"), see("#host"), click("button[value=add]"), see("#errors"))
 	do("a long host", open("/wizard/syslog"), see("#host"), typed("#host", "wrong-"+long), click("button[value=add]"), see("#errors"))
 	look("wrong-syslog-long")
-	do("one for the page of targets", open("/settings/targets"), see("#do-collector"), click("#do-collector summary"), typed("#host", "wrong-"+long), click("#do-collector button"), see("#errors"))
+	do("one for the page of targets", open("/settings/targets"), see("#do-collector"), click("#do-collector summary"), typed("#host", "wrong-"+long), typed("#now-collector", password), click("#do-collector button"), see("#errors"))
 	look("wrong-targets")
 	do("passwords that differ", open("/settings/backup"), see("#passphrase"), typed("#now-backup", password), typed("#passphrase", "four words are easier"), typed("#again", "and four are not"), click("section button"), see("#errors"))
 	do("a user that cannot be", open("/settings/users"), see("#do-add"), click("#do-add summary"), typed("#name", boss), typed("#now", password), click("#do-add button"), see("#errors"))
