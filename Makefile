@@ -108,7 +108,7 @@ image-test: image ## is the image the same when built again, and does it govern 
 	@sh .ci/packages $(QEMU_PACKAGES)
 	$(MAKE_IMAGE) -out out/again.img
 	cmp out/again.img out/mailweir-$(ARCH).img && rm out/again.img out/again.img.gz
-	$(GO) test -v -count=1 -timeout 60m -tags qemu $(if $(filter arm64,$(ARCH)),-run TestARM64,-skip '$(UPDATE_TESTS)|TestARM64') ./image/imagetest -args -image $(CURDIR)/out/mailweir-$(ARCH).img
+	$(GO) test -v -count=1 -timeout 90m -tags qemu $(if $(filter arm64,$(ARCH)),-run TestARM64,-skip '$(UPDATE_TESTS)|TestARM64') ./image/imagetest -args -image $(CURDIR)/out/mailweir-$(ARCH).img
 
 UPDATE_TESTS = TestUpdates|TestAPowerCut
 image-update-test: image ## do updates come, go back, and outlive power cuts? In QEMU, about an hour; SEED=N: the power cuts of an earlier run

@@ -210,7 +210,7 @@ func Shape(n config.Network) error {
 	if err == nil {
 		err = k.write(s)
 	}
-	if err != nil {
+	if err != nil && s.routed() { // the next start of a bridge reads that it is one from the configuration
 		fmt.Fprintf(os.Stderr, "mailweir: should the settings not be readable at the next start, the box will not know its topology and addresses: %v\n", err)
 	}
 	return nil
@@ -291,6 +291,9 @@ func (b *box) reshape(file string) error {
 
 // keep has the next start begin so.
 func (b *box) keep(s shape) error {
+	if !s.routed() && b.last == nil {
+		return nil // a box of which nothing is known is a bridge
+	}
 	k, err := keptHere()
 	if err == nil {
 		err = k.write(s)
