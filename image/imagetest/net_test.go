@@ -90,8 +90,13 @@ func (s *space) tap(t *testing.T, name, address string) (cable *os.File) {
 // serveMail answers as a mail server on port 25 of the namespace, until the test ends.
 func (s *space) serveMail(t *testing.T) {
 	t.Helper()
+	s.serveMailAt(t, "tcp4", ":25")
+}
+
+func (s *space) serveMailAt(t *testing.T, network, address string) {
+	t.Helper()
 	var l net.Listener
-	err := s.do(func() (err error) { l, err = net.Listen("tcp", ":25"); return err })
+	err := s.do(func() (err error) { l, err = net.Listen(network, address); return err })
 	if err != nil {
 		t.Fatal(err)
 	}
