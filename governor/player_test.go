@@ -29,8 +29,9 @@ type life struct {
 	state   SavedState
 	said    []string
 	marks   []mark
-	walking bool // a checkpoint is under way
-	undone  int  // releases
+	walking bool   // a checkpoint is under way
+	let     string // who was released last
+	undone  int    // releases
 }
 
 // mark is a checkpoint: where it begins on the tape, and what had been said when it ended.
@@ -189,10 +190,11 @@ func (l *life) step() {
 	case n == 97:
 		sub := l.sub()
 		if l.IntN(2) == 0 {
+			l.let = sub
 			if c, ok := l.g.Release(sub, l.now); ok && c.From != StageObserve {
 				l.changed(c)
 			}
-		} else if changes, ok := l.g.Unrelease(sub, l.now); ok {
+		} else if changes, ok := l.g.Unrelease(l.let, l.now); ok {
 			l.undone++
 			l.all(changes)
 		}
