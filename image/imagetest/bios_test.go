@@ -186,9 +186,18 @@ func TestAFreshImageGovernsByItself(t *testing.T) {
 		Ready    bool
 		Sessions struct{ Total int }
 		Bridge   struct{ Name, Why string }
+		Lanes    struct {
+			Fast struct {
+				On  bool
+				Why string
+			}
+		}
 	}
 	if err := first.api("GET", "status", nil, &status); err != nil || status.Mode != "observe" || !status.Ready || status.Sessions.Total == 0 || status.Bridge.Name == "" || status.Bridge.Why != "" {
 		t.Errorf("status: %+v, %v", status, err)
+	}
+	if fast := status.Lanes.Fast; !fast.On || fast.Why != "" { // the image's kernel is another one than that of other tests
+		t.Errorf("the fast lane is off: %s", fast.Why)
 	}
 
 	// The bridge has the lowest address of its ports. Port 9 refuses, so it is the right one; the web admin's says nothing.

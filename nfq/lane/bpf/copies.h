@@ -19,6 +19,18 @@ static __always_inline void wake(void)
 		bpf_ringbuf_discard(poke, BPF_RB_FORCE_WAKEUP);
 }
 
+// load puts n bytes of the packet, 1 to room, from at on behind a head. The verifier of Linux 6.12 learns from no comparison with 0 that a size is
+// none, so it is shown the size as one more than what is compared.
+static __always_inline long load(struct __sk_buff *skb, __u32 at, struct head *h, __u32 n, const __u32 room)
+{
+	__u32 last = n - 1;
+
+	asm volatile("" : "+r"(last)); // or the compiler compares n
+	if (last >= room)
+		return -1;
+	return bpf_skb_load_bytes(skb, at, h + 1, last + 1);
+}
+
 static __always_inline int copy_as(struct __sk_buff *skb, __u32 at, __u32 length, __u32 lease, bool down, const __u32 room)
 {
 	struct head *h = bpf_ringbuf_reserve(&copies, sizeof(*h) + room, 0);
@@ -34,10 +46,7 @@ static __always_inline int copy_as(struct __sk_buff *skb, __u32 at, __u32 length
 	h->down = down;
 	h->flags = 0;
 	h->unused = 0;
-	// The verifier wants to see the bounds right here, the compiler knows that
-	// they hold.
-	asm volatile("" : "+r"(n));
-	if (n == 0 || n > room || bpf_skb_load_bytes(skb, at, h + 1, n)) {
+	if (load(skb, at, h, n, room)) {
 		bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
 		return -1;
 	}

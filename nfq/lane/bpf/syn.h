@@ -125,8 +125,7 @@ static __always_inline bool leased(struct __sk_buff *skb, struct packet *p, __u6
 	h->down = 0;
 	h->flags = COPY_TOKEN;
 	h->unused = 0;
-	asm volatile("" : "+r"(length));
-	if (length == 0 || length > SYN_ROOM || bpf_skb_load_bytes(skb, p->at, h + 1, length)) {
+	if (load(skb, p->at, h, length, SYN_ROOM)) {
 		bpf_ringbuf_discard(h, BPF_RB_NO_WAKEUP);
 		n->syn_odd++;
 		return false;
