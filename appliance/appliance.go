@@ -46,7 +46,7 @@ const (
 	recordQueue   = 16384 // events that wait to become records; over it the newest are lost and counted
 	recentRecords = 4096  // kept in memory for the pages and the API
 
-	saveEvery   = time.Second     // changed budgets go to disk; what a crash may forget
+	saveEvery   = time.Second     // changed bindings and cases go to disk, and budgets, where they are due; what a crash may forget
 	rulesetLook = 5               // seconds between two looks whether our table is still there
 	laneLook    = 2               // seconds between two looks whether the fast lane is where it belongs
 	crowdLook   = 60              // seconds between two looks for many behind one address, and for cases too old to keep
@@ -367,6 +367,7 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	a.cutter = newCutter(a.who.mine, a.isCut, a.log)
 	a.judge = &judge{gov: a.gov, who: a.who, cutter: a.cutter, say: a.writer.Say, traffic: a.traffic, crypt: newEncryption(a.writer.Say), now: a.now}
 	a.judge.end = a.endSessions
+	a.judge.stirred = func() { a.saver.stage.Store(true) }
 	a.judge.answerable = a.answerable
 	if a.observer, err = openObserver(a, cfg); err != nil {
 		return err

@@ -35,6 +35,8 @@ type judge struct {
 	// end ends the running sessions of a subscriber that is cut for so long; set
 	// before the first packet.
 	end func(subscriber string, lasts time.Duration)
+	// stirred is told of every change of stage, which is to be on the disk soon; nil: nobody is.
+	stirred func()
 	// noted is told of every decision and every change of stage; nil: nobody is.
 	noted notes
 	// answerable tells whether who is deferred can be told why; set before the first packet, nil: always.
@@ -183,6 +185,9 @@ func (j *judge) told(f nfq.Flow, v *visit, d governor.Decision) {
 func (j *judge) changed(c governor.StageChange, mode governor.Mode) {
 	if j.noted != nil {
 		j.noted.change(c)
+	}
+	if j.stirred != nil {
+		j.stirred()
 	}
 	j.cases.note(c)
 	j.say(records.Stage(c))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/records"
@@ -18,6 +19,11 @@ const (
 	// saveBatch is how many subscribers are saved at once: few enough that it
 	// takes milliseconds on flash.
 	saveBatch = 2000
+
+	// saveWithin is how long charges may wait for the disk, so that few of them share a page of it. Where somebody's stage changes, or saveSoon have
+	// changed, which fill more than a page, they do not wait: saveEvery is how often that is looked at.
+	saveWithin = 5 * time.Second
+	saveSoon   = 50
 
 	// heartbeat is how often the time of the last save is written although
 	// nothing changed, so that a quiet week does not look like a clock that jumped.
@@ -35,7 +41,7 @@ const (
 )
 
 // saver writes what the governor knows to the store, off the packet path:
-// changed subscribers every second, and all of them when a snapshot is due.
+// changed subscribers within seconds, and all of them when a snapshot is due.
 type saver struct {
 	gov    *governor.Governor
 	store  *store.Store
@@ -43,6 +49,7 @@ type saver struct {
 	log    *slog.Logger
 	health *health
 	beside func() int64 // bytes that others wrote
+	stage  atomic.Bool  // somebody's has changed since the last save, or that was none
 
 	saving  sync.Mutex // one save at a time; held over the disk
 	savedAt time.Time  // guarded by saving
@@ -58,7 +65,7 @@ type saver struct {
 	kernelBase  int64      // what the kernel had counted of this process before
 }
 
-// Run saves once a second until ctx ends, and starts and awaits the snapshots.
+// Run saves, as [saver.due] says, until ctx ends, and starts and awaits the snapshots.
 // The last save is the caller's, after the packets have stopped.
 func (s *saver) Run(ctx context.Context) error {
 	t := time.NewTicker(saveEvery)
@@ -67,6 +74,7 @@ func (s *saver) Run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	var again time.Time // no snapshot before
+	var since time.Time // of due
 	renew := s.now().Add(firstRenewal)
 	for {
 		select {
@@ -75,8 +83,10 @@ func (s *saver) Run(ctx context.Context) error {
 		case <-t.C:
 		}
 		s.writtenToday() // so that midnight does not pass unseen
-		_ = s.saveNow()  // which has told
 		now := s.now()
+		if s.due(now, &since) {
+			_ = s.saveNow() // which has told
+		}
 		if now.Before(again) || !s.store.SnapshotDue() && !s.snapshotFailed() && (now.Before(renew) || !s.store.Logged()) {
 			continue
 		}
@@ -90,6 +100,24 @@ func (s *saver) Run(ctx context.Context) error {
 		default:
 		}
 	}
+}
+
+// due tells whether what has changed, since when somebody's charges wait for the disk, goes there now.
+func (s *saver) due(now time.Time, since *time.Time) bool {
+	changed := s.gov.Changed()
+	switch {
+	case changed == 0:
+		*since = time.Time{}
+	case since.IsZero():
+		*since = now.Add(-saveEvery) // about
+	}
+	if s.stage.Load() || changed >= saveSoon || changed > 0 && now.Sub(*since) >= saveWithin {
+		*since = time.Time{}
+		return true
+	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	return now.Sub(s.savedAt) >= heartbeat || stepped(s.savedAt, now)
 }
 
 // saveNow writes everything that changed since it was last written, and waits for
@@ -111,7 +139,11 @@ func (s *saver) save() error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.disk.begins(s.now())
+	s.stage.Store(false)
 	err := s.saveAll()
+	if err != nil {
+		s.stage.Store(true) // it is tried again at once
+	}
 	s.disk.ends(err)
 	return err
 }

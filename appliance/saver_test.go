@@ -86,6 +86,56 @@ func (k *kept) files(t *testing.T) string {
 	return strings.Join(names, " ")
 }
 
+// Few charges share a page of the disk: they wait for it, for some seconds at most. A change of stage does not, nor do many.
+func TestFewChargesWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keeps(t, t.TempDir())
+		ctx, end := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		time.Sleep(saveEvery + saveEvery/2)
+		opens := func(from, to int) {
+			for n := range to - from {
+				k.gov.Open(governor.Attempt{Subscriber: fmt.Sprintf("S-%05d", from+n), Plan: "home"}, time.Now())
+			}
+		}
+		waits := func(most time.Duration) (waited time.Duration) {
+			t.Helper()
+			for began := time.Now(); k.gov.Changed() > 0; time.Sleep(saveEvery / 10) {
+				if waited = time.Since(began); waited > most {
+					t.Fatalf("%d still wait after %v", k.gov.Changed(), waited)
+				}
+			}
+			return waited
+		}
+		opens(0, saveSoon-1)
+		if waited := waits(saveWithin); waited < saveWithin-2*saveEvery {
+			t.Errorf("few have waited for %v only", waited)
+		}
+		opens(0, saveSoon)
+		waits(saveEvery)
+		opens(0, 1)
+		k.stage.Store(true)
+		waits(saveEvery)
+		opens(0, 1)
+		waits(saveWithin)
+		if k.stage.Load() {
+			t.Error("a change of stage is to be saved again and again")
+		}
+		end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := k.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := k.back(t).gov.Count(); n != saveSoon {
+			t.Errorf("%d came back", n)
+		}
+	})
+}
+
 func TestTheSaverSavesEachSecondAndMakesSnapshots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -28,6 +28,13 @@ func (g *Governor) Dirty(max int, now time.Time) []Saved {
 	return out
 }
 
+// Changed is how many wait for Dirty.
+func (g *Governor) Changed() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.marked + len(g.gone)
+}
+
 // State is what goes with every save, whatever it saves. wall is the wall clock.
 func (g *Governor) State(now, wall time.Time) SavedState {
 	g.mu.Lock()

@@ -71,6 +71,7 @@ type table struct {
 	count       int
 	unlisted    int    // strangers among them
 	first, last uint32 // to be saved, the oldest change first; some of them are not live any more
+	marked      int    // those
 }
 
 func newTable(more Memory) table {
@@ -194,6 +195,7 @@ func (t *table) mark(slot uint32) {
 		return
 	}
 	r.flags |= dirty
+	t.marked++
 	r.next = 0
 	if t.last == 0 {
 		t.first = slot
@@ -212,6 +214,7 @@ func (t *table) pop() uint32 {
 			t.last = 0
 		}
 		r.flags &^= dirty
+		t.marked--
 		r.next = 0
 		if r.flags&live != 0 {
 			return slot

@@ -67,7 +67,7 @@ func killed(t *testing.T, tls bool, lane string, place lab.Place) {
 	await(t, 20*time.Second, "32 sessions to run", func() bool { return b.subscriber("home").Open == atOnce })
 	before := budget(t, b.subscriber("home"), "sessions")
 	await(t, 10*time.Second, "the budgets to be saved", func() bool { return b.status().Store.WrittenToday > 0 })
-	time.Sleep(1500 * time.Millisecond) // the stated save interval of 1 s: what a crash may forget
+	time.Sleep(6 * time.Second) // the stated save interval of 5 s, and up to a second more: what a crash may forget
 	b.kill()
 
 	// Nobody judges: everybody passes, also who was over budget.
