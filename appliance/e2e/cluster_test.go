@@ -277,7 +277,8 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 		t.Logf("  %s %.1f: %s", w.Name, w.Bits, w.Text)
 	}
 	t.Logf("may be wrong: %s", strings.Join(k.MayBeWrong, " "))
-	if all := b.clusters(); len(all) != 1 || k.LooksLike != "botnet" || k.Sessions != bots*each || k.Networks < bots*each*9/10 || len(k.Members) != bots ||
+	// Who had a print before is kept in a sketch, which takes one of so many for another once in fifty times: that one is no member then.
+	if all := b.clusters(); len(all) != 1 || k.LooksLike != "botnet" || k.Sessions != bots*each || k.Networks < bots*each*9/10 || len(k.Members) != bots && len(k.Members) != bots-1 ||
 		len(k.Why) == 0 || len(k.MayBeWrong) == 0 || !strings.HasPrefix(k.JA4, "t12") {
 		t.Errorf("%d cards, %+v", len(all), k)
 	}
@@ -291,7 +292,7 @@ func TestABotnetIsOnACardCommonPrintsAreNot(t *testing.T) {
 			t.Errorf("%s is in stage %s", m.Subscriber, v.Stage)
 		}
 	}
-	if networks < bots*each*95/100 { // each counts about
+	if networks < len(k.Members)*each*95/100 { // each counts about
 		t.Errorf("%d networks of all together", networks)
 	}
 	records := b.records("kind=CLUSTER&limit=100")
