@@ -17,7 +17,7 @@ func TestEnforcingIsStartedOnAPageOfItsOwn(t *testing.T) {
 	box.status.Mode, box.status.WouldHaveActed = "observe", 14
 	s := startServer(t, Options{Source: box, Now: func() time.Time { return noon }})
 	cookie := enter(t, s)
-	const link = `<a href="/mode">Start enforcing…</a>`
+	const link = `<a class="whole" href="/mode">Start enforcing…</a>`
 	if !strings.Contains(body(t, get(t, s, "/", "Cookie", cookie)), link) {
 		t.Error("the overview does not lead an admin there")
 	}

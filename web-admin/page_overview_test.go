@@ -62,7 +62,7 @@ func TestNothingIsMeasuredWhileTheBoxBegins(t *testing.T) {
 		box.mu.Lock()
 		change()
 		box.mu.Unlock()
-		if page := body(t, get(t, s, "/", "Cookie", cookie)); strings.Contains(page, `id="starting"`) || strings.Contains(page, "not counted yet") || !strings.Contains(page, "open now") {
+		if page := body(t, get(t, s, "/", "Cookie", cookie)); strings.Contains(page, `id="starting"`) || strings.Contains(page, "<dd>not counted yet</dd>") || !strings.Contains(page, "open now") {
 			t.Errorf("%s: nothing is said to be measured", why)
 		}
 	}

@@ -58,7 +58,7 @@ func TestTheSetUpSaysWhatIsInForceWhen(t *testing.T) {
 	}
 	for step, want := range map[string]string{
 		"":            "Topology, ports and the management address wait for a restart",
-		"network":     "Who is behind which interface is in force as soon as it is saved. Topology (with the interfaces, if it changes) and ports wait for a restart",
+		"network":     "Topology, addresses and routes wait for a restart of mailweir, and the ports of a router do",
 		"management":  "A change waits for a restart of mailweir; until then the web admin answers where it does now",
 		"time":        "Servers are asked some seconds after they are saved",
 		"plans":       "In force as soon as it is saved",
