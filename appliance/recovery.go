@@ -17,9 +17,8 @@ import (
 type RecoveryOptions struct {
 	Options
 	Standstill func() webadmin.Standstill
-	Govern     func() error              // has process 1 try it again, for which ctx ends
-	PowerOff   func() error              // the whole box, after everything has ended in order
-	Shut       func(listen string) error // called before an address is listened at, so that it is not reached where it must not be
+	Govern     func() error // has process 1 try it again, for which ctx ends
+	PowerOff   func() error // the whole box, after everything has ended in order
 }
 
 // Recover serves the recovery page until ctx ends, in the place of the web admin. It opens no store: whatever made governing fail does not fail here.
@@ -95,9 +94,6 @@ func (r *recovered) serve() (*webadmin.Server, error) {
 }
 
 func (r *recovered) listen(listen string, pair config.TLS) (*webadmin.Server, error) {
-	if err := r.opt.Shut(listen); err != nil {
-		return nil, err
-	}
 	return webadmin.New(webadmin.Options{Listen: listen, DataDir: r.opt.DataDir, CertFile: pair.CertFile, KeyFile: pair.KeyFile, Recovery: r, Log: r.opt.Log, Now: r.opt.Now,
 		Audit: func(e webadmin.AuditEvent) { r.a.aside.add(auditFacts(e, r.opt.Now())) }})
 }

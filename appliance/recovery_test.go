@@ -146,8 +146,7 @@ func TestABoxThatGovernsNothingIsMendedByItsPage(t *testing.T) {
 	go func() {
 		done <- Recover(ctx, RecoveryOptions{Options: opt, Standstill: inSafeMode,
 			Govern:   func() error { f.ordered("govern"); return nil },
-			PowerOff: func() error { f.ordered("power off"); return nil },
-			Shut:     func(listen string) error { f.ordered("shut " + listen); return nil }})
+			PowerOff: func() error { f.ordered("power off"); return nil }})
 	}()
 	v := newVisitor(t, "https://"+at)
 	v.comes()
@@ -193,7 +192,7 @@ func TestABoxThatGovernsNothingIsMendedByItsPage(t *testing.T) {
 	}
 	f.mu.Lock()
 	slices.Sort(f.orders)
-	if !slices.Equal(f.orders, []string{"govern", "power off", "shut " + at}) {
+	if !slices.Equal(f.orders, []string{"govern", "power off"}) {
 		t.Errorf("process 1 got %q", f.orders)
 	}
 	f.mu.Unlock()
@@ -234,18 +233,12 @@ func TestThePageListensAllTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	strange := errors.New("the rules cannot be set")
-	for _, row := range []struct {
-		why, config string
-		fails       string // the address that cannot be shut
-		url, shut   string
-	}{
-		{"all is well", "admin: {listen: \":9443\"}\n" + homePlans, "", "https://localhost:9443/", ":9443"},
-		{"a configuration that cannot be read", "mode: sideways\n", "", "https://localhost:8443/", ":8443"},
-		{"none", "", "", "https://localhost:8443/", ":8443"},
-		{"an address that the box does not have", "admin: {listen: \"192.0.2.77:9443\"}\n" + homePlans, "", "https://localhost:8443/", "192.0.2.77:9443 :8443"},
-		{"a certificate that is not there", "admin: {listen: \":9443\", tls: {cert_file: none.pem, key_file: none.key}}\n" + homePlans, "", "https://localhost:9443/", ":9443 :9443"},
-		{"a port that cannot be shut to the bridge", "admin: {listen: \":9443\"}\n" + homePlans, ":9443", "https://localhost:8443/", ":9443 :8443"},
+	for _, row := range []struct{ why, config, url string }{
+		{"all is well", "admin: {listen: \":9443\"}\n" + homePlans, "https://localhost:9443/"},
+		{"a configuration that cannot be read", "mode: sideways\n", "https://localhost:8443/"},
+		{"none", "", "https://localhost:8443/"},
+		{"an address that the box does not have", "admin: {listen: \"192.0.2.77:9443\"}\n" + homePlans, "https://localhost:8443/"},
+		{"a certificate that is not there", "admin: {listen: \":9443\", tls: {cert_file: none.pem, key_file: none.key}}\n" + homePlans, "https://localhost:9443/"},
 	} {
 		dir, err := os.MkdirTemp("", "recovery") // with room for a socket's name
 		if err != nil {
@@ -258,14 +251,7 @@ func TestThePageListensAllTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var shut []string
-		r, err := newRecovered(RecoveryOptions{Options: Options{ConfigFile: file, DataDir: filepath.Join(dir, "data"), Log: slog.New(slog.DiscardHandler)}, Standstill: inSafeMode, Shut: func(listen string) error {
-			shut = append(shut, listen)
-			if listen == row.fails {
-				return strange
-			}
-			return nil
-		}})
+		r, err := newRecovered(RecoveryOptions{Options: Options{ConfigFile: file, DataDir: filepath.Join(dir, "data"), Log: slog.New(slog.DiscardHandler)}, Standstill: inSafeMode})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,8 +260,8 @@ func TestThePageListensAllTheSame(t *testing.T) {
 			t.Errorf("%s: %v", row.why, err)
 			continue
 		}
-		if got := strings.Join(shut, " "); web.URL() != row.url || got != row.shut {
-			t.Errorf("%s: it listens at %s, and shut %s; want %s, %s", row.why, web.URL(), got, row.url, row.shut)
+		if web.URL() != row.url {
+			t.Errorf("%s: it listens at %s, want %s", row.why, web.URL(), row.url)
 		}
 		if err := web.Close(); err != nil {
 			t.Error(err)

@@ -77,7 +77,7 @@ func TestWhatTheBoxDoesByItselfIsAConfiguration(t *testing.T) {
 		t.Errorf("mode %v, %+v", c.Mode, c.Network)
 	}
 	if !strings.HasSuffix(c.Admin.Listen, ":8443") || adminPort != 8443 {
-		t.Errorf("the web admin listens at %s, and port %d of the bridge is shut", c.Admin.Listen, adminPort)
+		t.Errorf("the web admin listens at %s, and the console says port %d", c.Admin.Listen, adminPort)
 	}
 }
 

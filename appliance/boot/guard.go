@@ -10,34 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adminPort is where the web admin listens unless the configuration says otherwise.
-const adminPort = 8443
-
-// shutBridge keeps whoever is at a bridged port from the web admin, at its usual port and at another one: the bridge has a link-local IPv6 address, which the
-// answers to deferred sessions need. The rules stand in a table of its own at the hook input, which no packet on its way through meets, and in the place of
-// those of before.
-func shutBridge(port uint16) error {
+// shutBridge keeps whoever is at a bridged port from the box itself: the bridge has a link-local IPv6 address, which the answers to deferred sessions need, and
+// what listens at all addresses is there, too. The rules stand in a table of its own at the hook input, which no packet on its way through meets, and in the
+// place of those of before. deferred: as for shutRouted.
+func shutBridge(deferred bool) error {
 	c, t, chain, err := guardTable()
 	if err != nil {
 		return err
 	}
-	ports := []uint16{adminPort}
-	if port != adminPort {
-		ports = append(ports, port)
-	}
-	for _, p := range ports {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ifname(bridgeName)},
-			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-			&expr.Verdict{Kind: expr.VerdictDrop},
-		}})
-	}
+	shut(c, t, chain, []string{bridgeName}, deferred)
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("keep the bridged ports from the web admin: %w", err)
+		return fmt.Errorf("keep the bridged ports from the box itself: %w", err)
 	}
 	return nil
 }
@@ -70,41 +53,46 @@ func shutRouted(ports []string, deferred bool) error {
 	if err != nil {
 		return err
 	}
-	own := c.AddChain(&nftables.Chain{Name: "ports", Table: t})
 	local := func(by bool, op expr.CmpOp) []expr.Any {
 		return []expr.Any{
 			&expr.Fib{Register: 1, FlagDADDR: true, FlagIIF: by, ResultADDRTYPE: true},
 			&expr.Cmp{Op: op, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
 		}
 	}
-	protocol := func(n byte) []expr.Any {
-		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{n}}}
+	notLoopback := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: ifname("lo")}}
+	c.AddRule(verdict(chain, expr.VerdictDrop, notLoopback, local(false, expr.CmpOpEq), local(true, expr.CmpOpNeq)))
+	shut(c, t, chain, ports, deferred)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("keep the ports of the router from the box itself: %w", err)
 	}
-	add := func(chain *nftables.Chain, verdict expr.VerdictKind, parts ...[]expr.Any) {
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(slices.Concat(parts...), &expr.Verdict{Kind: verdict})})
-	}
-	for _, name := range ports {
+	return nil
+}
+
+// shut drops what comes in by these interfaces but for ICMP and, if so, sessions that were led to the box.
+func shut(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, names []string, deferred bool) {
+	own := c.AddChain(&nftables.Chain{Name: "ports", Table: t})
+	for _, name := range names {
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ifname(name)},
 			&expr.Verdict{Kind: expr.VerdictJump, Chain: own.Name},
 		}})
 	}
-	notLoopback := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: ifname("lo")}}
-	add(chain, expr.VerdictDrop, notLoopback, local(false, expr.CmpOpEq), local(true, expr.CmpOpNeq))
-
-	add(own, expr.VerdictReturn, protocol(unix.IPPROTO_ICMP))
-	add(own, expr.VerdictReturn, protocol(unix.IPPROTO_ICMPV6))
+	protocol := func(n byte) []expr.Any {
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{n}}}
+	}
+	c.AddRule(verdict(own, expr.VerdictReturn, protocol(unix.IPPROTO_ICMP)))
+	c.AddRule(verdict(own, expr.VerdictReturn, protocol(unix.IPPROTO_ICMPV6)))
 	if deferred {
 		const dnat = 1 << 5 // IPS_DST_NAT
-		add(own, expr.VerdictReturn, protocol(unix.IPPROTO_TCP), []expr.Any{
+		c.AddRule(verdict(own, expr.VerdictReturn, protocol(unix.IPPROTO_TCP), []expr.Any{
 			&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(dnat), Xor: make([]byte, 4)},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-		})
+		}))
 	}
-	add(own, expr.VerdictDrop)
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("keep the ports of the router from the box itself: %w", err)
-	}
-	return nil
+	c.AddRule(verdict(own, expr.VerdictDrop))
+}
+
+func verdict(chain *nftables.Chain, what expr.VerdictKind, parts ...[]expr.Any) *nftables.Rule {
+	return &nftables.Rule{Table: chain.Table, Chain: chain, Exprs: append(slices.Concat(parts...), &expr.Verdict{Kind: what})}
 }

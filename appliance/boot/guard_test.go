@@ -27,7 +27,7 @@ type routerRig struct {
 	ports                        ports
 }
 
-var listening = []uint16{22, 25, 53, 80, 123, 2525, 8443, 40001}
+var listening = []uint16{22, 25, 53, 80, 123, 443, 1813, 2525, 8443, 40001}
 
 func newRouterRig(t *testing.T) *routerRig {
 	t.Helper()
@@ -239,6 +239,73 @@ func TestABoxThatRoutesIsSilentAtItsPorts(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestABoxThatBridgesIsSilentAtItsPorts has both sides try every service at the bridge's own address.
+func TestABoxThatBridgesIsSilentAtItsPorts(t *testing.T) {
+	r := newRouterRig(t)
+	was := shapeFile
+	shapeFile = t.TempDir() + "/network.json"
+	defer func() { shapeFile = was }()
+	for _, s := range []struct {
+		space nfqtest.Space
+		link  string
+	}{{r.inside, "lan0"}, {r.world, "wan0"}} {
+		s.space.Must(func() error { return nfqtest.Address(s.link) })
+	}
+	for i, step := range []struct {
+		why      string
+		do       func() error
+		deferred bool
+	}{
+		{"as the box comes up", func() error { return r.ports.take(r.ports.bridge(), false) }, false},
+		{"while somebody governs", func() error { return r.ports.take(r.ports.bridge(), true) }, true},
+		{"when that has ended", (&box{ports: r.ports}).guard, false},
+	} {
+		r.box.Must(step.do)
+		if i == 0 {
+			r.box.WaitFor("port2", "port3", bridgeName)
+			r.inside.WaitFor("lan0")
+			r.world.WaitFor("wan0")
+		}
+		own := ""
+		r.box.Must(func() error {
+			l, err := net.InterfaceByName(bridgeName)
+			if err != nil {
+				return err
+			}
+			addresses, err := l.Addrs()
+			for _, a := range addresses {
+				if n, ok := a.(*net.IPNet); ok && n.IP.IsLinkLocalUnicast() {
+					own = n.IP.String()
+				}
+			}
+			return err
+		})
+		for _, from := range []struct {
+			space nfqtest.Space
+			link  string
+		}{{r.inside, "lan0"}, {r.world, "wan0"}} {
+			at := own + "%" + from.link
+			nfqtest.Eventually(t, "the bridge's own address answers a ping from "+from.link, func() bool { return answersPing(from.space, at) })
+			if found := answers(from.space, at, listening); len(found) > 0 {
+				t.Errorf("%s: from %s at %s: %s", step.why, from.link, at, strings.Join(found, "; "))
+			}
+		}
+		for _, a := range []string{"192.168.9.1", "2001:db8:9::1"} { // who the test is worth nothing without
+			if found := answers(r.operator, a, listening); len(found) != 2*len(listening) {
+				t.Errorf("%s: at the management port %s only: %s", step.why, a, strings.Join(found, "; "))
+			}
+		}
+		// Whose session is led to the box hears it, while somebody governs.
+		r.box.Must(func() error {
+			return shell("nft 'table inet r { chain c { type nat hook prerouting priority -100; tcp dport 26 redirect to :2525; }; }'")
+		})
+		if found := answers(r.inside, own+"%lan0", []uint16{26}); (len(found) == 1 && strings.HasSuffix(found[0], ":26: <nil>")) != step.deferred || len(found) > 1 {
+			t.Errorf("%s: led to the box: %s", step.why, strings.Join(found, "; "))
+		}
+		r.box.Must(func() error { return shell("nft delete table inet r") })
+	}
 }
 
 func shell(text string) error {

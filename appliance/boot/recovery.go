@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -41,7 +40,6 @@ func showRecovery(config string) int {
 		},
 		Govern:   tryAgain,
 		PowerOff: func() error { return order(orderPowerOff) },
-		Shut:     shutFor,
 	})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "mailweir: recovery page: %v\n", err)
@@ -99,20 +97,4 @@ func tryAgain() error {
 		return err
 	}
 	return unix.Kill(1, unix.SIGHUP)
-}
-
-// shutFor keeps whoever is at a bridged port from an address before somebody listens at it.
-func shutFor(listen string) error {
-	if _, err := os.Stat("/sys/class/net/" + bridgeName); err != nil {
-		return nil // nothing is bridged
-	}
-	_, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return err
-	}
-	n, err := net.LookupPort("tcp", port)
-	if err != nil {
-		return err
-	}
-	return shutBridge(uint16(n))
 }

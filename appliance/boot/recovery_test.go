@@ -4,13 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
 
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
@@ -68,31 +64,6 @@ func TestLastWordsAreThoseOfThePanic(t *testing.T) {
 		got := lastWords(row.text, spokenLines)
 		if len(got) != row.n || row.n > 0 && (got[0] != row.first || got[len(got)-1] != row.last) {
 			t.Errorf("%s: %d lines %q", row.why, len(got), got)
-		}
-	}
-}
-
-// A page at another port than the usual one is shut to the bridged ports, too.
-func TestTheBridgeIsShutAtBothPorts(t *testing.T) {
-	runtime.LockOSThread() // and never unlocked: the thread has another network
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("a network namespace needs root: %v", err)
-	}
-	for _, row := range []struct {
-		port uint16
-		want int
-	}{{adminPort, 1}, {9443, 2}, {9443, 2}, {adminPort, 1}} {
-		if err := shutBridge(row.port); err != nil {
-			t.Fatal(err)
-		}
-		c, err := nftables.New()
-		if err != nil {
-			t.Fatal(err)
-		}
-		table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "mailweir_image"}
-		rules, err := c.GetRules(table, &nftables.Chain{Name: "input", Table: table})
-		if err != nil || len(rules) != row.want {
-			t.Errorf("port %d: %d rules, %v, want %d", row.port, len(rules), err, row.want)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (p ports) take(s shape, deferred bool) error {
 	if s.routed() {
 		err = p.route(s, deferred)
 	} else {
-		err = errors.Join(routing.Remove(p.data()), p.rest(), bridgePorts(p.subscribers, p.upstream), shutBridge(adminPort))
+		err = errors.Join(routing.Remove(p.data()), p.rest(), shutBridge(deferred), bridgePorts(p.subscribers, p.upstream))
 	}
 	if err != nil {
 		return err
@@ -317,10 +317,14 @@ func (b *box) forget(disk string) error {
 	return nil
 }
 
-// guard keeps the ports of a router shut while nobody governs.
+// guard keeps the ports shut while nobody governs.
 func (b *box) guard() error {
-	if s := shapeNow(); s != nil && s.routed() {
+	s := shapeNow()
+	switch {
+	case s == nil:
+		return nil
+	case s.routed():
 		return shutRouted(b.ports.data(), false)
 	}
-	return nil
+	return shutBridge(false)
 }

@@ -119,6 +119,9 @@ func (t *teller) tell(s seen, address string) {
 	}
 }
 
+// adminPort is where the web admin listens unless the configuration says otherwise.
+const adminPort = 8443
+
 // adminURL is where the web admin is, at the management port's address.
 func adminURL(address string) string {
 	return "https://" + net.JoinHostPort(address, strconv.Itoa(adminPort)) + "/"
