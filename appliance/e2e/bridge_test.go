@@ -53,6 +53,14 @@ func bridgeLadder(t *testing.T, place lab.Place, lane string) {
 			}
 		}
 	}
+	// As the image has it: at the bridge nothing is let in but ICMP and what is led to the box.
+	shut := `table inet mailweir_image {
+		chain ports { meta l4proto { icmp, ipv6-icmp } return; meta l4proto tcp ct status dnat return; drop; }
+		chain input { type filter hook input priority filter; iifname br0 jump ports; }
+	}`
+	if out, err := l.Box.Command(ctx, "nft", shut).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	before := boxState(t, l)
 	b := newBox(t, ctx, l, asBridge(config("enforce", `  - name: home
     highest_stage: cut
