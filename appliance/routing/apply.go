@@ -35,7 +35,8 @@ func (p Plan) Apply(ports []string) error {
 
 // Remove takes away what Apply gave, and ends forwarding.
 func Remove(ports []string) error {
-	return errors.Join(sysctls([][2]string{{"net/ipv4/ip_forward", "0"}, {"net/ipv6/conf/all/forwarding", "0"}, {inboundAddress, "0"}}),
+	return errors.Join(sysctls([][2]string{{"net/ipv4/ip_forward", "0"}, {"net/ipv6/conf/all/forwarding", "0"}, {inboundAddress, "0"},
+		{"net/ipv4/conf/all/accept_redirects", "0"}}), // the kernel sets it as forwarding ends
 		setRules(nil, func(priority int) bool { return priority != ruleManagement }), setRoutes(nil), Plan{}.giveAddresses(ports))
 }
 
@@ -199,6 +200,9 @@ func setRoutes(want []route) error {
 			if via, ok := netip.AddrFromSlice(one.Gw); ok {
 				is.via = via.Unmap()
 			}
+			if from, ok := netip.AddrFromSlice(one.Src); ok {
+				is.from = from.Unmap()
+			}
 			if slices.ContainsFunc(want, func(w route) bool { return w.String() == is.String() }) {
 				has[is.String()] = true
 				continue
@@ -218,11 +222,15 @@ func setRoutes(want []route) error {
 		} else {
 			r.Scope = unix.RT_SCOPE_LINK
 		}
-		if w.from.Is4() {
+		if w.from.IsValid() {
 			r.Src = w.from.AsSlice()
 		}
 		if err := netlink.RouteReplace(r); err != nil {
-			errs = append(errs, fmt.Errorf("route to %v: %w", w.to, err))
+			err = fmt.Errorf("route to %v: %w", w.to, err)
+			if w.key != "" {
+				err = fmt.Errorf("%s: %v at %s: %w", w.key, w.via, w.port, err)
+			}
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -424,6 +424,51 @@ func TestWhatIsNoLongerWantedGoesAndNothingElse(t *testing.T) {
 	}
 }
 
+// TestAnAddressThatChangesWithinItsNetworkIsTheSource: the kernel leaves a route of our table as it is when its source goes, unless that was the port's last.
+func TestAnAddressThatChangesWithinItsNetworkIsTheSource(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const two = `  addresses:
+    - {interface: port2, address: 10.1.0.1/16}
+    - {interface: port2, address: 10.7.0.1/16}
+    - {interface: port3, address: 192.0.2.2/29}
+`
+	r.box.Must(func() error { return parsed(t, two).Apply(ports[:2]) })
+	next := parsed(t, strings.Replace(two, "10.1.0.1", "10.1.0.9", 1))
+	r.box.Must(func() error { return next.Apply(ports[:2]) })
+	is := r.state()
+	for _, there := range []string{"10.1.0.0/16 dev port2 table 225 proto 225 scope link src 10.1.0.9", "10.7.0.0/16 dev port2 table 225 proto 225 scope link src 10.7.0.1"} {
+		if !strings.Contains(is, there) {
+			t.Errorf("%s is not there:\n%s", there, is)
+		}
+	}
+	if strings.Contains(is, "10.1.0.1 ") {
+		t.Errorf("the address that is gone is still there:\n%s", is)
+	}
+}
+
+// TestABridgeAgainTakesNobodysRedirects: the kernel takes them where it does not forward.
+func TestABridgeAgainTakesNobodysRedirects(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.box.Must(func() error {
+		return errors.Join(run("sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=0"), Remove(ports[:2]), run("sh", "-c", "[ $(cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/accept_redirects | tr -d '\\n') = 00 ]"))
+	})
+}
+
+// TestARouterThatIsNotReachedIsTold by its key and its value.
+func TestARouterThatIsNotReachedIsTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.plan.Routes[2].Via = netip.MustParseAddr("10.99.0.1")
+	r.box.Must(func() error {
+		if err := r.plan.Apply(ports[:2]); err == nil || !strings.HasPrefix(err.Error(), "network.routes[2].via: 10.99.0.1 at port2: route to 198.51.100.0/24: ") {
+			return fmt.Errorf("it says %v", err)
+		}
+		return nil
+	})
+}
+
 // TestASourceThatIsNotBehindThePortDoesNotComeIn: a subscriber cannot speak for the internet, nor for one at another port.
 func TestASourceThatIsNotBehindThePortDoesNotComeIn(t *testing.T) {
 	t.Parallel()

@@ -164,9 +164,13 @@ type route struct {
 	via  netip.Addr // the zero one: the network is at the port
 	port string
 	from netip.Addr // the box's own there; the zero one: the kernel chooses
+	key  string     // of the configuration, for errors; "": it is that of a port's own network
 }
 
-func (r route) String() string { return fmt.Sprintf("%v via %v at %s", r.to, r.via, r.port) }
+// String is all of it that the kernel shows.
+func (r route) String() string {
+	return fmt.Sprintf("%v via %v at %s from %v", r.to, r.via, r.port, r.from)
+}
 
 // routes are those of the table: the ports' own networks first, since others need them.
 func (p Plan) routes() (all []route) {
@@ -175,12 +179,16 @@ func (p Plan) routes() (all []route) {
 		for _, a := range port.Addresses {
 			if net := a.Masked(); !seen[net] {
 				seen[net] = true
-				all = append(all, route{to: net, port: port.Name, from: a.Addr()})
+				r := route{to: net, port: port.Name}
+				if a.Addr().Is4() { // of IPv6 the kernel's choice is as good
+					r.from = a.Addr()
+				}
+				all = append(all, r)
 			}
 		}
 	}
-	for _, r := range p.Routes {
-		all = append(all, route{to: r.To, via: r.Via, port: r.Port})
+	for i, r := range p.Routes {
+		all = append(all, route{to: r.To, via: r.Via, port: r.Port, key: fmt.Sprintf("network.routes[%d].via", i)})
 	}
 	return all
 }
