@@ -264,7 +264,8 @@ func TestABoxThatBridgesIsSilentAtItsPorts(t *testing.T) {
 	} {
 		r.box.Must(step.do)
 		if i == 0 {
-			r.box.WaitFor("port2", "port3", bridgeName)
+			r.box.WaitFor("port1", "port2", "port3", bridgeName)
+			r.operator.WaitFor("net0")
 			r.inside.WaitFor("lan0")
 			r.world.WaitFor("wan0")
 		}
@@ -305,6 +306,73 @@ func TestABoxThatBridgesIsSilentAtItsPorts(t *testing.T) {
 			t.Errorf("%s: led to the box: %s", step.why, strings.Join(found, "; "))
 		}
 		r.box.Must(func() error { return shell("nft delete table inet r") })
+	}
+}
+
+// TestARouterThatFailsHalfWayLeavesWhatThereWas has the kernel refuse one of the routes, after the bridge has gone.
+func TestARouterThatFailsHalfWayLeavesWhatThereWas(t *testing.T) {
+	r := newRouterRig(t)
+	dir := t.TempDir()
+	wasShape, wasPorts := shapeFile, portsFile
+	shapeFile, portsFile = dir+"/network.json", dir+"/ports"
+	defer func() { shapeFile, portsFile = wasShape, wasPorts }()
+	if err := os.WriteFile(portsFile, []byte(strings.Join(r.ports.names, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.inside.Must(func() error { return nfqtest.Address("lan0", "10.1.0.2/16") })
+	r.world.Must(func() error { return nfqtest.Address("wan0", "10.1.0.3/16", "192.0.2.1/29") })
+	r.box.Must(func() error { return r.ports.take(r.ports.bridge(), false) })
+	good := config.Network{Topology: config.Routed, SubscriberInterfaces: []string{"port2"}, UpstreamInterfaces: []string{"port3"},
+		Addresses: []config.Address{{Interface: "port2", Address: "10.1.0.1/16"}, {Interface: "port3", Address: "192.0.2.2/29"}}}
+	bad := good
+	bad.Routes = []config.Route{{To: "198.51.100.0/24", Via: "10.99.0.1", Interface: "port2"}}
+	refused := func(n config.Network, want ...string) {
+		t.Helper()
+		var err error
+		r.box.Do(func() { err = Shape(n) })
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("it says %v, and not %s", err, w)
+			}
+		}
+	}
+	refused(bad, "the ports stay as they were (bridge)", "network.routes[0].via: 10.99.0.1 at port2")
+	nfqtest.Eventually(t, "the bridge passes again", func() bool { return answersPing(r.inside, "10.1.0.3") })
+	if answersPing(r.inside, "10.1.0.1") {
+		t.Error("the bridge has the router's address")
+	}
+
+	r.box.Must(func() error { return Shape(good) })
+	nfqtest.Eventually(t, "the router is there", func() bool { return answersPing(r.inside, "10.1.0.1") })
+	bad.Addresses = []config.Address{{Interface: "port2", Address: "10.1.0.9/16"}, {Interface: "port3", Address: "192.0.2.2/29"}}
+	refused(bad, "the ports stay as they were (routed, port2 10.1.0.1/16, port3 192.0.2.2/29)", "10.99.0.1")
+	if !answersPing(r.inside, "10.1.0.1") || answersPing(r.inside, "10.1.0.9") {
+		t.Error("the router is not again what it was")
+	}
+
+	// The box's own link-local address is no router: with or without a bridge it is known, and nothing is tried.
+	own := ""
+	r.box.Must(func() error {
+		l, err := net.InterfaceByName("port3")
+		if err == nil {
+			a, _ := l.Addrs()
+			for _, one := range a {
+				if n, ok := one.(*net.IPNet); ok && n.IP.IsLinkLocalUnicast() {
+					own = n.IP.String()
+				}
+			}
+		}
+		return err
+	})
+	for _, shape := range []config.Network{good, {Topology: config.Bridge}} {
+		r.box.Must(func() error { return Shape(shape) })
+		bad := good
+		bad.Routes = []config.Route{{To: "default", Via: own, Interface: "port3"}}
+		var found config.Problems
+		r.box.Do(func() { found = Fits(bad) })
+		if want := "network.routes[0].via: " + own + " is the box itself (port3); name the router"; own == "" || len(found) != 1 || found[0].Key+": "+found[0].Message != want {
+			t.Errorf("%v, want %s", found, want)
+		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +35,18 @@ func shapeOf(n config.Network) shape {
 
 func (s shape) network() config.Network {
 	return config.Network{Topology: s.Topology, SubscriberInterfaces: s.Subscribers, UpstreamInterfaces: s.Upstream, Addresses: s.Addresses, Routes: s.Routes}
+}
+
+// String tells one from another in an error.
+func (s shape) String() string {
+	if !s.routed() {
+		return s.Topology
+	}
+	var own []string
+	for _, a := range s.Addresses {
+		own = append(own, a.Interface+" "+a.Address)
+	}
+	return s.Topology + ", " + strings.Join(own, ", ")
 }
 
 func (s shape) routed() bool { return s.Topology == config.Routed }
@@ -84,6 +98,21 @@ func (p ports) take(s shape, deferred bool) error {
 		err = durable.Replace(shapeFile, text)
 	}
 	return err
+}
+
+// change is take, after whose failure the ports are again what they were; nil: what that was is not known.
+func (p ports) change(want shape, is *shape, deferred bool) error {
+	err := p.take(want, deferred)
+	if err == nil {
+		return nil
+	}
+	if is == nil {
+		return fmt.Errorf("what the ports are now is not known: %w", err)
+	}
+	if again := p.take(*is, deferred); again != nil {
+		return fmt.Errorf("%w; they cannot be again what they were (%v) either, and what they are now is not known: %w", err, is, again)
+	}
+	return fmt.Errorf("the ports stay as they were (%v): %w", is, err)
 }
 
 // rest takes the ports down that a bridge does not use.
@@ -142,7 +171,33 @@ func (p ports) routable(s shape) (found config.Problems) {
 	if len(s.Addresses) == 0 {
 		add("network.addresses", "is empty, and a router without an address routes nothing; give each port one, or write topology: bridge")
 	}
+	for i, r := range s.Routes {
+		if via := r.Gateway(); via.IsLinkLocalUnicast() && slices.Contains(linkLocals(r.Interface), via) {
+			add(fmt.Sprintf("network.routes[%d].via", i), "%v is the box itself (%s); name the router", via, r.Interface)
+		}
+	}
 	return found
+}
+
+// linkLocals are the link-local addresses of a port, also the one that it has as soon as it is no bridge's. Where there is no such port there are none.
+func linkLocals(port string) (own []netip.Addr) {
+	l, err := net.InterfaceByName(port)
+	if err != nil {
+		return nil
+	}
+	if m := l.HardwareAddr; len(m) == 6 { // RFC 4291, appendix A
+		own = append(own, netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}))
+	}
+	there, err := l.Addrs()
+	if err != nil {
+		return own
+	}
+	for _, a := range there {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() {
+			own = append(own, p.Addr())
+		}
+	}
+	return own
 }
 
 // Fits says why the ports of this box cannot be what a configuration says.
@@ -202,8 +257,8 @@ func Shape(n config.Network) error {
 	if err != nil {
 		return err
 	}
-	s := shapeOf(n)
-	if err := p.take(s, true); err != nil {
+	s, is := shapeOf(n), shapeNow()
+	if err := p.change(s, is, true); err != nil {
 		return err
 	}
 	k, err := keptHere()
@@ -279,11 +334,8 @@ func (b *box) reshape(file string) error {
 	if is != nil && (want.network().SameShape(is.network()) || !want.routed() && !is.routed()) {
 		return b.keep(*is)
 	}
-	if err := b.ports.take(want, false); err != nil {
-		if is != nil {
-			err = errors.Join(err, b.ports.take(*is, false))
-		}
-		return fmt.Errorf("the ports stay as they were: %w", err)
+	if err := b.ports.change(want, is, false); err != nil {
+		return err
 	}
 	b.console.say("%s", b.ports.with(shapeNow()))
 	return b.keep(want)
