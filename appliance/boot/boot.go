@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/update"
 	"github.com/mailweir/mailweir/image/layout"
@@ -306,20 +307,29 @@ func commandLine(text string) map[string]string {
 // made begins a configuration that nobody has changed: with the sum of what comes after this line.
 const made = "# Made by the box itself, and made anew at each start until something in it is changed: "
 
-// configure writes what the box does until somebody says otherwise: observe, on the bridge, or as the router that it was when its settings were lost.
-// A configuration of the operator, which is any that was changed, stays.
+// configure writes what the box does until somebody says otherwise: observe, on the bridge, or, where there is no configuration, as the router that it was
+// when that was lost. A configuration of the operator, which is any that was changed, stays, and so does a router of ours that these ports can be.
 func configure(file string, p ports, last *shape) error {
 	s := p.bridge()
-	if last != nil && last.routed() && len(p.routable(*last)) == 0 {
-		s = *last
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if last != nil && last.routed() && len(p.routable(*last)) == 0 {
+			s = *last
+		}
+	case err != nil:
+		return err
+	case !untouched(text):
+		return nil
+	default:
+		if c, err := config.Parse(file, text); err == nil && c.Network.Topology == config.Routed && len(p.routable(shapeOf(c.Network))) == 0 {
+			return nil
+		}
 	}
 	body := []byte(s.yaml())
 	want := append([]byte(firstLine(body)), body...)
-	switch text, err := os.ReadFile(file); {
-	case err == nil && (!untouched(text) || bytes.Equal(text, want)):
+	if bytes.Equal(text, want) {
 		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err

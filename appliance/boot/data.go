@@ -36,16 +36,24 @@ func openData(dir, esp string, c *console, pet func(), forget func(disk string) 
 	if err := keepDisk(disk); err != nil {
 		c.say("updates are not possible: %v", err)
 	}
+	if err := prepare(disk, part, c, pet, func() error { return forget(disk) }, func() error { return errors.Join(grow(disk), reread(disk)) }); err != nil {
+		return err
+	}
+	if err := mountExt4(part, dir); err != nil {
+		return fmt.Errorf("mount %s: %w; it was not touched", part, err)
+	}
+	return nil
+}
+
+// prepare has the data partition be one that can be mounted. larger makes it as large as the disk lets it.
+func prepare(disk, part string, c *console, pet func(), forget, larger func() error) error {
 	state, err := look(part)
 	if err != nil {
 		return err
 	}
 	if state == erasing {
 		c.say("factory reset: erasing settings and history on %s", part)
-		if err := forget(disk); err != nil {
-			return err
-		}
-		if err := eraseData(part, pet); err != nil {
+		if err := eraseData(part, pet, forget); err != nil {
 			return err
 		}
 		c.say("factory reset: they are erased")
@@ -54,20 +62,17 @@ func openData(dir, esp string, c *console, pet func(), forget func(disk string) 
 	switch state {
 	case blank:
 		c.say("first start: making a file system for settings and history on %s", part)
-		if err := grow(disk); err != nil {
-			return fmt.Errorf("grow the data partition of %s: %w", disk, err)
+		if err := forget(); err != nil { // a version that knew of no other place may have erased the rest
+			c.say("what the ports were for whoever had the box before may come back: %v", err)
 		}
-		if err := reread(disk); err != nil {
-			return err
+		if err := larger(); err != nil {
+			return fmt.Errorf("grow the data partition of %s: %w", disk, err)
 		}
 		if err := makeFS(part); err != nil {
 			return fmt.Errorf("make a file system on %s: %w", part, err)
 		}
 	case unknown:
 		return fmt.Errorf("%s is neither blank nor has it a file system of ours; it was not touched", part)
-	}
-	if err := mountExt4(part, dir); err != nil {
-		return fmt.Errorf("mount %s: %w; it was not touched", part, err)
 	}
 	return nil
 }

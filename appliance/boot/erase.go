@@ -34,15 +34,19 @@ func writeHead(part, mark string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// eraseData overwrites a data partition that is marked so, and makes it blank.
-func eraseData(part string, pet func()) error {
+// eraseData overwrites a data partition that is marked so, and makes it blank. also takes away what is kept elsewhere: whichever of the two fails, the other
+// is done, and the next start does both again.
+func eraseData(part string, pet func(), also func() error) error {
+	elsewhere := also()
 	f, err := os.OpenFile(part, os.O_RDWR, 0)
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(overwriteAll(f, pet), f.Close())
 	}
-	err = overwriteAll(f, pet)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("erase %s: %w", part, err)
+	if err != nil {
+		err = fmt.Errorf("erase %s: %w", part, err)
+	}
+	if err = errors.Join(elsewhere, err); err != nil {
+		return err
 	}
 	return writeHead(part, layout.Blank)
 }

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mailweir/mailweir/image/layout"
 )
@@ -31,15 +34,15 @@ func keptOn(disk string) (kept, error) {
 	return kept{envFile{esp}}, err
 }
 
-func (k kept) open(do func(file string) error) error {
-	return k.esp.mounted(func(grubenv string) error {
+func (k kept) open(how uintptr, do func(file string) error) error {
+	return k.esp.mounted(how, func(grubenv string) error {
 		return do(filepath.Join(filepath.Dir(grubenv), path.Base(layout.KeptFile)))
 	})
 }
 
 // read is what was written last; nil: nothing was.
 func (k kept) read() (s *shape, err error) {
-	err = k.open(func(file string) error {
+	err = k.open(unix.MS_RDONLY, func(file string) error {
 		b, err := os.ReadFile(file)
 		if err == nil {
 			s = readShape(layout.Kept(b), nil)
@@ -51,41 +54,71 @@ func (k kept) read() (s *shape, err error) {
 
 // write keeps another one; the same again is not written.
 func (k kept) write(s shape) error {
-	return k.open(func(file string) error { return keepIn(file, s) })
+	same := false
+	err := k.open(unix.MS_RDONLY, func(file string) error {
+		b, _, err := toKeep(file, s)
+		same = len(b) == 0
+		return err
+	})
+	if err != nil || same {
+		return err
+	}
+	return k.open(0, func(file string) error { return keepIn(file, s) })
 }
 
 func keepIn(file string, s shape) error {
-	was, err := os.ReadFile(file)
-	missing := errors.Is(err, os.ErrNotExist)
-	if !s.routed() && (missing || err == nil && readShape(layout.Kept(was), nil) == nil) {
-		return nil // a box of which nothing is known is a bridge
-	}
-	if missing {
-		return fmt.Errorf("the disk was flashed with an image that had no %s; flash it anew to have that", layout.KeptFile)
-	}
-	if err != nil {
-		return err
-	}
-	text, err := json.Marshal(s)
-	if err != nil || bytes.Equal(layout.Kept(was), text) {
-		return err
-	}
-	b, at, err := layout.Keep(was, text)
-	if err != nil {
+	b, at, err := toKeep(file, s)
+	if err != nil || len(b) == 0 {
 		return err
 	}
 	return overwriteAt(file, b, at)
 }
 
-// erase forgets it, both texts that there may be.
-func (k kept) erase() error {
-	return k.open(func(file string) error {
-		err := overwriteAt(file, make([]byte, layout.KeptSize), 0)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
+// toKeep are the bytes that the file is to have from there on; none: it may stay as it is.
+func toKeep(file string, s shape) (b []byte, at int64, err error) {
+	was, err := os.ReadFile(file)
+	missing := errors.Is(err, os.ErrNotExist)
+	if !s.routed() && (missing || err == nil && readShape(layout.Kept(was), nil) == nil) {
+		return nil, 0, nil // a box of which nothing is known is a bridge
+	}
+	if missing {
+		return nil, 0, fmt.Errorf("the disk was flashed with an image that had no %s; flash it anew to have that", layout.KeptFile)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	text, err := json.Marshal(s)
+	if err != nil || bytes.Equal(layout.Kept(was), text) {
+		return nil, 0, err
+	}
+	return layout.Keep(was, text)
+}
+
+// erase forgets it, both texts that there may be, and reads back that it has.
+func (k kept) erase() error { return k.open(0, eraseIn) }
+
+func eraseIn(file string) error {
+	nothing := make([]byte, layout.KeptSize)
+	err := overwriteAt(file, nothing, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
-	})
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil { // it is read from the medium
+		return os.NewSyscallError("fadvise", err)
+	}
+	is, err := io.ReadAll(f)
+	if err == nil && len(bytes.Trim(is, "\x00")) > 0 {
+		err = fmt.Errorf("%s was overwritten with zeros and is read back otherwise: the disk is not to be trusted", filepath.Base(file))
+	}
+	return err
 }
 
 // overwriteAt changes bytes of a file and nothing else of it.

@@ -33,7 +33,22 @@ func TestARouterWithoutSettingsStaysOne(t *testing.T) {
 			t.Errorf("%+v", c.Network)
 		}
 	}
+	// A bridge that nobody has changed is no settings lost.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	for _, last := range []*shape{nil, &s} {
+		if err := configure(file, p, last); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := config.Load(file); err != nil || c.Network.Topology != config.Bridge {
+			t.Errorf("last %v: %v", last, err)
+		}
+	}
 	// Another box's is of no use here.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	s.Upstream = []string{"port7"}
 	if err := configure(file, p, &s); err != nil {
 		t.Fatal(err)

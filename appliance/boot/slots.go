@@ -112,7 +112,7 @@ func (d device) Settle() error {
 type envFile struct{ esp string }
 
 func (e envFile) Read() (env layout.Env, err error) {
-	err = e.mounted(func(file string) error {
+	err = e.mounted(unix.MS_RDONLY, func(file string) error {
 		b, err := os.ReadFile(file)
 		if err == nil {
 			env, err = layout.ParseEnv(b)
@@ -124,7 +124,7 @@ func (e envFile) Read() (env layout.Env, err error) {
 
 // Write changes the file's bytes and nothing else of it: GRUB wants it where it is.
 func (e envFile) Write(env layout.Env) error {
-	return e.mounted(func(file string) error { return overwrite(file, env.Block()) })
+	return e.mounted(0, func(file string) error { return overwrite(file, env.Block()) })
 }
 
 func overwrite(file string, b []byte) error {
@@ -142,12 +142,16 @@ func overwrite(file string, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-func (e envFile) mounted(do func(file string) error) (err error) {
+// espType is the file system of an EFI system partition.
+var espType = "vfat"
+
+// mounted does something to the file; how is unix.MS_RDONLY or 0. A FAT that is mounted to be written is marked as not whole meanwhile.
+func (e envFile) mounted(how uintptr, do func(file string) error) (err error) {
 	dir, err := os.MkdirTemp("/run", "esp-")
 	if err != nil {
 		return err
 	}
-	if err := unix.Mount(e.esp, dir, "vfat", unix.MS_NOATIME|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+	if err := unix.Mount(e.esp, dir, espType, how|unix.MS_NOATIME|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return errors.Join(fmt.Errorf("mount %s: %w", e.esp, err), os.Remove(dir))
 	}
 	defer func() {
