@@ -129,6 +129,7 @@ func (b *box) main() {
 	}
 	b.try("network", func() (err error) { b.ports, err = nameThem(); return errors.Join(err, b.ports.save()) })
 	b.try("topology of the last start", func() error { return b.recall() })
+	b.announce()
 	b.begin()
 	b.console.say("%s", b.ports.with(shapeNow()))
 	b.watch.pet()

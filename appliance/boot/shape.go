@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -308,6 +310,22 @@ func (b *box) recall() error {
 		return nil
 	}
 	return err
+}
+
+// announce has the neighbours of a router's ports told of its addresses, whoever gives them.
+func (b *box) announce() {
+	go func() {
+		for {
+			b.try("announcements", func() error {
+				a, err := routing.NewAnnouncer(b.ports.data())
+				if err != nil {
+					return err
+				}
+				return a.Run(context.Background(), func(err error) { b.log.Warn("neighbours may send to the box that was here before", "err", err) })
+			})
+			time.Sleep(time.Minute) // it ended, and with what was not announced nothing is lost but time
+		}
+	}()
 }
 
 // begin has mail pass at once: by the router that the box was, or else by the bridge.
