@@ -62,6 +62,8 @@ func TestNeighboursLearnWhoHasTheAddressesNow(t *testing.T) {
 	plan := Plan{Ports: []Port{{Name: "port2", Subscriber: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/16"), netip.MustParsePrefix("2001:db8:1::1/64")}}}}
 	box.Must(func() error { return plan.Apply([]string{"port2"}) })
 	nfqtest.Eventually(t, "neighbours learn as the addresses are given", func() bool { return knows(own) })
+	stale()
+	nfqtest.Eventually(t, "they are told a second time, and no more", func() bool { return knows(own) })
 
 	// The cable goes to another switch, where one still knows the box of before.
 	inside.Must(func() error { return run("ip", "link", "set", "lan0", "down") })
