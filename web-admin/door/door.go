@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,7 @@ type Door struct {
 
 	mu      sync.Mutex // held by who starts or ends the process
 	process *process   // nil: none runs
+	leaving []*process // they take nobody in any more, and serve who is inside
 	started time.Time
 	closed  bool
 }
@@ -118,16 +120,22 @@ func (d *Door) Close() error {
 // Wait returns when the process has ended after Close; it is killed where it takes too long.
 func (d *Door) Wait() {
 	d.mu.Lock()
-	p := d.process
-	d.mu.Unlock()
-	if p == nil {
-		return
+	all := d.leaving
+	if d.process != nil {
+		all = append(all, d.process)
 	}
-	select {
-	case <-p.ended:
-	case <-time.After(endWithin):
-		p.cmd.Process.Kill()
-		<-p.ended
+	d.mu.Unlock()
+	late := time.After(endWithin)
+	for _, p := range all {
+		select {
+		case <-p.ended:
+		case <-late:
+			for _, p := range all {
+				p.cmd.Process.Kill()
+				<-p.ended
+			}
+			return
+		}
 	}
 }
 
@@ -141,7 +149,16 @@ func (d *Door) leadIn(c net.Conn, left func()) net.Conn {
 		return nil
 	}
 	in, err := p.lead(tcp)
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, errHere), errors.Is(err, net.ErrClosed): // the process is well; the door may be closing
+		d.opt.Log.Warn("web admin: a TLS handshake is made beside packets, which may wait for it", "err", err)
+		return nil
+	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		d.opt.Log.Error("web admin: the process that makes TLS handshakes takes nobody in any more, and another one is started", "err", err)
+		d.leave(p)
+		return nil
+	default:
 		d.opt.Log.Error("web admin: the process that makes TLS handshakes takes no connection, and is started again", "err", err)
 		p.cmd.Process.Kill()
 		return nil
@@ -149,6 +166,24 @@ func (d *Door) leadIn(c net.Conn, left func()) net.Conn {
 	in.left = left
 	c.Close() // the process has it
 	return in
+}
+
+// leave has another process in the place of p, which ends by itself.
+func (d *Door) leave(p *process) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.process != p {
+		return
+	}
+	d.process = nil
+	d.leaving = append(slices.DeleteFunc(d.leaving, func(p *process) bool {
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
+		}
+	}), p)
 }
 
 // running is the process, started where there is none; nil: it cannot be. mu is held.
@@ -255,11 +290,14 @@ func (d *Door) answer(c net.Conn) error {
 	}
 }
 
+// errHere is of this process: the other one is not asked.
+var errHere = errors.New("no pair of sockets")
+
 // lead hands a connection on.
 func (p *process) lead(c *net.TCPConn) (*led, error) {
 	in, out, err := pair(unix.SOCK_STREAM)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHere, err)
 	}
 	defer out.Close()
 	raw, err := c.SyscallConn()

@@ -447,6 +447,182 @@ func TestConnectionsAreBounded(t *testing.T) {
 	})
 }
 
+// arrival is a TCP connection, from both sides.
+func arrival(t *testing.T) (theirs net.Conn, ours *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	theirs, err = net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { theirs.Close(); c.Close() })
+	return theirs, c.(*net.TCPConn)
+}
+
+// A door that has no descriptors for a pair of sockets, or is closing, makes the handshake itself, and leaves the process and who is inside alone.
+func TestAHealthyProcessIsLeftAlone(t *testing.T) { // not beside others: there are no descriptors for a while
+	h := newHouse(t, true)
+	c := h.client(false)
+	h.get(c, "/who") // and stays inside
+	first := h.pid()
+	_, ours := arrival(t)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	in := h.door.leadIn(ours, func() {})
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.said.String(); in != nil || !strings.Contains(s, "too many open files") {
+		t.Errorf("without descriptors: %v, it says %q", in, s)
+	}
+	h.get(c, "/who")
+	h.get(h.client(false), "/who")
+	if got := h.pid(); got != first {
+		t.Errorf("process %d after %d", got, first)
+	}
+
+	h.door.mu.Lock()
+	p := h.door.process
+	h.door.mu.Unlock()
+	p.hand.Close() // as Close does
+	if in := h.door.leadIn(ours, func() {}); in != nil {
+		t.Errorf("handed on by a door that is closed: %v", in)
+	}
+	h.get(c, "/who")
+	select {
+	case <-p.ended:
+		t.Error("the process is gone with who is inside")
+	default:
+	}
+}
+
+// A process that cannot take a connection says so at once, and serves those inside to their end; the next is led to another one.
+func TestAProcessThatCannotTakeLetsTheNextGoElsewhere(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, true)
+	c := h.client(false)
+	h.get(c, "/who") // and stays inside
+	first := h.pid()
+	h.door.mu.Lock()
+	p := h.door.process
+	h.door.started = h.door.started.Add(-startAgain)
+	h.door.mu.Unlock()
+	if _, err := p.hand.Write([]byte{0}); err != nil { // as the kernel hands on where there is no room for a descriptor
+		t.Fatal(err)
+	}
+	for {
+		if _, err := p.hand.Write([]byte{0}); errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+			break
+		}
+	}
+	for range 2 { // one that finds out, and one that is led elsewhere
+		h.get(h.client(false), "/who")
+	}
+	if got := h.pid(); got == first || got == 0 {
+		t.Errorf("process %d after %d", got, first)
+	}
+	h.get(c, "/who")
+	select {
+	case <-p.ended:
+		t.Error("the process is gone with who is inside")
+	default:
+	}
+	if s := h.said.String(); !strings.Contains(s, "takes nobody in any more") {
+		t.Errorf("it says %q", s)
+	}
+}
+
+// The process itself bounds who is inside, too: the door counts only what it has not closed yet, and a slow reader keeps the other end.
+func TestTheProcessBoundsWhoIsInside(t *testing.T) {
+	t.Parallel()
+	hand, other, err := pair(unix.SOCK_SEQPACKET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Dup(int(other.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	handed, err := connOf(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, leave, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- greet(handed, 2, func(tcp net.Conn, in *net.UnixConn) {
+			began <- struct{}{}
+			<-leave
+			tcp.Close()
+			in.Close()
+		})
+	}()
+	p := &process{hand: hand}
+	come := func() (theirs net.Conn, in *led) {
+		t.Helper()
+		theirs, ours := arrival(t)
+		in, err := p.lead(ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours.Close()
+		return theirs, in
+	}
+	for range 2 {
+		_, in := come()
+		<-began
+		in.UnixConn.Close() // the door has forgotten it
+	}
+	theirs, in := come()
+	for _, c := range []net.Conn{theirs, in.UnixConn} {
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("one too many: %v", err)
+		}
+	}
+	leave <- struct{}{}
+	leave <- struct{}{}
+	for { // until one who has left is counted so
+		theirs, in := come()
+		out := make(chan struct{})
+		go func() {
+			in.SetDeadline(time.Now().Add(20 * time.Second))
+			in.Read(make([]byte, 1))
+			close(out)
+		}()
+		select {
+		case <-began:
+		case <-out:
+			theirs.Close()
+			continue
+		}
+		break
+	}
+	hand.Close()
+	select {
+	case err := <-ended:
+		t.Errorf("who is inside was not waited for: %v", err)
+	default:
+	}
+	leave <- struct{}{}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 type pipeListener struct{ conns chan net.Conn }
 
 func (l *pipeListener) Accept() (net.Conn, error) {

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -60,8 +61,16 @@ func shakeHands() error {
 	debug.SetMemoryLimit(heapMost)
 	certificates := &certificates{ask: asked, questions: json.NewEncoder(asked), answers: json.NewDecoder(asked)}
 	speak := config(certificates.current)
+	return greet(handed, MaxConnections, func(tcp net.Conn, in *net.UnixConn) { serve(tcp, in, speak) })
+}
+
+// greet serves whoever is handed on, at most so many at once: more are closed as they come, since who hands them on does not see who reads slowly. It returns
+// when nobody is handed on any more, or cannot be taken; who hands on sees at once that it is over, and those that are inside are waited for.
+func greet(handed *net.UnixConn, most int64, serve func(tcp net.Conn, in *net.UnixConn)) error {
 	var all sync.WaitGroup
 	defer all.Wait()
+	defer handed.Close()
+	var inside atomic.Int64
 	for {
 		tcp, in, err := take(handed)
 		if errors.Is(err, io.EOF) {
@@ -69,7 +78,16 @@ func shakeHands() error {
 		} else if err != nil {
 			return err
 		}
-		all.Go(func() { serve(tcp, in, speak) })
+		if inside.Add(1) > most {
+			inside.Add(-1)
+			tcp.Close()
+			in.Close()
+			continue
+		}
+		all.Go(func() {
+			defer inside.Add(-1)
+			serve(tcp, in)
+		})
 	}
 }
 
@@ -86,26 +104,30 @@ func giveUpRights() error {
 func take(from *net.UnixConn) (tcp net.Conn, in *net.UnixConn, err error) {
 	var b [1]byte
 	rights := make([]byte, unix.CmsgSpace(2*4))
-	_, n, _, _, err := from.ReadMsgUnix(b[:], rights)
+	said, n, _, _, err := from.ReadMsgUnix(b[:], rights)
 	if err != nil {
 		return nil, nil, err
 	}
-	if n == 0 {
+	if said == 0 {
 		return nil, nil, io.EOF
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:n])
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(messages) != 1 {
-		return nil, nil, fmt.Errorf("%d control messages came with a connection, not 1", len(messages))
+	var fds []int
+	for _, m := range messages {
+		some, bad := unix.ParseUnixRights(&m)
+		fds, err = append(fds, some...), errors.Join(err, bad)
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
+	if err == nil && len(fds) != 2 { // the kernel hands on no more than there is room for
+		err = fmt.Errorf("%d descriptors came with a connection, not 2; are too many files open?", len(fds))
+	}
 	if err != nil {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
 		return nil, nil, err
-	}
-	if len(fds) != 2 {
-		return nil, nil, fmt.Errorf("%d descriptors came, not 2", len(fds))
 	}
 	f := os.NewFile(uintptr(fds[0]), "connection")
 	defer f.Close()
