@@ -245,6 +245,7 @@ func (s *source) looked(file []byte) (b *backup, d *draft, o webadmin.RestoreOut
 		o.Files = append(o.Files, f.Path)
 	}
 	o.Config = s.outcome(d, waiting)
+	o.Config.Warnings = append(o.Config.Warnings, s.problems(a.fits(before, d.next))...)
 	return b, d, o, nil
 }
 

@@ -21,8 +21,8 @@ func (a *Appliance) shapePorts(cfg *config.Config) error {
 	return nil
 }
 
-// fits says why the ports of this box cannot be what a change of the configuration wants. A backup of another box is not asked: of that the rest may be wanted, and a
-// restart that does not come up falls back.
+// fits says why the ports of this box cannot be what a change of the configuration wants. Of a backup of another box these are remarks only: the rest may be
+// wanted, and a restart that does not come up falls back.
 func (a *Appliance) fits(before, next *config.Config) (wrong config.Problems) {
 	if a.opt.Image == nil || a.opt.Image.Fits == nil || next.Network.SameShape(before.Network) {
 		return nil

@@ -70,6 +70,33 @@ func TestWhatTheImagesPortsAreWaitsForARestart(t *testing.T) {
 	}
 }
 
+// A backup of a box with other ports is put back, and which of them are not here is said before.
+func TestABackupOfABoxWithOtherPortsSaysSo(t *testing.T) {
+	t.Parallel()
+	f := newFlashed(t)
+	s := &source{a: f.Appliance}
+	f.opt.Image.Fits = func(n config.Network) (wrong config.Problems) {
+		if slices.Contains(n.UpstreamInterfaces, "port4") {
+			wrong = append(wrong, config.Problem{Key: "network.upstream_interfaces[0]", Message: "this box has no port port4; it has port2, port3"})
+		}
+		return wrong
+	}
+	const missing = "network.upstream_interfaces[0] this box has no port port4; it has port2, port3"
+	for text, want := range map[string]bool{
+		homePlans: false,
+		homePlans + "network: {topology: routed, subscriber_interfaces: [port2], upstream_interfaces: [port4], addresses: [{interface: port2, address: 10.1.0.1/16}]}\n": true,
+	} {
+		o, err := s.Restore(backupOf(t, text, nil), true, true, "olga")
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := slices.ContainsFunc(o.Config.Warnings, func(p webadmin.ConfigProblem) bool { return p.Key+" "+p.Message == missing && p.Line > 0 })
+		if said != want {
+			t.Errorf("%s\nit says %+v", text, o.Config.Warnings)
+		}
+	}
+}
+
 func TestElsewhereAddressesAreNotGiven(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Parse("mailweir.yaml", []byte("network:\n  addresses: [{interface: lan0, address: 10.1.0.1/16}]\n  routes: [{to: default, via: 10.1.0.2}]\n"))

@@ -193,7 +193,8 @@ func (f *fakeBox) Restore(file []byte, dry, sure bool, who string) (RestoreOutco
 	}
 	f.by = append(f.by, fmt.Sprintf("%s restore dry %t", who, dry))
 	return RestoreOutcome{Made: ago(0), Box: "edge-1", Version: "0.1.0", Files: []string{"mailweir.yaml", "subscribers.csv"},
-		Config: ConfigOutcome{Changed: []ConfigDifference{{"plans[0].budgets[0].limit", "20", "30"}, {"syslog.targets[1].url", "", "relp://collector.isp.example"}}}}, nil
+		Config: ConfigOutcome{Changed: []ConfigDifference{{"plans[0].budgets[0].limit", "20", "30"}, {"syslog.targets[1].url", "", "relp://collector.isp.example"}},
+			Warnings: []ConfigProblem{{Key: "network.upstream_interfaces[0]", Message: "this box has no port port4; it has port2, port3"}}}}, nil
 }
 
 func (f *fakeBox) Sources() Sources {

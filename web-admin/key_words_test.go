@@ -47,7 +47,7 @@ func TestDifferencesAreInWords(t *testing.T) {
 	if page := body(t, send(t, s, cookie, "/plans/residential", form)); !strings.Contains(page, `<bdi>Plan residential: cut for</bdi> <code class="sub">plans[0].ladder.cut_for</code>`) {
 		t.Error("the page of a plan says keys only")
 	}
-	if page := body(t, upload(t, s, cookie, "/settings/restore", []byte("PK backup"), map[string]string{"do": "look"})); !strings.Contains(page, "<bdi>Plan residential, budget 1: limit</bdi>") || !strings.Contains(page, "<bdi>Collector 2: address</bdi>") {
+	if page := body(t, upload(t, s, cookie, "/settings/restore", []byte("PK backup"), map[string]string{"do": "look"})); !strings.Contains(page, "<li><code>network.upstream_interfaces[0]</code> this box has no port port4; it has port2, port3</li>") || !strings.Contains(page, "<bdi>Plan residential, budget 1: limit</bdi>") || !strings.Contains(page, "<bdi>Collector 2: address</bdi>") {
 		t.Error("the page of a backup says keys only")
 	}
 }

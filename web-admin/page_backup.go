@@ -26,6 +26,7 @@ type restoredView struct {
 	Files   []string
 	Changed []difference
 	More    string
+	Remarks []ConfigProblem
 	Waiting []string
 }
 
@@ -139,5 +140,8 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 		v.Files = append(v.Files, inert(f))
 	}
 	v.Changed, v.More = s.differences(o.Config.Changed)
+	for _, p := range o.Config.Warnings {
+		v.Remarks = append(v.Remarks, ConfigProblem{Key: inert(p.Key), Message: inert(p.Message)})
+	}
 	s.showBackup(w, r, http.StatusOK, backupView{Looked: v})
 }

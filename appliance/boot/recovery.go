@@ -34,7 +34,7 @@ func showRecovery(config string) int {
 	}
 	err := appliance.Recover(ctx, appliance.RecoveryOptions{
 		Options: appliance.Options{ConfigFile: config, DataDir: stateDir, Version: version, Log: log, ClockFile: ClockFile,
-			Image: &appliance.Image{Machine: Machine, Links: Links, Restart: Restart, Erase: FactoryReset}},
+			Image: &appliance.Image{Machine: Machine, Links: Links, Restart: Restart, Erase: FactoryReset, Fits: Fits}},
 		Standstill: func() webadmin.Standstill {
 			return standing(standstillFile, governedFile, time.Now(), netconf.Uptime())
 		},
