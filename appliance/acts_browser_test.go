@@ -55,7 +55,7 @@ func TestAReleaseAndABackupByClicks(t *testing.T) {
 		if err := os.WriteFile(file, backup, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p.Do("put back", sends("#file", file), click("button[value=restore]"), reads("#looked", "Restored"))
+		p.Do("put back", sends("#file", file), typed("#now-restore", browserPassword), click("button[value=restore]"), reads("#looked", "Restored"))
 		if d.cfg.Load().Plans[1].Budgets[0].Limit != 6 || d.who.Table().Len() != 2 || d.read("mailweir.yaml") != before || d.read("subscribers.csv") != list {
 			t.Errorf("scripts %v: in force: limit %d, %d lines", scripts, d.cfg.Load().Plans[1].Budgets[0].Limit, d.who.Table().Len())
 		}

@@ -197,9 +197,10 @@ func (s *source) Restore(file []byte, dry, sure bool, who string) (webadmin.Rest
 	if err != nil || dry {
 		return o, err
 	}
-	if len(o.Config.Elsewhere) > 0 && !sure {
-		return o, webadmin.NotSure(o.Config.Elsewhere)
+	if !sure { // it may bring other secrets and certificates under the names of now
+		return o, webadmin.NotSure(append([]string{"file"}, o.Config.Elsewhere...))
 	}
+	changed := b.changes(a.opt.ConfigFile)
 	old, err := a.replaceFiles(b, file)
 	var waiting []string
 	if err == nil {
@@ -217,7 +218,7 @@ func (s *source) Restore(file []byte, dry, sure bool, who string) (webadmin.Rest
 	if err := errors.Join(os.Remove(pending), durable.SyncDir(a.opt.DataDir)); err != nil {
 		a.log.Error("a restore is done, and would be done again at the next start", "err", err)
 	}
-	s.restored(who, b, d, o)
+	s.restored(who, b, d, o, changed)
 	o.Config.Waiting = waiting
 	return o, nil
 }
@@ -250,24 +251,76 @@ func (s *source) looked(file []byte) (b *backup, d *draft, o webadmin.RestoreOut
 }
 
 // restored tells of a backup that was put back.
-func (s *source) restored(who string, b *backup, d *draft, o webadmin.RestoreOutcome) {
+func (s *source) restored(who string, b *backup, d *draft, o webadmin.RestoreOutcome, changed []string) {
 	before, after := saidOf(o.Config.Changed)
+	if len(changed) > 0 {
+		after += "; other contents in " + strings.Join(changed, ", ")
+	}
 	s.audit(who, "restore", filepath.Base(s.a.opt.ConfigFile), before, fmt.Sprintf("%s (revision %s, backup of %s)", after, revision(d.text), b.Made.Format(time.RFC3339)))
 }
 
-// where is the place of a file of a backup on a box whose configuration is file; "" when it may not be written.
-func where(file, path string, named map[string]bool) string {
+// where is the place of a file of a backup on a box whose configuration is file; "" when it may not be written. What is among the data of the box, as its
+// users and its journal are, is not a backup's to write, but for what the configuration names there already and what pages have made.
+func where(file, data, path string, named map[string]bool) string {
 	dir := filepath.Dir(file)
-	switch {
-	case filepath.IsAbs(path):
-		if named[filepath.Clean(path)] {
-			return filepath.Clean(path)
+	at := filepath.Clean(path)
+	if !filepath.IsAbs(path) {
+		if !filepath.IsLocal(path) {
+			return ""
 		}
-		return ""
-	case !filepath.IsLocal(path), filepath.Join(dir, path) == filepath.Clean(file):
+		at = filepath.Join(dir, path)
+	}
+	switch {
+	case named[at]:
+		return at
+	case filepath.IsAbs(path), at == filepath.Clean(file), reaches(data, at) && !reaches(filepath.Join(dir, settingsDir), at):
 		return ""
 	}
-	return filepath.Join(dir, path)
+	return at
+}
+
+// reaches tells whether a path is that of a directory, or of something in it, whatever links lead to either.
+func reaches(dir, path string) bool {
+	for _, paths := range [][2]string{{dir, path}, {followed(dir), followed(path)}} {
+		rel, err := filepath.Rel(absolute(paths[0]), absolute(paths[1]))
+		if err != nil || filepath.IsLocal(rel) {
+			return true
+		}
+	}
+	return false
+}
+
+func absolute(path string) string {
+	if at, err := filepath.Abs(path); err == nil {
+		return at
+	}
+	return path
+}
+
+// followed is a path without links in it, as far as it is there.
+func followed(path string) string {
+	path = absolute(path)
+	if at, err := filepath.EvalSymlinks(path); err == nil {
+		return at
+	}
+	if up := filepath.Dir(path); up != path {
+		return filepath.Join(followed(up), filepath.Base(path))
+	}
+	return path
+}
+
+// changes are the files of a backup that are others on the box of a configuration.
+func (b *backup) changes(file string) (changed []string) {
+	for _, f := range b.Files {
+		at := f.Path
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(filepath.Dir(file), at)
+		}
+		if is, err := readBounded(at); err != nil || !bytes.Equal(is, b.content[f.Path]) {
+			changed = append(changed, f.Path)
+		}
+	}
+	return changed
 }
 
 // tryBackup looks at a backup as a start with it would, in a directory of its own, and fills d.
@@ -284,7 +337,7 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 		names[[2]string{f.Key, f.Path}] = true
 	}
 	for _, f := range b.Files {
-		at := where(a.opt.ConfigFile, f.Path, named)
+		at := where(a.opt.ConfigFile, a.opt.DataDir, f.Path, named)
 		if at == "" || !names[[2]string{f.Key, at}] {
 			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is outside of this box's configuration; name it in the configuration here first", f.Path, f.Key)}
 		}

@@ -45,6 +45,10 @@ func TestABackupMakesAnotherBoxTheSame(t *testing.T) {
 	if d.read("mailweir.yaml") != "identity: {unmapped_plan: unmapped}\n" || d.who.Table().Len() != 0 {
 		t.Error("looking at it changed something")
 	}
+	var unsure webadmin.NotSure
+	if _, err := s.Restore(file, false, false, "olga"); !errors.As(err, &unsure) || d.read("mailweir.yaml") != "identity: {unmapped_plan: unmapped}\n" {
+		t.Errorf("of somebody who may not be who they were: %v", err)
+	}
 	if _, err = s.Restore(file, false, true, "olga"); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +62,7 @@ func TestABackupMakesAnotherBoxTheSame(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 	got := d.told(records.KindAudit)
-	if last := got[len(got)-1]; !strings.HasPrefix(last, "olga: restore mailweir.yaml | ") || !strings.Contains(last, "backup of 20") || strings.Contains(last, "whsec") {
+	if last := got[len(got)-1]; !strings.HasPrefix(last, "olga: restore mailweir.yaml | ") || !strings.Contains(last, "backup of 20") || !strings.Contains(last, "other contents in subscribers.csv, secrets/desk") || strings.Contains(last, "whsec") {
 		t.Errorf("%q", last)
 	}
 }
@@ -110,23 +114,29 @@ func TestABadBackupChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink("data", filepath.Join(d.dir, "link")); err != nil {
+		t.Fatal(err)
+	}
 	list := [2]string{"identity.subscribers_file", "subscribers.csv"}
 	for why, file := range map[string][]byte{
-		"nothing":             {},
-		"no zip":              []byte("PK no"),
-		"half":                good[:len(good)/2],
-		"another zip":         packed(t, map[string]string{"a": "b"}),
-		"another version":     packed(t, map[string]string{backupManifest: `{"version": 2}`}),
-		"a changed file":      packed(t, map[string]string{backupManifest: `{"version": 1, "config_sha256": "00"}`, backupConfig: homePlans}),
-		"a missing file":      packed(t, map[string]string{backupManifest: `{"version": 1, "config_sha256": "` + sum([]byte(homePlans)) + `", "files": [{"key": "identity.subscribers_file", "path": "subscribers.csv", "entry": "files/0"}]}`, backupConfig: homePlans}),
-		"a file elsewhere":    backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "/etc/cron.d/x"}: homeList}),
-		"a way out":           backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "../x"}: homeList}),
-		"over the config":     backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "mailweir.yaml"}: homeList}),
-		"over the token":      backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "data/admin.token"}: homeList}),
-		"a file to be read":   backupOf(t, strings.Replace(homePlans, "strangers}", "strangers, subscribers_file: /etc/passwd}", 1), nil),
-		"a bad list":          backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\nhome,golden\n"}),
-		"an empty list":       backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\n"}),
-		"a bad configuration": backupOf(t, "mode: enforced\n", map[[2]string]string{list: homeList}),
+		"nothing":                           {},
+		"no zip":                            []byte("PK no"),
+		"half":                              good[:len(good)/2],
+		"another zip":                       packed(t, map[string]string{"a": "b"}),
+		"another version":                   packed(t, map[string]string{backupManifest: `{"version": 2}`}),
+		"a changed file":                    packed(t, map[string]string{backupManifest: `{"version": 1, "config_sha256": "00"}`, backupConfig: homePlans}),
+		"a missing file":                    packed(t, map[string]string{backupManifest: `{"version": 1, "config_sha256": "` + sum([]byte(homePlans)) + `", "files": [{"key": "identity.subscribers_file", "path": "subscribers.csv", "entry": "files/0"}]}`, backupConfig: homePlans}),
+		"a file elsewhere":                  backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "/etc/cron.d/x"}: homeList}),
+		"a way out":                         backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "../x"}: homeList}),
+		"over the config":                   backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "mailweir.yaml"}: homeList}),
+		"over the token":                    backupOf(t, homePlans, map[[2]string]string{{"identity.subscribers_file", "data/admin.token"}: homeList}),
+		"over the token, where it is named": backupOf(t, homePlans+"fleet: {credentials_file: data/admin.token}\n", map[[2]string]string{{"fleet.credentials_file", "data/admin.token"}: "mine, and long enough to be one of yours\n"}),
+		"over it, by a link":                backupOf(t, homePlans+"fleet: {credentials_file: link/admin.token}\n", map[[2]string]string{{"fleet.credentials_file", "link/admin.token"}: "mine, and long enough to be one of yours\n"}),
+		"over the journal":                  backupOf(t, homePlans+"fleet: {credentials_file: data/journal/inputs-00000001.seg}\n", map[[2]string]string{{"fleet.credentials_file", "data/journal/inputs-00000001.seg"}: "gone"}),
+		"a file to be read":                 backupOf(t, strings.Replace(homePlans, "strangers}", "strangers, subscribers_file: /etc/passwd}", 1), nil),
+		"a bad list":                        backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\nhome,golden\n"}),
+		"an empty list":                     backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\n"}),
+		"a bad configuration":               backupOf(t, "mode: enforced\n", map[[2]string]string{list: homeList}),
 	} {
 		_, err := s.Restore(file, false, true, "me")
 		var wrong webadmin.WrongConfig

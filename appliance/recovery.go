@@ -156,16 +156,17 @@ func (r *recovered) Restore(file []byte, dry, sure bool, who string) (webadmin.R
 	if err != nil || dry {
 		return o, err
 	}
-	if len(o.Config.Elsewhere) > 0 && !sure {
-		return o, webadmin.NotSure(o.Config.Elsewhere)
+	if !sure {
+		return o, webadmin.NotSure(append([]string{"file"}, o.Config.Elsewhere...))
 	}
+	changed := b.changes(a.opt.ConfigFile)
 	if err := durable.Replace(filepath.Join(a.opt.DataDir, restorePending), file); err != nil {
 		return o, err
 	}
 	if done := finishRestore(a.opt.ConfigFile, a.opt.DataDir); done != nil && done.err != nil {
 		return o, fmt.Errorf("a part of it may be written, and when the box governs the rest is: %w", done.err)
 	}
-	r.restored(who, b, d, o)
+	r.restored(who, b, d, o, changed)
 	return o, nil
 }
 

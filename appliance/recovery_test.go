@@ -179,7 +179,7 @@ func TestABoxThatGovernsNothingIsMendedByItsPage(t *testing.T) {
 	if status, said := v.uploads("/settings/restore", backup, [2]string{"do", "look"}); status != http.StatusOK || !strings.Contains(said, "What this file would change") || f.read("subscribers.csv") == homeList {
 		t.Errorf("looked at: %d %s", status, said)
 	}
-	if status, said := v.uploads("/settings/restore", backup, [2]string{"do", "restore"}); status != http.StatusOK || !strings.Contains(said, "Restored") || strings.Contains(said, "waits for a restart") {
+	if status, said := v.uploads("/settings/restore", backup, [2]string{"do", "restore"}, [2]string{"now", browserPassword}); status != http.StatusOK || !strings.Contains(said, "Restored") || strings.Contains(said, "waits for a restart") {
 		t.Errorf("restored: %d %s", status, said)
 	}
 	if f.read("mailweir.yaml") != listening+homePlans || f.read("subscribers.csv") != homeList {

@@ -368,6 +368,9 @@ func sentAway(before, next *config.Config) (keys []string) {
 	if f := next.Fleet; f.NATSURL != "" && f != before.Fleet {
 		keys = append(keys, "fleet")
 	}
+	if dns := next.Management.DNS; len(dns) > 0 && !slices.Equal(dns, before.Management.DNS) { // who says where a collector's name leads
+		keys = append(keys, "management.dns")
+	}
 	if next.Admin.MetricsPublic && !before.Admin.MetricsPublic {
 		keys = append(keys, "admin.metrics_public")
 	}

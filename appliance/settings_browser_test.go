@@ -221,7 +221,7 @@ func TestAPlanIsChangedWithAWhatIfAndRestored(t *testing.T) {
 	if said := p.Text("#looked"); !strings.Contains(said, "Plan small, budget 1: limit") || !strings.Contains(said, "plans[0].budgets[0].limit") || d.cfg.Load().Plans[0].Budgets[0].Limit != 4 {
 		t.Errorf("%q", said)
 	}
-	p.Do("restored", sends("#file", file), click("button[value=restore]"), reads("#looked", "Restored"))
+	p.Do("restored", sends("#file", file), typed("#now-restore", browserPassword), click("button[value=restore]"), reads("#looked", "Restored"))
 	if d.cfg.Load().Plans[0].Budgets[0].Limit != plan.Budgets[0].Limit {
 		t.Error("not restored")
 	}

@@ -75,7 +75,9 @@ func (s *Server) configNotDone(w http.ResponseWriter, err error, not string) {
 	case errors.As(err, &unsure):
 		p := problemDetails{Title: not, Status: http.StatusBadRequest, Errors: []fieldError{{Field: "now", Message: "is needed for this: the password of who asks"}}}
 		for _, key := range unsure {
-			p.Errors = append(p.Errors, fieldError{Field: key, Message: goesElsewhere})
+			if key != "file" {
+				p.Errors = append(p.Errors, fieldError{Field: key, Message: goesElsewhere})
+			}
 		}
 		writeProblem(w, p)
 	case errors.As(err, &wrong):
@@ -236,6 +238,7 @@ func (s *Server) apiRestore(w http.ResponseWriter, r *http.Request) {
 	if in.refused(w) {
 		return
 	}
+	arrive(w, r)
 	file, err := io.ReadAll(r.Body)
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		problem(w, http.StatusRequestEntityTooLarge, "The body is too large", "At most "+size(large.Limit)+".")

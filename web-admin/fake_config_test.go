@@ -188,8 +188,12 @@ func (f *fakeBox) Restore(file []byte, dry, sure bool, who string) (RestoreOutco
 	if string(file) != "PK backup" {
 		return RestoreOutcome{}, Refused{"file", "this is no backup of a mailweir"}
 	}
-	if f.astray && !dry && !sure {
-		return RestoreOutcome{}, NotSure{"syslog.targets[1]"}
+	if !dry && !sure {
+		unsure := NotSure{"file"}
+		if f.astray {
+			unsure = append(unsure, "syslog.targets[1]")
+		}
+		return RestoreOutcome{}, unsure
 	}
 	f.by = append(f.by, fmt.Sprintf("%s restore dry %t", who, dry))
 	return RestoreOutcome{Made: ago(0), Box: "edge-1", Version: "0.1.0", Files: []string{"mailweir.yaml", "subscribers.csv"},

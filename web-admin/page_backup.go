@@ -97,6 +97,7 @@ func safeName(name string) string {
 // restore looks at a file, or puts it back: it has to be sent for either, so that nothing stays on the box that nobody wanted.
 func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 	var content []byte
+	arrive(w, r)
 	file, _, err := r.FormFile("file")
 	if err == nil {
 		content, err = io.ReadAll(file)
@@ -124,7 +125,11 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 	}
 	o, err := s.box.Restore(content, dry, sure, actorOf(r).who)
 	if keys, ok := errors.AsType[NotSure](err); ok {
-		unsure("is needed: by this file records or notices go where they do not go now (" + strings.Join(keys, ", ") + ")")
+		why := "is needed: a backup brings secrets and certificates"
+		if len(keys) > 1 {
+			why = "is needed: by this file records or notices go where they do not go now (" + strings.Join(keys[1:], ", ") + ")"
+		}
+		unsure(why)
 		return
 	}
 	if wrong, known := whatWasWrong(err, keyLabels{{"file", "file", "File"}}); known {

@@ -156,7 +156,7 @@ func TestWhatAnAdminDoesInSafeMode(t *testing.T) {
 	if strings.Contains(page, "Make a backup") || !strings.Contains(page, "for when the box governs again") || !strings.Contains(page, `aria-label="Recovery"`) {
 		t.Error("the page of backups is not that of a box that governs nothing")
 	}
-	if a := upload(t, s, cookie, "/settings/restore", []byte("PK backup"), map[string]string{"do": "restore"}); a.StatusCode != http.StatusOK || box.done() != "admin 127.0.0.1 restore dry false" {
+	if a := upload(t, s, cookie, "/settings/restore", []byte("PK backup"), map[string]string{"do": "restore", "now": password}); a.StatusCode != http.StatusOK || box.done() != "admin 127.0.0.1 restore dry false" {
 		t.Errorf("restore: %s", a.Status)
 	}
 	if page := body(t, get(t, s, "/settings/reset", "Cookie", cookie)); !strings.Contains(page, "No collector has a record of it") {

@@ -30,6 +30,7 @@ const (
 	maxBodyBytes   = 16 << 10
 	maxCertBytes   = 256 << 10
 	maxStreams     = 64 // event streams at once; more get 503
+	streamsMost    = 32 // requests at once in one connection of HTTP/2
 )
 
 // Server is the web admin. New binds its addresses, Run serves them until its context ends. Run waits for what it started.
@@ -49,6 +50,7 @@ type Server struct {
 	codes    *throttle[string] // of second factors, by name
 	exports  *throttle[string] // of records, by who wants them
 	refusals *refusals
+	crowd    crowd
 	sealing  sync.Mutex // one backup is locked or opened at a time: 32 MiB
 	lookback lookback
 
@@ -164,7 +166,8 @@ func (s *Server) Run(ctx context.Context) error {
 	ended := make(chan error, 2)
 	go func() { ended <- local.Serve(s.socket) }()
 	if s.door != nil {
-		public := server(s.handler())
+		public := server(s.bounded(s.handler()))
+		public.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streamsMost}
 		public.Protocols = new(http.Protocols)
 		public.Protocols.SetHTTP1(true)
 		public.Protocols.SetHTTP2(true)

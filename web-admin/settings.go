@@ -93,6 +93,9 @@ type ConfigOutcome struct {
 type NotSure []string
 
 func (n NotSure) Error() string {
+	if len(n) == 1 && n[0] == "file" {
+		return "a backup brings secrets and certificates, so whoever puts it back gives their password again"
+	}
 	return strings.Join(n, ", ") + ": by that records, notices or figures go elsewhere, so whoever changes it gives their password again"
 }
 

@@ -248,7 +248,12 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 	if page := body(t, upload(t, s, cookie, "/settings/restore", file, map[string]string{"do": "look"})); box.done() != "admin 127.0.0.1 restore dry true" || !strings.Contains(page, "plans[0].budgets[0].limit") {
 		t.Errorf("looked at: %s", page)
 	}
-	if upload(t, s, cookie, "/settings/restore", file, map[string]string{"do": "restore"}); box.done() != "admin 127.0.0.1 restore dry false" {
+	for _, now := range []string{"", "a guess of mine, wrong"} { // who finds a browser open brings no secrets either
+		if a := upload(t, s, cookie, "/settings/restore", file, map[string]string{"do": "restore", "now": now}); a.StatusCode != http.StatusBadRequest || !strings.Contains(body(t, a), `href="#now-restore"`) || box.done() != "" {
+			t.Errorf("restored with the password %q: %s", now, a.Status)
+		}
+	}
+	if upload(t, s, cookie, "/settings/restore", file, map[string]string{"do": "restore", "now": password}); box.done() != "admin 127.0.0.1 restore dry false" {
 		t.Error("not restored")
 	}
 	const passphrase = "four words are easier"
@@ -267,7 +272,7 @@ func TestBackupGoesOutAndComesBack(t *testing.T) {
 			t.Errorf("opened with %q: %s", wrong, a.Status)
 		}
 	}
-	if upload(t, s, cookie, "/settings/restore", locked, map[string]string{"do": "restore", "opens": passphrase}); box.done() != "admin 127.0.0.1 restore dry false" {
+	if upload(t, s, cookie, "/settings/restore", locked, map[string]string{"do": "restore", "opens": passphrase, "now": password}); box.done() != "admin 127.0.0.1 restore dry false" {
 		t.Error("the locked one is not restored")
 	}
 	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}

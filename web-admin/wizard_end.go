@@ -15,13 +15,13 @@ func (s *Server) showCollectors(v *wizardView, _ Configuration, now values) {
 	}
 }
 
-// settingUpFor is how long after a login the wizard takes a collector without the password being given again, as long as that step was never done.
+// settingUpFor is how long after an account was made its owner adds a collector in the wizard without giving the password again, as long as that step was never done.
 const settingUpFor = 30 * time.Minute
 
 // settingUp tells whether somebody is at the set-up, and has just given their password.
 func (s *Server) settingUp(a actor) bool {
-	l, ok := s.logins.valid(a.cookie, false)
-	return ok && s.opt.Now().Sub(l.start) < settingUpFor && !s.wizard.read().Done["syslog"]
+	u, ok := s.users.Find(a.name)
+	return ok && a.cookie != "" && s.opt.Now().Sub(u.Created).Abs() < settingUpFor && !s.wizard.read().Done["syslog"]
 }
 
 // takeCollectors adds a collector, takes one out, or tests those there are.

@@ -15,11 +15,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,12 +28,16 @@ import (
 const (
 	// MaxConnections are open at once; more are closed as they come.
 	MaxConnections = 512
+	// MaxOfOne is how many of them may be of one address, or of one IPv6 network of 64 bits.
+	MaxOfOne = 64
 	// Patience is how long a handshake may take.
 	Patience = 5 * time.Second
 
 	startAgain = 10 * time.Second // a process that has ended is not started more often
 	handWithin = time.Second      // a process that does not take a connection for so long is given up
 	endWithin  = 3 * time.Second  // of the process, once nobody may come in and all connections are closed
+	askEvery   = 2 * time.Second  // the process, for the certificate, also when nobody comes
+	silentMost = 10 * time.Second // a process that has not asked for so long hangs
 )
 
 // Options are what a Door needs.
@@ -51,7 +55,10 @@ type Door struct {
 	tcp  net.Listener
 	opt  Options
 	here *tls.Config // of handshakes in this process
-	open atomic.Int64
+
+	counting sync.Mutex // guards the two below
+	open     int
+	of       map[netip.Prefix]int
 
 	mu      sync.Mutex // held by who starts or ends the process
 	process *process   // nil: none runs
@@ -62,7 +69,7 @@ type Door struct {
 
 // New has TLS spoken by all that l accepts. The process is started by Begin, or by the first who comes.
 func New(l net.Listener, o Options) *Door {
-	d := &Door{tcp: l, opt: o}
+	d := &Door{tcp: l, opt: o, of: map[netip.Prefix]int{}}
 	d.here = config(func() (*tls.Certificate, error) { return o.Certificate() })
 	return d
 }
@@ -90,17 +97,44 @@ func (d *Door) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.open.Add(1) > MaxConnections {
-			d.open.Add(-1)
+		left := d.enter(c.RemoteAddr())
+		if left == nil {
 			c.Close()
 			continue
 		}
-		left := sync.OnceFunc(func() { d.open.Add(-1) })
 		if in := d.leadIn(c, left); in != nil {
 			return in, nil
 		}
 		return tls.Server(&visitor{Conn: c, left: left}, d.here), nil
 	}
+}
+
+// enter lets somebody of an address in; nil: there are too many. Else it is called once they have left, however often.
+func (d *Door) enter(from net.Addr) (left func()) {
+	var who netip.Prefix // of what is no TCP: all are one
+	if a, ok := from.(*net.TCPAddr); ok {
+		at := a.AddrPort().Addr().Unmap()
+		bits := at.BitLen()
+		if at.Is6() {
+			bits = 64
+		}
+		who, _ = at.WithZone("").Prefix(bits)
+	}
+	d.counting.Lock()
+	defer d.counting.Unlock()
+	if d.open >= MaxConnections || d.of[who] >= MaxOfOne {
+		return nil
+	}
+	d.open++
+	d.of[who]++
+	return sync.OnceFunc(func() {
+		d.counting.Lock()
+		defer d.counting.Unlock()
+		d.open--
+		if d.of[who]--; d.of[who] == 0 {
+			delete(d.of, who)
+		}
+	})
 }
 
 // Addr is where the door is.
@@ -239,7 +273,11 @@ func (d *Door) start() (_ *process, err error) {
 	go func() {
 		defer close(p.ended)
 		if err := d.answer(answers); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = fmt.Errorf("it has not asked for the certificate for %v, and is ended: it hangs", silentMost)
+			}
 			d.opt.Log.Error("web admin: the process that makes TLS handshakes", "err", err)
+			cmd.Process.Kill()
 		}
 		answers.Close() // it ends by that, if it has not
 		hand.Close()
@@ -266,6 +304,9 @@ func (d *Door) answer(c net.Conn) error {
 	var number uint64
 	for {
 		var q question
+		if err := c.SetReadDeadline(time.Now().Add(silentMost)); err != nil {
+			return err
+		}
 		if err := questions.Decode(&q); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 			return nil
 		} else if err != nil {

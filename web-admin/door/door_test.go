@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -312,30 +313,65 @@ func TestAProcessThatDiesIsReplaced(t *testing.T) {
 	}
 }
 
-// One that is there and takes nothing, as one that was stopped, is not waited for.
+// One that is there and does nothing, as one that was stopped, is noticed although nobody comes, and ended.
 func TestAProcessThatHangsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, true)
 	h.get(h.client(false), "/who")
-	if err := unix.Kill(h.pid(), unix.SIGSTOP); err != nil {
+	h.door.mu.Lock()
+	p := h.door.process
+	h.door.mu.Unlock()
+	if err := unix.Kill(p.cmd.Process.Pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	// Its queue takes some; whoever is in it waits until the process is given up, and is cut off then.
-	var all sync.WaitGroup
-	for range 2000 {
-		if strings.Contains(h.said.String(), "takes no connection") {
-			break
-		}
-		c, err := net.Dial("tcp", h.door.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Go(func() { io.Copy(io.Discard, c); c.Close() })
+	select {
+	case <-p.ended:
+	case <-time.After(4 * silentMost):
+		t.Fatal("nobody notices")
 	}
-	all.Wait()
 	h.get(h.client(false), "/who")
-	if s := h.said.String(); !strings.Contains(s, "takes no connection") {
+	if s := h.said.String(); !strings.Contains(s, "it hangs") {
 		t.Errorf("it says %q", s)
+	}
+}
+
+// One that nobody comes to is left alone.
+func TestAProcessThatRestsIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, true)
+	h.get(h.client(false), "/who")
+	first := h.pid()
+	time.Sleep(silentMost + 2*askEvery)
+	h.get(h.client(false), "/who")
+	if h.pid() != first || h.said.String() != "" {
+		t.Errorf("process %d after %d; it says %q", h.pid(), first, h.said.String())
+	}
+}
+
+// Who is one takes not the place of all others.
+func TestOneAddressTakesNotAllPlaces(t *testing.T) {
+	t.Parallel()
+	d := New(nil, Options{})
+	at := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
+	var left []func()
+	for n := range MaxOfOne {
+		left = append(left, d.enter(at(fmt.Sprintf("[2001:db8::%x]:1", n+1))))
+	}
+	if d.enter(at("[2001:db8::ffff]:2")) != nil || d.enter(at("[2001:db8:0:1::1]:2")) == nil || d.enter(at("192.0.2.1:2")) == nil {
+		t.Error("one network of 64 bits is not one")
+	}
+	left[0]()
+	left[0]()
+	if d.enter(at("[2001:db8::ffff]:2")) == nil || d.enter(at("[2001:db8::ffff]:3")) != nil {
+		t.Error("after one has left one may come")
+	}
+	for n := range MaxOfOne {
+		if d.enter(at(fmt.Sprintf("[::ffff:192.0.2.2]:%d", n+1))) == nil {
+			t.Fatal(n)
+		}
+	}
+	if d.enter(at("192.0.2.2:9")) != nil || d.enter(at("192.0.2.3:9")) == nil {
+		t.Error("an IPv4 address is not one")
 	}
 }
 
@@ -425,9 +461,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 			}
 		}()
 		var inside []net.Conn
-		for range MaxConnections {
+		for n := range MaxConnections {
 			_, theirs := net.Pipe()
-			l.conns <- theirs
+			l.conns <- from{theirs, n / 32}
 			inside = append(inside, <-let)
 		}
 		ours, theirs := net.Pipe()
@@ -621,6 +657,16 @@ func TestTheProcessBoundsWhoIsInside(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// from is a connection of the nth address.
+type from struct {
+	net.Conn
+	n int
+}
+
+func (f from) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(f.n)}), 1))
 }
 
 type pipeListener struct{ conns chan net.Conn }
