@@ -126,6 +126,12 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	look("mode")
 	do("backup", open("/settings/backup"), see("#file"))
 	look("settings-backup")
+	other := filepath.Join(t.TempDir(), "edge-1.zip")
+	if err := os.WriteFile(other, []byte("PK backup"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do("a backup of another box", chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{other}), click("button[value=look]"), see("#looked .remarks"))
+	look("settings-backup-looked")
 	do("network", open("/settings/network"), see("#ipv4"))
 	look("settings-network")
 	evaluate[bool](t, ctx, `(document.querySelector("#ipv4").value = "static", document.querySelector("#address4").value = "192.0.2.10/24", true)`)
