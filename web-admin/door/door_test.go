@@ -378,7 +378,9 @@ func TestOneAddressTakesNotAllPlaces(t *testing.T) {
 func TestWhereItCannotBeStartedHandshakesAreMadeHere(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, false)
+	h.door.mu.Lock()
 	h.door.opt.Executable, h.door.opt.Start = "/nowhere/mailweir", func(cmd *exec.Cmd) error { return cmd.Start() }
+	h.door.mu.Unlock()
 	for range 3 {
 		h.get(h.client(false), "/who")
 	}
