@@ -29,7 +29,7 @@ const (
 	maxHeaderBytes = 16 << 10
 	maxBodyBytes   = 16 << 10
 	maxCertBytes   = 256 << 10
-	maxStreams     = 64 // event streams at once; more get 503
+	maxStreams     = 48 // event streams at once; more get 503. One address alone has room for pages beside them
 	streamsMost    = 32 // requests at once in one connection of HTTP/2
 )
 
