@@ -66,5 +66,8 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 		}
 		defer s.crowd.leave(from)
 		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 2 { // what is left of the answer is kept here until its client gives room for it, and it is under way until then
+			_ = http.NewResponseController(w).Flush()
+		}
 	})
 }

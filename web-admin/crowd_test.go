@@ -1,11 +1,19 @@
 package webadmin
 
 import (
+	"bytes"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // No more requests are under way at once than the box has memory for, and nobody takes the places of all; who is turned away gets nothing that would be kept.
@@ -50,5 +58,73 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	if s.crowd.all != 0 || len(s.crowd.of) != 0 {
 		t.Errorf("%d are still inside, of %d", s.crowd.all, len(s.crowd.of))
+	}
+}
+
+// Who asks for pages over HTTP/2 and gives no room for the answers, in as many connections and streams as they may, has no more than requestsEach of them kept.
+func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, Options{Source: busyBox()})
+	const conns = 8
+	kept, turned, reset := 0, 0, 0
+	for range conns {
+		c, err := tls.Dial("tcp", strings.Trim(strings.TrimPrefix(s.URL(), "https:"), "/"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+			t.Fatal(err)
+		}
+		f := http2.NewFramer(c, c)
+		if err := f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
+			t.Fatal(err)
+		}
+		const streams = streamsMost + 8
+		var block bytes.Buffer
+		e := hpack.NewEncoder(&block)
+		for n := range uint32(streams) {
+			block.Reset()
+			for _, h := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "box"}, {":path", "/"}} {
+				if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*n + 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+		c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for answered := 0; answered < streams; {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				t.Fatalf("after %d answers: %v", answered, err)
+			}
+			switch x := frame.(type) {
+			case *http2.MetaHeadersFrame:
+				answered++
+				switch status := x.PseudoValue("status"); {
+				case status == "303" && !x.StreamEnded(): // nobody has been here yet
+					kept++
+				case status == "503" && x.StreamEnded():
+					turned++
+				default:
+					t.Errorf("%s, ended %v", status, x.StreamEnded())
+				}
+			case *http2.RSTStreamFrame:
+				answered++
+				reset++
+			case *http2.SettingsFrame:
+				if !x.IsAck() {
+					if err := f.WriteSettingsAck(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	if kept != requestsEach || turned == 0 || reset == 0 {
+		t.Errorf("%d answers are kept, %d were turned away, %d refused", kept, turned, reset)
 	}
 }

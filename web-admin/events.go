@@ -21,7 +21,7 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 		defer func() { <-s.streams }()
 	default:
 		w.Header().Set("Retry-After", "10")
-		problem(w, http.StatusServiceUnavailable, "Too many event streams", "At most 64 run at once. Close one and try again.")
+		problem(w, http.StatusServiceUnavailable, "Too many event streams", fmt.Sprintf("At most %d run at once. Close one and try again.", maxStreams))
 		return
 	}
 	src := s.see(r)
