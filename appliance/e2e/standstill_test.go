@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,6 +50,17 @@ func TestMailPassesWhileTheProcessStandsStill(t *testing.T) {
 	}
 	pid := b.cmd.Process.Pid
 	check(t, syscall.Kill(pid, syscall.SIGSTOP))
+	await(t, 10*time.Second, "it to stand still", func() bool { // each thread stops where it may
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		check(t, err)
+		for _, file := range threads {
+			text, _ := os.ReadFile(file)
+			if _, after, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(after, "T") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
 	goOn := func() { check(t, syscall.Kill(pid, syscall.SIGCONT)) }
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 	began := time.Now()
