@@ -149,7 +149,7 @@ func TestNoDamageToPagesEatsTheMemory(t *testing.T) {
 		}
 	}
 	t.Logf("%d of 150 set aside", aside)
-	if aside < 50 {
+	if aside < 30 { // some 50; which pages are in use differs a little from run to run
 		t.Error("this test does not damage what it should")
 	}
 }
