@@ -81,7 +81,7 @@ type flow struct {
 	holdUntil time.Time     // or until then
 	held      *held
 	heldFor   time.Duration // in all
-	unheld    int           // passed over the bound
+	unheld    int           // to be held, and passed
 	dropped   int
 
 	copied bool // inside TLS copies will do: nothing of it was to be held there yet

@@ -74,6 +74,6 @@ type Policy interface {
 type Summary struct {
 	session.Facts
 	Held           time.Duration // how long replies were held, in all
-	Unheld         int           // replies that were to be held and passed, because too much was held
+	Unheld         int           // replies that were to be held and passed: too much was held, or only their copies were judged
 	DroppedPackets int           // retransmissions of held replies, which were dropped
 }

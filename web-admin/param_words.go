@@ -35,7 +35,7 @@ var paramMeans = map[string]string{
 	"end_reason":      "how it ended: fin, rst, timeout, cut, shutdown, unknown",
 	"held_ms":         "how long replies were held back, in milliseconds",
 	"dropped":         "packets dropped while a reply was held; they are repeated",
-	"unheld":          "replies that should have been held, and there was no room",
+	"unheld":          "replies that should have been held, and passed: there was no room, or they were gone before it was known",
 	"gaps":            "holes in what was seen",
 	"unknown":         "1: found in its middle, or no SMTP",
 	"action":          "what was decided: pass, warn, pace, defer, cut",

@@ -35,7 +35,7 @@ type SessionFacts struct {
 	EndReason        string        // fin rst timeout cut shutdown unknown
 	Held             time.Duration // how long the server's replies were held, in all
 	Dropped          int           // packets we dropped: retransmissions of what was held
-	Unheld           int           // replies that should have been held and passed, because too many were held already
+	Unheld           int           // replies that should have been held and passed: too many were held already, or they were gone before the charge was known
 	Gaps             int           // holes that were never filled
 	Unknown          bool          // found in mid-air, or not SMTP: what is counted is what we saw
 }
