@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -75,7 +76,11 @@ func TestAnotherCertificateIsShownAtOnce(t *testing.T) {
 	shows("at first", self)
 	s := &source{a: d.Appliance}
 	send := func(cert, key []byte) (webadmin.ConfigOutcome, error) {
-		return s.SetConfig(webadmin.ConfigChange{Files: []webadmin.ConfigFile{{Key: "admin.tls.cert_file", Name: "certificate", Content: cert}, {Key: "admin.tls.key_file", Name: "certificate-key", Content: key}}}, "anna 192.0.2.7")
+		return s.SetConfig(webadmin.ConfigChange{Files: []webadmin.ConfigFile{{Key: "admin.tls.cert_file", Name: "certificate", Content: cert}, {Key: "admin.tls.key_file", Name: "certificate-key", Content: key}}, Sure: true}, "anna 192.0.2.7")
+	}
+	var unsure webadmin.NotSure
+	if _, err := s.SetConfig(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: "management.ipv4", Value: json.RawMessage(`"192.0.2.9/24"`)}, {Key: "management.ipv4_gateway", Value: json.RawMessage(`"192.0.2.1"`)}}}, "anna 192.0.2.7"); !errors.As(err, &unsure) || len(unsure) != 2 {
+		t.Errorf("another router without the password: %v", err)
 	}
 	cert, key, fingerprint := pairFor(t, "box.isp.example")
 	o, err := send(cert, key)
@@ -105,7 +110,7 @@ func TestAnotherCertificateIsShownAtOnce(t *testing.T) {
 	}
 	shows("renewed in its place", second)
 
-	if _, err := s.SetConfig(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: "admin.tls.cert_file"}, {Key: "admin.tls.key_file"}}}, "anna 192.0.2.7"); err != nil {
+	if _, err := s.SetConfig(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: "admin.tls.cert_file"}, {Key: "admin.tls.key_file"}}, Sure: true}, "anna 192.0.2.7"); err != nil {
 		t.Fatal(err)
 	}
 	shows("the self-signed one again", self)

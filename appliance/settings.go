@@ -368,11 +368,14 @@ func sentAway(before, next *config.Config) (keys []string) {
 	if f := next.Fleet; f.NATSURL != "" && f != before.Fleet {
 		keys = append(keys, "fleet")
 	}
-	if dns := next.Management.DNS; len(dns) > 0 && !slices.Equal(dns, before.Management.DNS) { // who says where a collector's name leads
-		keys = append(keys, "management.dns")
-	}
 	if next.Admin.MetricsPublic && !before.Admin.MetricsPublic {
 		keys = append(keys, "admin.metrics_public")
+	}
+	for _, d := range config.Differences(before, next) {
+		// Another router or name server may say where a collector's name leads, and the key of another certificate may be somebody else's.
+		if strings.HasPrefix(d.Key, "management.") || strings.HasPrefix(d.Key, "admin.tls.") {
+			keys = append(keys, d.Key)
+		}
 	}
 	return keys
 }

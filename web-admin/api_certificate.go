@@ -3,15 +3,17 @@ package webadmin
 import "net/http"
 
 type pairBody struct {
+	againBody
 	Certificate string `json:"certificate"` // PEM, the box's own first
 	Key         string `json:"key"`         // PEM
 }
 
 func certificateRoutes() []route {
+	const sure = "; the session of a login sends its own password in now, a token does not"
 	return []route{
 		{"GET", apiRoot + "/certificate", administering, (*Server).apiCertificate, &operation{summary: "The certificate that browsers are shown", answer: Certificate{}}},
-		{"PUT", apiRoot + "/certificate", administering, (*Server).apiSetCertificate, &operation{summary: "Show another one, from the next connection on; the configuration names it", body: pairBody{}, answer: Certificate{}}},
-		{"POST", apiRoot + "/certificate/self-signed", administering, (*Server).apiSelfSigned, &operation{summary: "Make a self-signed one anew for the names and addresses of now, and show it", answer: Certificate{}}},
+		{"PUT", apiRoot + "/certificate", administering, (*Server).apiSetCertificate, &operation{summary: "Show another one, from the next connection on; the configuration names it" + sure, body: pairBody{}, answer: Certificate{}}},
+		{"POST", apiRoot + "/certificate/self-signed", administering, (*Server).apiSelfSigned, &operation{summary: "Make a self-signed one anew for the names and addresses of now, and show it" + sure, body: againBody{}, answer: Certificate{}}},
 	}
 }
 
@@ -30,7 +32,7 @@ func (s *Server) apiSetCertificate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	certificate, key := b.secret("certificate"), b.secret("key")
-	if b.refused(w) {
+	if !s.surelyToo(w, r, b) {
 		return
 	}
 	if err := s.setCertificate(actorOf(r), []byte(certificate), []byte(key), ""); err != nil {
@@ -41,6 +43,9 @@ func (s *Server) apiSetCertificate(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) apiSelfSigned(w http.ResponseWriter, r *http.Request) {
+	if !s.surelyAlone(w, r) {
+		return
+	}
 	if err := s.makeSelfSigned(actorOf(r), ""); err != nil {
 		s.configNotDone(w, err, "The certificate stays as it is")
 		return

@@ -45,7 +45,7 @@ type restartAnswer struct {
 func configRoutes() []route {
 	return []route{
 		{"GET", apiRoot + "/config", administering, (*Server).apiConfig, &operation{summary: "The configuration: its text, revision, and what it says with all defaults"}},
-		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names; what is to be in a new one, such as a webhook's secret, comes in files, with its key (notices.webhooks[0].secret_file). Where records, notices or public metrics would go elsewhere by it (syslog.targets, notices, fleet, admin.metrics_public) the session of a login sends its own password in now, a token does not",
+		{"PUT", apiRoot + "/config", administering, (*Server).apiSetConfig, &operation{summary: "Put a whole configuration on the disk and in force, or change nothing; keys that cannot change while running wait for a restart. It names no files but those that the one of now names; what is to be in a new one, such as a webhook's secret, comes in files, with its key (notices.webhooks[0].secret_file). Where records, notices or public metrics would go elsewhere by it (syslog.targets, notices, fleet, admin.metrics_public), or could (management), or another certificate is shown (admin.tls), the session of a login sends its own password in now, a token does not",
 			body: configBody{}, answer: ConfigOutcome{}}},
 		{"GET", apiRoot + "/config/revisions", administering, (*Server).apiRevisions, &operation{summary: "Who changed the configuration through the web admin, its API or a restore, and what, newest first, as far back as records are kept; the texts of before are not kept. What was changed by hand on the box is a record of kind CONFIG",
 			query: []string{"limit", "cursor"}, answer: ConfigRevisions{}}},
@@ -94,7 +94,7 @@ func (s *Server) configNotDone(w http.ResponseWriter, err error, not string) {
 }
 
 // goesElsewhere is why a key of the configuration wants the password of who changes it: somebody else's open browser must not send away what the box sees.
-const goesElsewhere = "has records, notices or figures go elsewhere"
+const goesElsewhere = "has records, notices or figures go elsewhere, or could have them do so"
 
 func (s *Server) apiSetConfig(w http.ResponseWriter, r *http.Request) {
 	b, ok := bodyOf(w, r)

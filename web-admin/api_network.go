@@ -5,9 +5,14 @@ import "net/http"
 func networkRoutes() []route {
 	return []route{
 		{"GET", apiRoot + "/network", administering, (*Server).apiNetwork, &operation{summary: "The management port's addresses and settings; 404 where the box is not the image", answer: Network{}}},
-		{"POST", apiRoot + "/network", administering, (*Server).apiTryNetwork, &operation{summary: "Put other settings of the management port in force at once; they are taken back by themselves when nobody confirms them in time", body: NetworkSettings{}, answer: NetworkTrial{}}},
+		{"POST", apiRoot + "/network", administering, (*Server).apiTryNetwork, &operation{summary: "Put other settings of the management port in force at once; they are taken back by themselves when nobody confirms them in time; the session of a login sends its own password in now, a token does not", body: networkBody{}, answer: NetworkTrial{}}},
 		{"POST", apiRoot + "/network/confirm", administering, (*Server).apiConfirmNetwork, &operation{summary: "Keep what is tried; to be sent to an address that the port has now", body: confirmBody{}, answer: Network{}}},
 	}
+}
+
+type networkBody struct {
+	NetworkSettings
+	againBody
 }
 
 type confirmBody struct {
@@ -35,7 +40,7 @@ func (s *Server) apiTryNetwork(w http.ResponseWriter, r *http.Request) {
 	}
 	n := NetworkSettings{VLAN: b.number("vlan"), IPv4: b.text("ipv4", false), IPv4Gateway: b.text("ipv4_gateway", true),
 		IPv6: b.text("ipv6", false), IPv6Gateway: b.text("ipv6_gateway", true), DNS: b.texts("dns")}
-	if b.refused(w) {
+	if !s.surelyToo(w, r, b) {
 		return
 	}
 	t, err := s.opt.Source.TryNetwork(n, actorOf(r).who)

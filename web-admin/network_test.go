@@ -16,6 +16,10 @@ func TestAnotherAddressIsTriedAndKept(t *testing.T) {
 		t.Errorf("the settings of now are not there: %s", page)
 	}
 	form := url.Values{"vlan": {"7"}, "ipv4": {"static"}, "address4": {"192.0.2.10/24"}, "route4": {"192.0.2.1"}, "ipv6": {"static"}, "address6": {"2001:db8::10/64"}, "route6": {""}, "dns": {"192.0.2.53, 192.0.2.54"}}
+	if a := send(t, s, cookie, "/settings/network", form); a.StatusCode != http.StatusBadRequest || box.done() != "" || !strings.Contains(body(t, a), `href="#now-network"`) {
+		t.Errorf("without the password: %s", a.Status)
+	}
+	form.Set("now", password)
 	a := send(t, s, cookie, "/settings/network", form)
 	page := body(t, a)
 	const path = "/network/ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -58,6 +62,7 @@ func TestAWrongAddressIsShownWhereItWasTyped(t *testing.T) {
 		"what the rules refuse": {url.Values{"vlan": {"0"}, "ipv4": {"static"}, "address4": {"nonsense"}, "ipv6": {"auto"}}, "address4"},
 		"no number":             {url.Values{"vlan": {"seven"}, "ipv4": {"dhcp"}, "ipv6": {"auto"}}, "vlan"},
 	} {
+		row.form.Set("now", password)
 		a := send(t, s, cookie, "/settings/network", row.form)
 		page := body(t, a)
 		if a.StatusCode != http.StatusBadRequest || !strings.Contains(page, `href="#`+row.field+`"`) || !strings.Contains(page, `value="`+row.form.Get(row.field)+`"`) || box.done() != "" {
@@ -70,11 +75,16 @@ func TestTheNetworkByAPI(t *testing.T) {
 	t.Parallel()
 	box := busyBox()
 	s := startServer(t, Options{Source: box})
-	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
+	bearer, cookie := []string{"Authorization", "Bearer " + tokenOf(t, s)}, enter(t, s)
 	const settings = `{"vlan":0,"ipv4":"192.0.2.10/24","ipv4_gateway":"","ipv6":"off","ipv6_gateway":"","dns":[]}`
 	a := ask(t, s, "POST", "/api/v1/network", settings, bearer...)
 	if text := body(t, a); a.StatusCode != 200 || !strings.Contains(text, `"left_s":60`) || !strings.Contains(text, `"token":"ABC`) {
 		t.Errorf("%s %s", a.Status, text)
+	}
+	for now, status := range map[string]int{"": http.StatusBadRequest, `, "now": "` + password + `"`: http.StatusOK} {
+		if a := ask(t, s, "POST", "/api/v1/network", strings.TrimSuffix(settings, "}")+now+"}", "Cookie", cookie); a.StatusCode != status {
+			t.Errorf("with a session and %q: %s", now, a.Status)
+		}
 	}
 	if text := body(t, get(t, s, "/api/v1/network", bearer...)); !strings.Contains(text, `"left_s":40`) || strings.Contains(text, `"token"`) || !strings.Contains(text, `"addresses":["192.0.2.50/24"`) {
 		t.Errorf("%s", text)

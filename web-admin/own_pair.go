@@ -107,7 +107,7 @@ func (s *Server) setCertificate(a actor, certPEM, keyPEM []byte, revision string
 		return err
 	}
 	was := s.keeper.fingerprint()
-	c := ConfigChange{Revision: revision, Files: []ConfigFile{{certFileKey, "certificate", certPEM}, {keyFileKey, "certificate-key", keyPEM}}}
+	c := ConfigChange{Revision: revision, Files: []ConfigFile{{certFileKey, "certificate", certPEM}, {keyFileKey, "certificate-key", keyPEM}}, Sure: true}
 	if _, err := s.opt.Source.SetConfig(c, a.who); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (s *Server) makeSelfSigned(a actor, revision string) error {
 		return err
 	}
 	if now.Admin.TLS.CertFile != "" {
-		if _, err := s.opt.Source.SetConfig(ConfigChange{Revision: c.Revision, Keys: []ConfigKey{takeOut(certFileKey), takeOut(keyFileKey)}}, a.who); err != nil {
+		if _, err := s.opt.Source.SetConfig(ConfigChange{Revision: c.Revision, Keys: []ConfigKey{takeOut(certFileKey), takeOut(keyFileKey)}, Sure: true}, a.who); err != nil {
 			return err
 		}
 	}

@@ -21,13 +21,15 @@ type certificateView struct {
 	SHA256          string
 	File, KeyFile   string
 	Errors          []formError
+	Admin           string // whose password is asked for
+	Anew            bool   // the form for a self-signed one is open
 }
 
 func (s *Server) certificatePage(w http.ResponseWriter, r *http.Request) {
-	s.showCertificate(w, r, http.StatusOK, nil)
+	s.showCertificate(w, r, http.StatusOK)
 }
 
-func (s *Server) showCertificate(w http.ResponseWriter, r *http.Request, status int, wrong []formError) {
+func (s *Server) showCertificate(w http.ResponseWriter, r *http.Request, status int, wrong ...formError) {
 	c, _, ok := s.configured(w, r)
 	if !ok {
 		return
@@ -40,7 +42,7 @@ func (s *Server) showCertificate(w http.ResponseWriter, r *http.Request, status 
 	z := zone{s.opt.Now(), s.opt.Location}
 	v := certificateView{Revision: c.Revision, SelfSigned: now.SelfSigned, Subject: inert(now.Subject), Issuer: inert(now.Issuer), From: z.day(now.NotBefore.Time), Until: z.day(now.NotAfter.Time),
 		Soon: s.opt.Now().After(now.NotAfter.Add(-renewSelfBefore)), SHA256: now.SHA256, File: inert(now.File), KeyFile: inert(now.KeyFile), Fault: inert(now.Fault),
-		Clock: s.unsetClock(), Errors: wrong}
+		Clock: s.unsetClock(), Errors: wrong, Admin: actorOf(r).name, Anew: len(wrong) > 0 && wrong[0].Field == "now-self"}
 	if last := s.keeper.last(); last != nil && now.SelfSigned {
 		v.Renewed, v.Why = z.clock(last.at), last.why
 	}
@@ -58,13 +60,19 @@ func (s *Server) setCertificatePage(w http.ResponseWriter, r *http.Request) {
 			s.refuse(w, r, http.StatusRequestEntityTooLarge, "The files are too large", "At most "+size(large.Limit)+" together. Nothing was changed.")
 			return
 		}
-		s.showCertificate(w, r, http.StatusBadRequest, []formError{{"certificate", "Certificate", "choose two files: the certificate and its key"}})
+		s.showCertificate(w, r, http.StatusBadRequest, formError{"certificate", "Certificate", "choose two files: the certificate and its key"})
+		return
+	}
+	if !s.passwordAgain(w, r, func() { s.showCertificate(w, r, http.StatusBadRequest, formError{"now-own", yourPassword, wrongNow}) }) {
 		return
 	}
 	s.certified(w, r, s.setCertificate(actorOf(r), certPEM, keyPEM, r.PostFormValue("revision")))
 }
 
 func (s *Server) selfSignedPage(w http.ResponseWriter, r *http.Request) {
+	if !s.passwordAgain(w, r, func() { s.showCertificate(w, r, http.StatusBadRequest, formError{"now-self", yourPassword, wrongNow}) }) {
+		return
+	}
 	s.certified(w, r, s.makeSelfSigned(actorOf(r), r.PostFormValue("revision")))
 }
 
@@ -73,7 +81,7 @@ func (s *Server) certified(w http.ResponseWriter, r *http.Request, err error) {
 	wrong, known := whatWasWrong(err, keyLabels{{"certificate", "certificate", "Certificate"}, {"key", "key", "Key"}, {"admin.tls", "certificate", "Certificate"}})
 	switch {
 	case known:
-		s.showCertificate(w, r, http.StatusBadRequest, wrong)
+		s.showCertificate(w, r, http.StatusBadRequest, wrong...)
 	case err != nil:
 		s.broken(w, r, err, "The certificate stays as it is")
 	default:

@@ -54,7 +54,7 @@ func parsedPair(t *testing.T, certPEM, keyPEM []byte) *tls.Certificate {
 }
 
 // sendPair posts the two files as a browser does.
-func sendPair(t *testing.T, s *Server, cookie string, certPEM, keyPEM []byte) *http.Response {
+func sendPair(t *testing.T, s *Server, cookie string, certPEM, keyPEM []byte, now string) *http.Response {
 	t.Helper()
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
@@ -67,7 +67,7 @@ func sendPair(t *testing.T, s *Server, cookie string, certPEM, keyPEM []byte) *h
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(m.WriteField("revision", fakeRevision(fakeConfig)), m.Close()); err != nil {
+	if err := errors.Join(m.WriteField("revision", fakeRevision(fakeConfig)), m.WriteField("now", now), m.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return ask(t, s, "POST", "/settings/certificate", b.String(), "Content-Type", m.FormDataContentType(), "Sec-Fetch-Site", "same-origin", "Cookie", cookie)
@@ -101,7 +101,7 @@ func TestAnOwnCertificateIsLookedAtFirst(t *testing.T) {
 		{"for nobody", "certificate", "subject alternative name", changed(func(c *x509.Certificate) { c.DNSNames = nil })},
 		{"for clients", "certificate", "extended key usage", changed(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })},
 	} {
-		a := sendPair(t, s, cookie, c.pair[0], c.pair[1])
+		a := sendPair(t, s, cookie, c.pair[0], c.pair[1], password)
 		if page := body(t, a); a.StatusCode != http.StatusBadRequest || !strings.Contains(page, `href="#`+c.field+`"`) || !strings.Contains(page, c.says) {
 			t.Errorf("%s, on the page: %s", c.why, a.Status)
 		}
@@ -117,7 +117,17 @@ func TestAnOwnCertificateIsLookedAtFirst(t *testing.T) {
 	if done := box.done(); done != "" || len(audit.words()) != 0 {
 		t.Errorf("what was refused did %q", done)
 	}
-	if a := sendPair(t, s, cookie, cert, key); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/settings/certificate" || box.done() != "admin 127.0.0.1 config +certificate +certificate-key" {
+	if a := sendPair(t, s, cookie, cert, key, ""); a.StatusCode != http.StatusBadRequest || box.done() != "" || !strings.Contains(body(t, a), `href="#now-own"`) {
+		t.Errorf("a good one without the password: %s", a.Status)
+	}
+	sent, err := json.Marshal(map[string]string{"certificate": string(cert), "key": string(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := ask(t, s, "PUT", "/api/v1/certificate", string(sent), "Cookie", cookie); a.StatusCode != http.StatusBadRequest || box.done() != "" || !strings.Contains(body(t, a), `"field":"now"`) {
+		t.Errorf("a good one with a session, by the API: %s", a.Status)
+	}
+	if a := sendPair(t, s, cookie, cert, key, password); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/settings/certificate" || box.done() != "admin 127.0.0.1 config +certificate +certificate-key" {
 		t.Errorf("a good one: %s", a.Status)
 	}
 	fingerprint := s.Fingerprint()
@@ -126,7 +136,7 @@ func TestAnOwnCertificateIsLookedAtFirst(t *testing.T) {
 		t.Errorf("no files: %s", a.Status)
 	}
 	large := bytes.Repeat([]byte("x"), maxCertBytes+1)
-	if a := sendPair(t, s, cookie, large, key); a.StatusCode != http.StatusRequestEntityTooLarge {
+	if a := sendPair(t, s, cookie, large, key, password); a.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large: %s", a.Status)
 	}
 }
@@ -150,7 +160,14 @@ func TestTheCertificateOfNow(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	audit.words()
-	if a := send(t, s, cookie, "/settings/certificate/self-signed", url.Values{"revision": {fakeRevision(fakeConfig)}}); a.StatusCode != http.StatusSeeOther {
+	if a := send(t, s, cookie, "/settings/certificate/self-signed", url.Values{"revision": {fakeRevision(fakeConfig)}}); a.StatusCode != http.StatusBadRequest || s.Fingerprint() != first || !strings.Contains(body(t, a), `id="do-self-signed" open`) {
+		t.Errorf("made anew without the password: %s", a.Status)
+	}
+	if a := ask(t, s, "POST", "/api/v1/certificate/self-signed", "{}", "Cookie", cookie); a.StatusCode != http.StatusBadRequest || s.Fingerprint() != first {
+		t.Errorf("made anew with a session, by the API: %s", a.Status)
+	}
+	audit.words()
+	if a := send(t, s, cookie, "/settings/certificate/self-signed", url.Values{"revision": {fakeRevision(fakeConfig)}, "now": {password}}); a.StatusCode != http.StatusSeeOther {
 		t.Errorf("made anew: %s", a.Status)
 	}
 	second := s.Fingerprint()
@@ -165,7 +182,7 @@ func TestTheCertificateOfNow(t *testing.T) {
 	if a := ask(t, s, "POST", "/api/v1/certificate/self-signed", "", bearer...); a.StatusCode != 200 || s.Fingerprint() == second {
 		t.Errorf("by the API: %s", a.Status)
 	}
-	if a := send(t, s, cookie, "/settings/certificate/self-signed", url.Values{"revision": {"another"}}); a.StatusCode != http.StatusBadRequest {
+	if a := send(t, s, cookie, "/settings/certificate/self-signed", url.Values{"revision": {"another"}, "now": {password}}); a.StatusCode != http.StatusBadRequest {
 		t.Errorf("from another configuration: %s", a.Status)
 	}
 	// A configuration that names files names none any more.

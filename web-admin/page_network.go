@@ -19,6 +19,7 @@ type networkView struct {
 	Ports     *networkForm
 	Revision  string
 	Waiting   []string
+	Admin     string // whose password is asked for
 }
 
 // addressForm is what was typed.
@@ -88,7 +89,7 @@ func (s *Server) showAddresses(w http.ResponseWriter, r *http.Request, status in
 	if !ok {
 		return
 	}
-	v.Revision, v.Waiting = c.Revision, c.Waiting
+	v.Revision, v.Waiting, v.Admin = c.Revision, c.Waiting, actorOf(r).name
 	if v.Ports == nil {
 		v.Ports = s.networkForm(now)
 	}
@@ -134,6 +135,13 @@ func (s *Server) tryNetwork(w http.ResponseWriter, r *http.Request) {
 	}
 	get := func(name string) string { return strings.TrimSpace(r.PostFormValue(name)) }
 	f := addressForm{VLAN: get("vlan"), IPv4: get("ipv4"), IPv6: get("ipv6"), Address4: get("address4"), Route4: get("route4"), Address6: get("address6"), Route6: get("route6"), DNS: get("dns")}
+	again := func(wrong ...formError) {
+		s.showAddresses(w, r, http.StatusBadRequest, *n, networkView{Errors: wrong, Form: f})
+	}
+	// By another router or name server somebody else may be where a collector's name leads.
+	if !s.passwordAgain(w, r, func() { again(formError{"now-network", yourPassword, wrongNow}) }) {
+		return
+	}
 	wanted, wrong := f.settings()
 	var t NetworkTrial
 	if len(wrong) == 0 {
@@ -146,7 +154,7 @@ func (s *Server) tryNetwork(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(wrong) > 0 {
-		s.showAddresses(w, r, http.StatusBadRequest, *n, networkView{Errors: wrong, Form: f})
+		again(wrong...)
 		return
 	}
 	s.render(w, r, http.StatusOK, "tried", frame{Title: "Confirm the new address", Here: "/settings"}, s.triedOf(t))

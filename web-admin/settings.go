@@ -96,7 +96,7 @@ func (n NotSure) Error() string {
 	if len(n) == 1 && n[0] == "file" {
 		return "a backup brings secrets and certificates, so whoever puts it back gives their password again"
 	}
-	return strings.Join(n, ", ") + ": by that records, notices or figures go elsewhere, so whoever changes it gives their password again"
+	return strings.Join(n, ", ") + ": by that records, notices or figures go elsewhere, or could, so whoever changes it gives their password again"
 }
 
 // ConfigDifference is one key that says something else.

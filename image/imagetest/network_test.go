@@ -76,7 +76,7 @@ func TestTheClockIsSetAndAnotherAddressIsConfirmed(t *testing.T) {
 
 	const address = "10.77.0.60"
 	var trial struct{ Token string }
-	settings := map[string]any{"vlan": 0, "ipv4": address + "/24", "ipv4_gateway": "10.77.0.1", "ipv6": "auto", "ipv6_gateway": "", "dns": []string{}}
+	settings := map[string]any{"vlan": 0, "ipv4": address + "/24", "ipv4_gateway": "10.77.0.1", "ipv6": "auto", "ipv6_gateway": "", "dns": []string{}, "now": login.Get("password")}
 	if err := v.api("POST", "network", settings, &trial); err != nil {
 		t.Fatal(err)
 	}
