@@ -37,11 +37,11 @@ func (a *Appliance) nextSession(id string) webadmin.Lane {
 	switch {
 	case !leased:
 	case l.Suspended:
-		return waits(laneCopiesLost, "lease suspended: copies of its sessions were lost, until the books are right again")
+		return waits(laneCopiesLost, "copies of its sessions were lost: until the books are right again")
 	case l.Left > 0 && len(l.Addresses) > 0:
-		v := webadmin.Lane{Reason: laneLease, Why: fmt.Sprintf("lease of %d sessions left", l.Left), Sessions: l.Left, Addresses: []string{}}
+		v := webadmin.Lane{Reason: laneLease, Why: fmt.Sprintf("%d sessions may begin so", l.Left), Sessions: l.Left, Addresses: []string{}}
 		if l.Left == 1 {
-			v.Why = "lease of 1 session left"
+			v.Why = "1 session may begin so"
 		}
 		for _, addr := range l.Addresses {
 			v.Addresses = append(v.Addresses, addr.String())
@@ -52,12 +52,12 @@ func (a *Appliance) nextSession(id string) webadmin.Lane {
 	case governor.StageTooHigh:
 		return waits(laneStage, "watched: "+why)
 	case governor.BudgetTooLow:
-		return waits(laneBudget, "no lease: "+why)
+		return waits(laneBudget, "near a budget: "+why)
 	case governor.NoPlan:
-		return waits(laneNoPlan, "no lease: the configuration has no plan of its name")
+		return waits(laneNoPlan, "the configuration has no plan of its name")
 	}
 	if leased && len(l.Addresses) > 0 {
-		return waits(laneUsedUp, "lease used up: the next session asks for another one")
+		return waits(laneUsedUp, "none may begin without one any more: the next asks for more")
 	}
 	return waits(laneAsksFirst, "not known to the fast lane yet: the first session asks")
 }

@@ -413,7 +413,7 @@ func (s *source) problems(ps config.Problems) []webadmin.ConfigProblem {
 	all := []webadmin.ConfigProblem{}
 	for _, p := range ps {
 		message := p.Message
-		if p.File != s.a.opt.ConfigFile && p.File != "" {
+		if p.File != s.a.opt.ConfigFile && p.File != "" && filepath.Base(filepath.Dir(p.File)) != settingsDir { // what is there was sent, and has a name that only the box knows
 			message = filepath.Base(p.File) + ": " + message
 		}
 		all = append(all, webadmin.ConfigProblem{Key: p.Key, Line: p.Line, Message: message})

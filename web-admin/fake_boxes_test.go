@@ -101,7 +101,7 @@ func busyBox() *fakeBox {
 		case i%9 == 0:
 			sub.Lane = Lane{Waits: true, Reason: "asks_first", Why: "not known to the fast lane yet: the first session asks", Addresses: []string{}}
 		default:
-			sub.Lane = Lane{Reason: "lease", Why: fmt.Sprintf("lease of %d sessions left", 20+i%40), Sessions: 20 + i%40, Addresses: []string{"100.64.3.7"}}
+			sub.Lane = Lane{Reason: "lease", Why: fmt.Sprintf("%d sessions may begin so", 20+i%40), Sessions: 20 + i%40, Addresses: []string{"100.64.3.7"}}
 		}
 	}
 	f.status.Lanes.Fast.Next = map[string]int64{"lease": 1134, "stage": 16, "budget": 7, "used_up": 1, "asks_first": 48}

@@ -29,7 +29,7 @@ func TestReasonsAreInWords(t *testing.T) {
 		"watched: stage cut, tls_handshakes 412/20 per 1h (2060%)":                              "watched: stage cut, TLS handshakes 412/20 per 1h (2,060%)",
 		"sessions 12345/20 at once, 1000000 per 1h (61725%)":                                    "sessions 12,345/20 at once, 1,000,000 per 1h (61,725%)",
 		"messages 999/31000 per 24h (3%)":                                                       "messages 999/31,000 per 24h (3%)",
-		"lease of 12345 sessions left":                                                          "lease of 12,345 sessions left",
+		"12345 sessions may begin so":                                                           "12,345 sessions may begin so",
 		"ticket 471100 of 2026-11-18, case 00001, 2001:db8::1234/64, line S-12345 of port 2525": "ticket 471100 of 2026-11-18, case 00001, 2001:db8::1234/64, line S-12345 of port 2525",
 		"concurrent_sessions has no burst; remove it":                                           "concurrent sessions has no burst; remove it",
 		"released by admin: his request was rejected 3 times":                                   "released by admin: his request was rejected 3 times",

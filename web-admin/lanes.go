@@ -13,7 +13,7 @@ var laneWords = []struct{ reason, text string }{
 	{"stage", "watched"},
 	{"budget", "near a budget"},
 	{"no_plan", "no such plan"},
-	{"used_up", "lease used up"},
+	{"used_up", "none left, asks for more"},
 	{"asks_first", "not known yet"},
 }
 

@@ -135,7 +135,7 @@ func TestSettingsFitTheirScreens(t *testing.T) {
 	do("network", open("/settings/network"), see("#ipv4"))
 	look("settings-network")
 	evaluate[bool](t, ctx, `(document.querySelector("#ipv4").value = "static", document.querySelector("#address4").value = "192.0.2.10/24", true)`)
-	do("another address", click("main form button"), see("#tried"))
+	do("another address", chromedp.SendKeys(chromedp.CSS("#now-network"), password), click("main form button"), see("#tried"))
 	look("settings-network-tried")
 	do("confirm", open(confirmPath("ABCDEFGHIJKLMNOPQRSTUVWXYZ")), see("main form button"))
 	look("confirm")

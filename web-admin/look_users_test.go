@@ -22,7 +22,9 @@ func walk(t *testing.T, ctx context.Context, scripts bool) (do func(why string, 
 	dir := shotDir(t)
 	do = func(why string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
-		if err := chromedp.Do(ctx, actions...); err != nil {
+		step, cancel := context.WithTimeout(ctx, 2*time.Minute) // what never comes into view is said, and does not keep all others waiting
+		defer cancel()
+		if err := chromedp.Do(step, actions...); err != nil {
 			t.Fatalf("%s: %v", why, err)
 		}
 	}

@@ -35,6 +35,7 @@ type overviewView struct {
 	Clock    string // who keeps it; empty: not known, or a problem says so
 	Setup    string // what the wizard still asks; empty: nothing
 	Starting bool   // nothing was measured yet: its zeros are none
+	Stopped  bool   // packets were judged, and are not now: its figures are of before
 }
 
 // writtenView is what the box has written to its disk, which on flash is what wears it out.
@@ -159,7 +160,7 @@ func offset(d time.Duration) string {
 func overviewOf(st Status, traffic Traffic, over string, was series, lines []Subscriber, z zone) overviewView {
 	v := overviewView{
 		Enforce: st.Mode == "enforce", Traffic: chartTraffic(traffic, time.Duration(st.Uptime), z), Share: shareOver(over, traffic, time.Duration(st.Uptime), was, z),
-		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen), Starting: st.unmeasured(),
+		Open: number(st.Sessions.Open), Total: number(st.Sessions.Total), Unjudged: number(st.Actions.FailedOpen), Starting: st.unmeasured(), Stopped: !st.Ready && !st.unmeasured(),
 	}
 	v.Written = writtenOf(st.Store, z)
 	if perSecond, ok := usualRate(was.hours, z.now); ok {

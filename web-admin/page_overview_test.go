@@ -55,15 +55,28 @@ func TestNothingIsMeasuredWhileTheBoxBegins(t *testing.T) {
 	if page := body(t, get(t, s, "/subscribers", "Cookie", cookie)); strings.Contains(page, "of 0 decisions") || !strings.Contains(page, "nothing is judged yet") {
 		t.Error("the banner of other pages")
 	}
-	for why, change := range map[string]func(){
-		"it judges":        func() { box.status.Ready = true },
-		"it did, and ends": func() { box.status.Ready, box.status.Sessions.Total, box.status.Lanes.Queue.Packets = false, 12, 300 },
+	for _, c := range []struct {
+		why     string
+		change  func()
+		stopped bool
+	}{
+		{"it judges", func() { box.status.Ready = true }, false},
+		{"it did, and does not now", func() { box.status.Ready, box.status.Sessions.Total, box.status.Lanes.Queue.Packets = false, 12, 300 }, true},
 	} {
 		box.mu.Lock()
-		change()
+		c.change()
 		box.mu.Unlock()
-		if page := body(t, get(t, s, "/", "Cookie", cookie)); strings.Contains(page, `id="starting"`) || strings.Contains(page, "<dd>not counted yet</dd>") || !strings.Contains(page, "open now") {
-			t.Errorf("%s: nothing is said to be measured", why)
+		page := body(t, get(t, s, "/", "Cookie", cookie))
+		if strings.Contains(page, `id="starting"`) || strings.Contains(page, "<dd>not counted yet</dd>") || !strings.Contains(page, "12 since the start") && c.stopped {
+			t.Errorf("%s: nothing is said to be measured", c.why)
+		}
+		for _, of := range []string{`id="stopped"`, "nobody is judged now"} {
+			if strings.Contains(page, of) != c.stopped {
+				t.Errorf("%s: the overview has %q: %v", c.why, of, !c.stopped)
+			}
+		}
+		if strings.Contains(page, "open now") == c.stopped {
+			t.Errorf("%s: what is open is said to be of now", c.why)
 		}
 	}
 }

@@ -206,6 +206,10 @@ func planForm(r *http.Request, at int, now planValues) (v planView, keys []Confi
 			wrong(fmt.Sprintf("limit-%d", len(v.Budgets)-1), label, "the limit must be a whole number")
 			continue
 		}
+		if row.Of == "" {
+			wrong(fmt.Sprintf("of-%d", len(v.Budgets)-1), label, "choose what it counts")
+			continue
+		}
 		b := map[string]any{"of": row.Of, "limit": limit}
 		one := budgetValues{Of: row.Of, Limit: limit, Per: row.Per, Burst: limit}
 		if row.Per != "" {

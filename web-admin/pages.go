@@ -63,9 +63,26 @@ type tabsView struct {
 
 // waitsView are the keys that wait for a restart, and what mail does during that.
 type waitsView struct {
-	Keys   []string
+	Keys   []waitingKey
 	Closed bool // network.on_failure is closed
 	Ports  bool // the box's ports change over
+}
+
+// waitingKey is a key that waits, in the words of the pages.
+type waitingKey struct {
+	Words string
+	Key   string // empty: that is all there is to say of it
+}
+
+func waitingKeys(keys []string) (all []waitingKey) {
+	for _, key := range keys {
+		w := waitingKey{KeyText(key, nil), inert(key)}
+		if w.Words == w.Key {
+			w.Key = ""
+		}
+		all = append(all, w)
+	}
+	return all
 }
 
 // changesPorts tells of a key that waits whether the ports between subscribers and internet change with it, where they are the box's.
@@ -96,7 +113,7 @@ func parsePages(assets map[string]asset) (map[string]*template.Template, error) 
 		"capital": capital,
 		"tabs":    func(here string, f frame) tabsView { return tabsView{here, f.Network, f.Image, f.Mode.Stopped != ""} },
 		"waits": func(keys []string, f frame) waitsView {
-			return waitsView{keys, f.Closed, f.Image && slices.ContainsFunc(keys, changesPorts)}
+			return waitsView{waitingKeys(keys), f.Closed, f.Image && slices.ContainsFunc(keys, changesPorts)}
 		},
 		"again": func(form, admin string) againView { return againView{strings.TrimSuffix("now-"+form, "-"), admin} },
 		"past":  func(stage string) string { return past[stage] },

@@ -192,6 +192,7 @@ func TestPagesChangeTheKeysThatWereChanged(t *testing.T) {
 		{"another limit", with(plan, "do", "save", "limit-0", "30"), ""},
 		{"checked only", with(plan, "do", "check", "limit-0", "30"), ""},
 		{"a limit that is none", with(plan, "do", "try", "limit-0", "many"), ""},
+		{"a limit of nothing", with(plan, "do", "try", "of-2", "", "limit-2", "7"), ""},
 	} {
 		if a := send(t, s, cookie, "/plans/residential", c.form); box.done() != "" {
 			t.Errorf("%s: saved unseen (%s)", c.why, a.Status)

@@ -44,7 +44,7 @@ type Budget struct {
 type Lane struct {
 	Waits  bool   `json:"waits"`
 	Reason string `json:"reason"` // lease | off | not_attached | not_alive | copies_lost | stage | budget | no_plan | used_up | asks_first
-	Why    string `json:"why"`    // the same for people: "lease of 37 sessions left"
+	Why    string `json:"why"`    // the same for people: "37 sessions may begin so"
 	// Sessions may begin without waiting, from these addresses. The first session from any other address waits, and one to
 	// another subscriber always does.
 	Sessions  int      `json:"sessions_left"`

@@ -302,7 +302,7 @@ func TestWhatNextSessionsMeet(t *testing.T) {
 	}
 	for lane, want := range map[string]Lane{
 		"": {},
-		"Next session does not wait · lease of 37 sessions left": {Reason: "lease", Why: "lease of 37 sessions left"},
+		"Next session does not wait · 37 sessions may begin so":  {Reason: "lease", Why: "37 sessions may begin so"},
 		"Next session waits for a verdict · watched: stage pace": {Waits: true, Reason: "stage", Why: "watched: stage pace"},
 	} {
 		if got := nextSession(want); got != lane {

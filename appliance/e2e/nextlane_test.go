@@ -34,8 +34,8 @@ func TestItIsSaidWhoWaitsAndWhy(t *testing.T) {
 		left int
 	}{
 		{"nobody has seen him", 0, "asks_first", "not known to the fast lane yet: the first session asks", 0},
-		{"his first session waited", 1, "lease", "lease of 9 sessions left", 9},
-		{"he has begun some unasked", 4, "lease", "lease of 5 sessions left", 5},
+		{"his first session waited", 1, "lease", "9 sessions may begin so", 9},
+		{"he has begun some unasked", 4, "lease", "5 sessions may begin so", 5},
 		{"his budget is used up", 6, "stage", "watched: stage defer, sessions 11/10 per 24h (110%)", 0},
 	} {
 		if row.send > 0 {
