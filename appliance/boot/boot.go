@@ -101,8 +101,9 @@ type box struct {
 	watch   *watchdog
 	options map[string]string // of the kernel's command line
 	ports   ports
-	last    *shape      // of the ports, as the last start or the last life of the governing program left it; nil: it is not known
-	update  *update.Box // nil: it is not known where the slots are
+	last    *shape            // of the ports, as the last start or the last life of the governing program left it; nil: it is not known
+	macs    map[string]string // hardware addresses of the ports then; none: they are not known
+	update  *update.Box       // nil: it is not known where the slots are
 }
 
 func (b *box) main() {
@@ -127,8 +128,14 @@ func (b *box) main() {
 	for _, err := range sysctls(settings) {
 		b.log.Error("setting", "err", err)
 	}
-	b.try("network", func() (err error) { b.ports, err = nameThem(); return errors.Join(err, b.ports.save()) })
 	b.try("topology of the last start", func() error { return b.recall() })
+	b.try("network", func() (err error) {
+		b.ports, err = nameThem(b.macs, b.last.names())
+		return errors.Join(err, cabled.SaveCards(b.ports.cards))
+	})
+	for _, one := range b.ports.cards.Text() {
+		b.console.say("%s.", one)
+	}
 	b.announce()
 	b.begin()
 	b.console.say("%s", b.ports.with(shapeNow()))
@@ -203,7 +210,8 @@ func (b *box) supervise(m *modules, onTrial bool) {
 		s.add(&child{name: "console " + name, argv: []string{menuCommand, name}})
 	}
 	s.add(&child{name: "panel", argv: []string{panelCommand}})
-	if b.ports.management != "" {
+	managed := b.ports.has(b.ports.management)
+	if managed {
 		s.add(&child{name: "net", argv: []string{netCommand, b.ports.management, config}})
 		s.add(&child{name: "time", argv: []string{timeCommand, config}})
 	}
@@ -213,7 +221,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 	}
 	g := b.newGoverning(ctx, s)
 	guard(func() {
-		g.children(config, b.ports.management != "")
+		g.children(config, managed)
 		switch {
 		case safe != nil:
 			b.console.say("SAFE MODE: mail passes unjudged")

@@ -26,7 +26,7 @@ func TestPortsGetTheirWork(t *testing.T) {
 		{"three", []string{"port1", "port2", "port3"}, "port1", "port2", "port3", 0},
 		{"six", []string{"port1", "port2", "port3", "port4", "port5", "port6"}, "port1", "port2", "port3", 3},
 	} {
-		p := assign(row.names)
+		p := portsNamed(row.names...)
 		if p.management != row.management || p.subscribers != row.inside || p.upstream != row.outside || len(p.spare) != row.spare || p.bridged() != (row.inside != "") {
 			t.Errorf("%s: %+v", row.why, p)
 		}
@@ -66,7 +66,7 @@ func TestPortsAreInTheOrderOfTheBuses(t *testing.T) {
 
 func TestWhatTheBoxDoesByItselfIsAConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "run", "mailweir.yaml")
-	if err := configure(file, assign([]string{"port1", "port2", "port3"}), nil); err != nil {
+	if err := configure(file, portsNamed("port1", "port2", "port3"), nil); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.Load(file)
@@ -84,7 +84,7 @@ func TestWhatTheBoxDoesByItselfIsAConfiguration(t *testing.T) {
 // What nobody has changed follows the ports, and what somebody has changed is the operator's.
 func TestAChangedConfigurationStays(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "mailweir.yaml")
-	two, three := assign([]string{"port1", "port2"}), assign([]string{"port1", "port2", "port3"})
+	two, three := portsNamed("port1", "port2"), portsNamed("port1", "port2", "port3")
 	start := func(p ports, want string) string {
 		t.Helper()
 		if err := configure(file, p, nil); err != nil {

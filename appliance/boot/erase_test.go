@@ -134,15 +134,15 @@ func TestTheLoadersPartitionIsReadWithoutWriting(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if err := k.write(aRouter()); err != nil {
+		if err := k.write(keptShape{aRouter(), nil}); err != nil {
 			t.Fatal(err)
 		}
 	})
 	with("--read-only", func(k kept) {
-		if s, err := k.read(); err != nil || s == nil || !s.network().SameShape(aRouter().network()) {
+		if s, _, err := k.read(); err != nil || s == nil || !s.network().SameShape(aRouter().network()) {
 			t.Errorf("%+v, %v", s, err)
 		}
-		if err := k.write(aRouter()); err != nil {
+		if err := k.write(keptShape{aRouter(), nil}); err != nil {
 			t.Errorf("the same again: %v", err)
 		}
 		if _, err := k.esp.Read(); err != nil {
@@ -156,7 +156,7 @@ func TestTheLoadersPartitionIsReadWithoutWriting(t *testing.T) {
 		if err := k.erase(); err != nil {
 			t.Error(err)
 		}
-		if s, err := k.read(); err != nil || s != nil {
+		if s, _, err := k.read(); err != nil || s != nil {
 			t.Errorf("after it was erased: %+v, %v", s, err)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
+	"github.com/mailweir/mailweir/appliance/cabling"
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/nfq/nfqtest"
 )
@@ -31,7 +32,7 @@ var listening = []uint16{22, 25, 53, 80, 123, 443, 1813, 2525, 8443, 40001}
 
 func newRouterRig(t *testing.T) *routerRig {
 	t.Helper()
-	r := &routerRig{t: t, box: nfqtest.NewSpace(t), operator: nfqtest.NewSpace(t), inside: nfqtest.NewSpace(t), world: nfqtest.NewSpace(t), ports: assign([]string{"port1", "port2", "port3"})}
+	r := &routerRig{t: t, box: nfqtest.NewSpace(t), operator: nfqtest.NewSpace(t), inside: nfqtest.NewSpace(t), world: nfqtest.NewSpace(t), ports: portsNamed("port1", "port2", "port3")}
 	r.operator.Must(func() error { return nfqtest.Veth("net0", "port1", r.box) })
 	r.inside.Must(func() error { return nfqtest.Veth("lan0", "port2", r.box) })
 	r.world.Must(func() error { return nfqtest.Veth("wan0", "port3", r.box) })
@@ -313,10 +314,10 @@ func TestABoxThatBridgesIsSilentAtItsPorts(t *testing.T) {
 func TestARouterThatFailsHalfWayLeavesWhatThereWas(t *testing.T) {
 	r := newRouterRig(t)
 	dir := t.TempDir()
-	wasShape, wasPorts := shapeFile, portsFile
-	shapeFile, portsFile = dir+"/network.json", dir+"/ports"
-	defer func() { shapeFile, portsFile = wasShape, wasPorts }()
-	if err := os.WriteFile(portsFile, []byte(strings.Join(r.ports.names, "\n")), 0o600); err != nil {
+	wasShape, wasPorts := shapeFile, cabled
+	shapeFile, cabled = dir+"/network.json", cabling.Dir(dir)
+	defer func() { shapeFile, cabled = wasShape, wasPorts }()
+	if err := cabled.SaveCards(r.ports.cards); err != nil {
 		t.Fatal(err)
 	}
 	r.inside.Must(func() error { return nfqtest.Address("lan0", "10.1.0.2/16") })
@@ -374,6 +375,49 @@ func TestARouterThatFailsHalfWayLeavesWhatThereWas(t *testing.T) {
 			t.Errorf("%v, want %s", found, want)
 		}
 	}
+}
+
+// TestWhatIsThereGoesOnWithoutAPortThatIsMissing takes a port out of a router, and of a bridge.
+func TestWhatIsThereGoesOnWithoutAPortThatIsMissing(t *testing.T) {
+	r := newRouterRig(t)
+	was := shapeFile
+	shapeFile = t.TempDir() + "/network.json"
+	defer func() { shapeFile = was }()
+	third := nfqtest.NewSpace(t)
+	third.Must(func() error { return nfqtest.Veth("far0", "port4", r.box) })
+	s := shape{Topology: config.Routed, Subscribers: []string{"port2"}, Upstream: []string{"port3", "port4"},
+		Addresses: []config.Address{{Interface: "port2", Address: "10.1.0.1/16"}, {Interface: "port3", Address: "192.0.2.2/29"}, {Interface: "port4", Address: "198.51.100.2/24"}},
+		Routes:    []config.Route{{To: "default", Via: "198.51.100.1"}, {To: "203.0.113.0/24", Via: "192.0.2.1"}}}
+	r.inside.Must(func() error {
+		return errors.Join(nfqtest.Address("lan0", "10.1.0.2/16"), shell("ip route add default via 10.1.0.1"))
+	})
+	r.world.Must(func() error {
+		return errors.Join(nfqtest.Address("wan0", "192.0.2.1/29"), shell("ip addr add 203.0.113.5/32 dev lo; ip link set lo up; ip route add default via 192.0.2.2"))
+	})
+	// As it is on a machine whose fourth card has died.
+	third.Must(func() error { return shell("ip link del far0") })
+	p := assign(cabling.Cards{Names: []string{"port1", "port2", "port3", "port4"}, Missing: []string{"port4"}})
+	if wrong := p.routable(s); len(wrong) > 0 {
+		t.Errorf("%v", wrong)
+	}
+	r.box.Must(func() error { return p.take(p.bridge(), false) })
+	r.box.Must(func() error { return p.take(s, true) })
+	nfqtest.Eventually(t, "the router passes", func() bool { return answersPing(r.inside, "203.0.113.5") })
+	if now := shapeNow(); now == nil || !now.network().SameShape(s.network()) {
+		t.Errorf("it says that it is %+v", now)
+	}
+	// A bridge with one leg passes nothing, and is there when the other comes.
+	p = assign(cabling.Cards{Names: []string{"port1", "port2", "port3"}, Missing: []string{"port3"}})
+	r.box.Must(func() error { return p.take(p.bridge(), true) })
+	r.box.Must(func() error { return shell("ip -br link show master " + bridgeName + " | grep -q port2") })
+	// Of a router nothing at all: what there is stays, and it is told.
+	none := assign(cabling.Cards{Names: []string{"port1", "port2", "port3", "port4"}, Missing: []string{"port2", "port3", "port4"}})
+	r.box.Must(func() error {
+		if err := none.take(s, true); err == nil || !strings.Contains(err.Error(), "none of the router's ports is there") {
+			return fmt.Errorf("it says %v", err)
+		}
+		return nil
+	})
 }
 
 func shell(text string) error {

@@ -40,20 +40,37 @@ func (k kept) open(how uintptr, do func(file string) error) error {
 	})
 }
 
+// keptShape is what is kept: the shape, and the permanent hardware addresses of the ports by their names. An older version kept none, and reads the shape all the same.
+type keptShape struct {
+	shape
+	MACs map[string]string `json:"macs,omitempty"`
+}
+
+func readKept(text []byte) (s *shape, macs map[string]string) {
+	if s = readShape(text, nil); s == nil {
+		return nil, nil
+	}
+	var k keptShape
+	if json.Unmarshal(text, &k) != nil {
+		return s, nil
+	}
+	return s, k.MACs
+}
+
 // read is what was written last; nil: nothing was.
-func (k kept) read() (s *shape, err error) {
+func (k kept) read() (s *shape, macs map[string]string, err error) {
 	err = k.open(unix.MS_RDONLY, func(file string) error {
 		b, err := os.ReadFile(file)
 		if err == nil {
-			s = readShape(layout.Kept(b), nil)
+			s, macs = readKept(layout.Kept(b))
 		}
 		return err
 	})
-	return s, err
+	return s, macs, err
 }
 
 // write keeps another one; the same again is not written.
-func (k kept) write(s shape) error {
+func (k kept) write(s keptShape) error {
 	same := false
 	err := k.open(unix.MS_RDONLY, func(file string) error {
 		b, _, err := toKeep(file, s)
@@ -66,7 +83,7 @@ func (k kept) write(s shape) error {
 	return k.open(0, func(file string) error { return keepIn(file, s) })
 }
 
-func keepIn(file string, s shape) error {
+func keepIn(file string, s keptShape) error {
 	b, at, err := toKeep(file, s)
 	if err != nil || len(b) == 0 {
 		return err
@@ -75,10 +92,10 @@ func keepIn(file string, s shape) error {
 }
 
 // toKeep are the bytes that the file is to have from there on; none: it may stay as it is.
-func toKeep(file string, s shape) (b []byte, at int64, err error) {
+func toKeep(file string, s keptShape) (b []byte, at int64, err error) {
 	was, err := os.ReadFile(file)
 	missing := errors.Is(err, os.ErrNotExist)
-	if !s.routed() && (missing || err == nil && readShape(layout.Kept(was), nil) == nil) {
+	if missing && !s.routed() {
 		return nil, 0, nil // a box of which nothing is known is a bridge
 	}
 	if missing {

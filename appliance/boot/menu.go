@@ -346,12 +346,12 @@ func lastLines(text string, n int) string {
 
 // portsNow says which port does what, and which have a link.
 func portsNow() string {
-	p, err := portsOf(os.ReadFile(portsFile))
+	p, err := portsHere()
 	if err != nil {
 		return err.Error()
 	}
 	p.address = map[string]string{}
-	for _, n := range p.names {
+	for _, n := range p.there(p.cards.Names...) {
 		link := "no link"
 		if readString("/sys/class/net/"+n+"/carrier") == "1" {
 			link = "link"

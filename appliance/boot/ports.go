@@ -1,8 +1,10 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,26 +12,50 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/mailweir/mailweir/appliance/cabling"
 )
 
-const bridgeName = "br0"
+const (
+	bridgeName = "br0"
+	portsMost  = 64 // cards beyond these are left alone
+)
 
 // ports are the box's Ethernet interfaces by what they do; "" where there is none. With three or more the first is for management and the next two are
 // bridged; with two, both are bridged and nobody can log in but at the console; one is for management. Where the box routes, the spare ones may have work, too.
 type ports struct {
 	management, subscribers, upstream string
 	spare                             []string
-	names                             []string          // of all, in the order of the machine's buses
-	address                           map[string]string // hardware address of each
+	cards                             cabling.Cards
+	address                           map[string]string // what people know a card by
 }
 
 func (p ports) bridged() bool { return p.upstream != "" }
+
+// has tells whether a port is one of the box's, and its card is there.
+func (p ports) has(name string) bool {
+	return slices.Contains(p.cards.Names, name) && !p.cards.Lacks(name)
+}
+
+// there are those of names whose card is there.
+func (p ports) there(names ...string) (some []string) {
+	for _, name := range names {
+		if p.has(name) {
+			some = append(some, name)
+		}
+	}
+	return some
+}
 
 // with is what people read: the ports with what each does in this shape; nil: it is not known which they have.
 func (p ports) with(s *shape) string {
 	var lines []string
 	add := func(name, does string) {
-		if name != "" {
+		switch {
+		case name == "":
+		case p.cards.Lacks(name):
+			lines = append(lines, cabling.MissingText(name, p.cards.MACs[name])+"; it would be: "+does)
+		default:
 			lines = append(lines, fmt.Sprintf("%s (%s): %s", name, p.address[name], does))
 		}
 	}
@@ -77,9 +103,10 @@ func (s shape) does(name string) string {
 	return side
 }
 
-// assign gives ports their work, in the order of the machine's buses.
-func assign(names []string) (p ports) {
-	p.names = names
+// assign gives ports their work by their number.
+func assign(cards cabling.Cards) (p ports) {
+	p.cards = cards
+	names := cards.Names
 	switch n := len(names); {
 	case n >= 3:
 		p.management, p.subscribers, p.upstream, p.spare = names[0], names[1], names[2], names[3:]
@@ -115,26 +142,92 @@ func physical(sys string) (names []string, err error) {
 	return names, nil
 }
 
-// nameThem names the ports port1, port2, ...
-func nameThem() (ports, error) {
+// card is a network card that was found.
+type card struct {
+	name string // the kernel's
+	mac  string // its permanent hardware address; "": it has none
+}
+
+func portName(number int) string { return fmt.Sprintf("port%d", number) }
+
+// numbered says which port each card is, in the order of the cards. Who was a port at the last start is the same one now, wherever it is; of the others, in the order of the
+// buses, each gets the lowest number that is free. macs are those of the last start, and named what the ports' shape of then names: what has no card is missing.
+func numbered(found []card, macs map[string]string, named []string) (which []string, c cabling.Cards) {
+	which, c.MACs = make([]string, len(found)), map[string]string{}
+	taken := map[string]bool{}
+	for i, f := range found {
+		for port, mac := range macs {
+			if mac != "" && mac == f.mac && !taken[port] {
+				which[i], taken[port] = port, true
+			}
+		}
+	}
+	c.Unknown = len(named) > 0 && len(macs) == 0
+	c.Strange = len(macs) > 0 && len(taken) == 0
+	if c.Strange {
+		macs, named = nil, nil
+	}
+	next := 1
+	for i, f := range found {
+		if which[i] == "" {
+			for ; taken[portName(next)]; next++ {
+			}
+			which[i] = portName(next)
+			taken[which[i]] = true
+			if was := macs[which[i]]; was != "" {
+				c.Other = append(c.Other, cabling.Other{Port: which[i], Was: was, Is: cmp.Or(f.mac, "one without a permanent hardware address")})
+			}
+		}
+		if f.mac != "" {
+			c.MACs[which[i]] = f.mac
+		}
+	}
+	wanted := slices.Concat(named, slices.Collect(maps.Keys(macs)))
+	for n := 1; n <= portsMost; n++ {
+		name := portName(n)
+		if known := slices.Contains(wanted, name); known && !taken[name] {
+			c.Missing = append(c.Missing, name)
+			if mac := macs[name]; mac != "" {
+				c.MACs[name] = mac
+			}
+		} else if !taken[name] {
+			continue
+		}
+		c.Names = append(c.Names, name)
+	}
+	return which, c
+}
+
+// nameThem names the ports port1, port2, ...; macs and named are those of the last start.
+func nameThem(macs map[string]string, named []string) (ports, error) {
 	names, err := physical("/sys")
 	if err != nil {
 		return ports{}, err
 	}
+	names = names[:min(len(names), portsMost)]
 	var errs []error
-	address := map[string]string{}
-	for n, was := range names {
-		l, err := netlink.LinkByName(was)
-		if err == nil {
-			names[n] = fmt.Sprintf("port%d", n+1)
-			address[names[n]] = was + ", " + l.Attrs().HardwareAddr.String()
-			err = netlink.LinkSetName(l, names[n])
+	found := make([]card, len(names))
+	links := make([]netlink.Link, len(names))
+	for i, name := range names {
+		found[i].name = name
+		if links[i], err = netlink.LinkByName(name); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			continue
 		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", was, err))
+		found[i].mac = links[i].Attrs().PermHWAddr.String()
+	}
+	which, cards := numbered(found, macs, named)
+	address := map[string]string{}
+	for i, l := range links {
+		if l == nil {
+			continue
+		}
+		address[which[i]] = found[i].name + ", " + l.Attrs().HardwareAddr.String()
+		if err := netlink.LinkSetName(l, which[i]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", found[i].name, err))
 		}
 	}
-	p := assign(names)
+	p := assign(cards)
 	p.address = address
 	if lo, err := netlink.LinkByName("lo"); err != nil {
 		errs = append(errs, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/mailweir/mailweir/appliance/cabling"
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/durable"
 	"github.com/mailweir/mailweir/appliance/routing"
@@ -53,26 +54,35 @@ func (s shape) String() string {
 
 func (s shape) routed() bool { return s.Topology == config.Routed }
 
+// names are the ports that a router has; of a bridge there is nothing to tell.
+func (s *shape) names() []string {
+	if s == nil || !s.routed() {
+		return nil
+	}
+	return slices.Concat(s.Subscribers, s.Upstream)
+}
+
 // bridge is what a box is that nobody has said anything else to.
 func (p ports) bridge() shape {
 	return shape{Topology: config.Bridge, Subscribers: []string{p.subscribers}, Upstream: []string{p.upstream}}
 }
 
-// portsFile has in memory the names of the ports in their order, as process 1 found them: one that is plugged in or pulled out later gives no other its work.
-var portsFile = filepath.Join(runDir, "ports")
+// CablingDir is where it is known in memory which card is which port.
+const CablingDir = cabling.Dir(runDir)
 
-func (p ports) save() error {
-	if err := os.MkdirAll(runDir, 0o700); err != nil {
-		return err
+// cabled is CablingDir, but in tests.
+var cabled = CablingDir
+
+// portsHere are the ports as process 1 found them.
+func portsHere() (ports, error) {
+	c, err := cabled.Cards()
+	if err == nil && c == nil {
+		err = errors.New("process 1 has not said so")
 	}
-	return durable.Replace(portsFile, []byte(strings.Join(p.names, "\n")))
-}
-
-func portsOf(text []byte, err error) (ports, error) {
 	if err != nil {
 		return ports{}, fmt.Errorf("it is not known which ports this box has: %w", err)
 	}
-	return assign(strings.Fields(string(text))), nil
+	return assign(*c), nil
 }
 
 // shapeFile says in memory what the ports are now.
@@ -87,7 +97,7 @@ func (p ports) take(s shape, deferred bool) error {
 	if s.routed() {
 		err = p.route(s, deferred)
 	} else {
-		err = errors.Join(routing.Remove(p.data()), p.rest(), shutBridge(deferred), bridgePorts(p.subscribers, p.upstream))
+		err = errors.Join(routing.Remove(p.data()), p.rest(), shutBridge(deferred), bridgePorts(p.there(p.subscribers, p.upstream)...))
 	}
 	if err != nil {
 		return err
@@ -120,7 +130,7 @@ func (p ports) change(want shape, is *shape, deferred bool) error {
 // rest takes the ports down that a bridge does not use.
 func (p ports) rest() error {
 	var errs []error
-	for _, name := range p.spare {
+	for _, name := range p.there(p.spare...) {
 		l, err := netlink.LinkByName(name)
 		if err == nil {
 			err = netlink.LinkSetDown(l)
@@ -137,7 +147,7 @@ func (p ports) data() []string {
 	return append([]string{p.subscribers, p.upstream}, p.spare...)
 }
 
-// route makes them a router. Where that cannot be, nothing is changed.
+// route makes them a router, of those that are there. Where that cannot be, nothing is changed.
 func (p ports) route(s shape, deferred bool) error {
 	if wrong := p.routable(s); len(wrong) > 0 {
 		var errs []error
@@ -146,11 +156,14 @@ func (p ports) route(s shape, deferred bool) error {
 		}
 		return errors.Join(errs...)
 	}
-	plan := routing.Of(s.network())
+	plan := routing.Of(s.network()).Without(p.cards.Missing)
+	if len(plan.Ports) == 0 {
+		return fmt.Errorf("none of the router's ports is there: %s", strings.Join(p.cards.Text(), "; "))
+	}
 	if err := shutRouted(p.data(), deferred); err != nil { // before there is an address
 		return err
 	}
-	return errors.Join(unbridge(p.data()), plan.Apply(p.data()))
+	return errors.Join(unbridge(p.there(p.data()...)), plan.Apply(p.data()))
 }
 
 // routable is what is in the way of a router on this box, by the keys of the configuration.
@@ -181,6 +194,17 @@ func (p ports) routable(s shape) (found config.Problems) {
 	return found
 }
 
+// macs are the hardware addresses by which the next start knows the ports: of those that are there, and of those that this shape needs.
+func (p ports) macs(s shape) map[string]string {
+	known := map[string]string{}
+	for name, mac := range p.cards.MACs {
+		if p.has(name) || !slices.Contains(p.spare, name) || s.routed() && s.network().Has(name) {
+			known[name] = mac
+		}
+	}
+	return known
+}
+
 // linkLocals are the link-local addresses of a port, also the one that it has as soon as it is no bridge's. Where there is no such port there are none.
 func linkLocals(port string) (own []netip.Addr) {
 	l, err := net.InterfaceByName(port)
@@ -204,7 +228,7 @@ func linkLocals(port string) (own []netip.Addr) {
 
 // Fits says why the ports of this box cannot be what a configuration says.
 func Fits(n config.Network) config.Problems {
-	p, err := portsOf(os.ReadFile(portsFile))
+	p, err := portsHere()
 	if s := shapeOf(n); err == nil && s.routed() {
 		return p.routable(s)
 	}
@@ -255,7 +279,7 @@ func readShape(text []byte, err error) *shape {
 // Shape has the ports of this box be what the configuration says, and keeps that for the next start. It is called before a life of the program that
 // governs; who governs is told by its error why that cannot be.
 func Shape(n config.Network) error {
-	p, err := portsOf(os.ReadFile(portsFile))
+	p, err := portsHere()
 	if err != nil {
 		return err
 	}
@@ -265,7 +289,7 @@ func Shape(n config.Network) error {
 	}
 	k, err := keptHere()
 	if err == nil {
-		err = k.write(s)
+		err = k.write(keptShape{s, p.macs(s)})
 	}
 	if err != nil && s.routed() { // the next start of a bridge reads that it is one from the configuration
 		fmt.Fprintf(os.Stderr, "mailweir: should the settings not be readable at the next start, the box will not know its topology and addresses: %v\n", err)
@@ -304,7 +328,7 @@ func (b *box) recall() error {
 	}
 	k, err := keptOn(disk)
 	if err == nil {
-		b.last, err = k.read()
+		b.last, b.macs, err = k.read()
 	}
 	if errors.Is(err, os.ErrNotExist) { // flashed before there was such a file
 		return nil
@@ -317,7 +341,7 @@ func (b *box) announce() {
 	go func() {
 		for {
 			b.try("announcements", func() error {
-				a, err := routing.NewAnnouncer(b.ports.data())
+				a, err := routing.NewAnnouncer(b.ports.there(b.ports.data()...))
 				if err != nil {
 					return err
 				}
@@ -361,12 +385,9 @@ func (b *box) reshape(file string) error {
 
 // keep has the next start begin so.
 func (b *box) keep(s shape) error {
-	if !s.routed() && b.last == nil {
-		return nil // a box of which nothing is known is a bridge
-	}
 	k, err := keptHere()
 	if err == nil {
-		err = k.write(s)
+		err = k.write(keptShape{s, b.ports.macs(s)})
 	}
 	if err != nil {
 		return fmt.Errorf("keep it for the next start: %w", err)
@@ -376,7 +397,7 @@ func (b *box) keep(s shape) error {
 
 // forget takes away what is kept of the ports on a disk: a factory reset.
 func (b *box) forget(disk string) error {
-	b.last = nil
+	b.last, b.macs = nil, nil
 	k, err := keptOn(disk)
 	if err == nil {
 		err = k.erase()

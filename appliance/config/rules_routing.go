@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
+// As many as process 1 of the image keeps beside the loader.
 const (
-	maxAddresses = 32
-	maxRoutes    = 128 // as many as process 1 of the image keeps beside the loader
+	MaxAddresses = 32
+	MaxRoutes    = 128
 )
 
 // FallbackNetwork is that of the image's management port while nobody gives it an address by DHCP.
@@ -29,12 +30,12 @@ func (r *rules) routing() {
 		}
 		return
 	}
-	if len(n.Addresses) > maxAddresses {
-		r.bad("network.addresses", "has %d addresses; at most %d", len(n.Addresses), maxAddresses)
+	if len(n.Addresses) > MaxAddresses {
+		r.bad("network.addresses", "has %d addresses; at most %d", len(n.Addresses), MaxAddresses)
 		return
 	}
-	if len(n.Routes) > maxRoutes {
-		r.bad("network.routes", "has %d routes; at most %d", len(n.Routes), maxRoutes)
+	if len(n.Routes) > MaxRoutes {
+		r.bad("network.routes", "has %d routes; at most %d", len(n.Routes), MaxRoutes)
 		return
 	}
 	good := r.addresses(n)
@@ -42,8 +43,8 @@ func (r *rules) routing() {
 	r.unreached(n, good)
 }
 
-// side tells whether an interface is one of the subscribers' or the internet's.
-func (n Network) side(name string) bool {
+// Has tells whether an interface is one of the subscribers' or the internet's.
+func (n Network) Has(name string) bool {
 	return slices.Contains(n.SubscriberInterfaces, name) || slices.Contains(n.UpstreamInterfaces, name)
 }
 
@@ -60,7 +61,7 @@ func (r *rules) addresses(n Network) (good []Address) {
 		switch {
 		case a.Interface == "":
 			r.bad(at+".interface", "is missing; name the interface that has the address: %s", n.sides())
-		case !n.side(a.Interface):
+		case !n.Has(a.Interface):
 			r.bad(at+".interface", "%q is neither in subscriber_interfaces nor in upstream_interfaces: %s", a.Interface, n.sides())
 		case a.Address == "":
 			r.bad(at+".address", "is missing; write an address with the length of its network, such as 192.0.2.1/24 or 2001:db8::1/64")
@@ -119,7 +120,7 @@ func (r *rules) routes(n Network, good []Address) {
 		to, fine := r.destination(at, one, good)
 		if why := hop(n, one, good); why != "" {
 			key := at + ".via"
-			if one.Interface != "" && !n.side(one.Interface) || one.Interface == "" && one.Gateway().IsLinkLocalUnicast() {
+			if one.Interface != "" && !n.Has(one.Interface) || one.Interface == "" && one.Gateway().IsLinkLocalUnicast() {
 				key = at + ".interface"
 			}
 			r.bad(key, "%s", why)
@@ -183,7 +184,7 @@ func hop(n Network, one Route, good []Address) string {
 		return "is missing; name the router"
 	case err != nil || via.Zone() != "" || via.Is4In6() || !via.IsGlobalUnicast() && !(via.Is6() && via.IsLinkLocalUnicast()):
 		return fmt.Sprintf("%q is not the address of a router; write one such as 192.0.2.1 or fe80::1", one.Via)
-	case one.Interface != "" && !n.side(one.Interface):
+	case one.Interface != "" && !n.Has(one.Interface):
 		return fmt.Sprintf("%q is neither in subscriber_interfaces nor in upstream_interfaces: %s", one.Interface, n.sides())
 	case via.IsLinkLocalUnicast():
 		if one.Interface == "" {

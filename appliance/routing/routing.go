@@ -78,6 +78,13 @@ func Of(n config.Network) Plan {
 	return p
 }
 
+// Without is the plan without these ports, and without what goes by them.
+func (p Plan) Without(ports []string) (less Plan) {
+	less.Ports = slices.DeleteFunc(slices.Clone(p.Ports), func(port Port) bool { return slices.Contains(ports, port.Name) })
+	less.Routes = slices.DeleteFunc(slices.Clone(p.Routes), func(r Route) bool { return slices.Contains(ports, r.Port) })
+	return less
+}
+
 // towards is the port in whose network an address is; "": none.
 func (p Plan) towards(a netip.Addr) string {
 	for _, port := range p.Ports {
