@@ -103,10 +103,11 @@ type Appliance struct {
 	cutter    *cutter
 	judge     *judge
 	queues    *nfq.Queues
-	changing  sync.Mutex // one reader or writer of configuration and list at a time
-	plans     sync.Mutex // held while a plan is chosen and while a reload changes what plans there are
-	steering  sync.Mutex // one writer of the ruleset at a time
-	stopping  bool       // guarded by steering: nothing is steered to us any more
+	tried     atomic.Pointer[portsTried] // a shape of the image's ports that nobody has confirmed yet; nil: there is none
+	changing  sync.Mutex                 // one reader or writer of configuration and list at a time
+	plans     sync.Mutex                 // held while a plan is chosen and while a reload changes what plans there are
+	steering  sync.Mutex                 // one writer of the ruleset at a time
+	stopping  bool                       // guarded by steering: nothing is steered to us any more
 	ending    ending
 	aside     *aside         // nil: it governs, or is about to
 	behind    sync.WaitGroup // for the disk, of what nobody waits for any more
@@ -174,6 +175,7 @@ func Run(ctx context.Context, opt Options) error {
 
 // live is one life. When it ends for another one, fallback is the configuration with which that comes up as this one did.
 func live(ctx context.Context, opt Options) (fallback []byte, err error) {
+	reverted := revertPorts(opt)
 	cfg, resumed, err := configuration(opt)
 	if err != nil {
 		return nil, err
@@ -196,6 +198,8 @@ func live(ctx context.Context, opt Options) (fallback []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.tellReverted(reverted)
+	a.tellCards()
 	a.tellResumed(resumed)
 	a.tellAside()
 	if err = a.run(ctx); errors.Is(err, errAgain) {
@@ -465,6 +469,7 @@ func (a *Appliance) run(ctx context.Context) error {
 		case <-workCtx.Done():
 			return nil
 		}
+		a.countPorts()
 		if a.opt.Ready != nil {
 			a.opt.Ready()
 		}

@@ -240,6 +240,9 @@ func (s *source) looked(file []byte) (b *backup, d *draft, o webadmin.RestoreOut
 	if err := a.tryBackup(b, d); err != nil {
 		return nil, nil, o, s.wrong(err)
 	}
+	if err := a.untried(d.next); err != nil {
+		return nil, nil, o, s.wrong(err)
+	}
 	_, waiting := carried(a.cfg.Load(), d.next)
 	o = webadmin.RestoreOutcome{Made: webadmin.At(b.Made), Box: b.Box, Version: b.Program, Files: []string{filepath.Base(a.opt.ConfigFile)}}
 	for _, f := range b.Files {

@@ -28,6 +28,8 @@ type deaf struct {
 	dir string // of the configuration, the list and the data
 	log *strings.Builder
 
+	image *Image // what process 1 of the image does for it; nil: there is none
+
 	mu   sync.Mutex
 	wall time.Time // guarded by mu; zero: the real one, as in a bubble of testing/synctest
 }
@@ -86,7 +88,8 @@ func (d *deaf) start() {
 	d.t.Helper()
 	d.log = &strings.Builder{}
 	file := filepath.Join(d.dir, "mailweir.yaml")
-	opt := Options{ConfigFile: file, DataDir: filepath.Join(d.dir, "data"), Now: d.time, Log: slog.New(slog.NewTextHandler(d.log, nil))}
+	opt := Options{ConfigFile: file, DataDir: filepath.Join(d.dir, "data"), Now: d.time, Log: slog.New(slog.NewTextHandler(d.log, nil)), Image: d.image}
+	reverted := revertPorts(opt)
 	cfg, resumed, err := configuration(opt)
 	if err = errors.Join(err, os.MkdirAll(opt.DataDir, 0o700)); err != nil {
 		d.t.Fatal(err)
@@ -99,6 +102,8 @@ func (d *deaf) start() {
 	}
 	a.who.Follow()
 	a.queues, a.lane = &nfq.Queues{}, &fastLane{}
+	a.tellReverted(reverted)
+	a.tellCards()
 	a.tellResumed(resumed)
 }
 

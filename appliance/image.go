@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mailweir/mailweir/appliance/cabling"
 	"github.com/mailweir/mailweir/appliance/config"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/update"
@@ -22,6 +23,10 @@ type Image struct {
 	Restart func() error                // the whole box, after everything has ended in order
 	Erase   func() error                // the same, and everything is erased at the start: a factory reset
 	Shape   func(config.Network) error  // has the ports be the bridge or the router that a configuration says; nil: nobody can
+
+	Kept  func() (*config.Network, error) // the shape that was confirmed last; nil: another one is not tried, but in force at once
+	Keep  func(config.Network) error      // confirms a shape: the next start begins with it
+	Ports cabling.Dir                     // what process 1 knows of the ports; "": nothing
 
 	Fits func(config.Network) config.Problems // why its ports cannot be so, without a file or lines; nil: who can says so by Shape only
 }

@@ -51,7 +51,7 @@ func (s *source) Network() *webadmin.Network {
 	if err == nil && state == nil {
 		return nil
 	}
-	n := &webadmin.Network{Settings: settingsOf(s.a.cfg.Load().Management)}
+	n := &webadmin.Network{Settings: settingsOf(s.a.cfg.Load().Management), Ports: s.a.portsTrial()}
 	if err != nil {
 		n.Why = err.Error()
 		return n
@@ -179,7 +179,7 @@ func stillHeard(listen string, was, m config.Management) error {
 	return nil
 }
 
-// ConfirmNetwork writes what is tried into the configuration, and ends the trial.
+// ConfirmNetwork writes what is tried into the configuration, and ends the trial; of ports that are tried the configuration says so already.
 func (s *source) ConfirmNetwork(token string, at netip.Addr, who string) error {
 	a := s.a
 	a.changing.Lock()
@@ -187,6 +187,9 @@ func (s *source) ConfirmNetwork(token string, at netip.Addr, who string) error {
 	dir := a.opt.Management
 	if s.Network() == nil {
 		return webadmin.Refused{Field: "token", Message: "the addresses of this machine are not ours to give"}
+	}
+	if p := a.tried.Load(); p != nil && p.ID == token {
+		return a.confirmPorts(who)
 	}
 	t, err := dir.Trial()
 	if err != nil {

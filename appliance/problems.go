@@ -2,12 +2,14 @@ package appliance
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mailweir/mailweir/appliance/cabling"
 	"github.com/mailweir/mailweir/appliance/journal"
 	"github.com/mailweir/mailweir/appliance/records"
 	"github.com/mailweir/mailweir/appliance/sources"
@@ -24,7 +26,22 @@ func (a *Appliance) problems() []webadmin.Problem {
 		found = append(found, forwardingProblems()...)
 	}
 	n := a.cfg.Load().Network
+	missing := a.missingPorts()
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		p := webadmin.Problem{
+			What:    cabling.MissingText(name, missing[name]) + ".",
+			Meaning: "The other ports go on as they are; what goes by this one does not pass.",
+			Do:      "Look at the card and its slot, and start the box again. A new card in its place becomes the same port. After a factory reset the ports are numbered anew.",
+		}
+		if !n.Has(name) {
+			p.Meaning = "The other ports go on as they are, and mail is not affected."
+		}
+		found = append(found, p)
+	}
 	for _, name := range slices.Concat(n.SubscriberInterfaces, n.UpstreamInterfaces) {
+		if _, told := missing[name]; told {
+			continue
+		}
 		if _, err := net.InterfaceByName(name); err != nil {
 			found = append(found, webadmin.Problem{
 				What:    "There is no interface " + name + ".",

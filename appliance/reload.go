@@ -104,6 +104,9 @@ func (a *Appliance) reload() error {
 	if err != nil {
 		return err
 	}
+	if err := a.untried(next); err != nil {
+		return err
+	}
 	live, waiting := carried(a.cfg.Load(), next)
 	return a.take(live, waiting, table, seen)
 }
@@ -162,6 +165,9 @@ func (a *Appliance) take(next *config.Config, waiting []string, table *subscribe
 			err = errors.Join(err, a.steer(old))
 		}
 		return err
+	}
+	if !next.Network.SameShape(old.Network) { // which of a bridge's ports is the subscribers'
+		a.keepPorts(next.Network)
 	}
 	showCertificate()
 	if a.web != nil {

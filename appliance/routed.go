@@ -7,17 +7,27 @@ import (
 	webadmin "github.com/mailweir/mailweir/web-admin"
 )
 
-// shapePorts has the ports be what the configuration says, where the box has its image's process 1 for that.
+// shapePorts has the ports be what the configuration says, where the box has its image's process 1 for that. Another shape than the one that was confirmed last is tried.
 func (a *Appliance) shapePorts(cfg *config.Config) error {
-	if a.opt.Image == nil || a.opt.Image.Shape == nil {
+	im := a.opt.Image
+	if im == nil || im.Shape == nil {
 		for _, w := range RoutingWarnings(cfg, false) {
 			a.log.Warn(w)
 		}
 		return nil
 	}
-	if err := a.opt.Image.Shape(cfg.Network); err != nil {
-		return fmt.Errorf("have the ports be what the configuration says: %w", err)
+	const whatFor = "have the ports be what the configuration says: %w"
+	kept := a.keptPorts()
+	if kept != nil && !cfg.Network.SamePorts(*kept) {
+		if err := a.tryPorts(*kept, cfg.Network); err != nil {
+			return fmt.Errorf(whatFor, err)
+		}
+		return nil
 	}
+	if err := im.Shape(cfg.Network); err != nil {
+		return fmt.Errorf(whatFor, err)
+	}
+	a.keepPorts(cfg.Network)
 	return nil
 }
 

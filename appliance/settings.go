@@ -216,6 +216,9 @@ func (s *source) draft(ch webadmin.ConfigChange, list func(*config.Config) (*sub
 	if wrong := a.fits(d.before, d.next); len(wrong) > 0 {
 		return d, wrong
 	}
+	if err := a.untried(d.next); err != nil {
+		return d, err
+	}
 	d.seen = fileState(d.next.SubscribersPath())
 	if d.table, err = list(d.next); err != nil {
 		return d, err

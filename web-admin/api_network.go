@@ -4,9 +4,9 @@ import "net/http"
 
 func networkRoutes() []route {
 	return []route{
-		{"GET", apiRoot + "/network", administering, (*Server).apiNetwork, &operation{summary: "The management port's addresses and settings; 404 where the box is not the image", answer: Network{}}},
+		{"GET", apiRoot + "/network", administering, (*Server).apiNetwork, &operation{summary: "The management port's addresses and settings, and what is tried; 404 where the box is not the image", answer: Network{}}},
 		{"POST", apiRoot + "/network", administering, (*Server).apiTryNetwork, &operation{summary: "Put other settings of the management port in force at once; they are taken back by themselves when nobody confirms them in time; the session of a login sends its own password in now, a token does not", body: networkBody{}, answer: NetworkTrial{}}},
-		{"POST", apiRoot + "/network/confirm", administering, (*Server).apiConfirmNetwork, &operation{summary: "Keep what is tried; to be sent to an address that the port has now", body: confirmBody{}, answer: Network{}}},
+		{"POST", apiRoot + "/network/confirm", administering, (*Server).apiConfirmNetwork, &operation{summary: "Keep what is tried: of the management port, to be sent to an address that it has now, or of the ports between subscribers and internet, by the token of ports_trial", body: confirmBody{}, answer: Network{}}},
 	}
 }
 
@@ -61,7 +61,7 @@ func (s *Server) apiConfirmNetwork(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.opt.Source.ConfirmNetwork(token, reached(r), actorOf(r).who); err != nil {
-		s.configNotDone(w, err, "The address was not kept")
+		s.configNotDone(w, err, "It was not kept")
 		return
 	}
 	s.apiNetwork(w, r)

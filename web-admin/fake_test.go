@@ -47,6 +47,7 @@ type fakeBox struct {
 	foreign   bool                                        // it does not run the image: addresses and updates are not its own
 	forgiven  map[string]Subscriber                       // as they were before their release
 	tried     *NetworkSettings
+	ports     *PortsTrial
 
 	firmware Firmware // the zero value: aFirmware
 	came     int      // bytes of updates

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAnotherAddressIsTriedAndKept(t *testing.T) {
@@ -97,6 +98,56 @@ func TestTheNetworkByAPI(t *testing.T) {
 	}
 	if a := ask(t, s, "POST", "/api/v1/network/confirm", `{"token":"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}`, bearer...); a.StatusCode != 400 {
 		t.Errorf("twice: %s", a.Status)
+	}
+}
+
+// triedRouter is a bridge that tries to be a router.
+func triedRouter() *PortsTrial {
+	return &PortsTrial{Token: "ZYXWVUTSRQPONMLKJIHGFEDCBA", Before: "bridge; subscribers at port2; internet at port3",
+		After: "routed; subscribers at port2 10.1.0.1/16 2001:db8:1::1/64; internet at port3 192.0.2.2/29; route to default via 192.0.2.1", Left: Seconds(47 * time.Second)}
+}
+
+func TestPortsThatAreTriedAreOnEveryPageAndKept(t *testing.T) {
+	t.Parallel()
+	box := busyBox()
+	s := startServer(t, Options{Source: box})
+	cookie := enter(t, s)
+	if page := body(t, get(t, s, "/settings/network", "Cookie", cookie)); strings.Contains(page, `id="tried-ports"`) {
+		t.Error("nothing is tried, and the page says so")
+	}
+	box.mu.Lock()
+	box.ports = triedRouter()
+	box.mu.Unlock()
+	for _, path := range []string{"/", "/subscribers", "/records", "/settings/network", "/account"} {
+		page := body(t, get(t, s, path, "Cookie", cookie))
+		for _, want := range []string{`id="tried-ports"`, "taken back in 47\u00a0s", "bridge; subscribers at port2; internet at port3", "port2 10.1.0.1/16", `action="/settings/network/ports/keep"`} {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: no %s", path, want)
+			}
+		}
+	}
+	if page := body(t, get(t, s, "/login")); strings.Contains(page, "10.1.0.1") {
+		t.Error("who is not logged in is told")
+	}
+	if a := send(t, s, cookie, "/settings/network/ports/keep", url.Values{"token": {"GUESSED"}}); a.StatusCode != http.StatusConflict || !strings.Contains(body(t, a), "this change is over") || box.done() != "" {
+		t.Errorf("another token: %s", a.Status)
+	}
+	if a := send(t, s, cookie, "/settings/network/ports/keep", url.Values{"token": {box.ports.Token}}); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/settings/network" {
+		t.Errorf("%s", a.Status)
+	}
+	if did := box.done(); did != "admin 127.0.0.1 keeps the ports" {
+		t.Error(did)
+	}
+
+	box.mu.Lock()
+	box.ports = triedRouter()
+	box.mu.Unlock()
+	bearer := []string{"Authorization", "Bearer " + tokenOf(t, s)}
+	if text := body(t, get(t, s, "/api/v1/network", bearer...)); !strings.Contains(text, `"ports_trial":{"token":"ZYX`) || !strings.Contains(text, `"left_s":47`) {
+		t.Errorf("%s", text)
+	}
+	if a := ask(t, s, "POST", "/api/v1/network/confirm", `{"token":"ZYXWVUTSRQPONMLKJIHGFEDCBA"}`, bearer...); a.StatusCode != 200 || !strings.Contains(body(t, a), `"ports_trial":null`) {
+		t.Errorf("confirmed: %s", a.Status)
 	}
 }
 

@@ -35,6 +35,7 @@ var byAPI = map[string]string{
 	"POST /settings/notices/test":              "POST /notices/test",
 	"POST /settings/network":                   "POST /network",
 	"POST /settings/network/ports":             "PUT /config",
+	"POST /settings/network/ports/keep":        "POST /network/confirm",
 	"POST /network/{token}":                    "POST /network/confirm",
 	"POST /mode":                               "PUT /config",
 	"POST /settings/sources/radius":            "PUT /sources/radius",

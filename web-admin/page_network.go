@@ -120,6 +120,33 @@ func (s *Server) setPorts(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// triedPorts is on every page while other ports are tried: what comes back, and when?
+type triedPorts struct{ Token, Before, After, Left string }
+
+func triedPortsOf(t *PortsTrial) *triedPorts {
+	if t == nil {
+		return nil
+	}
+	return &triedPorts{t.Token, inert(t.Before), inert(t.After), span(time.Duration(t.Left))}
+}
+
+// keepPorts keeps ports that are tried.
+func (s *Server) keepPorts(w http.ResponseWriter, r *http.Request) {
+	n, ok := s.network(w, r)
+	if !ok {
+		return
+	}
+	err := s.opt.Source.ConfirmNetwork(r.PostFormValue("token"), reached(r), actorOf(r).who)
+	if wrong, known := whatWasWrong(err, nil); known && len(wrong) > 0 {
+		s.showAddresses(w, r, http.StatusConflict, *n, networkView{Errors: wrong, Form: formOf(n.Settings)})
+		return
+	} else if err != nil {
+		s.broken(w, r, err, "The ports were not kept")
+		return
+	}
+	http.Redirect(w, r, "/settings/network", http.StatusSeeOther)
+}
+
 // triedView answers: what do I do now?
 type triedView struct {
 	Links []string // where the box will be

@@ -36,6 +36,7 @@ type frame struct {
 	Image    bool // and updates: the box runs the image
 	Console  bool // the box runs the image: it has a console with a menu, and no shell
 	Closed   bool // network.on_failure is closed
+	Tried    *triedPorts // ports that nobody has confirmed yet; nil: there are none
 	Search   string
 	Mode     modeView
 	Health   healthView
@@ -172,7 +173,9 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 			st = s.seeAs(a.role).Status()
 			f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
 			f.Closed = st.FailClosed
-			f.Network = f.Manages && s.opt.Source.Network() != nil
+			if n := s.opt.Source.Network(); n != nil {
+				f.Network, f.Tried = f.Manages, triedPortsOf(n.Ports)
+			}
 		}
 		f.Image = f.Manages && f.Console
 		f.Box, f.Version = inert(st.Box), inert(st.Version)

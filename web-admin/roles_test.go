@@ -118,6 +118,7 @@ admin     POST   /settings/notices/test
 admin     GET    /settings/network
 admin     POST   /settings/network
 admin     POST   /settings/network/ports
+admin     POST   /settings/network/ports/keep
 everybody GET    /network/{token}
 everybody POST   /network/{token}
 admin     GET    /api/v1/network

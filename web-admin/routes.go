@@ -103,6 +103,7 @@ func routes() []route {
 		{"GET", "/settings/network", administering, (*Server).networkPage, nil},
 		{"POST", "/settings/network", administering, (*Server).tryNetwork, nil},
 		{"POST", "/settings/network/ports", administering, (*Server).setPorts, nil},
+		{"POST", "/settings/network/ports/keep", administering, (*Server).keepPorts, nil},
 		{"GET", "/network/{token}", everybody, (*Server).confirmPage, nil},
 		{"POST", "/network/{token}", everybody, (*Server).confirmNetwork, nil},
 		{"GET", "/mode", administering, (*Server).modePage, nil},

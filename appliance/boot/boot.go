@@ -103,6 +103,7 @@ type box struct {
 	ports   ports
 	last    *shape            // of the ports, as the last start or the last life of the governing program left it; nil: it is not known
 	macs    map[string]string // hardware addresses of the ports then; none: they are not known
+	keeps   bool              // the disk keeps what the ports are
 	update  *update.Box       // nil: it is not known where the slots are
 }
 
@@ -234,6 +235,7 @@ func (b *box) supervise(m *modules, onTrial bool) {
 		}
 	})
 	b.afterStart(ctx, config, m, s, onTrial)
+	go guard(func() { b.watchPorts(ctx, s) })
 	tick := time.NewTicker(watchdogPet)
 	defer tick.Stop()
 	saved := time.Now()

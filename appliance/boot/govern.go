@@ -41,6 +41,7 @@ type governing struct {
 
 	bypassed func() bool
 	write    func(*standstill) error // for the page; nil: the box governs
+	back     func() error            // takes back ports that a governing program tried
 	clear    func() error            // takes away what a governing program that was given up, or killed, left in the kernel: with on_failure closed its rules keep mail from passing
 
 	mu    sync.Mutex
@@ -50,7 +51,8 @@ type governing struct {
 }
 
 func (b *box) newGoverning(ctx context.Context, s *supervisor) *governing {
-	return &governing{s: s, log: b.log, say: b.console.say, bypassed: bypassed, clear: func() error { return errors.Join(ruleset.Remove(), b.guard()) },
+	return &governing{s: s, log: b.log, say: b.console.say, bypassed: bypassed, back: b.portsBack,
+		clear: func() error { return errors.Join(ruleset.Remove(), b.portsBack(), b.guard()) },
 		write: func(why *standstill) error { return why.save(standstillFile) },
 		begun: func() {
 			go guard(func() { newTeller(b.console, stateDir).run(ctx) })
@@ -63,6 +65,10 @@ func (g *governing) children(config string, page bool) {
 	g.s.add(&child{name: governChild, not: recoveryChild, held: true, argv: []string{runCommand, "--config", config, "--data", stateDir}, loop: func() {
 		g.say("SAFE MODE: governing ended %d times in %v. %s, mail passes unjudged. Start the box again to leave it, or try it on the recovery page.", loopEnds, loopTime, passing())
 		g.stop(standstill{Why: fmt.Sprintf("The program that governs ended %d times within %v.", loopEnds, loopTime), Again: true})
+	}, back: func() {
+		if err := g.back(); err != nil {
+			g.log.Error("take back the ports that were tried", "err", err)
+		}
 	}, tidy: func() {
 		if err := g.clear(); err != nil {
 			g.log.Error("take the rules away", "err", err)

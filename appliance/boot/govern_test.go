@@ -63,6 +63,7 @@ func newStage(t *testing.T, page bool) *stage {
 	st.governing = &governing{s: s, log: log, say: func(string, ...any) {}, begun: func() { st.begunFor++ },
 		bypassed: func() bool { st.mu.Lock(); defer st.mu.Unlock(); return st.bypass },
 		write:    func(why *standstill) error { st.told = why; return errors.New("the disk is full") }, // which changes nothing
+		back:     func() error { return errors.New("the kernel said no") },                             // which changes nothing
 		clear: func() error {
 			st.takes(true)
 			time.Sleep(st.clearing)

@@ -38,7 +38,7 @@ func health(file string, m *modules, links []string) []check {
 			}
 			return err
 		}},
-		{"links", func(context.Context) error { return linksAre(links, Links()) }},
+		{"links", func(context.Context) error { return linksAre(linked(links), Links()) }},
 		{"governing", func(ctx context.Context) error { return governs(t.ask(ctx)) }},
 		{"self-test", func(context.Context) error {
 			if cfg == nil {

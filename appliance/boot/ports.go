@@ -277,6 +277,18 @@ func Links() (names []string) {
 	return names
 }
 
+// linked are those of the ports that have a link by what they are now: a bridge takes the spare ones down.
+func linked(names []string) []string {
+	p, err := portsHere()
+	s := shapeNow()
+	if err != nil || s == nil {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.Contains(p.spare, name) && !slices.Contains(s.names(), name)
+	})
+}
+
 // linksAre says which of the ports that had a link have none.
 func linksAre(before, now []string) error {
 	var without []string

@@ -102,6 +102,11 @@ func (p ports) take(s shape, deferred bool) error {
 	if err != nil {
 		return err
 	}
+	return s.save()
+}
+
+// save says what the ports are now.
+func (s shape) save() error {
 	text, err := json.Marshal(s)
 	if err == nil {
 		err = os.MkdirAll(runDir, 0o700)
@@ -276,25 +281,54 @@ func readShape(text []byte, err error) *shape {
 	return &s
 }
 
-// Shape has the ports of this box be what the configuration says, and keeps that for the next start. It is called before a life of the program that
-// governs; who governs is told by its error why that cannot be.
+// Shape has the ports of this box be what a configuration says. It is called before a life of the program that governs; who governs is told by its error why
+// that cannot be.
 func Shape(n config.Network) error {
 	p, err := portsHere()
 	if err != nil {
 		return err
 	}
-	s, is := shapeOf(n), shapeNow()
-	if err := p.change(s, is, true); err != nil {
+	return p.change(shapeOf(n), shapeNow(), true)
+}
+
+// Keep has the next start begin with this shape, which was confirmed, or needs no confirmation. A bridge on a disk that can keep nothing is no error.
+func Keep(n config.Network) error {
+	p, err := portsHere()
+	if err != nil {
 		return err
 	}
 	k, err := keptHere()
-	if err == nil {
-		err = k.write(keptShape{s, p.macs(s)})
+	if err != nil {
+		return err
 	}
-	if err != nil && s.routed() { // the next start of a bridge reads that it is one from the configuration
-		fmt.Fprintf(os.Stderr, "mailweir: should the settings not be readable at the next start, the box will not know its topology and addresses: %v\n", err)
+	s := shapeOf(n)
+	return k.write(keptShape{s, p.macs(s)})
+}
+
+// Kept is the shape that was confirmed last, to which one that is tried goes back; nil: none can be tried, since the disk keeps none, or, without a management port,
+// nobody could confirm it.
+func Kept() (*config.Network, error) {
+	p, err := portsHere()
+	if err != nil || !p.has(p.management) {
+		return nil, err
 	}
-	return nil
+	k, err := keptHere()
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := k.read()
+	if errors.Is(err, os.ErrNotExist) { // flashed before there was such a file
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		bridge := p.bridge()
+		s = &bridge
+	}
+	n := s.network()
+	return &n, nil
 }
 
 // yaml is the shape as a configuration says it.
@@ -329,6 +363,7 @@ func (b *box) recall() error {
 	k, err := keptOn(disk)
 	if err == nil {
 		b.last, b.macs, err = k.read()
+		b.keeps = err == nil
 	}
 	if errors.Is(err, os.ErrNotExist) { // flashed before there was such a file
 		return nil
@@ -366,32 +401,24 @@ func (b *box) begin() {
 	})
 }
 
-// reshape has the ports be what the configuration says, if it can be read and they can: else they stay as they are.
+// reshape has the ports be what the configuration says, if it can be read and they can: else they stay as they are. So it is on a disk that keeps no shape; elsewhere
+// they are what was confirmed last, and who governs tries another one.
 func (b *box) reshape(file string) error {
+	if b.keeps {
+		return nil
+	}
 	c, err := config.Load(file)
 	if err != nil {
 		return fmt.Errorf("the ports stay as they are, since the configuration cannot be read: %w", err)
 	}
 	want, is := shapeOf(c.Network), shapeNow()
-	if is != nil && (want.network().SameShape(is.network()) || !want.routed() && !is.routed()) {
-		return b.keep(*is)
+	if is != nil && want.network().SamePorts(is.network()) {
+		return nil
 	}
 	if err := b.ports.change(want, is, false); err != nil {
 		return err
 	}
 	b.console.say("%s", b.ports.with(shapeNow()))
-	return b.keep(want)
-}
-
-// keep has the next start begin so.
-func (b *box) keep(s shape) error {
-	k, err := keptHere()
-	if err == nil {
-		err = k.write(keptShape{s, b.ports.macs(s)})
-	}
-	if err != nil {
-		return fmt.Errorf("keep it for the next start: %w", err)
-	}
 	return nil
 }
 

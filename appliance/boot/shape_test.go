@@ -113,8 +113,8 @@ func TestTheConsoleSaysWhatTheRouterHas(t *testing.T) {
 	three := portsNamed("port1", "port2", "port3", "port4")
 	three.address = map[string]string{"port2": "eth1, 52:54:00:00:00:02"}
 	for text, want := range map[string][]string{
-		three.with(&s):  {"port2 (eth1, 52:54:00:00:00:02): subscribers, routed, 10.1.0.1/16\n", ": internet, routed, 2001:db8:2::2/64\n", "port4 (): not used", "route to default via fe80::1 port3\n", "route to 10.9.0.0/16 via 10.1.0.2"},
-		three.with(nil): {"port2 (eth1, 52:54:00:00:00:02): subscribers, bridged\n", "port4 (): not used"},
+		three.with(&s):                        {"port2 (eth1, 52:54:00:00:00:02): subscribers, routed, 10.1.0.1/16\n", ": internet, routed, 2001:db8:2::2/64\n", "port4 (): not used", "route to default via fe80::1 port3\n", "route to 10.9.0.0/16 via 10.1.0.2"},
+		three.with(nil):                       {"port2 (eth1, 52:54:00:00:00:02): subscribers, bridged\n", "port4 (): not used"},
 		portsNamed("port1", "port2").with(&s): {"There is no management port: the box is set up at the console only."},
 	} {
 		for _, w := range want {

@@ -29,6 +29,7 @@ type child struct {
 	argv []string
 	not  string // the name of another one that it never runs beside; that has this one's. "": it may run beside all
 	loop func() // called when it ended loopEnds times within loopTime; then it is held. nil: it is started again, whatever comes
+	back func() // called after an end when it is to be started again, before that. nil: there is nothing to do
 	tidy func() // called after an end when it is held: nobody will do for now what it did. It is not started meanwhile. nil: there is nothing to do
 
 	pid     int // 0: it does not run
@@ -36,7 +37,7 @@ type child struct {
 	pause   time.Duration
 	ends    []time.Time
 	held    bool // it is not to run for now
-	tidying bool // tidy runs
+	tidying bool // tidy or back runs
 }
 
 // supervisor starts children again when they end, and reaps all processes that have nobody else: it is process 1.
@@ -123,10 +124,44 @@ func (s *supervisor) again(c *child) {
 		go guard(c.loop)
 		return
 	}
-	time.AfterFunc(c.pause, func() {
+	pause := c.pause
+	start := func() {
+		time.AfterFunc(pause, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.run(c)
+		})
+	}
+	if c.back == nil {
+		start()
+		return
+	}
+	c.tidying = true
+	go func() {
+		guard(c.back)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.run(c)
+		c.tidying = false
+		start()
+	}()
+}
+
+// renew ends a child, at last by force; it is started again.
+func (s *supervisor) renew(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.child(name)
+	if c == nil || c.pid <= 1 {
+		return
+	}
+	pid := c.pid
+	s.kill(pid, unix.SIGTERM)
+	time.AfterFunc(stopTime, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c.pid == pid {
+			s.kill(pid, unix.SIGKILL)
+		}
 	})
 }
 

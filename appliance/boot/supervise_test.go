@@ -182,3 +182,41 @@ func TestAChildThatIsHeldDoesNotRun(t *testing.T) {
 		}
 	})
 }
+
+// Who is renewed ends, at last by force, and is started again once what he did was taken back.
+func TestAChildIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, starts := quiet(nil)
+		var killed []unix.Signal
+		s.kill = func(_ int, sig unix.Signal) error { killed = append(killed, sig); return nil }
+		took, startsThen := 0, 0
+		s.add(&child{name: "govern", back: func() {
+			time.Sleep(time.Minute) // it takes its time
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			took++
+			startsThen = len(*starts)
+		}})
+		s.renew("web") // there is none
+		s.renew("govern")
+		time.Sleep(stopTime + time.Second)
+		synctest.Wait()
+		if !slices.Equal(killed, []unix.Signal{unix.SIGTERM, unix.SIGKILL}) {
+			t.Errorf("who hangs is killed with %v", killed)
+		}
+		s.ended(101, 0)
+		s.hold("govern", false) // somebody wants it to run meanwhile
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if took != 1 || startsThen != 1 || len(*starts) != 2 {
+			t.Errorf("taken back %d times after %d starts, %d starts in all", took, startsThen, len(*starts))
+		}
+		s.renew("govern")
+		s.ended(102, 0)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if !slices.Equal(killed, []unix.Signal{unix.SIGTERM, unix.SIGKILL, unix.SIGTERM}) || len(*starts) != 3 {
+			t.Errorf("who ends is killed with %v; %d starts", killed, len(*starts))
+		}
+	})
+}

@@ -37,13 +37,16 @@ type Other struct {
 // Lacks tells whether a port of the box is missing.
 func (c Cards) Lacks(port string) bool { return slices.Contains(c.Missing, port) }
 
+// UnknownText is no fault: it says what happens once after an update.
+const UnknownText = "the version that ran before kept no hardware addresses: the ports are numbered in the order of the machine's buses, and from now on each card stays the port that it is"
+
 // Text says what of the cards is not as it was, a sentence each.
 func (c Cards) Text() (all []string) {
 	switch {
 	case c.Strange:
 		all = append(all, "none of the network cards was here at the last start, so the ports are numbered anew, in the order of the machine's buses")
 	case c.Unknown:
-		all = append(all, "the version that ran before kept no hardware addresses: the ports are numbered in the order of the machine's buses, and from now on each card stays the port that it is")
+		all = append(all, UnknownText)
 	}
 	for _, o := range c.Other {
 		all = append(all, fmt.Sprintf("%s has another network card than before: it was %s and is %s", o.Port, o.Was, o.Is))

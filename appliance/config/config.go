@@ -119,6 +119,11 @@ func (n Network) SameShape(o Network) bool {
 		slices.Equal(n.Addresses, o.Addresses) && slices.Equal(n.Routes, o.Routes)
 }
 
+// SamePorts tells whether the image's ports are the same by both. Those of bridges are: which of them is the subscribers' is not the ports' matter.
+func (n Network) SamePorts(o Network) bool {
+	return n.Topology == Bridge && o.Topology == Bridge || n.SameShape(o)
+}
+
 // FailOpen reports whether mail passes unjudged while we are dead or overrun.
 func (n Network) FailOpen() bool { return n.OnFailure == Open }
 

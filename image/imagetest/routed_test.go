@@ -293,6 +293,7 @@ func TestABridgeBecomesARouter(t *testing.T) {
 	if err := v.api("GET", "status", nil, &now); err != nil || now.Bridge != nil || now.Router == nil || len(now.Router.Addresses) != 4 || len(now.Router.Routes) != 2 {
 		t.Fatalf("after the restart: %+v, %v; the console said:\n%s", now, err, m.said())
 	}
+	v.keepsPorts(t)
 	for _, one := range [][2]string{{calm4, mail4}, {calm6, mail6}} {
 		until(t, "mail from "+one[0], func() error { return s.client.sends(one[0], one[1], 10*time.Second) })
 	}

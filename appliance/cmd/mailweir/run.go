@@ -62,7 +62,7 @@ func image() *appliance.Image {
 	if !boot.Supervised() {
 		return nil
 	}
-	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset, Shape: boot.Shape, Fits: boot.Fits}
+	return &appliance.Image{Machine: boot.Machine, Links: boot.Links, Restart: boot.Restart, Erase: boot.FactoryReset, Shape: boot.Shape, Kept: boot.Kept, Keep: boot.Keep, Ports: boot.CablingDir, Fits: boot.Fits}
 }
 
 // fromImage tells whether this machine was started from mailweir's image.
