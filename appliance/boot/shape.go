@@ -199,6 +199,19 @@ func (p ports) routable(s shape) (found config.Problems) {
 	return found
 }
 
+// bridgeable is what in a configuration with a bridge does not fit this box: its bridge has always the same two ports.
+func (p ports) bridgeable(s shape) (found config.Problems) {
+	for key, names := range map[string][]string{"network.subscriber_interfaces": s.Subscribers, "network.upstream_interfaces": s.Upstream} {
+		for i, name := range names {
+			if name != p.subscribers && name != p.upstream {
+				found = append(found, config.Problem{Key: fmt.Sprintf("%s[%d]", key, i), Message: fmt.Sprintf("%s is none of this box's bridge, which has %s and %s", name, p.subscribers, p.upstream)})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b config.Problem) int { return strings.Compare(a.Key, b.Key) })
+	return found
+}
+
 // macs are the hardware addresses by which the next start knows the ports: of those that are there, and of those that this shape needs.
 func (p ports) macs(s shape) map[string]string {
 	known := map[string]string{}
@@ -231,13 +244,16 @@ func linkLocals(port string) (own []netip.Addr) {
 	return own
 }
 
-// Fits says why the ports of this box cannot be what a configuration says.
+// Fits says why the ports of this box cannot be what a configuration says, or which of its names are none of theirs.
 func Fits(n config.Network) config.Problems {
 	p, err := portsHere()
-	if s := shapeOf(n); err == nil && s.routed() {
+	if err != nil {
+		return nil // what is not known is found out by trying
+	}
+	if s := shapeOf(n); s.routed() {
 		return p.routable(s)
 	}
-	return nil // what is not known is found out by trying
+	return p.bridgeable(shapeOf(n))
 }
 
 // unbridge takes the bridge away.

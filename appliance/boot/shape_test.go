@@ -90,6 +90,19 @@ func TestWhatIsInTheWayOfARouterIsTold(t *testing.T) {
 	}
 }
 
+func TestABridgeOfOtherPortsIsTold(t *testing.T) {
+	t.Parallel()
+	p := portsNamed("port1", "port2", "port3", "port4")
+	swapped := shape{Topology: config.Bridge, Subscribers: []string{"port3"}, Upstream: []string{"port2"}}
+	if wrong := append(p.bridgeable(p.bridge()), p.bridgeable(swapped)...); len(wrong) > 0 {
+		t.Errorf("%v", wrong)
+	}
+	wrong := p.bridgeable(shape{Topology: config.Bridge, Subscribers: []string{"port2", "port9"}, Upstream: []string{"port1"}})
+	if len(wrong) != 2 || wrong[0].Key != "network.subscriber_interfaces[1]" || wrong[0].Message != "port9 is none of this box's bridge, which has port2 and port3" || wrong[1].Key != "network.upstream_interfaces[0]" {
+		t.Errorf("%v", wrong)
+	}
+}
+
 // A port that comes or goes while the box runs gives no other one its work.
 func TestThePortsAreThoseOfTheStart(t *testing.T) {
 	was := cabled
