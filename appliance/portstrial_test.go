@@ -363,6 +363,27 @@ func TestTheSidesOfABridgeAreNotTried(t *testing.T) {
 	}
 }
 
+// What is changed of a bridge while it is tried confirms nothing.
+func TestTheSidesOfABridgeThatIsTriedConfirmNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlugged(t)
+	p.write("mailweir.yaml", routerPlans)
+	p.begin()
+	if err := p.confirms(); err != nil {
+		t.Fatal(err)
+	}
+	p.write("mailweir.yaml", bridgePlans)
+	p.begin()
+	p.keepPorts(p.cfg.Load().Network) // as the reload of other sides does
+	if p.portsTrial() == nil || p.kept.Topology != config.Routed {
+		t.Errorf("tried %+v, kept %+v", p.portsTrial(), p.kept)
+	}
+	p.power()
+	if p.kept.Topology != config.Routed || p.is.Topology != config.Routed || len(p.cfg.Load().Network.Addresses) != 2 || len(p.cfg.Load().Network.Routes) != 1 {
+		t.Errorf("the router is not back: %+v, %+v", p.is, p.cfg.Load().Network)
+	}
+}
+
 // A disk that keeps no shape has nothing to come back to, and without a management port nobody could confirm: then it is as it always was.
 func TestWhereNothingCanComeBackNothingIsTried(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mailweir/mailweir/web-admin/users"
 )
 
 func TestAnotherAddressIsTriedAndKept(t *testing.T) {
@@ -125,6 +127,9 @@ func TestPortsThatAreTriedAreOnEveryPageAndKept(t *testing.T) {
 				t.Errorf("%s: no %s", path, want)
 			}
 		}
+	}
+	if page := body(t, get(t, s, "/", "Cookie", enterAs(t, s, "vera", users.Viewer))); !strings.Contains(page, "Unless an admin keeps them they are taken back in 47") || strings.Contains(page, "10.1.0.1/16") || strings.Contains(page, "/ports/keep") {
+		t.Errorf("a viewer sees %s", page)
 	}
 	if page := body(t, get(t, s, "/login")); strings.Contains(page, "10.1.0.1") {
 		t.Error("who is not logged in is told")

@@ -30,12 +30,12 @@ type frame struct {
 
 	LoggedIn bool
 	User     string
-	Operates bool // role operator and above: what acts is shown
-	Manages  bool // role admin
-	Network  bool // who manages sees the network settings: they are the box's to give
-	Image    bool // and updates: the box runs the image
-	Console  bool // the box runs the image: it has a console with a menu, and no shell
-	Closed   bool // network.on_failure is closed
+	Operates bool        // role operator and above: what acts is shown
+	Manages  bool        // role admin
+	Network  bool        // who manages sees the network settings: they are the box's to give
+	Image    bool        // and updates: the box runs the image
+	Console  bool        // the box runs the image: it has a console with a menu, and no shell
+	Closed   bool        // network.on_failure is closed
 	Tried    *triedPorts // ports that nobody has confirmed yet; nil: there are none
 	Search   string
 	Mode     modeView
