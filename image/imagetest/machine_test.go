@@ -25,12 +25,24 @@ var image = flag.String("image", "", "image file, as make image makes it")
 type board struct {
 	program string
 	args    []string
+	slots   []int // the card in each slot, in the order of the bus; nil: one after the other
+}
+
+// cards are those of a machine with so many cables.
+func (b board) cards(n int) (all []int) {
+	if b.slots != nil {
+		return b.slots
+	}
+	for i := range n {
+		all = append(all, i)
+	}
+	return all
 }
 
 var (
 	// Process emulation (TCG) of QEMU 7.2 gets cmpxchg16b wrong now and then, which the kernel's allocator uses; so the processor has none, and there is one.
-	pc  = board{"qemu-system-x86_64", []string{"-cpu", "qemu64,-cx16", "-smp", "1", "-m", "256"}}
-	arm = board{"qemu-system-aarch64", []string{"-M", "virt", "-cpu", "cortex-a53", "-m", "512"}} // with 256 MB UEFI has no room to put the kernel
+	pc  = board{program: "qemu-system-x86_64", args: []string{"-cpu", "qemu64,-cx16", "-smp", "1", "-m", "256"}}
+	arm = board{program: "qemu-system-aarch64", args: []string{"-M", "virt", "-cpu", "cortex-a53", "-m", "512"}} // with 256 MB UEFI has no room to put the kernel
 )
 
 // bootTime bounds one start, and patience what a box that governs does. The emulation has one slow processor, and shares it.
@@ -87,7 +99,7 @@ func powerOn(t *testing.T, b board, drive string, firmware []string, cables ...*
 		"-chardev", "socket,id=line,path=" + line.Addr().String(), "-serial", "chardev:line",
 		"-drive", drive + ",if=none,id=disk", "-device", "virtio-blk-pci,drive=disk", "-device", "i6300esb",
 	}, firmware)
-	for n := range cables {
+	for _, n := range b.cards(len(cables)) {
 		args = append(args, "-netdev", fmt.Sprintf("tap,id=n%d,fd=%d", n, 3+n), "-device", fmt.Sprintf("virtio-net-pci,netdev=n%d,mac=52:54:00:00:00:0%d,romfile=", n, n+1))
 	}
 	m.cmd = exec.Command(b.program, args...)

@@ -137,3 +137,48 @@ func TestPortsThatNobodyKeepsAreTakenBack(t *testing.T) {
 		t.Errorf("after the power cut the console said:\n%s", said)
 	}
 }
+
+// TestACardStaysThePortThatItWas has the cards of a box change their slots, and then one of them taken out.
+func TestACardStaysThePortThatItWas(t *testing.T) {
+	if *image == "" {
+		t.Fatal("-args -image FILE is needed; make image-test does it")
+	}
+	s, path := newSite(t), flash(t, *image)
+	drive := "format=raw,cache=unsafe,file=" + path
+	m := s.governs(t, drive, "observe")
+	v, login := s.firstVisit(t, m)
+	again := func(slots ...int) *machine {
+		t.Helper()
+		m.cut()
+		b := s.board
+		b.slots = slots
+		m = twice(t, func() (*machine, error) {
+			m := powerOn(t, b, drive, nil, s.cables...)
+			return m, m.await("; web admin at https://", nil)
+		})
+		v.comes(t, login)
+		return m
+	}
+	again(2, 0, 1)
+	until(t, "mail passes with the cards in other slots", func() error { return s.client.session("10.99.0.2:25", patience) })
+	for _, want := range []string{"52:54:00:00:00:01): management", "52:54:00:00:00:02): subscribers, bridged", "52:54:00:00:00:03): internet, bridged"} {
+		if said := m.said(); !strings.Contains(said, want) || strings.Contains(said, "missing") || strings.Contains(said, "another network card") {
+			t.Errorf("no %s; the console said:\n%s", want, said)
+		}
+	}
+	again(0, 2)
+	const missing = "port2 is missing: its network card 52:54:00:00:00:02 was not found"
+	if said := m.said(); !strings.Contains(said, missing) || !strings.Contains(said, "52:54:00:00:00:03): internet, bridged") || strings.Contains(said, "SAFE MODE") {
+		t.Errorf("the console said:\n%s", said)
+	}
+	v.recorded(t, missing)
+	var status struct{ Problems []struct{ What string } }
+	if err := v.api("GET", "status", nil, &status); err != nil || !slices.ContainsFunc(status.Problems, func(p struct{ What string }) bool { return p.What == missing+"." }) {
+		t.Errorf("%+v, %v", status.Problems, err)
+	}
+	again(0, 1, 2) // as it was: nothing was forgotten
+	until(t, "mail passes with all cards", func() error { return s.client.session("10.99.0.2:25", patience) })
+	if said := m.said(); strings.Contains(said, "missing") {
+		t.Errorf("the console said:\n%s", said)
+	}
+}
