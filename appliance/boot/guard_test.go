@@ -407,6 +407,7 @@ func TestWhatIsThereGoesOnWithoutAPortThatIsMissing(t *testing.T) {
 		t.Errorf("it says that it is %+v", now)
 	}
 	// A bridge with one leg passes nothing, and is there when the other comes.
+	r.world.Must(func() error { return shell("ip link del wan0") })
 	p = assign(cabling.Cards{Names: []string{"port1", "port2", "port3"}, Missing: []string{"port3"}})
 	r.box.Must(func() error { return p.take(p.bridge(), true) })
 	r.box.Must(func() error { return shell("ip -br link show master " + bridgeName + " | grep -q port2") })
