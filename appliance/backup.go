@@ -266,7 +266,10 @@ func (s *source) restored(who string, b *backup, d *draft, o webadmin.RestoreOut
 // users and its journal are, is not a backup's to write, but for what the configuration names there already and what pages have made.
 func where(file, data, path string, named map[string]bool) string {
 	dir := filepath.Dir(file)
-	at := filepath.Clean(path)
+	at := path
+	if at != filepath.Clean(at) {
+		return ""
+	}
 	if !filepath.IsAbs(path) {
 		if !filepath.IsLocal(path) {
 			return ""
@@ -276,10 +279,19 @@ func where(file, data, path string, named map[string]bool) string {
 	switch {
 	case named[at]:
 		return at
-	case filepath.IsAbs(path), at == filepath.Clean(file), reaches(data, at) && !reaches(filepath.Join(dir, settingsDir), at):
+	case filepath.IsAbs(path), at == filepath.Clean(file), !isIn(followed(dir), followed(at)), reaches(data, at) && !reaches(filepath.Join(dir, settingsDir), at):
+		return ""
+	}
+	if st, err := os.Lstat(at); filepath.Dir(at) == filepath.Clean(dir) && filepath.Base(at) == settingsDir || err == nil && st.IsDir() {
 		return ""
 	}
 	return at
+}
+
+// isIn tells whether a path is of something in a directory.
+func isIn(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != "." && filepath.IsLocal(rel)
 }
 
 // reaches tells whether a path is that of a directory, or of something in it, whatever links lead to either.
@@ -344,9 +356,12 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 		if at == "" || !names[[2]string{f.Key, at}] {
 			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is outside of this box's configuration; name it in the configuration here first", f.Path, f.Key)}
 		}
+		if is, err := readBounded(at); err == nil && !named[at] && !isIn(filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir), at) && !bytes.Equal(is, b.content[f.Path]) {
+			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is another file on this box, which its configuration does not name; move that one away, or name it in the configuration here first", f.Path, f.Key)}
+		}
 		brought[f.Key] = true
 	}
-	foreign := slices.DeleteFunc(a.foreign(d.next, d.before), func(p config.Problem) bool { return brought[p.Key] })
+	foreign := slices.DeleteFunc(a.foreign(d.next, d.before, nil), func(p config.Problem) bool { return brought[p.Key] })
 	if len(foreign) > 0 {
 		return foreign
 	}
@@ -356,8 +371,18 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 	}
 	defer os.RemoveAll(stage)
 	dir := filepath.Dir(a.opt.ConfigFile)
-	for _, f := range d.next.Files() { // what the backup has not stays as it is here
+	var elsewhere []config.Change
+	for i, f := range d.next.Files() { // what the backup has not stays as it is here
 		rel, err := filepath.Rel(dir, f.Path)
+		if content, there := b.content[f.Path]; there && filepath.IsAbs(f.Path) {
+			to := filepath.Join(stage, fmt.Sprintf("elsewhere-%d", i))
+			value, err := json.Marshal(to)
+			if err = errors.Join(err, os.WriteFile(to, content, 0o600)); err != nil {
+				return err
+			}
+			elsewhere = append(elsewhere, config.Change{Key: f.Key, Value: value})
+			continue
+		}
 		if err != nil || !filepath.IsLocal(rel) {
 			continue
 		}
@@ -376,7 +401,13 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 			return err
 		}
 	}
-	staged, err := config.Parse(filepath.Join(stage, filepath.Base(a.opt.ConfigFile)), b.text)
+	at, text := filepath.Join(stage, filepath.Base(a.opt.ConfigFile)), b.text
+	if len(elsewhere) > 0 {
+		if text, err = config.Edit(at, text, elsewhere); err != nil {
+			return err
+		}
+	}
+	staged, err := config.Parse(at, text)
 	if err != nil {
 		return err
 	}

@@ -114,8 +114,13 @@ func TestABadBackupChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("data", filepath.Join(d.dir, "link")); err != nil {
+	away := t.TempDir()
+	if err := errors.Join(os.Symlink("data", filepath.Join(d.dir, "link")), os.Symlink(away, filepath.Join(d.dir, "away")), os.Mkdir(filepath.Join(d.dir, "cron.d"), 0o700)); err != nil {
 		t.Fatal(err)
+	}
+	d.write("cron.d/job", "as it was")
+	credentials := func(path string) []byte {
+		return backupOf(t, homePlans+"fleet: {credentials_file: "+path+"}\n", map[[2]string]string{{"fleet.credentials_file", path}: "mine, and long enough to be one of yours\n"})
 	}
 	list := [2]string{"identity.subscribers_file", "subscribers.csv"}
 	for why, file := range map[string][]byte{
@@ -133,6 +138,11 @@ func TestABadBackupChangesNothing(t *testing.T) {
 		"over the token, where it is named": backupOf(t, homePlans+"fleet: {credentials_file: data/admin.token}\n", map[[2]string]string{{"fleet.credentials_file", "data/admin.token"}: "mine, and long enough to be one of yours\n"}),
 		"over it, by a link":                backupOf(t, homePlans+"fleet: {credentials_file: link/admin.token}\n", map[[2]string]string{{"fleet.credentials_file", "link/admin.token"}: "mine, and long enough to be one of yours\n"}),
 		"over the journal":                  backupOf(t, homePlans+"fleet: {credentials_file: data/journal/inputs-00000001.seg}\n", map[[2]string]string{{"fleet.credentials_file", "data/journal/inputs-00000001.seg"}: "gone"}),
+		"over a file of somebody else":      credentials("cron.d/job"),
+		"out by a link":                     credentials("away/x"),
+		"in the place of a directory":       credentials("settings.d"),
+		"in the place of all":               credentials("."),
+		"a bad list by another spelling":    backupOf(t, homePlans+"mode: observe\n", map[[2]string]string{{"identity.subscribers_file", "./subscribers.csv"}: "this is no list\n"}),
 		"a file to be read":                 backupOf(t, strings.Replace(homePlans, "strangers}", "strangers, subscribers_file: /etc/passwd}", 1), nil),
 		"a bad list":                        backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\nhome,golden\n"}),
 		"an empty list":                     backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\n"}),
@@ -148,8 +158,41 @@ func TestABadBackupChangesNothing(t *testing.T) {
 			t.Fatalf("%s changed something", why)
 		}
 	}
+	if left, err := os.ReadDir(away); err != nil || len(left) > 0 || d.read("cron.d/job") != "as it was" {
+		t.Errorf("something was written: %v, %v", left, err)
+	}
 	if left, _ := filepath.Glob(filepath.Join(d.dir, "data", "restore*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A list that the configuration has elsewhere is looked at before it is written, too.
+func TestAListElsewhereIsLookedAtFirst(t *testing.T) {
+	t.Parallel()
+	list := filepath.Join(t.TempDir(), "list.csv")
+	if err := os.WriteFile(list, []byte(homeList), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plans := strings.Replace(homePlans, "strangers}", "strangers, subscribers_file: "+list+"}", 1)
+	d := newDeaf(t, plans, "")
+	s := &source{a: d.Appliance}
+	restore := func(content string) error {
+		_, err := s.Restore(backupOf(t, plans, map[[2]string]string{{"identity.subscribers_file", list}: content}), false, true, "me")
+		return err
+	}
+	var wrong webadmin.WrongConfig
+	if err := restore("this is no list\n"); !errors.As(err, &wrong) {
+		t.Errorf("a bad one: %v", err)
+	}
+	if is, err := os.ReadFile(list); err != nil || string(is) != homeList {
+		t.Errorf("it was written: %q, %v", is, err)
+	}
+	other := homeList + "other,small,100.64.77.0/24\n"
+	if err := restore(other); err != nil {
+		t.Fatal(err)
+	}
+	if is, err := os.ReadFile(list); err != nil || string(is) != other || d.planOf("other") != "small" {
+		t.Errorf("a good one was not taken: %q, %v", is, err)
 	}
 }
 

@@ -210,7 +210,7 @@ func (s *source) draft(ch webadmin.ConfigChange, list func(*config.Config) (*sub
 	if d.next, err = config.Parse(a.opt.ConfigFile, d.text); err != nil {
 		return d, err
 	}
-	if foreign := a.foreign(d.next, d.before); len(foreign) > 0 {
+	if foreign := a.foreign(d.next, d.before, d.made); len(foreign) > 0 {
 		return d, foreign
 	}
 	if wrong := a.fits(d.before, d.next); len(wrong) > 0 {
@@ -247,9 +247,9 @@ func (a *Appliance) takeable(next *config.Config, table *subscriber.Table) error
 	return err
 }
 
-// foreign are the files that a candidate may not name: whoever is admin of the web admin need not be root. Those in [settingsDir] are its own, and where
-// DHCP servers keep their leases everybody knows.
-func (a *Appliance) foreign(next, box *config.Config) config.Problems {
+// foreign are the files that a candidate may not name: whoever is admin of the web admin need not be root, and whoever finds a browser open must not have secrets read as
+// something else. What was sent with it is its own, and where DHCP servers keep their leases everybody knows.
+func (a *Appliance) foreign(next, box *config.Config, made []string) config.Problems {
 	own, gone := map[string]bool{}, map[string]bool{}
 	for _, f := range next.Files() {
 		ours := filepath.Dir(f.Path) == filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir)
@@ -257,7 +257,7 @@ func (a *Appliance) foreign(next, box *config.Config) config.Problems {
 			gone[f.Key] = true
 			continue
 		}
-		own[f.Key] = ours || strings.HasPrefix(f.Key, "identity.lease_files[") && usualLeases(f.Path)
+		own[f.Key] = slices.Contains(made, f.Path) || strings.HasPrefix(f.Key, "identity.lease_files[") && usualLeases(f.Path)
 	}
 	found := slices.DeleteFunc(next.Foreign(box), func(p config.Problem) bool { return own[p.Key] })
 	for i := range found {

@@ -256,3 +256,34 @@ func TestAListIsLookedAtAndTaken(t *testing.T) {
 		t.Errorf("%q", last)
 	}
 }
+
+// A secret that a page has made is named where it was made for and nowhere else: the errors of a list would quote it.
+func TestASecretIsReadAsNothingElse(t *testing.T) {
+	t.Parallel()
+	d := newDeaf(t, homePlans, homeList)
+	s := &source{a: d.Appliance}
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	hook := []webadmin.ConfigKey{{Key: "notices.webhooks", Value: json.RawMessage(`[{"name": "noc", "url": "https://noc.example/"}]`)}}
+	if _, err := s.SetConfig(webadmin.ConfigChange{Keys: hook, Files: []webadmin.ConfigFile{{Key: "notices.webhooks[0].secret_file", Name: "secret", Content: []byte(secret)}}, Sure: true}, "me"); err != nil {
+		t.Fatal(err)
+	}
+	path := d.cfg.Load().Notices.Webhooks[0].SecretFile
+	for _, key := range []string{"identity.subscribers_file", "notices.customer_template_file", "admin.sentences_file", "fleet.credentials_file"} {
+		value, err := json.Marshal(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for why, try := range map[string]func(webadmin.ConfigChange) (webadmin.ConfigOutcome, error){"checked": s.TryConfig, "set": func(c webadmin.ConfigChange) (webadmin.ConfigOutcome, error) { return s.SetConfig(c, "me") }} {
+			_, err := try(webadmin.ConfigChange{Keys: []webadmin.ConfigKey{{Key: key, Value: value}}})
+			var wrong webadmin.WrongConfig
+			if !errors.As(err, &wrong) || wrong[0].Key != key || strings.Contains(err.Error(), secret[:8]) {
+				t.Errorf("%s at %s: %v", why, key, err)
+			}
+		}
+	}
+	// In another place of the same list it is what it was.
+	two := []webadmin.ConfigKey{{Key: "notices.webhooks", Value: json.RawMessage(`[{"name": "new", "url": "https://new.example/", "secret_file": "` + path + `"}, {"name": "noc", "url": "https://noc.example/", "secret_file": "` + path + `"}]`)}}
+	if _, err := s.SetConfig(webadmin.ConfigChange{Keys: two, Sure: true}, "me"); err != nil {
+		t.Errorf("at another place of its list: %v", err)
+	}
+}
