@@ -187,11 +187,11 @@ func TestAListElsewhereIsLookedAtFirst(t *testing.T) {
 	if is, err := os.ReadFile(list); err != nil || string(is) != homeList {
 		t.Errorf("it was written: %q, %v", is, err)
 	}
-	other := homeList + "other,small,100.64.77.0/24\n"
+	other := homeList + "third,small,100.64.77.0/24\n"
 	if err := restore(other); err != nil {
 		t.Fatal(err)
 	}
-	if is, err := os.ReadFile(list); err != nil || string(is) != other || d.planOf("other") != "small" {
+	if is, err := os.ReadFile(list); err != nil || string(is) != other || d.planOf("third") != "small" {
 		t.Errorf("a good one was not taken: %q, %v", is, err)
 	}
 }

@@ -153,7 +153,7 @@ func TestTheWizardSetsUpABox(t *testing.T) {
 		t.Errorf("%q", said)
 	}
 	p.Do("the mode", click("button[value=keep]"), see("#mode-choice"), click("input[value=observe]"), click(".go button"), see("#finished"))
-	if said := p.Text("#finished") + p.Text("#waiting"); !strings.Contains(said, "mode observe, 3 subscribers, 1 collector") || !strings.Contains(said, "network.counted_ports, admin.listen wait") {
+	if said := p.Text("#finished") + p.Text("#waiting"); !strings.Contains(said, "mode observe, 3 subscribers, 1 collector") || !strings.Contains(said, "Ports that are only counted network.counted_ports; Address of the web admin admin.listen wait") {
 		t.Errorf("%q", said)
 	}
 	p.Do("done", open(p.URL), see("#mode"))
