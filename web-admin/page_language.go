@@ -16,6 +16,7 @@ type languageView struct {
 	Languages []languageChoice
 	Own       bool   // the texts are from a file of the operator's
 	Lang, Dir string // of what is in force
+	Name      string // what that language calls itself
 	Sample    []string
 }
 
@@ -46,7 +47,7 @@ func (s *Server) showLanguage(w http.ResponseWriter, r *http.Request, status int
 		return
 	}
 	in := s.sentences.Load()
-	v := languageView{Revision: c.Revision, Waiting: c.Waiting, Errors: wrong, Own: now.Admin.Sentences != "", Lang: in.Lang(), Dir: in.Dir()}
+	v := languageView{Revision: c.Revision, Waiting: c.Waiting, Errors: wrong, Own: now.Admin.Sentences != "", Lang: in.Lang(), Dir: in.Dir(), Name: languageNames[in.Lang()]}
 	for _, lang := range sentences.Languages {
 		v.Languages = append(v.Languages, languageChoice{lang, languageNames[lang], lang == now.Admin.Language && !v.Own})
 	}
