@@ -121,13 +121,16 @@ func (s *Server) setPorts(w http.ResponseWriter, r *http.Request) {
 }
 
 // triedPorts is on every page while other ports are tried: what comes back, and when?
-type triedPorts struct{ Token, Before, After, Left string }
+type triedPorts struct {
+	Token, Before, After, Left string
+	At                         moment
+}
 
-func triedPortsOf(t *PortsTrial) *triedPorts {
+func triedPortsOf(t *PortsTrial, z zone) *triedPorts {
 	if t == nil {
 		return nil
 	}
-	return &triedPorts{t.Token, inert(t.Before), inert(t.After), span(time.Duration(t.Left))}
+	return &triedPorts{t.Token, inert(t.Before), inert(t.After), span(time.Duration(t.Left)), z.second(z.now.Add(time.Duration(t.Left)))}
 }
 
 // keepPorts keeps ports that are tried.

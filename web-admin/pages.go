@@ -174,7 +174,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name
 			f.Mode, f.Health = modeOf(st, z), healthOf(problemsOf(st))
 			f.Closed = st.FailClosed
 			if n := s.opt.Source.Network(); n != nil {
-				f.Network, f.Tried = f.Manages, triedPortsOf(n.Ports)
+				f.Network, f.Tried = f.Manages, triedPortsOf(n.Ports, zone{s.opt.Now(), s.opt.Location})
 			}
 		}
 		f.Image = f.Manages && f.Console
