@@ -1,6 +1,7 @@
 package crossing
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -166,16 +167,21 @@ func (b *box) estimate(ctx context.Context, way Way, all []Estimated) error {
 	if err := b.await(ctx, len(all)); err != nil {
 		return err
 	}
-	const skew = time.Second // between the capture's clock and the box's
+	const skew = 10 * time.Second // between the capture's clock and that of a box which has to wait for a processor; no client has the same port twice in that time
 	for i := range all {
 		e := &all[i]
-		j := slices.IndexFunc(b.told, func(t told) bool {
-			return t.src == e.Src && t.dst == e.Dst && t.start.Sub(e.Start).Abs() < skew
-		})
-		if j < 0 {
-			return fmt.Errorf("the box has no record of the session %v to %v at %v: %s, %v", e.Src, e.Dst, e.Start, e.Client, e.Case)
+		apart := func(t told) time.Duration { return t.start.Sub(e.Start).Abs() }
+		var same []told
+		for _, t := range b.told {
+			if t.src == e.Src && t.dst == e.Dst {
+				same = append(same, t)
+			}
 		}
-		e.By[way] = b.told[j].Estimate
+		slices.SortFunc(same, func(x, y told) int { return cmp.Compare(apart(x), apart(y)) })
+		if len(same) == 0 || apart(same[0]) > skew {
+			return fmt.Errorf("the box has no record of the session %v to %v at %v, but %d of others from there to there, the nearest in time %+v; %d records of %d sessions: %s, %v", e.Src, e.Dst, e.Start, len(same), same[:min(1, len(same))], len(b.told), len(all), e.Client, e.Case)
+		}
+		e.By[way] = same[0].Estimate
 	}
 	return nil
 }
