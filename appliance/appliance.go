@@ -180,6 +180,7 @@ func live(ctx context.Context, opt Options) (fallback []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	reverted.stays(cfg)
 	for _, w := range cfg.Warnings() {
 		opt.Log.Warn(w.Error())
 	}

@@ -94,6 +94,7 @@ func (d *deaf) start() {
 	if err = errors.Join(err, os.MkdirAll(opt.DataDir, 0o700)); err != nil {
 		d.t.Fatal(err)
 	}
+	reverted.stays(cfg)
 	a := &Appliance{opt: opt, now: opt.Now, log: opt.Log, start: d.time(), cases: newCasebook(), book: sources.New(), traffic: &traffic{}}
 	a.since.Store(&a.start)
 	d.Appliance = a

@@ -50,6 +50,12 @@ func (p portsShape) network() config.Network {
 	return config.Network{Topology: p.Topology, SubscriberInterfaces: p.Subscribers, UpstreamInterfaces: p.Upstream, Addresses: p.Addresses, Routes: p.Routes}
 }
 
+// in has a configuration say so, in memory.
+func (p portsShape) in(cfg *config.Config) {
+	n := &cfg.Network
+	n.Topology, n.SubscriberInterfaces, n.UpstreamInterfaces, n.Addresses, n.Routes = p.Topology, p.Subscribers, p.Upstream, p.Addresses, p.Routes
+}
+
 // String is how people and records have it.
 func (p portsShape) String() string {
 	side := func(names []string) string {
@@ -144,9 +150,12 @@ func (o Options) savePorts(t portsTried) error {
 	return durable.Replace(o.portsFile(), text)
 }
 
-// keptPorts is the shape that was confirmed last; nil: another one is in force at once.
+// keptPorts is the shape that was confirmed last; nil: another one is in force at once, as where there is no user yet who could log in and keep it.
 func (a *Appliance) keptPorts() *config.Network {
 	if a.opt.Image.Kept == nil {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(a.opt.DataDir, webadmin.UsersFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	kept, err := a.opt.Image.Kept()
@@ -167,11 +176,15 @@ func (a *Appliance) keepPorts(n config.Network) {
 	}
 }
 
-// tryPorts has the ports be of another shape until somebody confirms it, or its time is over. Process 1 holds the clock.
-func (a *Appliance) tryPorts(before, after config.Network) error {
+// tryPorts has the ports be of another shape until somebody confirms it, or its time is over. Process 1 holds the clock. Where it cannot be noted what is tried, as on a full
+// disk, nothing is, and cfg has the ports that there are.
+func (a *Appliance) tryPorts(before config.Network, cfg *config.Config) error {
+	after := cfg.Network
 	t := portsTried{ID: rand.Text(), Before: portsOf(before), After: portsOf(after)}
 	if err := a.opt.savePorts(t); err != nil {
-		return fmt.Errorf("note what is tried: %w", err)
+		a.log.Error("the ports stay what they were, and not what the configuration says: what is tried cannot be noted", "err", err)
+		t.Before.in(cfg)
+		return a.opt.Image.Shape(before)
 	}
 	dir := a.opt.Image.Ports
 	err := dir.Try(t.ID, portsStart)
@@ -280,7 +293,15 @@ func revertPorts(opt Options) *portsReverted {
 	return r
 }
 
-// rewrite puts those keys of the configuration back that are not as they were.
+// stays has the ports that came back be those of this life, although the configuration says something else and cannot be put back: it would be tried for ever.
+func (r *portsReverted) stays(cfg *config.Config) {
+	if r != nil && r.err != nil {
+		r.Before.in(cfg)
+	}
+}
+
+// rewrite puts those keys of the configuration back that are not as they were. One that asks for ports which are neither was changed meanwhile, by a restore or by hand, and
+// stays: what it says is tried next.
 func (r *portsReverted) rewrite(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -289,6 +310,10 @@ func (r *portsReverted) rewrite(file string) error {
 	now, err := config.Parse(file, text)
 	if err != nil {
 		return err
+	}
+	if !now.Network.SamePorts(r.After.network()) {
+		r.revision = revision(text)
+		return nil
 	}
 	changes, err := r.Before.keys(portsOf(now.Network))
 	if err != nil || len(changes) == 0 {
@@ -324,8 +349,8 @@ func (a *Appliance) tellReverted(r *portsReverted) {
 	if r.after != "" {
 		say("config", filepath.Base(a.opt.ConfigFile), r.before, r.after+"; the ports that were tried are taken back: "+r.Why+" (revision "+r.revision+")")
 	}
-	if r.err != nil {
-		return // and this is tried again
+	if r.err != nil || a.tried.Load() != nil {
+		return // this is done again; or it is of the ports that are tried now
 	}
 	if err := os.Remove(a.opt.portsFile()); err != nil {
 		a.log.Error("forget that ports were tried", "err", err)

@@ -38,6 +38,7 @@ func newPlugged(t *testing.T) *plugged {
 	t.Helper()
 	p := &plugged{deaf: newDeaf(t, bridgePlans, homeList)}
 	p.kept = p.cfg.Load().Network
+	p.write("data/"+webadmin.UsersFile, "{}") // somebody can log in
 	p.power()
 	return p
 }
@@ -399,6 +400,87 @@ func TestWhereNothingCanComeBackNothingIsTried(t *testing.T) {
 			t.Errorf("%s: tried %+v, the ports %+v", why, p.portsTrial(), p.is)
 		}
 	}
+}
+
+// Before there is a user nobody can log in to keep anything: a router's backup on a fresh box makes it that router.
+func TestBeforeThereIsAUserNothingIsTried(t *testing.T) {
+	t.Parallel()
+	p := newPlugged(t)
+	if err := os.Remove(filepath.Join(p.dir, "data", webadmin.UsersFile)); err != nil {
+		t.Fatal(err)
+	}
+	p.write("mailweir.yaml", routerPlans)
+	p.begin()
+	p.isRouter("without a user")
+}
+
+// What cannot be noted is not tried, and mail is judged all the same.
+func TestWhatCannotBeNotedIsNotTried(t *testing.T) {
+	t.Parallel()
+	p := newPlugged(t)
+	p.write("mailweir.yaml", routerPlans)
+	at := filepath.Join(p.dir, "data", portsFile)
+	if err := os.MkdirAll(filepath.Join(at, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.image.Kept = func() (*config.Network, error) {
+		n := p.kept
+		return &n, nil
+	}
+	p.begin()
+	if p.is.Topology != config.Bridge || p.cfg.Load().Network.Topology != config.Bridge || p.portsTrial() != nil {
+		t.Errorf("the ports %+v, governed %+v, tried %+v", p.is, p.cfg.Load().Network, p.portsTrial())
+	}
+	if p.read("mailweir.yaml") != routerPlans {
+		t.Error("what the operator wrote was changed")
+	}
+}
+
+// Where the configuration cannot be put back, the ports are all the same, and stay so.
+func TestPortsAreTakenBackWithoutTheConfiguration(t *testing.T) {
+	t.Parallel()
+	p := newPlugged(t)
+	p.write("mailweir.yaml", routerPlans)
+	p.begin()
+	if err := p.confirms(); err != nil {
+		t.Fatal(err)
+	}
+	p.write("mailweir.yaml", bridgePlans)
+	p.begin()
+	if p.portsTrial() == nil {
+		t.Fatal("the bridge is not tried")
+	}
+	p.write("mailweir.yaml", bridgePlans+"management: {ipv4: 10.1.0.9/16}\n") // a network of the router that comes back
+	for life := range 3 {
+		p.begin()
+		if p.is.Topology != config.Routed || p.kept.Topology != config.Routed || p.cfg.Load().Network.Topology != config.Routed || p.portsTrial() != nil {
+			t.Errorf("life %d: the ports %+v, governed %+v, tried %+v", life, p.is, p.cfg.Load().Network, p.portsTrial())
+		}
+	}
+	p.write("mailweir.yaml", bridgePlans)
+	p.begin()
+	if now, err := config.Load(filepath.Join(p.dir, "mailweir.yaml")); err != nil || now.Network.Topology != config.Routed {
+		t.Errorf("once it can be, the configuration is not put back: %+v, %v", now, err)
+	}
+}
+
+// A configuration that was put in the place of the tried one meanwhile is not taken back: it is tried itself.
+func TestOtherPortsThatCameMeanwhileAreTried(t *testing.T) {
+	t.Parallel()
+	p := newPlugged(t)
+	p.write("mailweir.yaml", routerPlans)
+	p.begin()
+	other := strings.ReplaceAll(routerPlans, "10.1.0.1/16", "10.77.0.1/16")
+	p.write("mailweir.yaml", other)
+	p.begin()
+	if tr := p.portsTrial(); tr == nil || !strings.Contains(tr.After, "10.77.0.1/16") || p.read("mailweir.yaml") != other {
+		t.Errorf("tried %+v", tr)
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, "data", portsFile)); err != nil {
+		t.Errorf("nothing notes that: %v", err)
+	}
+	p.power()
+	p.isBridge("after a power cut")
 }
 
 func TestAPortThatIsMissingIsTold(t *testing.T) {

@@ -19,7 +19,7 @@ func (a *Appliance) shapePorts(cfg *config.Config) error {
 	const whatFor = "have the ports be what the configuration says: %w"
 	kept := a.keptPorts()
 	if kept != nil && !cfg.Network.SamePorts(*kept) {
-		if err := a.tryPorts(*kept, cfg.Network); err != nil {
+		if err := a.tryPorts(*kept, cfg); err != nil {
 			return fmt.Errorf(whatFor, err)
 		}
 		return nil

@@ -131,6 +131,9 @@ func TestPortsThatAreTriedAreOnEveryPageAndKept(t *testing.T) {
 	if page := body(t, get(t, s, "/", "Cookie", enterAs(t, s, "vera", users.Viewer))); !strings.Contains(page, "Unless an admin keeps them they are taken back in 47") || strings.Contains(page, "10.1.0.1/16") || strings.Contains(page, "/ports/keep") {
 		t.Errorf("a viewer sees %s", page)
 	}
+	if a := send(t, s, "", confirmPath(triedRouter().Token), nil); a.StatusCode != http.StatusConflict || box.done() != "" {
+		t.Errorf("who is not logged in keeps them: %s", a.Status)
+	}
 	if page := body(t, get(t, s, "/login")); strings.Contains(page, "10.1.0.1") {
 		t.Error("who is not logged in is told")
 	}

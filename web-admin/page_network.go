@@ -218,6 +218,10 @@ func (s *Server) confirmPage(w http.ResponseWriter, r *http.Request) {
 // confirmNetwork keeps a trial, for whoever has its token: that was on the page which the admin who began it got.
 func (s *Server) confirmNetwork(w http.ResponseWriter, r *http.Request) {
 	v, status := confirmView{Path: confirmPath(r.PathValue("token")), Done: true}, http.StatusOK
+	if n := s.opt.Source.Network(); n != nil && n.Ports != nil && n.Ports.Token == r.PathValue("token") { // the management port's address is where it was: who keeps these is logged in
+		s.refuse(w, r, http.StatusConflict, "Ports are kept by who is logged in", "Log in: the button is on every page.")
+		return
+	}
 	err := s.opt.Source.ConfirmNetwork(r.PathValue("token"), reached(r), peer(r).String())
 	if wrong, known := whatWasWrong(err, nil); known && len(wrong) > 0 {
 		v.Done, v.Wrong, status = false, wrong[0].Message, http.StatusConflict

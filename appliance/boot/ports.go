@@ -154,6 +154,16 @@ func portName(number int) string { return fmt.Sprintf("port%d", number) }
 // buses, each gets the lowest number that is free. macs are those of the last start, and named what the ports' shape of then names: what has no card is missing.
 func numbered(found []card, macs map[string]string, named []string) (which []string, c cabling.Cards) {
 	which, c.MACs = make([]string, len(found)), map[string]string{}
+	times := map[string]int{}
+	for _, f := range found {
+		times[f.mac]++
+	}
+	found = slices.Clone(found)
+	for i, f := range found {
+		if times[f.mac] > 1 { // cheap cards have all the same: by that nobody is known
+			found[i].mac = ""
+		}
+	}
 	taken := map[string]bool{}
 	for i, f := range found {
 		for port, mac := range macs {
@@ -174,7 +184,7 @@ func numbered(found []card, macs map[string]string, named []string) (which []str
 			}
 			which[i] = portName(next)
 			taken[which[i]] = true
-			if was := macs[which[i]]; was != "" {
+			if was := macs[which[i]]; was != "" && times[was] < 2 {
 				c.Other = append(c.Other, cabling.Other{Port: which[i], Was: was, Is: cmp.Or(f.mac, "one without a permanent hardware address")})
 			}
 		}

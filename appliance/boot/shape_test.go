@@ -243,7 +243,9 @@ func TestACardStaysThePortThatItWas(t *testing.T) {
 			"the version that ran before kept no hardware addresses: the ports are numbered in the order of the machine's buses, and from now on each card stays the port that it is",
 			"port4 is missing: the box has no network card for it"}},
 		{"cards without an address", of("", "b", ""), map[string]string{"port2": "b"}, nil, "port1 port2 port3", "", nil},
-		{"two cards with the same address", of("a", "a", "c"), abc, nil, "port1 port2 port3", "", []string{"port2 has another network card than before: it was b and is a"}},
+		{"two cards with the same address", of("a", "x", "x"), nil, nil, "port1 port2 port3", "", nil},
+		{"the same again, of a version that kept them", of("a", "x", "x"), map[string]string{"port1": "a", "port2": "x", "port3": "x"}, nil, "port1 port2 port3", "", nil},
+		{"one more with the address of the first", of("a", "a", "c"), abc, nil, "port1 port2 port3", "", []string{"port2 has another network card than before: it was b and is one without a permanent hardware address"}},
 		{"no card at all", nil, abc, nil, "", "", []string{"none of the network cards was here at the last start, so the ports are numbered anew, in the order of the machine's buses"}},
 	} {
 		which, c := numbered(row.found, row.macs, row.named)
