@@ -57,15 +57,22 @@ func readKept(text []byte) (s *shape, macs map[string]string) {
 	return s, k.MACs
 }
 
-// read is what was written last; nil: nothing was.
+// read is what was written last; nil: nothing was. One that is damaged is an error: it is not known then what a box was.
 func (k kept) read() (s *shape, macs map[string]string, err error) {
 	err = k.open(unix.MS_RDONLY, func(file string) error {
 		b, err := os.ReadFile(file)
 		if err == nil {
-			s, macs = readKept(layout.Kept(b))
+			s, macs, err = readWhole(b)
 		}
 		return err
 	})
+	return s, macs, err
+}
+
+func readWhole(b []byte) (s *shape, macs map[string]string, err error) {
+	if s, macs = readKept(layout.Kept(b)); s == nil && len(bytes.Trim(b, "\x00")) > 0 {
+		err = fmt.Errorf("%s of the EFI system partition is damaged: neither of its two texts is whole", layout.KeptFile)
+	}
 	return s, macs, err
 }
 

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -267,5 +268,29 @@ func TestACardStaysThePortThatItWas(t *testing.T) {
 	s.Subscribers = append(s.Subscribers, "port4")
 	if got := p.macs(s); got["port4"] != "d" {
 		t.Errorf("kept: %v", got)
+	}
+}
+
+// What is damaged is not taken for a box of which nothing is known, which is a bridge.
+func TestADamagedFileIsNoBridge(t *testing.T) {
+	blank := make([]byte, layout.KeptSize)
+	if s, _, err := readWhole(blank); s != nil || err != nil {
+		t.Errorf("of a box that was never anything: %+v, %v", s, err)
+	}
+	text, err := json.Marshal(keptShape{shape: aRouter()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, at, err := layout.Keep(blank, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(blank[at:], half)
+	if s, _, err := readWhole(blank); err != nil || s == nil || !s.routed() {
+		t.Errorf("whole: %+v, %v", s, err)
+	}
+	blank[at+100]++
+	if s, _, err := readWhole(blank); err == nil || s != nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("damaged: %+v, %v", s, err)
 	}
 }
