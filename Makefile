@@ -22,12 +22,12 @@ PACKAGES = ca-certificates iproute2 procps nftables conntrack openssl socat swak
 # What builds the image, and what its tests look at it with.
 IMAGE_PACKAGES = dpkg apt debian-archive-keyring
 IMAGE_TEST_PACKAGES = $(IMAGE_PACKAGES) gdisk mtools dosfstools e2fsprogs busybox qemu-user-static
-QEMU_PACKAGES = $(if $(filter arm64,$(ARCH)),qemu-system-arm qemu-efi-aarch64,qemu-system-x86 ovmf) dnsmasq-base chrony mtools dosfstools e2fsprogs
+QEMU_PACKAGES = $(if $(filter arm64,$(ARCH)),qemu-system-arm qemu-efi-aarch64 u-boot-qemu,qemu-system-x86 ovmf) dnsmasq-base chrony mtools dosfstools e2fsprogs
 
-# What builds the fast lane's eBPF program, of which the result is committed.
+# What builds the eBPF programs, of which the results are committed.
 BPF_PACKAGES = clang-14 llvm-14 libbpf-dev linux-libc-dev
 
-.PHONY: help setup generate build cross test test-foreign test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test image-update-test ipk image-lock clean
+.PHONY: help setup generate build cross test test-foreign test-race clusters-sim storm xarf lint fuzz run bench bench-estimate crossing image image-test image-boot-test image-update-test ipk image-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,9 +36,10 @@ setup: ## install the Debian packages that the tests and the lab need (as root),
 	@sh .ci/packages $(PACKAGES) $(BPF_PACKAGES)
 	@sh .ci/npm web-admin/testdata/npm
 
-generate: ## build the fast lane's eBPF program (nfq/lane) anew; the same source gives the same bytes
+generate: ## build the eBPF programs of the fast lane (nfq/lane) and of tags (nfq/tags) anew; the same source gives the same bytes
 	@sh .ci/packages $(BPF_PACKAGES)
 	@cd nfq/lane && GO='$(GO)' sh ../../.ci/generate-lane .
+	@cd nfq/tags && GO='$(GO)' sh ../../.ci/generate-tags .
 
 build: ## bin/mailweir for this machine
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir ./appliance/cmd/mailweir
@@ -104,7 +105,9 @@ image: ## the flashable image, out/mailweir-ARCH.img and .img.gz; ARCH=arm64: fo
 	GOOS=linux GOARCH=$(ARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir-$(ARCH) ./appliance/cmd/mailweir
 	$(MAKE_IMAGE) -out out/mailweir-$(ARCH).img $(if $(SECRET),-update out/mailweir-$(ARCH).mwu -secret $(SECRET))
 
-image-test: image ## is the image the same when built again, and does it govern when QEMU starts it? About a quarter of an hour; ARCH=arm64: that one
+image-test: image-boot-test $(if $(filter arm64,$(ARCH)),,image-update-test) ## everything that is tried of the image in QEMU, about two hours; ARCH=arm64: only that it starts
+
+image-boot-test: image ## is the image the same when built again, and does it govern when QEMU starts it? About half an hour; ARCH=arm64: that one
 	@sh .ci/packages $(QEMU_PACKAGES)
 	$(MAKE_IMAGE) -out out/again.img
 	cmp out/again.img out/mailweir-$(ARCH).img && rm out/again.img out/again.img.gz

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -62,7 +61,7 @@ type Options struct {
 	Reload              <-chan os.Signal // each value: read the configuration again
 	Ready               func()           // called once, when packets are judged and the web admin answers
 	Now                 func() time.Time // nil: time.Now
-	Executable          string           // of mailweir, for what-ifs, and to hash passwords; "": this one, and in this process
+	Executable          string           // of mailweir, for what-ifs and the web admin; "": this one, and the web admin is in this process
 	ClockFile           string           // what the image's keeper of the clock says of it; "": there is none
 	Image               *Image           // what the image's process 1 does for us; nil: the box does not run the image
 	Management          netconf.Dir      // where the state of the image's management port is; "": there is none
@@ -82,6 +81,7 @@ type Appliance struct {
 	kernel    ruleset.Kernel
 	lane      *fastLane
 	bridge    *bridge.Bridge // nil: the box routes
+	tagged    tagged
 	who       *identity
 	gov       *governor.Governor
 	store     *store.Store
@@ -112,8 +112,7 @@ type Appliance struct {
 	aside     *aside         // nil: it governs, or is about to
 	behind    sync.WaitGroup // for the disk, of what nobody waits for any more
 	rules     atomic.Pointer[ruleset.Ruleset]
-	web       *webadmin.Server
-	passwords *passwords // nil: hashed by web
+	web       front
 	health    *health
 	traffic   *traffic
 	updates   updates // only tick uses it
@@ -251,6 +250,7 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 		return err
 	}
 	a.size = sizesFor(memoryHere())
+	a.openTags(cfg)
 	a.size.ring = cmp.Or(a.opt.LaneRing, a.size.ring)
 	a.lane = openLane(cfg, a.size, a.log)
 	a.lane.act(modeOf(cfg))
@@ -268,16 +268,11 @@ func (a *Appliance) open(cfg *config.Config, l *list) error {
 		}
 		return err
 	}
-	if a.web, err = webadmin.New(a.webOptions(cfg)); err != nil {
+	if err = a.openWeb(cfg); err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("%w; another program has admin.listen %s: set another port", err, cfg.Admin.Listen)
 		}
 		return err
-	}
-	if a.opt.Executable != "" {
-		a.passwords = &passwords{exe: a.opt.Executable, log: a.log}
-		a.passwords.begin()
-		a.web.SumElsewhere(a.passwords.sum)
 	}
 	a.writer.Say(records.Config(records.ConfigFacts{Time: a.now(), What: "started", File: cfg.Path()}))
 	return nil
@@ -383,6 +378,23 @@ func (a *Appliance) recall(cfg *config.Config, l *list) error {
 	return nil
 }
 
+// openWeb brings up the web admin, as a process of its own where there is the program for it.
+func (a *Appliance) openWeb(cfg *config.Config) error {
+	o := a.webOptions(cfg)
+	if a.opt.Executable != "" {
+		p, err := newWebProcess(a.opt.Executable, o, cfg.Admin.Timezone, a.health)
+		if err == nil {
+			a.web = p
+		}
+		return err
+	}
+	s, err := webadmin.New(o)
+	if err == nil {
+		a.web = s
+	}
+	return err
+}
+
 func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 	var err error
 	o := webadmin.Options{
@@ -391,9 +403,6 @@ func (a *Appliance) webOptions(cfg *config.Config) webadmin.Options {
 		MetricsPublic: cfg.Admin.MetricsPublic, Location: cfg.Location(),
 		Source: &source{a: a}, Log: a.log, Now: a.now, ListBytes: int64(memoryHere() / listShare),
 		Audit: func(e webadmin.AuditEvent) { a.writer.Say(records.Audit(auditFacts(e, a.now()))) },
-	}
-	if a.opt.Executable != "" {
-		o.Executable, o.StartDoor = a.opt.Executable, func(cmd *exec.Cmd) error { return startNice(cmd, doorNice, doorMemory) }
 	}
 	if o.Sentences, err = a.toSay(cfg); err != nil { // mail is worth more than words
 		a.log.Error("what callers are told cannot be read; they are told what the program brings", "err", err)
@@ -442,6 +451,7 @@ func (a *Appliance) run(ctx context.Context) error {
 	work.Go(func() error { return a.answers.Run(workCtx) })
 	work.Go(func() error { return a.cutter.Run(workCtx) })
 	work.Go(func() error { return a.watchShortCut(workCtx) })
+	work.Go(func() error { return a.watchPorts(workCtx) })
 	work.Go(func() error { return a.web.Run(workCtx) })
 	work.Go(func() error { return a.saver.Run(workCtx) })
 	work.Go(func() error { return a.keeper.Run(workCtx) })

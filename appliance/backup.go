@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mailweir/mailweir/appliance/config"
@@ -255,11 +256,27 @@ func (s *source) looked(file []byte) (b *backup, d *draft, o webadmin.RestoreOut
 
 // restored tells of a backup that was put back.
 func (s *source) restored(who string, b *backup, d *draft, o webadmin.RestoreOutcome, changed []string) {
-	before, after := saidOf(o.Config.Changed)
-	if len(changed) > 0 {
-		after += "; other contents in " + strings.Join(changed, ", ")
+	said := saidOf(o.Config.Changed)
+	for i, one := range said {
+		if i == len(said)-1 && len(changed) > 0 {
+			one.after += "; other contents in " + strings.Join(changed, ", ")
+		}
+		s.audit(who, "restore", filepath.Base(s.a.opt.ConfigFile), one.before,
+			fmt.Sprintf("%s (revision %s, backup of %s%s)", one.after, revision(d.text), b.Made.Format(time.RFC3339), part(i, len(said))))
 	}
-	s.audit(who, "restore", filepath.Base(s.a.opt.ConfigFile), before, fmt.Sprintf("%s (revision %s, backup of %s)", after, revision(d.text), b.Made.Format(time.RFC3339)))
+}
+
+// unstaged is what was found wrong with files in stage, as if they were where they are going to be.
+func unstaged(err error, stage string) error {
+	ps, ok := errors.AsType[config.Problems](err)
+	if !ok {
+		return err
+	}
+	ps = slices.Clone(ps)
+	for i := range ps {
+		ps[i].Message = strings.ReplaceAll(ps[i].Message, stage+"/", "")
+	}
+	return ps
 }
 
 // where is the place of a file of a backup on a box whose configuration is file; "" when it may not be written. What is among the data of the box, as its
@@ -281,11 +298,41 @@ func where(file, data, path string, named map[string]bool) string {
 		return at
 	case filepath.IsAbs(path), at == filepath.Clean(file), !isIn(followed(dir), followed(at)), reaches(data, at) && !reaches(filepath.Join(dir, settingsDir), at):
 		return ""
+	case isIn(filepath.Join(dir, settingsDir), at):
+	case hidden(path), sharedDirectory(followed(dir)):
+		return ""
 	}
 	if st, err := os.Lstat(at); filepath.Dir(at) == filepath.Clean(dir) && filepath.Base(at) == settingsDir || err == nil && st.IsDir() {
 		return ""
 	}
 	return at
+}
+
+// hidden tells whether a part of a path begins with a dot: programs look for such files by themselves, as a shell and ssh do in a home.
+func hidden(path string) bool {
+	return slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return strings.HasPrefix(part, ".") })
+}
+
+// systemDirectories are those in which, or below which, programs find files that nobody names to them.
+var systemDirectories = []string{"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/sbin", "/srv",
+	"/sys", "/tmp", "/usr", "/var", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/local/etc", "/usr/local/sbin", "/usr/sbin", "/var/lib"}
+
+// sharedDirectory tells whether a directory is one of the system's or somebody's home, where a file that is new may be another program's.
+func sharedDirectory(dir string) bool {
+	dir = filepath.Clean(dir)
+	if slices.Contains(systemDirectories, dir) {
+		return true
+	}
+	users, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return false
+	}
+	for user := range strings.Lines(string(users)) {
+		if part := strings.Split(user, ":"); len(part) > 5 && filepath.Clean(part[5]) == dir {
+			return true
+		}
+	}
+	return false
 }
 
 // isIn tells whether a path is of something in a directory.
@@ -354,7 +401,7 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 	for _, f := range b.Files {
 		at := where(a.opt.ConfigFile, a.opt.DataDir, f.Path, named)
 		if at == "" || !names[[2]string{f.Key, at}] {
-			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is outside of this box's configuration; name it in the configuration here first", f.Path, f.Key)}
+			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is outside of this box's configuration, or would be new where other programs keep theirs; name it in the configuration here first", f.Path, f.Key)}
 		}
 		if is, err := readBounded(at); err == nil && !named[at] && !isIn(filepath.Join(filepath.Dir(a.opt.ConfigFile), settingsDir), at) && !bytes.Equal(is, b.content[f.Path]) {
 			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is another file on this box, which its configuration does not name; move that one away, or name it in the configuration here first", f.Path, f.Key)}
@@ -370,6 +417,7 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 		return err
 	}
 	defer os.RemoveAll(stage)
+	defer func() { err = unstaged(err, stage) }()
 	dir := filepath.Dir(a.opt.ConfigFile)
 	var elsewhere []config.Change
 	for i, f := range d.next.Files() { // what the backup has not stays as it is here
@@ -397,7 +445,14 @@ func (a *Appliance) tryBackup(b *backup, d *draft) (err error) {
 			continue
 		}
 		to := filepath.Join(stage, rel)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, content, 0o600)); err != nil {
+		err = os.MkdirAll(filepath.Dir(to), 0o700)
+		if err == nil {
+			err = os.WriteFile(to, content, 0o600)
+		}
+		if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) {
+			return webadmin.Refused{Field: "file", Message: fmt.Sprintf("%s for %s is a file in one place and a directory in another", rel, f.Key)}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,7 @@ func (a *Appliance) lookAtBridge(cfg *config.Config) {
 		return
 	}
 	a.bridge.Look(slices.Concat(cfg.Network.SubscriberInterfaces, cfg.Network.UpstreamInterfaces))
+	a.lookAtTags(cfg)
 	if s := a.bridge.State(); s.Why != "" {
 		a.health.begin(records.HealthFacts{What: "bridge", Detail: s.Why})
 	} else {
@@ -81,7 +82,7 @@ func (a *Appliance) bridgeView(q nfq.Stats) *webadmin.Bridge {
 	s := a.bridge.State()
 	return &webadmin.Bridge{
 		Name: s.Name, Why: s.Why, Changed: s.Changed, Answer4: s.Answer4, Answer6: s.Answer6,
-		Tracked: a.lane.foreigners(), Unanswered: int64(unanswered(q)),
+		Tracked: a.lane.foreigners(), Unanswered: int64(unanswered(q)), Tagged: a.tagged.view(),
 	}
 }
 
@@ -106,11 +107,11 @@ func (a *Appliance) bridgeProblems() (found []webadmin.Problem) {
 	if s.Tagged {
 		found = append(found, webadmin.Problem{
 			What:    "Frames with a VLAN tag or PPPoE are shown to nftables (net.bridge.bridge-nf-filter-vlan-tagged or -pppoe-tagged).",
-			Meaning: "Mail in them passes unjudged all the same, and this costs time.",
-			Do:      "To govern VLANs, bridge their interfaces (eth0.100) instead of the trunk.",
+			Meaning: "This costs time, and mail in them is not judged by it: what is judged has its tags taken off before.",
+			Do:      "Set both to 0, unless another program on this machine needs them.",
 		})
 	}
-	return found
+	return append(found, a.tagged.problems()...)
 }
 
 // BridgeWarnings says what on this machine does not fit a configuration with a bridge.

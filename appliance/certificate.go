@@ -19,7 +19,7 @@ type certificateWatch struct {
 }
 
 // Run looks until ctx ends. It waits for the disk where the box's own certificate is made anew.
-func (w *certificateWatch) Run(ctx context.Context, web *webadmin.Server, h *health) error {
+func (w *certificateWatch) Run(ctx context.Context, web front, h *health) error {
 	t := time.NewTicker(certificateLook)
 	defer t.Stop()
 	for {

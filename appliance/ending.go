@@ -95,15 +95,13 @@ func (a *Appliance) close() error {
 	if a.web != nil {
 		errs = append(errs, end.step("that nobody answers there any more", a.at("mailweir.sock"), a.web.Close))
 	}
-	if a.passwords != nil {
-		a.passwords.close()
-	}
 	if a.queues != nil {
 		a.queues.Close()
 	}
 	if a.lane != nil {
 		errs = append(errs, a.lane.close())
 	}
+	errs = append(errs, a.tagged.close())
 	if a.bridge != nil {
 		errs = append(errs, end.step("how the bridge was set", a.at("bridge.json"), a.bridge.Close))
 	}

@@ -59,6 +59,7 @@ const listShare = 16
 // but the flows that are followed.
 type sizes struct {
 	flows, sources, leases, blocked, metered, ring int // of the fast lane
+	pairs                                          int // of addresses whose tags are known
 	followed                                       int // flows known at once
 	socket                                         int // of each queue, in bytes
 }
@@ -78,7 +79,7 @@ func sizesFor(memory uint64) sizes {
 	return sizes{
 		flows: part(8<<10, 1<<12, 1<<17), sources: part(8<<10, 1<<12, 1<<17), leases: part(16<<10, 1<<12, 1<<16),
 		blocked: part(64<<10, 1<<10, 1<<14), metered: part(16<<10, 1<<12, 1<<16), ring: part(128, 1<<20, 8<<20),
-		followed: part(16<<10, 1<<12, 1<<17), socket: part(32, 1<<20, 32<<20),
+		pairs: part(8<<10, 1<<12, 1<<17), followed: part(16<<10, 1<<12, 1<<17), socket: part(32, 1<<20, 32<<20),
 	}
 }
 

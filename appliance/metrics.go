@@ -136,6 +136,7 @@ var (
 	mTLSRemarked    = desc("tls_copied_flows_ended_total", "Such sessions that went back to the queue or were cut, by whether conntrack took it.", "result")
 	mBridge         = desc("bridge", "1 while the bridge is as it has to be, with its name; only with network.topology: bridge.", "name")
 	mUnanswered     = desc("bridge_unanswered_total", "Deferred sessions that were reset, since no way back to the client was known.")
+	mTagged         = desc("tagged_packets_total", "Packets of mail with VLAN tags or in PPPoE on a bridge, by what became of them.", "result")
 	mReplaced       = desc("readers_replaced_total", "Readers of queues that hung and were replaced.")
 	mClusters       = desc("clusters", "Clusters that go on, by what they look like.", "looks_like")
 	mPrints         = desc("tls_prints", "Different TLS clients (JA4) that are known.")
@@ -216,6 +217,10 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	if b := a.bridgeView(q); b != nil {
 		gauge(mBridge, truth(b.Name != "" && b.Why == ""), b.Name)
 		counter(mUnanswered, float64(b.Unanswered))
+		t := b.Tagged
+		for result, n := range map[string]int64{"taken_off": t.Taken, "put_on": t.Returned, "own": t.Own, "odd": t.Odd, "dropped": t.Dropped} {
+			counter(mTagged, float64(n), result)
+		}
 	}
 	if c := q.Copies; c != nil {
 		gauge(mTLSCopied, float64(c.Flows))

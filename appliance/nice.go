@@ -35,8 +35,13 @@ func startNice(cmd *exec.Cmd, nice int, most uint64) error {
 	if err := <-done; err != nil {
 		return err
 	}
-	limit := unix.Rlimit{Cur: most, Max: most}
-	err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_DATA, &limit, nil)
+	return limit(cmd, most)
+}
+
+// limit bounds the memory of a process that was just started, in bytes, and has it go first when memory is short; one that cannot be bounded is ended.
+func limit(cmd *exec.Cmd, most uint64) error {
+	data := unix.Rlimit{Cur: most, Max: most}
+	err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_DATA, &data, nil)
 	if err == nil {
 		err = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte("1000"), 0)
 	}

@@ -252,9 +252,9 @@ func (a *Appliance) untried(next *config.Config) error {
 // portsReverted is a trial that ended without anybody's confirmation.
 type portsReverted struct {
 	portsTried
-	before, after string // keys of the configuration
-	revision      string
-	err           error // why the configuration could not be put back
+	said     []sides // of the configuration
+	revision string
+	err      error // why the configuration could not be put back
 }
 
 // revertPorts ends a trial of an earlier life: who began again has not confirmed it, whatever ended it. The ports and the configuration are again what was confirmed last; all
@@ -332,7 +332,7 @@ func (r *portsReverted) rewrite(file string) error {
 	for _, d := range config.Differences(now, next) {
 		changed = append(changed, webadmin.ConfigDifference{Key: d.Key, Before: d.Before, After: d.After})
 	}
-	r.before, r.after = saidOf(changed)
+	r.said = saidOf(changed)
 	r.revision = revision(text)
 	return durable.Rewrite(file, text)
 }
@@ -346,8 +346,8 @@ func (a *Appliance) tellReverted(r *portsReverted) {
 		a.writer.Say(records.Audit(records.AuditFacts{Time: a.now(), Who: "mailweir", What: what, Object: object, Before: before, After: after}))
 	}
 	say("network_reverted", "ports", r.After.String(), r.Before.String()+"; "+r.Why)
-	if r.after != "" {
-		say("config", filepath.Base(a.opt.ConfigFile), r.before, r.after+"; the ports that were tried are taken back: "+r.Why+" (revision "+r.revision+")")
+	for i, one := range r.said {
+		say("config", filepath.Base(a.opt.ConfigFile), one.before, one.after+"; the ports that were tried are taken back: "+r.Why+" (revision "+r.revision+part(i, len(r.said))+")")
 	}
 	if r.err != nil || a.tried.Load() != nil {
 		return // this is done again; or it is of the ports that are tried now

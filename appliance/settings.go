@@ -111,8 +111,10 @@ func (s *source) SetConfig(ch webadmin.ConfigChange, who string) (webadmin.Confi
 	}
 	o := s.outcome(d, waiting)
 	if !bytes.Equal(d.was, d.text) {
-		before, after := saidOf(o.Changed)
-		s.audit(who, "config", filepath.Base(a.opt.ConfigFile), before, after+" (revision "+o.Revision+")")
+		said := saidOf(o.Changed)
+		for i, one := range said {
+			s.audit(who, "config", filepath.Base(a.opt.ConfigFile), one.before, one.after+" (revision "+o.Revision+part(i, len(said))+")")
+		}
 	}
 	a.tidy(d)
 	return o, nil
@@ -305,10 +307,15 @@ func (a *Appliance) certificate(next *config.Config) (show func(), err error) {
 	if a.web == nil { // it reads them when it begins
 		return func() {}, nil
 	}
-	if show, err = a.web.PrepareCertificate(next.Resolve(next.Admin.TLS.CertFile), next.Resolve(next.Admin.TLS.KeyFile)); err != nil {
+	pair, err := webadmin.ReadPair(next.Resolve(next.Admin.TLS.CertFile), next.Resolve(next.Admin.TLS.KeyFile))
+	if err != nil {
 		return nil, config.Problems{next.ProblemAt("admin.tls.cert_file", err.Error())}
 	}
-	return show, nil
+	return func() {
+		if err := a.web.ShowPair(pair); err != nil {
+			a.log.Error("web admin: another certificate is not shown yet", "err", err)
+		}
+	}, nil
 }
 
 // makeFile writes a file that a key is going to name, and gives its path beside the configuration. It is never one that was there.
@@ -350,6 +357,7 @@ func (s *source) outcome(d *draft, waiting []string) webadmin.ConfigOutcome {
 	for _, diff := range config.Differences(d.before, d.next) {
 		o.Changed = append(o.Changed, webadmin.ConfigDifference{Key: diff.Key, Before: diff.Before, After: diff.After})
 	}
+	foremost(o.Changed, o.Elsewhere)
 	return o
 }
 
@@ -383,25 +391,70 @@ func sentAway(before, next *config.Config) (keys []string) {
 	return keys
 }
 
-// saidOf is a change as a record has it: a few hundred bytes of each side.
-func saidOf(changed []webadmin.ConfigDifference) (before, after string) {
-	const most = 700
-	side := func(value func(webadmin.ConfigDifference) string) string {
-		var b strings.Builder
-		for i, d := range changed {
-			one := d.Key + ": " + cmp.Or(value(d), "-")
-			if b.Len()+len(one) > most {
-				fmt.Fprintf(&b, "; and %d more keys", len(changed)-i)
-				break
-			}
-			if i > 0 {
-				b.WriteString("; ")
-			}
-			b.WriteString(one)
+// Bounds of what records say of a change.
+const (
+	saidAtOnce = 700 // bytes of each side in one record
+	saidMost   = 200 // records
+	saidValue  = 300 // bytes of a value; of a longer one its digest tells the rest
+)
+
+// sides are a change, or a part of one, as a record has it.
+type sides struct{ before, after string }
+
+// saidOf is a change as records have it, a few hundred bytes of each side in each of them: all keys, in the order that they come in.
+func saidOf(changed []webadmin.ConfigDifference) (all []sides) {
+	one := func(key, value string) string {
+		if len(value) > saidValue {
+			value = fmt.Sprintf("%s… (%d bytes, SHA-256 %.16x…)", strings.ToValidUTF8(value[:saidValue], ""), len(value), sha256.Sum256([]byte(value)))
 		}
-		return cmp.Or(b.String(), "the same values")
+		return key + ": " + cmp.Or(value, "-")
 	}
-	return side(func(d webadmin.ConfigDifference) string { return d.Before }), side(func(d webadmin.ConfigDifference) string { return d.After })
+	var now sides
+	for i, d := range changed {
+		before, after := one(d.Key, d.Before), one(d.Key, d.After)
+		switch {
+		case now.before == "":
+			now = sides{before, after}
+			continue
+		case max(len(now.before)+len(before), len(now.after)+len(after)) > saidAtOnce:
+			if len(all) == saidMost-1 {
+				more := fmt.Sprintf("; and %d more keys", len(changed)-i)
+				return append(all, sides{now.before + more, now.after + more})
+			}
+			all, now = append(all, now), sides{before, after}
+			continue
+		}
+		now = sides{now.before + "; " + before, now.after + "; " + after}
+	}
+	if now.before == "" {
+		now = sides{"the same values", "the same values"}
+	}
+	return append(all, now)
+}
+
+// part says which record of a change it is, counted from 0, where there is more than one.
+func part(i, of int) string {
+	if of == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", part %d of %d", i+1, of)
+}
+
+// foremost puts first what sends something of the box elsewhere, then what decides who hears of customers, then the mode and the network: whoever looks through
+// a long change, or has only its first record, finds them.
+func foremost(changed []webadmin.ConfigDifference, elsewhere []string) {
+	rank := func(d webadmin.ConfigDifference) int {
+		switch key := d.Key; {
+		case slices.ContainsFunc(elsewhere, func(e string) bool { return key == e || strings.HasPrefix(key, e+".") || strings.HasPrefix(key, e+"[") }):
+			return 0
+		case strings.HasPrefix(key, "syslog.") || strings.HasPrefix(key, "notices.") || strings.HasPrefix(key, "admin.") || strings.HasPrefix(key, "management.") || strings.HasPrefix(key, "fleet."):
+			return 1
+		case key == "mode" || strings.HasPrefix(key, "network."):
+			return 2
+		}
+		return 3
+	}
+	slices.SortStableFunc(changed, func(a, b webadmin.ConfigDifference) int { return rank(a) - rank(b) })
 }
 
 // wrong turns what is wrong with a configuration or a list into what the web admin knows.

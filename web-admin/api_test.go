@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -463,7 +464,7 @@ func TestIdsWithASlashAreFoundEscaped(t *testing.T) {
 	}
 	s := startServer(t, Options{Source: box})
 	socket := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", s.path)
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(s.opt.DataDir, "mailweir.sock"))
 	}}}
 	for way, c := range map[string]struct {
 		root   string
@@ -536,7 +537,7 @@ func TestEventStreamsAreBoundedAndEndWithTheServer(t *testing.T) {
 		for range events {
 		}
 	}
-	if _, err := os.Stat(s.path); err == nil {
+	if _, err := os.Stat(filepath.Join(s.opt.DataDir, "mailweir.sock")); err == nil {
 		t.Error("the socket stays behind")
 	}
 }

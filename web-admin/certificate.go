@@ -68,23 +68,46 @@ func newKeeper(dir string, now func() time.Time, clock func() Clock, log *slog.L
 	return &keeper{dir: dir, now: now, clock: clock, up: func() time.Duration { return time.Since(start) }, log: log}
 }
 
-// prepare reads the operator's pair, or, without names of files, the self-signed one; show has it shown from then on.
-func (k *keeper) prepare(certFile, keyFile string) (show func(), err error) {
+// Pair is the operator's certificate and key as they are in their files, PEM; the zero value: the web admin's own, which is self-signed.
+type Pair struct {
+	CertFile, KeyFile string
+	Cert, Key         []byte
+}
+
+// ReadPair reads the operator's pair; without names of files it is the zero value. What is no pair is an error.
+func ReadPair(certFile, keyFile string) (p Pair, err error) {
+	if certFile == "" && keyFile == "" {
+		return Pair{}, nil
+	}
+	p = Pair{CertFile: certFile, KeyFile: keyFile}
+	if p.Cert, err = os.ReadFile(certFile); err == nil {
+		p.Key, err = os.ReadFile(keyFile)
+	}
+	if err == nil {
+		_, err = tls.X509KeyPair(p.Cert, p.Key)
+	}
+	if err != nil {
+		return Pair{}, fmt.Errorf("admin.tls: %w", err)
+	}
+	return p, nil
+}
+
+// show has a pair shown from the next handshake on.
+func (k *keeper) show(p Pair) error {
 	var own *tls.Certificate
-	if certFile != "" || keyFile != "" {
-		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if len(p.Cert) > 0 {
+		pair, err := tls.X509KeyPair(p.Cert, p.Key)
 		if err != nil {
-			return nil, fmt.Errorf("admin.tls: %w", err)
+			return fmt.Errorf("admin.tls: %w", err)
 		}
 		own = &pair
 	} else if err := k.begin(); err != nil {
-		return nil, err
+		return err
 	}
-	return func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.own, k.files = own, [2]string{certFile, keyFile}
-	}, nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.own, k.files = own, [2]string{p.CertFile, p.KeyFile}
+	return nil
 }
 
 // begin has a self-signed pair there.
@@ -227,11 +250,8 @@ func (k *keeper) makeAnew() error {
 	return nil
 }
 
-// PrepareCertificate reads the pair that the web admin is to show, or, without names of files, its self-signed one; show has it shown from the next
-// connection on.
-func (s *Server) PrepareCertificate(certFile, keyFile string) (show func(), err error) {
-	return s.keeper.prepare(certFile, keyFile)
-}
+// ShowPair has the web admin show a pair from the next connection on.
+func (s *Server) ShowPair(p Pair) error { return s.keeper.show(p) }
 
 // fingerprint is the SHA-256 of the certificate as browsers show it, for comparing by eye.
 func (k *keeper) fingerprint() string {

@@ -94,11 +94,9 @@ func TestAPairOfAWrongTimeIsMadeAnew(t *testing.T) {
 		start := func() *keeper {
 			k := newKeeper(dir, func() time.Time { return now }, func() Clock { return clock }, slog.New(slog.DiscardHandler))
 			k.up = func() time.Duration { return went }
-			show, err := k.prepare("", "")
-			if err != nil {
+			if err := k.show(Pair{}); err != nil {
 				t.Fatal(err)
 			}
-			show()
 			return k
 		}
 		var k *keeper

@@ -3,6 +3,7 @@ package webadmin
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -126,5 +127,44 @@ func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 	}
 	if kept != requestsEach || turned == 0 || reset == 0 {
 		t.Errorf("%d answers are kept, %d were turned away, %d refused", kept, turned, reset)
+	}
+}
+
+// What clients of HTTP/2 send beside what is read has little room: without a bound the few connections of one address take all memory.
+func TestBodiesThatNobodyReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, Options{Source: busyBox()})
+	c, err := tls.Dial("tcp", strings.Trim(strings.TrimPrefix(s.URL(), "https:"), "/"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	f := http2.NewFramer(c, c)
+	if err := errors.Join(f.WriteSettings(), f.WritePing(false, [8]byte{7})); err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	one, all, answered := uint32(65535), uint32(65535), false // RFC 9113, 6.9.2
+	for !answered {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch x := frame.(type) {
+		case *http2.SettingsFrame:
+			if v, told := x.Value(http2.SettingInitialWindowSize); told {
+				one = v
+			}
+		case *http2.WindowUpdateFrame:
+			all += x.Increment
+		case *http2.PingFrame:
+			answered = x.IsAck()
+		}
+	}
+	if one > windowOfOne || all > windowOfAll {
+		t.Errorf("one request may send %d bytes, and all of a connection %d", one, all)
 	}
 }

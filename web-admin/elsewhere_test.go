@@ -102,6 +102,10 @@ func TestTheWizardAsksOnlyLater(t *testing.T) {
 			t.Errorf("%s: asked %v, and done was %q (%s)", why, !asked, got, a.Status)
 		}
 	}
+	add("nobody is in the wizard", true)
+	if err := s.wizard.mark(""); err != nil {
+		t.Fatal(err)
+	}
 	add("just logged in", false)
 	for range 3 { // somebody is at it
 		now = now.Add(10 * time.Minute)

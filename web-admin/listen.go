@@ -6,7 +6,51 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 )
+
+// Doors are where the web admin listens.
+type Doors struct {
+	Socket *net.UnixListener // of the machine's own: DATA/mailweir.sock
+	TCP    net.Listener      // nil: there is none
+
+	hide func() // removes the socket's path, once: later it may be somebody else's
+}
+
+// Bind binds the addresses of a web admin; of listen "" only the socket.
+func Bind(dataDir, listen string) (*Doors, error) {
+	path := filepath.Join(dataDir, "mailweir.sock")
+	socket, err := listenOwnerOnly(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &Doors{Socket: socket, hide: sync.OnceFunc(func() { os.Remove(path) })}
+	if listen == "" {
+		return d, nil
+	}
+	if d.TCP, err = net.Listen("tcp", listen); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("admin.listen %s: %w", listen, err)
+	}
+	return d, nil
+}
+
+// Hide takes the socket's path away, while it is still answered there: nobody takes the path for one left behind.
+func (d *Doors) Hide() {
+	if d.hide != nil {
+		d.hide()
+	}
+}
+
+// Close gives the addresses back. It may be called again.
+func (d *Doors) Close() error {
+	d.Hide()
+	err := d.Socket.Close()
+	if d.TCP != nil {
+		err = errors.Join(err, d.TCP.Close())
+	}
+	return err
+}
 
 // listenOwnerOnly binds a unix socket that only its owner may open, from its first moment on: it is made in a directory that nobody
 // else may enter, and renamed. A socket that a killed process left behind is replaced; one that answers is not.

@@ -16,9 +16,10 @@ import (
 // table is needed, so that a list of a million lines costs nothing and a link holds through a restart. Ids are padded before, so that all pseudonyms
 // have one length.
 type pseudonyms struct {
-	mac   []byte
-	block cipher.Block
-	order cipher.Block // see tie
+	mac      []byte
+	block    cipher.Block
+	orderKey []byte // of tie
+	tie      func(id string) uint64
 }
 
 const (
@@ -31,14 +32,12 @@ const (
 )
 
 func newPseudonyms(key []byte) pseudonyms {
-	block := func(what string) cipher.Block {
-		b, err := aes.NewCipher(derived(key, what))
-		if err != nil {
-			panic("webadmin: " + err.Error()) // the key has 32 bytes
-		}
-		return b
+	block, err := aes.NewCipher(derived(key, "pseudonyms, to hide"))
+	if err != nil {
+		panic("webadmin: " + err.Error()) // the key has 32 bytes
 	}
-	return pseudonyms{mac: derived(key, "pseudonyms, to tell apart"), block: block("pseudonyms, to hide"), order: block("pseudonyms, to put in order")}
+	order := derived(key, "pseudonyms, to put in order")
+	return pseudonyms{mac: derived(key, "pseudonyms, to tell apart"), block: block, orderKey: order, tie: TieOf(order)}
 }
 
 var words = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding) // without l and o, 0 and 1
@@ -87,17 +86,26 @@ func (p pseudonyms) seal(text string, room int) string {
 // padding ends a text; zeros follow (ISO/IEC 7816-4).
 const padding = 0x80
 
+// TieOf is the Tie of [Query] that goes by a key of 32 bytes, for who asks from another process.
+func TieOf(key []byte) func(id string) uint64 {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil
+	}
+	return func(id string) uint64 { return tie(block, id) }
+}
+
 // tie is a number for an id that orders ids and tells nothing of them: a MAC (CBC, with the length first), of which a million take a tenth of a second.
-func (p pseudonyms) tie(id string) uint64 {
+func tie(block cipher.Block, id string) uint64 {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:], uint64(len(id)))
-	p.order.Encrypt(b[:], b[:])
+	block.Encrypt(b[:], b[:])
 	for rest := id; rest != ""; {
 		n := min(len(rest), aes.BlockSize)
 		for i := range n {
 			b[i] ^= rest[i]
 		}
-		p.order.Encrypt(b[:], b[:])
+		block.Encrypt(b[:], b[:])
 		rest = rest[n:]
 	}
 	return binary.BigEndian.Uint64(b[:])

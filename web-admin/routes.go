@@ -242,7 +242,7 @@ func (s *Server) mostOf(path string) int64 {
 	case whatIfPath, apiRoot + "/config", apiRoot + "/config/check":
 		return maxConfigBytes
 	case "/wizard/subscribers", apiRoot + "/config/subscribers", apiRoot + "/config/subscribers/check":
-		return s.listBytes()
+		return s.opt.LongestList()
 	case "/settings/restore", apiRoot + "/restore":
 		return maxListBytes
 	case "/settings/update", updatePath:

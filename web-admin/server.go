@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -31,6 +30,9 @@ const (
 	maxCertBytes   = 256 << 10
 	maxStreams     = 48 // event streams at once; more get 503. One address alone has room for pages beside them
 	streamsMost    = 32 // requests at once in one connection of HTTP/2
+	// What a connection of HTTP/2, and one request of it, may have sent that nobody has read yet. Go's own 1 MiB for each request would let a few addresses take all memory.
+	windowOfAll = 64 << 10
+	windowOfOne = 32 << 10
 )
 
 // Server is the web admin. New binds its addresses, Run serves them until its context ends. Run waits for what it started.
@@ -59,11 +61,10 @@ type Server struct {
 	pages   map[string]*template.Template
 	assets  map[string]asset
 	streams chan struct{} // one slot per running event stream
-	door    *door.Door    // nil when Options.Listen is empty
-	socket  *net.UnixListener
-	path    string // of the socket
-	hide    func() // removes the socket's path, once: later it may be somebody else's
-	ready   chan struct{}
+
+	listening *Doors
+	door      *door.Door // nil where there is no TCP address
+	ready     chan struct{}
 }
 
 // New prepares the token and the certificate pair (making them at the first start) and binds the addresses, so that an address in
@@ -95,7 +96,6 @@ func New(o Options) (*Server, error) {
 		exports:  &throttle[string]{now: o.Now, atOnce: exportsAtOnce, every: exportEvery, spare: "\x00"},
 		wizard:   &progress{path: filepath.Join(o.DataDir, "wizard.json")},
 		streams:  make(chan struct{}, maxStreams),
-		path:     filepath.Join(o.DataDir, "mailweir.sock"),
 		ready:    make(chan struct{}),
 	}
 	if o.Sentences == nil {
@@ -106,7 +106,6 @@ func New(o Options) (*Server, error) {
 	if o.Recovery != nil {
 		s.box = o.Recovery
 	}
-	s.hide = sync.OnceFunc(func() { os.Remove(s.path) })
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
@@ -126,28 +125,26 @@ func New(o Options) (*Server, error) {
 	}
 	s.veil = newVeil(o.Source, derived(s.users.Key(), "masks"))
 	s.keeper = newKeeper(filepath.Join(o.DataDir, "tls"), o.Now, s.box.Clock, o.Log)
-	show, err := s.keeper.prepare(o.CertFile, o.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	show()
-	if s.socket, err = listenOwnerOnly(s.path); err != nil {
-		return nil, err
-	}
-	if o.Listen != "" {
-		l, err := net.Listen("tcp", o.Listen)
+	if o.Pair == nil {
+		p, err := ReadPair(o.CertFile, o.KeyFile)
 		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("admin.listen %s: %w", o.Listen, err)
+			return nil, err
 		}
-		s.door = door.New(l, door.Options{Certificate: s.keeper.current, Start: o.StartDoor, Executable: o.Executable, Log: o.Log})
-		s.door.Begin()
+		o.Pair = &p
+	}
+	if err := s.keeper.show(*o.Pair); err != nil {
+		return nil, err
+	}
+	if o.Doors == nil {
+		if o.Doors, err = Bind(o.DataDir, o.Listen); err != nil {
+			return nil, err
+		}
+	}
+	if s.listening = o.Doors; s.listening.TCP != nil {
+		s.door = door.New(s.listening.TCP, s.keeper.current)
 	}
 	return s, nil
 }
-
-// SumElsewhere has passwords hashed as [users.Store.SumElsewhere] says; before Run.
-func (s *Server) SumElsewhere(f func(users.Sum) ([]byte, error)) { s.users.SumElsewhere(f) }
 
 // Run serves until ctx ends, then lets running requests finish for at most two seconds. It returns nil when ctx ended it.
 func (s *Server) Run(ctx context.Context) error {
@@ -164,16 +161,14 @@ func (s *Server) Run(ctx context.Context) error {
 	local := server(s.localHandler())
 	servers := []*http.Server{local}
 	ended := make(chan error, 2)
-	go func() { ended <- local.Serve(s.socket) }()
+	go func() { ended <- local.Serve(s.listening.Socket) }()
 	if s.door != nil {
 		public := server(s.bounded(s.handler()))
-		public.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streamsMost}
+		public.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streamsMost, MaxReceiveBufferPerConnection: windowOfAll, MaxReceiveBufferPerStream: windowOfOne}
 		public.Protocols = new(http.Protocols)
 		public.Protocols.SetHTTP1(true)
 		public.Protocols.SetHTTP2(true)
-		public.Protocols.SetUnencryptedHTTP2(true) // as it comes through the door's process
 		servers = append(servers, public)
-		defer s.door.Wait()
 		go func() { ended <- public.Serve(s.door) }()
 		s.opt.Log.Info("web admin answers", "url", s.URL(), "certificate_sha256", s.keeper.fingerprint(), "token_file", s.TokenFile())
 		if !s.users.Any() {
@@ -199,7 +194,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case first = <-ended: // a listener broke: this is not survivable in place, the caller decides
 		left--
 	}
-	s.hide()
+	s.listening.Hide()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
 	for _, h := range servers {
@@ -221,16 +216,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Close gives the addresses back without having run. It may be called again.
-func (s *Server) Close() error {
-	if s.door != nil {
-		s.door.Close()
-	}
-	s.hide() // while we still answer: nobody takes the path for one left behind
-	if s.socket != nil {
-		s.socket.Close()
-	}
-	return nil
-}
+func (s *Server) Close() error { return s.listening.Close() }
 
 // URL is where the pages are, for a person to open: "https://HOST:PORT/"; empty without a TCP address. An address that stands for
 // all of them is shown as localhost.

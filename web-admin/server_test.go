@@ -113,12 +113,7 @@ func TestTheTokenIsMadeOnceAndMustBeLong(t *testing.T) {
 // selfSigned keeps the pair in dir, or makes it.
 func selfSigned(dir string, now func() time.Time) (*keeper, error) {
 	k := newKeeper(dir, now, func() Clock { return Clock{} }, slog.New(slog.DiscardHandler))
-	show, err := k.prepare("", "")
-	if err != nil {
-		return nil, err
-	}
-	show()
-	return k, nil
+	return k, k.show(Pair{})
 }
 
 func TestTheSelfSignedPairIsKeptAndRenewed(t *testing.T) {

@@ -111,7 +111,7 @@ func (v *veil) Subscribers(q Query) ([]Subscriber, string) {
 		}
 		return []Subscriber{v.subscriber(sub)}, ""
 	}
-	q.Tie = v.ids.tie
+	q.Tie, q.TieKey = v.ids.tie, v.ids.orderKey
 	items, next := v.src.Subscribers(q)
 	masked := make([]Subscriber, len(items))
 	for i, sub := range items {
@@ -201,7 +201,7 @@ func (v *veil) Unmapped(p Page) ([]Unmapped, string) {
 	if p.Cursor != "" && !ok {
 		return nil, ""
 	}
-	p.Cursor, p.Tie = cursor, v.ids.tie
+	p.Cursor, p.Tie, p.TieKey = cursor, v.ids.tie, v.ids.orderKey
 	items, next := v.src.Unmapped(p)
 	masked := slices.Clone(items)
 	for i, u := range items {

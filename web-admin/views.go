@@ -120,6 +120,18 @@ type Bridge struct {
 	Answer6    bool     `json:"answers_ipv6"`
 	Tracked    string   `json:"tracked_by,omitempty"` // who asks conntrack, so that all that crosses the bridge is in its table; none: only mail is
 	Unanswered int64    `json:"unanswered"`           // deferred sessions that were reset, since no way back was known
+	Tagged     Tagged   `json:"tagged"`
+}
+
+// Tagged says what is done about mail with VLAN tags or in PPPoE, in packets since the start.
+type Tagged struct {
+	On       bool   `json:"governed"`
+	Why      string `json:"why,omitempty"` // why not, or what is not as it has to be
+	Taken    int64  `json:"taken_off"`     // whose tags were taken off
+	Returned int64  `json:"put_on"`        // and put on again
+	Own      int64  `json:"own"`           // of the box, to clients behind tags
+	Odd      int64  `json:"odd"`           // passed unread
+	Dropped  int64  `json:"dropped"`       // their tags could not be put on again
 }
 
 // Lanes says how packets reach a decision.
@@ -326,6 +338,8 @@ type Query struct {
 	Cursor string   // from the page before
 	// Tie takes the place of the id wherever that decides the order; nil: the id does. It is one function for as long as its source lives.
 	Tie func(id string) uint64
+	// TieKey is what Tie goes by, for [TieOf].
+	TieKey []byte
 }
 
 // Orders of a list of subscribers beside the usual one.

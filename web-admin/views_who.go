@@ -50,5 +50,6 @@ type Page struct {
 	Cursor string // from the page before
 
 	// Tie is that of [Query], where lines are listed.
-	Tie func(id string) uint64
+	Tie    func(id string) uint64
+	TieKey []byte
 }

@@ -19,7 +19,6 @@ package webadmin
 import (
 	"log/slog"
 	"net/http"
-	"os/exec"
 	"time"
 
 	"github.com/mailweir/mailweir/web-admin/sentences"
@@ -32,9 +31,10 @@ type Options struct {
 	DataDir string
 	// CertFile and KeyFile name the operator's own pair (PEM). Both empty: a self-signed one is made once and kept in DataDir/tls.
 	CertFile, KeyFile string
-	// StartDoor starts a process of Executable, which makes TLS handshakes (see package door); nil: they are made in this one.
-	StartDoor  func(*exec.Cmd) error
-	Executable string
+	// Doors are bound already; nil: New binds them, at Listen and in DataDir. The server closes them.
+	Doors *Doors
+	// Pair is what CertFile and KeyFile say; nil: New reads them.
+	Pair *Pair
 	// Metrics answers GET /metrics to operators and admins, MetricsMasked to viewers, without addresses and names of the configuration;
 	// nil: there is no such page. MetricsPublic serves the masked one without a token.
 	Metrics, MetricsMasked http.Handler

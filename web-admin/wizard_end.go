@@ -21,7 +21,8 @@ const settingUpFor = 30 * time.Minute
 // settingUp tells whether somebody is at the set-up, and has just given their password.
 func (s *Server) settingUp(a actor) bool {
 	u, ok := s.users.Find(a.name)
-	return ok && a.cookie != "" && s.opt.Now().Sub(u.Created).Abs() < settingUpFor && !s.wizard.read().Done["syslog"]
+	p := s.wizard.read()
+	return ok && p.Begun && a.cookie != "" && s.opt.Now().Sub(u.Created).Abs() < settingUpFor && !p.Done["syslog"]
 }
 
 // takeCollectors adds a collector, takes one out, or tests those there are.

@@ -21,14 +21,12 @@ const (
 	mostListBytes = 64 << 20
 )
 
-// listBytes is the longest list that can be uploaded here.
-func (s *Server) listBytes() int64 {
-	return min(max(s.opt.ListBytes, maxListBytes), mostListBytes)
-}
+// LongestList is how many bytes a list of subscribers may have that is uploaded.
+func (o *Options) LongestList() int64 { return min(max(o.ListBytes, maxListBytes), mostListBytes) }
 
 // tooLong says what to do with a list that is.
 func (s *Server) tooLong() string {
-	text := "At most " + size(s.listBytes()) + " on this machine, by its memory. Leave out the columns that nothing needs (note, name, circuits)"
+	text := "At most " + size(s.opt.LongestList()) + " on this machine, by its memory. Leave out the columns that nothing needs (note, name, circuits)"
 	if !s.box.FromImage() {
 		text += ", or copy it to the box, in the place of the file that identity.subscribers_file names; it is read at once"
 	}
@@ -109,7 +107,7 @@ func (s *Server) showList(v *wizardView, _ Configuration, now values) {
 // takeList takes a list for a draft, or the draft for the list, or throws it away.
 func (s *Server) takeList(t *wizardTry) {
 	body := arrive(t.w, t.r)
-	if err := t.r.ParseMultipartForm(s.listBytes()); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+	if err := t.r.ParseMultipartForm(s.opt.LongestList()); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 		body.rest()
 		if errors.As(err, new(*http.MaxBytesError)) {
 			s.refuse(t.w, t.r, http.StatusRequestEntityTooLarge, "The list is too long", s.tooLong())

@@ -25,6 +25,8 @@ const (
 	Routed   = "routed"   // network.topology
 	Open     = "open"     // network.on_failure
 	Closed   = "closed"   // network.on_failure
+	Govern   = "govern"   // network.tagged
+	Pass     = "pass"     // network.tagged
 	Fast     = "fast"     // queue.reader
 	Portable = "portable" // queue.reader
 	Auto     = "auto"     // queue.fast_lane, management.ipv6
@@ -68,6 +70,7 @@ type Network struct {
 	LimitedPorts         []uint16 `mapstructure:"limited_ports" range:"1..65535"`
 	CountedPorts         []uint16 `mapstructure:"counted_ports" range:"1..65535"` // seen and counted, never limited
 	OnFailure            string   `mapstructure:"on_failure" allowed:"open closed"`
+	Tagged               string   `mapstructure:"tagged" allowed:"govern pass"`
 	MarkMask             Mask     `mapstructure:"mark_mask"` // bits of the packet and conntrack mark that are ours
 
 	Addresses []Address `mapstructure:"addresses"` // of the image's ports, where it routes; another Linux has its own way to give addresses

@@ -16,6 +16,7 @@ func Default() *Config {
 			LimitedPorts:         []uint16{25},
 			CountedPorts:         []uint16{},
 			OnFailure:            Open,
+			Tagged:               Govern,
 			MarkMask:             0x0f000000,
 			Addresses:            []Address{},
 			Routes:               []Route{},

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,8 +95,8 @@ func TestOtherTrafficOverABridge(t *testing.T) {
 	b.start()
 }
 
-// Mail with a VLAN tag passes untouched, whoever sends it and whether or not br_netfilter is
-// told to look into tags.
+// With network.tagged: pass, mail with a VLAN tag passes untouched, whoever sends it and whether or not br_netfilter is
+// told to look into tags. Without, it is governed, and that is in force at once, both ways.
 func TestTaggedMailPassesABridge(t *testing.T) {
 	l, ctx := startLabAt(t, lab.BeforeRouter)
 	home := addHome(t, l, "home")
@@ -103,12 +105,13 @@ func TestTaggedMailPassesABridge(t *testing.T) {
 		t.Fatal(err)
 	}
 	greetOn(t, host.Namespace, 25)
-	b := newBox(t, ctx, l, asBridge(config("enforce", `  - name: small
+	governed := asBridge(config("enforce", `  - name: small
     highest_stage: cut
     budgets:
       - {of: sessions, limit: 1, per: 24h}
     ladder: {warn_at: 20, pace_at: 50, defer_at: 100, cut_at: 100, pace_max: 0s}
-`)), fmt.Sprintf("subscriber,plan,prefixes\nhome,small,%s %s\n", home.IPv4, home.Prefix6))
+`))
+	b := newBox(t, ctx, l, strings.Replace(governed, "\nnetwork:\n", "\nnetwork:\n  tagged: pass\n", 1), fmt.Sprintf("subscriber,plan,prefixes\nhome,small,%s %s\n", home.IPv4, home.Prefix6))
 	b.start()
 	for range 40 {
 		_, _ = hear(home.Namespace, host.IPv4, 25)
@@ -118,7 +121,7 @@ func TestTaggedMailPassesABridge(t *testing.T) {
 		t.Fatalf("stage %s: %s", s.Stage, s.Reason)
 	}
 	before := b.status()
-	untag := []func(){tag(t, home.Namespace, "eth0"), tag(t, l.Router, "lan0")}
+	untag := []func(){tag(t, home.Namespace, "eth0", 0x81000007), tag(t, l.Router, "lan0", 0x81000007)}
 	for _, looks := range []string{"0", "1"} {
 		if err := l.Box.Sysctl("bridge/bridge-nf-filter-vlan-tagged", looks); err != nil {
 			t.Fatal(err)
@@ -136,6 +139,17 @@ func TestTaggedMailPassesABridge(t *testing.T) {
 		}
 		if told := len(s.Problems) == 1 && strings.Contains(s.Problems[0].What, "VLAN"); told != (looks == "1") {
 			t.Errorf("looking into tags: %s; problems %+v", looks, s.Problems)
+		}
+	}
+	if now := b.status().Bridge.Tagged; now.On || now.Taken != 0 || now.Why == "" {
+		t.Errorf("told to let them pass: %+v", now)
+	}
+	check(t, os.WriteFile(b.config, []byte(governed), 0o600))
+	check(t, b.cmd.Process.Signal(syscall.SIGHUP))
+	await(t, 20*time.Second, "tagged mail to be governed", func() bool { return b.status().Bridge.Tagged.On })
+	for _, to := range []netip.Addr{host.IPv4, host.IPv6} {
+		if said, err := hear(home.Namespace, to, 25); said != "" {
+			t.Errorf("governed, tagged to %s: %q, %v", to, said, err)
 		}
 	}
 	for _, undo := range untag {

@@ -17,28 +17,59 @@ func asBridge(config string) string {
 }
 
 // On a bridge, which has no address, a bot goes up the whole ladder over IPv4 and IPv6, and
-// is told why in plain words: with subscribers on the bridge's own link, and with all of
-// them behind one router. Its neighbour is served as if nothing were, and after a clean stop
+// is told why in plain words: with subscribers on the bridge's own link, with all of
+// them behind one router, and with VLAN tags and PPPoE on the wire. Its neighbour is served as if nothing were, and after a clean stop
 // the box is as it was.
 func TestTheLadderOnABridge(t *testing.T) {
 	for name, c := range map[string]struct {
 		place lab.Place
 		lane  string
+		wire  cable
 	}{
-		"before a router, both lanes":             {lab.BeforeRouter, "fast_lane: auto"},
-		"behind a router, both lanes":             {lab.BehindRouter, "fast_lane: auto"},
-		"behind a router, queue, portable reader": {lab.BehindRouter, "fast_lane: off, reader: portable"},
+		"before a router, both lanes":             {lab.BeforeRouter, "fast_lane: auto", nil},
+		"behind a router, both lanes":             {lab.BehindRouter, "fast_lane: auto", nil},
+		"behind a router, queue, portable reader": {lab.BehindRouter, "fast_lane: off, reader: portable", nil},
+		"a VLAN, both lanes":                      {lab.BeforeRouter, "fast_lane: auto", inVLANs(0x81000007)},
+		"QinQ, queue":                             {lab.BeforeRouter, "fast_lane: off", inVLANs(0x88a80064, 0x81000007)},
+		"PPPoE, both lanes":                       {lab.BeforeRouter, "fast_lane: auto", inPPPoE()},
+		"PPPoE in a VLAN, queue":                  {lab.BeforeRouter, "fast_lane: off", inPPPoE(0x81000007)},
 	} {
-		t.Run(name, func(t *testing.T) { bridgeLadder(t, c.place, c.lane) })
+		t.Run(name, func(t *testing.T) { bridgeLadder(t, c.place, c.lane, c.wire) })
+	}
+}
+
+// cable changes how frames look between the homes and the router.
+type cable func(t *testing.T, l *lab.Lab, homes ...*lab.Home)
+
+func inVLANs(tags ...uint32) cable {
+	return func(t *testing.T, l *lab.Lab, homes ...*lab.Home) {
+		t.Helper()
+		for _, h := range homes {
+			tag(t, h.Namespace, "eth0", tags...)
+		}
+		tag(t, l.Router, "lan0", tags...)
+	}
+}
+
+func inPPPoE(tags ...uint32) cable {
+	return func(t *testing.T, l *lab.Lab, homes ...*lab.Home) {
+		t.Helper()
+		pppoe(t, l, homes...)
+		if len(tags) > 0 {
+			inVLANs(tags...)(t, l, homes...)
+		}
 	}
 }
 
 var toldOnABridge = regexp.MustCompile(`^421 4\.7\.0 sessions \d+/6 per 30s \(\d+%\) exceeded; retry in \d+ seconds?; case [0-9A-Z]{5}; help: https://isp\.example/mail`)
 
-func bridgeLadder(t *testing.T, place lab.Place, lane string) {
+func bridgeLadder(t *testing.T, place lab.Place, lane string, w cable) {
 	l, ctx := startLabAt(t, place)
 	mx := addServer(t, ctx, l, "mx", lab.ServerOptions{Software: lab.Exim, StartTLS: true, Domains: []string{"mx.test"}})
 	bot, neighbour := addHome(t, l, "bot"), addHome(t, l, "neighbour")
+	if w != nil {
+		w(t, l, bot, neighbour)
+	}
 	// A filter of addresses that nobody has set up a route for: the way back must not mind.
 	for _, of := range []string{"all", "br0"} {
 		if err := l.Box.Sysctl("ipv4/conf/"+of+"/rp_filter", "1"); err != nil {

@@ -5,6 +5,7 @@ package imagetest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,5 +26,20 @@ func TestARM64StartsByUEFI(t *testing.T) {
 	m := s.governs(t, disk(t), "observe", "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file="+own)
 	if s := m.said(); strings.Contains(s, "NOTHING IS KEPT") || strings.Contains(s, "SAFE MODE") || strings.Contains(s, "level=ERROR") {
 		t.Errorf("the console said:\n%s", s)
+	}
+}
+
+// The same image by U-Boot's own EFI loader (Debian's package u-boot-qemu), and with no more memory than a box has to have.
+func TestARM64StartsByUBoot(t *testing.T) {
+	s := newSite(t)
+	s.board = arm
+	s.board.args = slices.Concat(arm.args, []string{"-m", "256"})
+	m := s.governs(t, disk(t), "observe", "-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin")
+	said := m.said()
+	if !strings.Contains(said, "U-Boot 20") {
+		t.Error("U-Boot did not start it")
+	}
+	if strings.Contains(said, "NOTHING IS KEPT") || strings.Contains(said, "SAFE MODE") || strings.Contains(said, "level=ERROR") {
+		t.Errorf("the console said:\n%s", said)
 	}
 }

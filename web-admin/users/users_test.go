@@ -2,9 +2,7 @@ package users
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -397,55 +395,6 @@ func TestAFloodLeavesTheProcessorToThePackets(t *testing.T) {
 	})
 }
 
-// Sums that another process makes are those that this one makes, one question after the other; where it makes none, this one does.
-func TestSumsMadeElsewhere(t *testing.T) {
-	t.Parallel()
-	s, _ := made(t)
-	asks, questions := io.Pipe()
-	answers, replies := io.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- answer(asks, replies) }()
-	asked, decoder := 0, json.NewDecoder(answers)
-	s.SumElsewhere(func(q Sum) (sum []byte, err error) {
-		asked++
-		if err := json.NewEncoder(questions).Encode(q); err != nil {
-			return nil, err
-		}
-		return sum, decoder.Decode(&sum)
-	})
-	check := func(why, password string, want bool) {
-		t.Helper()
-		if _, ok, err := s.Check(t.Context(), "anna", password, true); ok != want || err != nil {
-			t.Errorf("%s: %v, %v", why, ok, err)
-		}
-	}
-	check("made here", good, true)
-	check("another password", good+"x", false)
-	check("no password", "", false)
-	other := good + " and \u00fc\x00"
-	if _, err := s.SetPassword("anna", other, false); err != nil {
-		t.Fatal(err)
-	}
-	check("made there", other, true)
-	if asked != 5 {
-		t.Errorf("asked %d times", asked)
-	}
-	questions.Close()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	s.SumElsewhere(func(Sum) ([]byte, error) { return nil, errors.New("gone") })
-	check("nobody there", other, true)
-	s.SumElsewhere(func(Sum) ([]byte, error) { return nil, nil })
-	check("no answer", other, true)
-	check("no answer, another password", good, false)
-	for _, bad := range []string{"{", "{\"Time\":\"x\"}\n"} {
-		if err := answer(strings.NewReader(bad), io.Discard); err == nil {
-			t.Errorf("%q is a question", bad)
-		}
-	}
-}
-
 // While a password is being hashed, another may take its place, or the user be changed: what is told is what holds when the hash is there.
 func TestACheckHoldsForNow(t *testing.T) {
 	t.Parallel()
@@ -500,11 +449,11 @@ func TestAnOwnPasswordTakesTheOldOnesPlace(t *testing.T) {
 	}
 }
 
-// Where hashes are made elsewhere nothing is collected for a login: that would look at all that is known of all subscribers, while packets wait.
+// Nothing but a hash has garbage collected for a login.
 func TestNothingIsCollectedForALogin(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector does not come by itself
 	s, _ := made(t)
-	s.SumElsewhere(func(Sum) ([]byte, error) { return make([]byte, hashBytes), nil })
+	s.gate.sum = func(Sum) []byte { return make([]byte, hashBytes) }
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -17,8 +17,7 @@ import (
 
 	"github.com/mailweir/mailweir/appliance/boot"
 	"github.com/mailweir/mailweir/appliance/lab"
-	"github.com/mailweir/mailweir/web-admin/door"
-	"github.com/mailweir/mailweir/web-admin/users"
+	"github.com/mailweir/mailweir/web-admin/remote"
 )
 
 // version is set by the linker; see the Makefile.
@@ -99,10 +98,9 @@ var commands = []command{
 var later = []string{"reset", "init"}
 
 func main() {
-	boot.Reexec()  // as process 1 of the image, and as a child of it, this does not return
-	users.Reexec() // as who hashes passwords for another
-	door.Reexec()  // as who makes TLS handshakes for another
-	lab.Reexec()   // the lab runs programs inside its namespaces through this binary; else this returns
+	boot.Reexec()   // as process 1 of the image, and as a child of it, this does not return
+	remote.Reexec() // as the web admin of another
+	lab.Reexec()    // the lab runs programs inside its namespaces through this binary; else this returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
