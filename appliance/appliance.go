@@ -77,49 +77,49 @@ type Appliance struct {
 	box   string
 	start time.Time
 
-	cfg       atomic.Pointer[config.Config]
-	kernel    ruleset.Kernel
-	lane      *fastLane
-	bridge    *bridge.Bridge // nil: the box routes
-	tagged    tagged
-	who       *identity
-	gov       *governor.Governor
-	store     *store.Store
-	saver     *saver
-	cases     *casebook
-	keeper    *keeper
-	eraser    *eraser
-	lines     *lines
-	book      *sources.Book
-	observer  *observer
-	crowd     atomic.Pointer[[]sources.Source] // that look like many senders
-	chain     *records.Chain
-	writer    *records.Writer
-	recent    *records.Ring
-	journal   *journal.Journal // nil: there could be none
-	syslog    *syslogTargets
-	notices   *notices.Service
-	answers   *responder.Responder
-	cutter    *cutter
-	judge     *judge
-	queues    *nfq.Queues
-	tried     atomic.Pointer[portsTried] // a shape of the image's ports that nobody has confirmed yet; nil: there is none
-	changing  sync.Mutex                 // one reader or writer of configuration and list at a time
-	plans     sync.Mutex                 // held while a plan is chosen and while a reload changes what plans there are
-	steering  sync.Mutex                 // one writer of the ruleset at a time
-	stopping  bool                       // guarded by steering: nothing is steered to us any more
-	ending    ending
-	aside     *aside         // nil: it governs, or is about to
-	behind    sync.WaitGroup // for the disk, of what nobody waits for any more
-	rules     atomic.Pointer[ruleset.Ruleset]
-	web       front
-	health    *health
-	traffic   *traffic
-	updates   updates // only tick uses it
-	census    lasting[*census]
-	rolls     lasting[*roll]
-	size      sizes
-	floods    *floods // nil: no fast lane
+	cfg      atomic.Pointer[config.Config]
+	kernel   ruleset.Kernel
+	lane     *fastLane
+	bridge   *bridge.Bridge // nil: the box routes
+	tagged   tagged
+	who      *identity
+	gov      *governor.Governor
+	store    *store.Store
+	saver    *saver
+	cases    *casebook
+	keeper   *keeper
+	eraser   *eraser
+	lines    *lines
+	book     *sources.Book
+	observer *observer
+	crowd    atomic.Pointer[[]sources.Source] // that look like many senders
+	chain    *records.Chain
+	writer   *records.Writer
+	recent   *records.Ring
+	journal  *journal.Journal // nil: there could be none
+	syslog   *syslogTargets
+	notices  *notices.Service
+	answers  *responder.Responder
+	cutter   *cutter
+	judge    *judge
+	queues   *nfq.Queues
+	tried    atomic.Pointer[portsTried] // a shape of the image's ports that nobody has confirmed yet; nil: there is none
+	changing sync.Mutex                 // one reader or writer of configuration and list at a time
+	plans    sync.Mutex                 // held while a plan is chosen and while a reload changes what plans there are
+	steering sync.Mutex                 // one writer of the ruleset at a time
+	stopping bool                       // guarded by steering: nothing is steered to us any more
+	ending   ending
+	aside    *aside         // nil: it governs, or is about to
+	behind   sync.WaitGroup // for the disk, of what nobody waits for any more
+	rules    atomic.Pointer[ruleset.Ruleset]
+	web      front
+	health   *health
+	traffic  *traffic
+	updates  updates // only tick uses it
+	census   lasting[*census]
+	rolls    lasting[*roll]
+	size     sizes
+	floods   *floods // nil: no fast lane
 
 	since         atomic.Pointer[time.Time] // of the mode
 	clock         wallClock

@@ -445,7 +445,9 @@ func part(i, of int) string {
 func foremost(changed []webadmin.ConfigDifference, elsewhere []string) {
 	rank := func(d webadmin.ConfigDifference) int {
 		switch key := d.Key; {
-		case slices.ContainsFunc(elsewhere, func(e string) bool { return key == e || strings.HasPrefix(key, e+".") || strings.HasPrefix(key, e+"[") }):
+		case slices.ContainsFunc(elsewhere, func(goes string) bool {
+			return key == goes || strings.HasPrefix(key, goes+".") || strings.HasPrefix(key, goes+"[")
+		}):
 			return 0
 		case strings.HasPrefix(key, "syslog.") || strings.HasPrefix(key, "notices.") || strings.HasPrefix(key, "admin.") || strings.HasPrefix(key, "management.") || strings.HasPrefix(key, "fleet."):
 			return 1

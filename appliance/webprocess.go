@@ -145,7 +145,9 @@ func (w *webProcess) live(ctx context.Context, thread *lesserThread) error {
 		started()
 	}
 	socket.Close()
-	tcp.Close()
+	if tcp != nil {
+		tcp.Close()
+	}
 	if err != nil {
 		if peer != nil {
 			peer.Close()

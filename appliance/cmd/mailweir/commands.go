@@ -220,7 +220,19 @@ func nextSessions(f webadmin.FastLane) []string {
 
 // bridged says how the bridge is, in a line.
 func bridged(b webadmin.Bridge) string {
-	text := cmp.Or(b.Name, "none") + "; tagged frames pass unjudged"
+	text := cmp.Or(b.Name, "none")
+	switch t := b.Tagged; {
+	case t.Why != "":
+		text += "; mail with VLAN tags or in PPPoE passes unjudged: " + t.Why
+	case t.On:
+		text += fmt.Sprintf("; mail with VLAN tags or in PPPoE is governed (%d packets)", t.Taken)
+	}
+	if n := b.Tagged.Odd; n > 0 {
+		text += fmt.Sprintf("; %d such packets passed unjudged", n)
+	}
+	if n := b.Tagged.Dropped; n > 0 {
+		text += fmt.Sprintf("; %d such packets were dropped", n)
+	}
 	if len(b.Changed) > 0 {
 		text += "; set until we stop: " + strings.Join(b.Changed, ", ")
 	}
