@@ -386,9 +386,9 @@ int off(struct __sk_buff *skb)
 	struct ethernet eth;
 	struct stack s = {};
 	struct pair pair = {};
-	__u32 at = sizeof(eth), length = 0, zero = 0;
-	__u32 inside = 0;
+	__u32 at = sizeof(eth), length = 0, zero = 0, inside = 0;
 	bool ours = false;
+
 	if (!taking || bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 		return GO_ON;
 
@@ -420,7 +420,7 @@ int off(struct __sk_buff *skb)
 			return GO_ON;
 		s.pppoe = 1;
 		s.session = p.session;
-		inside = bpf_ntohs(p.length) - sizeof(p.proto);
+		inside = bpf_ntohs(p.length);
 		if (p.proto == bpf_htons(PPP_IP))
 			proto = bpf_htons(ETH_P_IP);
 		else if (p.proto == bpf_htons(PPP_IPV6))
@@ -457,7 +457,7 @@ int off(struct __sk_buff *skb)
 		return GO_ON;
 	// Somebody uses the priority; or PPPoE's header could not be put on again: it is one packet that the card put together from
 	// several, or it says that less is inside than IP's header does.
-	if (skb->priority || (s.pppoe && (skb->gso_size || inside < length))) {
+	if (skb->priority || (s.pppoe && (skb->gso_size || inside < length + sizeof(__be16)))) {
 		n->odd++;
 		return GO_ON;
 	}
