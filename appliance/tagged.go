@@ -29,7 +29,7 @@ func (a *Appliance) openTags(cfg *config.Config) {
 func newTagged(cfg *config.Config, size sizes, log *slog.Logger) tagged {
 	t, err := tags.Open(tags.Options{Ports: cfg.Network.Ports(), Pairs: size.pairs, Log: log})
 	if err != nil {
-		log.Warn("mail with VLAN tags or in PPPoE passes unjudged", "err", err)
+		log.Info("mail with VLAN tags or in PPPoE passes unjudged", "err", err)
 		return tagged{lacking: err.Error()}
 	}
 	return tagged{tags: t}
