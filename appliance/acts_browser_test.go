@@ -17,7 +17,7 @@ import (
 func TestAReleaseAndABackupByClicks(t *testing.T) {
 	d := newDeaf(t, homePlans, homeList)
 	p := browse(t, d)
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	before, list := d.read("mailweir.yaml"), d.read("subscribers.csv")
 	for i, scripts := range []bool{false, true} {
 		p.Scripts(scripts)

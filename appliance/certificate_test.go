@@ -57,7 +57,7 @@ func TestAnotherCertificateIsShownAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	at, err := url.Parse(d.web.URL())
+	at, err := url.Parse(d.here().URL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestAnotherCertificateIsShownAtOnce(t *testing.T) {
 			t.Errorf("%s: %s is shown, want %s", why, got, want)
 		}
 	}
-	self := d.web.Fingerprint()
+	self := d.here().Fingerprint()
 	shows("at first", self)
 	s := &source{a: d.Appliance}
 	send := func(cert, key []byte) (webadmin.ConfigOutcome, error) {

@@ -20,7 +20,7 @@ func TestAClusterAndItsRecordsWithoutScripts(t *testing.T) {
 		d.observer.look()
 	}
 	p := browse(t, d)
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	p.Do("the cluster", open(p.URL+"clusters"), see("#cluster-K1"), click("#cluster-K1 a"), see("#do-know"))
 	p.Do("known as good", click("#do-know summary"), click("#do-know button"), see(".done"))
 	if known := d.cfg.Load().Clusters.KnownGood; !slices.Equal(known, []string{rarePrint}) {

@@ -115,9 +115,9 @@ func TestAnUpdateComesByTheWebAdmin(t *testing.T) {
 	running := f.disk.Slot(t, "a")
 	recording(t, f.deaf)
 	end := serve(t, f.deaf, "127.0.0.1:0")
-	url := f.web.URL()
+	url := f.here().URL()
 	p := browsertest.New(t, url)
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", f.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", f.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	p.Do("the page", open(p.URL+"settings/backup"), click(`.tabs a[href="/settings/update"]`), see("#slots"))
 	if said := p.Text("#slots"); !strings.Contains(said, "aversion v10 (build 10)runs") || !strings.Contains(said, "bversion v9 (build 9)to fall back to") {
 		t.Errorf("%q", said)
@@ -186,11 +186,11 @@ func TestAnUpdateComesByTheWebAdmin(t *testing.T) {
 // uploads sends an update to the API, by a connection of its own.
 func (f *flashed) uploads(body io.Reader) (status int, said string) {
 	f.t.Helper()
-	token, err := os.ReadFile(f.web.TokenFile())
+	token, err := os.ReadFile(f.here().TokenFile())
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	r, err := http.NewRequest("POST", f.web.URL()+"api/v1/update", body)
+	r, err := http.NewRequest("POST", f.here().URL()+"api/v1/update", body)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -391,8 +391,8 @@ func TestAFactoryResetIsToldBeforeItHappens(t *testing.T) {
 	recording(t, f.deaf)
 	end := serve(t, f.deaf, "127.0.0.1:0")
 	defer end()
-	p := browsertest.New(t, f.web.URL())
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", f.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p := browsertest.New(t, f.here().URL())
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", f.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	p.Do("the page", open(p.URL+"settings/backup"), click(`.tabs a[href="/settings/reset"]`), see("#confirm"))
 	p.Do("a wrong password", typed("#now", "wrong"), typed("#confirm", "erase everything"), click("button.danger"), reads("#errors", "Your password: is wrong"))
 	p.Do("a collector that is down", typed("#now", browserPassword), typed("#confirm", "erase everything"), click("button.danger"), reads("#errors", "does not have the record"))

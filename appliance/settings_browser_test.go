@@ -30,15 +30,19 @@ func (u unplugged) Status() webadmin.Status {
 	return st
 }
 
+// here is the web admin of a box that has it in this process.
+func (d *deaf) here() *webadmin.Server { return d.web.(*webadmin.Server) }
+
 // serve starts the web admin of a box without network, and leaves it to end.
 func serve(t *testing.T, d *deaf, listen string) (end func() error) {
 	t.Helper()
 	o := d.webOptions(d.cfg.Load())
 	o.Listen, o.Source = listen, unplugged{&source{a: d.Appliance}}
-	var err error
-	if d.web, err = webadmin.New(o); err != nil {
+	web, err := webadmin.New(o)
+	if err != nil {
 		t.Fatal(err)
 	}
+	d.web = web
 	return background(context.Background(), d.web.Run)
 }
 
@@ -64,7 +68,7 @@ func browse(t *testing.T, d *deaf) *browsertest.Person {
 			t.Error(err)
 		}
 	})
-	return browsertest.New(t, d.web.URL())
+	return browsertest.New(t, d.here().URL())
 }
 
 // collector is a syslog server that takes everything over TCP, and passes it on.
@@ -105,7 +109,7 @@ const browserPassword = "four words are easier"
 func TestTheWizardSetsUpABox(t *testing.T) {
 	d := newDeaf(t, "# Written by hand.\nmode: enforce # too early\n", "subscriber,plan\n")
 	p := browse(t, d)
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	p.Do("the first step", click("main .button"), see("#limited"))
 	p.Do("a port that is none", typed("#counted", "465, 587, 70000"), click(".go button"), see("#errors"))
 	if said := p.Text("#errors"); !strings.Contains(said, "Counted ports: 70000 is out of range; allowed: 1 to 65535") {
@@ -187,7 +191,7 @@ func TestAPlanIsChangedWithAWhatIfAndRestored(t *testing.T) {
 	d.sends("100.64.0.1", 3)
 	d.journaled()
 	p := browse(t, d)
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	backup, err := (&source{a: d.Appliance}).Backup("me")
 	if err != nil {
 		t.Fatal(err)

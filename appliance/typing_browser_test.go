@@ -48,7 +48,7 @@ func TestAPlanIsTriedAsOneTypes(t *testing.T) {
 		d.journaled()
 	}
 	p := browse(t, d)
-	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.web.SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
+	p.Do("the first visit", open(p.URL), see("#code"), typed("#code", d.here().SetupCode()), typed("#password", browserPassword), typed("#again", browserPassword+"\r"), see(".steps"))
 	p.Scripts(true)
 	plan := d.cfg.Load().Plans[0]
 	page := p.URL + "plans/" + plan.Name
