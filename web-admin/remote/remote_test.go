@@ -621,3 +621,29 @@ func TestFiguresAreThoseOfTheHandler(t *testing.T) {
 		t.Errorf("without metrics: %+v", f)
 	}
 }
+
+// stuck is a web admin that does not say that it is alive.
+type stuck struct {
+	idle
+	let chan struct{}
+}
+
+func (s *stuck) Alive() { <-s.let }
+
+// A process that hangs is given up, and whoever waits for it is told so.
+func TestAProcessThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	a, b := sockets(t)
+	log := slog.New(slog.DiscardHandler)
+	s := &stuck{let: make(chan struct{})}
+	defer close(s.let)
+	web := newLink[Web](b, s, reflect.TypeFor[Box](), 0, log)
+	go web.run()
+	p := newPeer(a, &source{}, 1<<20, log)
+	if err := p.Run(); err == nil || !strings.Contains(err.Error(), "it hangs") {
+		t.Errorf("%v", err)
+	}
+	if _, err := p.Certificate(); err == nil || !strings.Contains(err.Error(), "it hangs") {
+		t.Errorf("%v", err)
+	}
+}
