@@ -141,11 +141,13 @@ func TestABadBackupChangesNothing(t *testing.T) {
 		"over a file of somebody else":      credentials("cron.d/job"),
 		"out by a link":                     credentials("away/x"),
 		"in the place of a directory":       credentials("settings.d"),
+		"a file in a file":                  credentials("subscribers.csv/x"),
 		"in the place of all":               credentials("."),
 		"a bad list by another spelling":    backupOf(t, homePlans+"mode: observe\n", map[[2]string]string{{"identity.subscribers_file", "./subscribers.csv"}: "this is no list\n"}),
 		"a file to be read":                 backupOf(t, strings.Replace(homePlans, "strangers}", "strangers, subscribers_file: /etc/passwd}", 1), nil),
 		"a bad list":                        backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\nhome,golden\n"}),
 		"an empty list":                     backupOf(t, homePlans, map[[2]string]string{list: "subscriber,plan\n"}),
+		"a missing certificate":             backupOf(t, homePlans+"syslog: {targets: [{url: \"tls://c.example:6514\", ca_file: ca.pem}]}\n", nil),
 		"a bad configuration":               backupOf(t, "mode: enforced\n", map[[2]string]string{list: homeList}),
 	} {
 		_, err := s.Restore(file, false, true, "me")
@@ -153,6 +155,9 @@ func TestABadBackupChangesNothing(t *testing.T) {
 		var refused webadmin.Refused
 		if !errors.As(err, &wrong) && !errors.As(err, &refused) {
 			t.Errorf("%s: %v", why, err)
+		}
+		if said := fmt.Sprint(err, []webadmin.ConfigProblem(wrong)); strings.Contains(said, "restore-") {
+			t.Errorf("%s: it says where it was looked at: %s", why, said)
 		}
 		if d.read("mailweir.yaml") != homePlans || d.read("subscribers.csv") != homeList || d.planOf("home") != "small" {
 			t.Fatalf("%s changed something", why)
@@ -247,5 +252,34 @@ func TestARestoreThatCannotBeEndedKeepsNoBoxFromStarting(t *testing.T) {
 	d.start()
 	if got := fmt.Sprint(d.told(records.KindAudit)); d.read("mailweir.yaml") != withSecret || !strings.Contains(got, "restore mailweir.yaml") {
 		t.Errorf("told %s", got)
+	}
+}
+
+// A restore makes files beside the configuration, but neither where the system or somebody's programs look for them by themselves, nor among the data of the box.
+func TestWhereARestoreMayWrite(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ file, path, want string }{
+		{"/etc/mailweir/mailweir.yaml", "ca.pem", "/etc/mailweir/ca.pem"},
+		{"/etc/mailweir/mailweir.yaml", "tls/ca.pem", "/etc/mailweir/tls/ca.pem"},
+		{"/etc/mailweir/mailweir.yaml", ".ssh/authorized_keys", ""},
+		{"/etc/mailweir/mailweir.yaml", "tls/.profile", ""},
+		{"/etc/mailweir/mailweir.yaml", "../passwd", ""},
+		{"/etc/mailweir.yaml", "ld.so.preload", ""},
+		{"/etc/mailweir.yaml", "profile.d/x.sh", ""},
+		{"/etc/mailweir.yaml", "settings.d/0123.secret", "/etc/settings.d/0123.secret"},
+		{"/root/mailweir.yaml", "bin/ls", ""},
+		{"/data/mailweir.yaml", "ca.pem", "/data/ca.pem"},
+		{"/root/mailweir/mailweir.yaml", "desk.secret", "/root/mailweir/desk.secret"},
+		{"/mailweir.yaml", "init", ""},
+		{"/var/lib/mailweir/mailweir.yaml", "users.json", ""},
+		{"/var/lib/mailweir/mailweir.yaml", "settings.d/0123.secret", "/var/lib/mailweir/settings.d/0123.secret"},
+	} {
+		if got := where(row.file, "/var/lib/mailweir", row.path, nil); got != row.want {
+			t.Errorf("%s beside %s: %q, want %q", row.path, row.file, got, row.want)
+		}
+	}
+	at := where("/etc/mailweir.yaml", "/var/lib/mailweir", "subscribers.csv", map[string]bool{"/etc/subscribers.csv": true})
+	if at != "/etc/subscribers.csv" {
+		t.Errorf("a file that is named: %q", at)
 	}
 }

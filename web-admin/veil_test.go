@@ -356,7 +356,7 @@ func TestTheOrderTellsAViewerNothing(t *testing.T) {
 // A new field that holds text is masked in veil.go, or stands here because it cannot tell whose line it is about.
 const openWords = `
 Status.Version Status.Box Status.Mode Status.Lanes.Queue.Form Status.Lanes.Queue.Reader Status.Lanes.Fast.Why Status.Lanes.Fast.How Status.Lanes.Fast.Tracked
-Status.Lanes.Fast.ShortCut.Why Status.Lanes.Fast.Waiting.Reason Status.Lanes.Fast.Waiting.Why Status.Bridge.Name Status.Bridge.Why Status.Bridge.Changed Status.Bridge.Tracked
+Status.Lanes.Fast.ShortCut.Why Status.Lanes.Fast.Waiting.Reason Status.Lanes.Fast.Waiting.Why Status.Bridge.Name Status.Bridge.Tagged.Why Status.Bridge.Why Status.Bridge.Changed Status.Bridge.Tracked
 Status.Router.Addresses.Interface Status.Router.Addresses.Address Status.Router.Routes.To Status.Router.Routes.Via Status.Router.Routes.Interface
 Status.Notices.Kind Status.Syslog.URL Status.Head.Hash
 Subscriber.Plan Subscriber.PlanSource Subscriber.ListPlan Subscriber.Stage Subscriber.Reason Subscriber.Case Subscriber.Budgets.Of Subscriber.Bindings.Source
