@@ -24,6 +24,9 @@ func TestPagesThatSayNoFitTheirScreens(t *testing.T) {
 	if _, err := s.users.SetFactor("olga", "JBSWY3DPEHPK3PXP", codeAt(t, "JBSWY3DPEHPK3PXP", in2036)); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.wizard.mark(""); err != nil {
+		t.Fatal(err)
+	}
 	said := browsertest.Complaints(ctx)
 	do, look := walk(t, ctx, true)
 	open := func(path string) chromedp.Action[chromedp.Void] {
