@@ -164,7 +164,7 @@ func TestBodiesThatNobodyReadsAreBounded(t *testing.T) {
 			answered = x.IsAck()
 		}
 	}
-	if one > windowOfOne || all > windowOfAll {
+	if one > windowOf || all > windowOf {
 		t.Errorf("one request may send %d bytes, and all of a connection %d", one, all)
 	}
 }

@@ -30,9 +30,9 @@ const (
 	maxCertBytes   = 256 << 10
 	maxStreams     = 48 // event streams at once; more get 503. One address alone has room for pages beside them
 	streamsMost    = 32 // requests at once in one connection of HTTP/2
-	// What a connection of HTTP/2, and one request of it, may have sent that nobody has read yet. Go's own 1 MiB for each request would let a few addresses take all memory.
-	windowOfAll = 64 << 10
-	windowOfOne = 32 << 10
+	// windowOf is what a connection of HTTP/2 may have sent that nobody has read yet, and so each request of it: Go's own 1 MiB for each would let a few
+	// addresses take all memory. It is no less for a request than what its client may send before it knows (RFC 9113, 6.9.2).
+	windowOf = 64 << 10
 )
 
 // Server is the web admin. New binds its addresses, Run serves them until its context ends. Run waits for what it started.
@@ -164,7 +164,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { ended <- local.Serve(s.listening.Socket) }()
 	if s.door != nil {
 		public := server(s.bounded(s.handler()))
-		public.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streamsMost, MaxReceiveBufferPerConnection: windowOfAll, MaxReceiveBufferPerStream: windowOfOne}
+		public.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streamsMost, MaxReceiveBufferPerConnection: windowOf, MaxReceiveBufferPerStream: windowOf}
 		public.Protocols = new(http.Protocols)
 		public.Protocols.SetHTTP1(true)
 		public.Protocols.SetHTTP2(true)
