@@ -111,7 +111,10 @@ func (a *Appliance) bridgeProblems() (found []webadmin.Problem) {
 			Do:      "Set both to 0, unless another program on this machine needs them.",
 		})
 	}
-	return append(found, a.tagged.problems()...)
+	if s.Name != "" { // else it is said already
+		found = append(found, a.tagged.problems()...)
+	}
+	return found
 }
 
 // BridgeWarnings says what on this machine does not fit a configuration with a bridge.
