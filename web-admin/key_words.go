@@ -20,6 +20,7 @@ var keyWords = map[string]string{
 	"network.limited_ports":         "Governed ports",
 	"network.counted_ports":         "Ports that are only counted",
 	"network.on_failure":            "Mail while nothing is judged",
+	"network.tagged":                "Mail with VLAN tags or in PPPoE, on a bridge",
 	"network.mark_mask":             "Bits of the packet mark",
 	"network.addresses":             "Addresses of a router",
 	"network.addresses[].interface": "interface",

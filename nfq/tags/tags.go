@@ -72,7 +72,7 @@ type Stats struct {
 }
 
 // errUnknown is the kernel not saying which ports there are: what is attached stays as it is.
-var errUnknown = errors.New("the ports of the bridge are not known now")
+var errUnknown = errors.New("the interfaces cannot be listed")
 
 // Open loads the program. Nothing is attached before Look.
 func Open(o Options) (*Tags, error) {
