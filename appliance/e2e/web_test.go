@@ -143,4 +143,14 @@ func TestMailGoesOnWhateverBecomesOfTheWebAdmin(t *testing.T) {
 	if n := strings.Count(said, "the web admin's process has ended"); n != 3 || strings.Count(said, "mailweir: ready") != 1 || !strings.Contains(said, "it hangs") || !strings.Contains(said, "SIGABRT") {
 		t.Errorf("%d times it says that the web admin has ended:\n%s", n, said)
 	}
+
+	// It ends with the box, also when it hangs and the box is killed; and the next one listens where it did.
+	check(t, syscall.Kill(pid, syscall.SIGSTOP))
+	b.kill()
+	await(t, 10*time.Second, "the end of the web admin", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || bytes.Contains(stat, []byte(") Z "))
+	})
+	b.start()
+	check(t, page())
 }
