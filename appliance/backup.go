@@ -280,7 +280,8 @@ func unstaged(err error, stage string) error {
 }
 
 // where is the place of a file of a backup on a box whose configuration is file; "" when it may not be written. What is among the data of the box, as its
-// users and its journal are, is not a backup's to write, but for what the configuration names there already and what pages have made.
+// users and its journal are, is not a backup's to write, but for what the configuration names there already and what pages have made. Nor is a file that is new where
+// programs look for theirs by themselves: beside a configuration that is itself in a directory of the system or a home, or with a hidden part in its path.
 func where(file, data, path string, named map[string]bool) string {
 	dir := filepath.Dir(file)
 	at := path
@@ -298,7 +299,7 @@ func where(file, data, path string, named map[string]bool) string {
 		return at
 	case filepath.IsAbs(path), at == filepath.Clean(file), !isIn(followed(dir), followed(at)), reaches(data, at) && !reaches(filepath.Join(dir, settingsDir), at):
 		return ""
-	case isIn(filepath.Join(dir, settingsDir), at):
+	case isIn(filepath.Join(dir, settingsDir), at): // is ours alone
 	case hidden(path), sharedDirectory(followed(dir)):
 		return ""
 	}
