@@ -45,9 +45,15 @@ func (d *Doors) Hide() {
 // Close gives the addresses back. It may be called again.
 func (d *Doors) Close() error {
 	d.Hide()
-	err := d.Socket.Close()
+	again := func(err error) error {
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		return err
+	}
+	err := again(d.Socket.Close())
 	if d.TCP != nil {
-		err = errors.Join(err, d.TCP.Close())
+		err = errors.Join(err, again(d.TCP.Close()))
 	}
 	return err
 }
