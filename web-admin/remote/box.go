@@ -68,8 +68,8 @@ func complete(v reflect.Value) {
 	}
 }
 
-// askMost is how long a page waits for the governing process.
-const askMost = 2 * time.Minute
+// askMost is how long a page waits for the governing process to say something: longer than the disk may take to write and read back an update that came.
+const askMost = 6 * time.Minute
 
 // sourceOver is the box as pages ask it, over a link.
 func sourceOver(l *link) *source {

@@ -480,7 +480,8 @@ func (f *far) fetch() error {
 	}
 }
 
-// call calls a method of the other side; limit is how long it may take, 0: for ever. Of an argument that is a context the end is told there, and its error returned.
+// call calls a method of the other side; limit is how long it may say nothing, 0: for ever. Who reads or tells something meanwhile is at it. Of an argument that
+// is a context the end is told there, and its error returned.
 func (l *link) call(limit time.Duration, method string, args ...any) ([]reflect.Value, error) {
 	m, ok := l.theirs.MethodByName(method)
 	if !ok || len(args) != m.Type.NumIn() {
@@ -504,10 +505,11 @@ func (l *link) call(limit time.Duration, method string, args ...any) ([]reflect.
 		}
 	}
 	var late <-chan time.Time
+	again := func() {}
 	if limit > 0 {
 		timer := time.NewTimer(limit)
 		defer timer.Stop()
-		late = timer.C
+		late, again = timer.C, func() { timer.Reset(limit) }
 	}
 	select {
 	case l.slots <- struct{}{}:
@@ -554,6 +556,7 @@ func (l *link) call(limit time.Duration, method string, args ...any) ([]reflect.
 			if err != nil {
 				return nil, err
 			}
+			again()
 		case <-ended:
 			ended = nil
 			if err := l.write(kindLeave, id); err != nil {

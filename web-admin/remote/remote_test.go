@@ -462,6 +462,45 @@ func TestACallHasALimit(t *testing.T) {
 	}
 }
 
+// slow is a reader that gives a byte at a time, and takes its time for it.
+type slow struct {
+	left  int
+	pause time.Duration
+}
+
+func (s *slow) Read(b []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(s.pause) // as a line that is slow
+	s.left--
+	return copy(b, "x"), nil
+}
+
+// An upload may take longer than an answer: the limit counts from what was read last.
+func TestWhoReadsIsAtIt(t *testing.T) {
+	t.Parallel()
+	_, web, _ := connected(t, func(_ string, args ...any) ([]reflect.Value, error) {
+		_, err := io.Copy(io.Discard, args[0].(io.Reader))
+		return nil, err
+	})
+	const limit = 500 * time.Millisecond
+	if _, err := web.call(limit, "Install", &slow{20, limit / 5}, "anna"); err != nil {
+		t.Error(err)
+	}
+	// who waits for the other side in between is given up all the same
+	let := make(chan struct{})
+	_, web, _ = connected(t, func(_ string, args ...any) ([]reflect.Value, error) {
+		args[0].(io.Reader).Read(make([]byte, 1))
+		<-let
+		return nil, nil
+	})
+	defer close(let)
+	if _, err := web.call(limit, "Install", &slow{20, 0}, "anna"); !errors.Is(err, errLate) {
+		t.Error(err)
+	}
+}
+
 // All calls end with the link, on both sides; a page that cannot be told so ends.
 func TestTheEndOfALinkEndsAll(t *testing.T) {
 	t.Parallel()
