@@ -38,8 +38,8 @@ setup: ## install the Debian packages that the tests and the lab need (as root),
 
 generate: ## build the eBPF programs of the fast lane (nfq/lane) and of tags (nfq/tags) anew; the same source gives the same bytes
 	@sh .ci/packages $(BPF_PACKAGES)
-	@cd nfq/lane && GO='$(GO)' sh ../../.ci/generate-lane .
-	@cd nfq/tags && GO='$(GO)' sh ../../.ci/generate-tags .
+	@cd nfq/lane && GO='$(GO)' sh ../../.ci/generate .
+	@cd nfq/tags && GO='$(GO)' sh ../../.ci/generate .
 
 build: ## bin/mailweir for this machine
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mailweir ./appliance/cmd/mailweir

@@ -79,7 +79,7 @@ func sizesFor(memory uint64) sizes {
 	return sizes{
 		flows: part(8<<10, 1<<12, 1<<17), sources: part(8<<10, 1<<12, 1<<17), leases: part(16<<10, 1<<12, 1<<16),
 		blocked: part(64<<10, 1<<10, 1<<14), metered: part(16<<10, 1<<12, 1<<16), ring: part(128, 1<<20, 8<<20),
-		pairs: part(8<<10, 1<<12, 1<<17), followed: part(16<<10, 1<<12, 1<<17), socket: part(32, 1<<20, 32<<20),
+		pairs: part(8<<10, 1<<12, 1<<16), followed: part(16<<10, 1<<12, 1<<17), socket: part(32, 1<<20, 32<<20),
 	}
 }
 

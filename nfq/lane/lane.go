@@ -57,7 +57,7 @@
 // turns it on) may bear an extension header in IPv6 and are then left alone.
 package lane
 
-//go:generate sh ../../.ci/generate-lane .
+//go:generate sh ../../.ci/generate .
 
 import (
 	"errors"

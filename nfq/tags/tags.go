@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:generate sh ../../.ci/generate-tags .
+//go:generate sh ../../.ci/generate .
 
 // Options of Open.
 type Options struct {
